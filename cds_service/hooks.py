@@ -90,7 +90,7 @@ class HookCalls:
         service = _service(self._services, scope["path_params"]["id"])
         body = await read_body(scope, receive, self._runtime.settings.max_body_bytes)
         length = len(body)
-        call = decode_request(body, service.hook)
+        call = decode_request(body, service.hook, self._runtime.caller)
         del body  # while the log is written, nothing of the request is held that is not needed any more
         responding = self._respond(call, service, self._runtime, length)
         del call

@@ -144,7 +144,7 @@ def _record(
         service=service.id,
         hook=call.hook,
         hook_instance=call.hookInstance,
-        client=runtime.caller.client,
+        client=call.caller.client,
         patient_key=hashed("patient", context.patientId or ""),
         user_key=hashed("user", context.userId or ""),
         encounter_key=hashed("encounter", context.encounterId or ""),

@@ -36,7 +36,7 @@ async def prior_cards(wanted: dict[str, timedelta], facts: Facts, call: HookRequ
     hashed = Hasher(call, runtime)
     found = await runtime.alert_log.prior_cards(
         hashed("patient", call.context.patientId or ""),
-        runtime.caller.client,
+        call.caller.client,
         {card: facts.now - back for card, back in wanted.items()},
     )
     user = hashed("user", call.context.userId or "")

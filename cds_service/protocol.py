@@ -18,6 +18,7 @@ from msgspec import Raw
 
 from cds_service.errors import BadRequest
 from cds_service.fhir import Resource
+from cds_service.trust import ANONYMOUS, Caller
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -60,6 +61,7 @@ class HookRequest(msgspec.Struct, gc=False):
     fhirServer: str | None  # without a slash at the end
     fhirAuthorization: FhirAuthorization | None
     prefetch: dict[str, Resource | Raw | None]  # Raw: it did not fit the fast pass; None: the EHR says that there is nothing
+    caller: Caller = ANONYMOUS
 
 
 class _Wire(msgspec.Struct, gc=False):
@@ -76,8 +78,8 @@ _members = msgspec.json.Decoder(dict[str, Raw])
 _resource = msgspec.json.Decoder(Resource | None)
 
 
-def decode_request(body: bytes, hook: str) -> HookRequest:
-    """The call in `body`, sent to a service of `hook`. Raises BadRequest naming the field, or where the JSON breaks."""
+def decode_request(body: bytes, hook: str, caller: Caller = ANONYMOUS) -> HookRequest:
+    """The call in `body`, sent by `caller` to a service of `hook`. Raises BadRequest naming the field, or where the JSON breaks."""
     try:
         wire = _fast.decode(body)
         prefetch: dict[str, Resource | Raw | None] = {**wire.prefetch} if wire.prefetch else {}
@@ -87,7 +89,7 @@ def decode_request(body: bytes, hook: str) -> HookRequest:
         prefetch = _tolerant_prefetch(members)
     except NOT_JSON as error:
         raise not_json(error) from None
-    return _checked(wire, prefetch, hook)
+    return _checked(wire, prefetch, hook, caller)
 
 
 def decode_members(body: bytes) -> dict[str, Raw]:
@@ -152,7 +154,7 @@ def _tolerant_prefetch(members: Mapping[str, Raw]) -> dict[str, Resource | Raw |
     return prefetch
 
 
-def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str) -> HookRequest:
+def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str, caller: Caller) -> HookRequest:
     if not wire.hook:
         raise BadRequest("`hook` is required and must be a string")
     if wire.hook != hook:
@@ -166,6 +168,7 @@ def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str)
         fhirServer=(wire.fhirServer or "").rstrip("/") or None,
         fhirAuthorization=wire.fhirAuthorization,
         prefetch=prefetch,
+        caller=caller,
     )
 
 

@@ -72,7 +72,7 @@ async def answer_in_process(body: bytes, service_id: str, runtime: Runtime) -> b
 
 def _ehr_of(call: HookRequest, runtime: Runtime) -> EhrClient | None:
     """The FHIR server of this call, where it names one that its caller may have us ask."""
-    if not call.fhirServer or not runtime.caller.may_call(call.fhirServer):
+    if not call.fhirServer or not call.caller.may_call(call.fhirServer):
         return None
     token = call.fhirAuthorization.access_token if call.fhirAuthorization is not None else None
     return EhrClient(runtime.http, call.fhirServer, token)

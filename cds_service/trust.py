@@ -16,6 +16,7 @@ class Caller(msgspec.Struct, frozen=True):
     """The party that sent a request."""
 
     client: str  # name of a registered EHR client, or "anonymous"
+    tenant: str = ""  # of that client, "" where it has none
 
     def may_call(self, base_url: str) -> bool:
         """Whether this caller may have this service ask the FHIR server at `base_url`: any http(s) server in the dev profile.
@@ -23,6 +24,9 @@ class Caller(msgspec.Struct, frozen=True):
         With client registration this becomes a comparison with the client's own list.
         """
         return base_url.startswith(("http://", "https://"))
+
+
+ANONYMOUS = Caller(client="anonymous")
 
 
 def anonymous(settings: Settings) -> Caller:
@@ -35,4 +39,4 @@ def anonymous(settings: Settings) -> Caller:
             "CDS_PROFILE=production can't start: this version can't verify which EHR is calling. "
             "CDS_PROFILE=dev is for machines without patient data"
         )
-    return Caller(client="anonymous")
+    return ANONYMOUS
