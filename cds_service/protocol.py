@@ -79,7 +79,7 @@ _resource = msgspec.json.Decoder(Resource | None)
 
 
 def decode_request(body: bytes, hook: str, caller: Caller = ANONYMOUS) -> HookRequest:
-    """The call in `body`, sent by `caller` to a service of `hook`. Raises BadRequest naming the field, or where the JSON breaks."""
+    """The call in `body`, sent by `caller` to a service of `hook`. Raises BadRequest naming the field or where JSON breaks."""
     try:
         wire = _fast.decode(body)
         prefetch: dict[str, Resource | Raw | None] = {**wire.prefetch} if wire.prefetch else {}
