@@ -7,16 +7,22 @@ there is one key per FHIR resource type, because an EHR pays for each key.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import assert_never
 
 import msgspec
 
 from cds_service.card_file import ServicesFile
 from cds_service.criteria import (
     AgeCriterion,
+    AllCriterion,
     AllergyCriterion,
+    AnyCriterion,
     CountCriterion,
     Criterion,
+    DoseCriterion,
     DrugCriterion,
+    HookCriterion,
+    JurisdictionCriterion,
     LabCriterion,
     OrderCriterion,
     ProblemCriterion,
@@ -80,8 +86,9 @@ def _needs(criteria: Iterable[Criterion]) -> tuple[set[str], set[str]]:
                 keys.add("problems")  # a reason can refer to one
                 if of == "order or medication":
                     keys |= {"statements", "prescriptions"}
-            case OrderCriterion(action="switch"):
-                keys.add("prescriptions")
+            case OrderCriterion(action=action):
+                if action == "switch":
+                    keys.add("prescriptions")
             case ProblemCriterion(sets=sets):
                 keys.add("problems")
                 if "pregnancy" in sets:
@@ -91,4 +98,8 @@ def _needs(criteria: Iterable[Criterion]) -> tuple[set[str], set[str]]:
                 keys.add("allergies")
             case AgeCriterion():
                 keys.add("patient")
+            case DoseCriterion() | HookCriterion() | JurisdictionCriterion() | AnyCriterion() | AllCriterion():
+                pass  # of the order, the call and the site; what a group needs its members say
+            case _:
+                assert_never(criterion)
     return keys, analytes
