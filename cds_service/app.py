@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 
 from cds_service import __version__
+from cds_service.cors import HookPages, allow_any_page
 from cds_service.evaluate import failures
 from cds_service.guard import Guard, add_error_handlers
 from cds_service.hooks import Respond, hook_routes
@@ -44,9 +44,11 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         held.alert_log.start()
+        await held.callers.start()
         log_card_states(held.knowledge)
         settle_collector()
         yield
+        await held.callers.close()
         await held.http.aclose()
         await held.alert_log.close()
 
@@ -54,21 +56,20 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
     add_error_handlers(app)
     app.add_middleware(Guard, counts=counts)
     if settings.profile == "dev":  # added last, so outermost: a browser can read errors only where they carry these headers too
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=["*"],
-            allow_methods=["GET", "POST", "OPTIONS"],
-            allow_headers=["Authorization", "Content-Type"],
-            allow_private_network=True,  # a page of the public sandbox may call a service on this machine
-        )
+        allow_any_page(app)
+    elif held.callers.origins:
+        app.add_middleware(HookPages, origins=held.callers.origins)
     app.include_router(hook_routes(held, respond))
 
     @app.get("/health", tags=["Operation"], summary="Whether everything works")
     async def health() -> dict[str, Any]:
-        """Always 200, because cards go out. `status` is `degraded` while the alert log can't be written, or once a card broke."""
+        """Always 200, because cards go out.
+
+        `status` is `degraded` while the alert log can't be written, while used tokens can't be looked up, or once a card broke.
+        """
         log = held.alert_log.health()
         return {
-            "status": "degraded" if failures or log.state != "ok" else "ok",
+            "status": "degraded" if failures or log.state != "ok" or held.callers.degraded else "ok",
             "profile": settings.profile,
             "version": __version__,
             "cards": states,
@@ -76,6 +77,7 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
             "unexpected_errors": counts["unexpected_errors"],
             "evaluation_failures": dict(failures),
             "security_events": {name: count for name, count in security_events.items() if count},
+            "callers": held.callers.health(),
             "log": msgspec.structs.asdict(log),
         }
 

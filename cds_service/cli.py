@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import msgspec
 
 from cds_service import __version__
 from cds_service.approval_commands import add_approval_commands
+from cds_service.clients_commands import add_clients_commands
 from cds_service.knowledge import Card, Knowledge
 from cds_service.paths import cards_dir, fixtures_dir
 from cds_service.settings import Settings, SettingsError, load_settings, settings_help
@@ -92,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.set_defaults(run=_schema)
 
     add_terminology_commands(commands)
+    add_clients_commands(commands)
 
     log = commands.add_parser("log", help="the alert log").add_subparsers(required=True, metavar="COMMAND")
     export = log.add_parser("export", help="write the log to standard output, one row per card")
@@ -140,6 +143,8 @@ def _serve(options: argparse.Namespace) -> int:
 
         app = create_app(settings)
     if settings.profile == "dev":
+        if not _is_loopback(options.host):
+            print(_OPEN_TO_THE_NETWORK.format(host=options.host), file=sys.stderr, flush=True)
         print(_what_next(options.host, options.port, settings), flush=True)
     uvicorn.run(
         app,  # type: ignore[arg-type]
@@ -155,13 +160,27 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
+_OPEN_TO_THE_NETWORK = """
+WARNING: the dev profile listens on {host}, which other machines may reach. It is made for one machine: browser pages of any
+origin may call it, and without CDS_CLIENTS_FILE so may anybody. Never with data of real patients.
+"""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _what_next(host: str, port: int, settings: Settings) -> str:
     base = f"http://{host}:{port}"
     command = Path(sys.argv[0]).absolute()
     here = Path.cwd()
+    who = "answers anybody" if settings.clients_file is None else "answers the registered clients"
     shown = command.relative_to(here) if command.is_relative_to(here) else command.name
     return f"""
-Cramp CDS {__version__}, dev profile: answers anybody, for machines without patient data.
+Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
   A card      {shown} sample quinine-for-cramps | \\
                 curl -s -H content-type:application/json --data-binary @- {base}/cds-services/cramp-care-order-sign

@@ -64,7 +64,7 @@ class UnsupportedMediaType(CdsError):
 
 
 class LogUnavailable(CdsError):
-    """Feedback could not be stored. The EHR may send it again."""
+    """Feedback could not be stored, or could not be told from a repeated one. The EHR may send it again."""
 
     status = 503
     code = "transient"

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_service.errors import CdsError, new_trace, operation_outcome
+from cds_service.trust.refused import RefusedError
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,11 @@ async def _refused(_: Request, error: CdsError) -> Response:
     return _outcome(error.status, error.code, str(error), trace, dict(error.headers))
 
 
+async def _nobody(_: Request, __: RefusedError) -> Response:
+    """The same whatever the reason, which stands in our log only (CDS Hooks best practices; RFC 9110 wants the header)."""
+    return Response(status_code=401, headers={"www-authenticate": "Bearer"})
+
+
 async def _not_served(request: Request, error: HTTPException) -> Response:
     if error.status_code not in _FRAMEWORK:
         return await http_exception_handler(request, error)
@@ -89,8 +95,9 @@ async def _invalid(_: Request, error: RequestValidationError) -> Response:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer CdsError, and what the framework raises, with an OperationOutcome."""
+    """Answer CdsError, and what the framework raises, with an OperationOutcome; who is not accepted gets an empty 401."""
     # Starlette types handlers as taking any Exception; each is only called with the class it is registered for.
     app.add_exception_handler(CdsError, _refused)  # type: ignore[arg-type]
+    app.add_exception_handler(RefusedError, _nobody)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _not_served)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]

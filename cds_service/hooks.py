@@ -22,6 +22,8 @@ from cds_service.feedback import decode_feedback
 from cds_service.prefetch import ServiceDefinition
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.runtime import Runtime
+from cds_service.trust import Caller
+from cds_service.trust.callers import Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,8 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
 
     @router.get("/cds-services", summary="Which services there are and what to prefetch for each")
     @router.get("/cds-services/", include_in_schema=False)
-    async def discover(if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    async def discover(request: Request, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+        await _identify_discovery(request.scope, runtime)
         if discovery.matches(if_none_match):
             return Response(status_code=304, headers=discovery_headers)
         return Response(discovery.body, headers=discovery_headers, media_type="application/json")
@@ -65,9 +68,14 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
         200: it is stored. 202: it is held in memory until the log can be written again. 503: it is not taken, send it again.
         CDS Hooks leaves the body open: it is the number of items, `{"received": 2}`.
         """
+        caller = await _caller(request.scope, services.get(id), f"/{id}/feedback", runtime)
         service = _service(services, id)
+        if runtime.callers.degraded:
+            raise LogUnavailable(
+                "Feedback is not taken now, because a repeated request could not be told; send it again later"
+            )
         body = await read_body(request.scope, request.receive, min(runtime.settings.max_body_bytes, MAX_FEEDBACK_BYTES))
-        records = decode_feedback(body, service.id, datetime.now(UTC))
+        records = decode_feedback(body, service.id, datetime.now(UTC), caller)
         stored = await runtime.alert_log.append_feedback(records)
         if not stored and runtime.alert_log.health().state == "failed":
             raise LogUnavailable("The feedback could not be stored; please send it again later")
@@ -78,7 +86,7 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
 
 
 class HookCalls:
-    """ASGI endpoint of `POST /cds-services/{id}`. Raises CdsError; `guard` answers it."""
+    """ASGI endpoint of `POST /cds-services/{id}`. Raises CdsError and RefusedError; `guard` answers them."""
 
     def __init__(self, services: Mapping[str, ServiceDefinition], runtime: Runtime, respond: Respond) -> None:
         self._services = services
@@ -87,10 +95,12 @@ class HookCalls:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        service = _service(self._services, scope["path_params"]["id"])
+        service_id = scope["path_params"]["id"]
+        caller = await _caller(scope, self._services.get(service_id), f"/{service_id}", self._runtime)
+        service = _service(self._services, service_id)
         body = await read_body(scope, receive, self._runtime.settings.max_body_bytes)
         length = len(body)
-        call = decode_request(body, service.hook, self._runtime.caller)
+        call = decode_request(body, service.hook, caller)
         del body  # while the log is written, nothing of the request is held that is not needed any more
         responding = self._respond(call, service, self._runtime, length)
         del call
@@ -100,6 +110,20 @@ class HookCalls:
         log.debug(  # not for every call: the alert log has it
             "answered service=%s status=200 ms=%.1f bytes_in=%d bytes_out=%d", service.id, milliseconds, length, len(answer)
         )
+
+
+async def _identify_discovery(scope: Scope, runtime: Runtime) -> None:
+    """Discovery holds nothing secret and must answer without a database: open, it takes requests without a token, and looks at
+    one that is sent without asking whether it was used before. Whoever sends a bad one is told, because nothing else would work.
+    """
+    verified = runtime.settings.discovery == "verified"
+    if verified or any(name == b"authorization" for name, _ in scope["headers"]):
+        await runtime.callers.identify(scope["headers"], Endpoint("", once=verified))
+
+
+async def _caller(scope: Scope, service: ServiceDefinition | None, path: str, runtime: Runtime) -> Caller:
+    """Who calls; before the body is read, and before it is said whether there is such a service."""
+    return await runtime.callers.identify(scope["headers"], Endpoint(path, service.hook if service is not None else None))
 
 
 def _service(services: Mapping[str, ServiceDefinition], service_id: str) -> ServiceDefinition:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cds_service import __version__
-from cds_service.alert_log import CallRecord, CardRecord, keyed_hash
+from cds_service.alert_log import CallRecord, CardRecord, keyed_hash, tenant_secret
 from cds_service.decide import Decision, Outcome
 from cds_service.decode import Gathered
 from cds_service.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem
@@ -160,14 +160,17 @@ def _record(
         bytes_in=bytes_in,
         bytes_out=bytes_out,
         cards=cards,
+        tenant=call.caller.tenant,
     )
 
 
 class Hasher(dict[tuple[str, str], str]):
-    """Hashes the ids of one call, each once; the FHIR server is part of an id, because ids are unique within a server only."""
+    """Hashes the ids of one call, each once. The FHIR server is part of an id, because ids are unique within a server only, and
+    each tenant has hashes of its own.
+    """
 
     def __init__(self, call: HookRequest, runtime: Runtime) -> None:
-        self._secret = runtime.hash_secret
+        self._secret = tenant_secret(runtime.hash_secret, call.caller.client, call.caller.tenant)
         self._base = f"{call.fhirServer or ''}|"
 
     def __missing__(self, key: tuple[str, str]) -> str:

@@ -15,6 +15,8 @@ def _counter(name: str, meaning: str, *labels: str) -> Counter:
 
 
 AUTH_REFUSED = _counter("cds_auth_refused", "Calls whose caller was not accepted, by reason", "reason")
+AUTH_DEGRADED = _counter("cds_auth_degraded", "Calls let in though it was not known whether their token was used before")
+KEY_FETCHES = _counter("cds_key_fetches", "Questions for EHRs' public keys, by what became of them", "outcome")
 SECURITY_EVENTS = _counter("cds_security_events", "What only a fault or an attack explains, by kind", "kind")
 FHIR_FETCHES = _counter("cds_fhir_fetches", "Questions to EHRs' FHIR servers, by what became of them", "outcome")
 REFUSED = _counter("cds_refused", "Requests answered with an error, by status", "status")

@@ -11,14 +11,14 @@ from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
 from cds_service.settings import Settings
 from cds_service.site import load_knowledge
-from cds_service.trust import Caller, anonymous
+from cds_service.trust.callers import Callers, new_callers
 
 
 class Runtime(msgspec.Struct, frozen=True):
     """Made once by `new_runtime`, before there is an event loop; opened and closed by the application."""
 
     settings: Settings
-    caller: Caller
+    callers: Callers
     knowledge: Knowledge
     presenter: Presenter
     alert_log: AlertLog
@@ -29,14 +29,14 @@ class Runtime(msgspec.Struct, frozen=True):
 def new_runtime(settings: Settings) -> Runtime:
     """Load the cards and prepare everything else; nothing is opened yet but the key of the log's hashes.
 
-    Raises SettingsError (production), KnowledgeError (mistakes in cards, overlay or approvals), OSError and ValueError (the key
-    file).
+    Raises SettingsError (what production needs, mistakes in the registry of clients), KnowledgeError (mistakes in cards,
+    overlay or approvals), OSError and ValueError (the key file).
     """
-    caller = anonymous(settings)
+    callers = new_callers(settings)
     knowledge = load_knowledge(settings)
     return Runtime(
         settings=settings,
-        caller=caller,
+        callers=callers,
         knowledge=knowledge,
         presenter=Presenter(knowledge),
         alert_log=AlertLog(settings.log_path),

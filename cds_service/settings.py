@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+_SECRET = ("hash_secret", "database_url")
 MINIMUM_SECRET = 32  # characters; 16 random bytes as hex
 
 
@@ -25,6 +26,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jurisdiction: Literal["US", "GB"] = "US"
     log_path: Path = Path("var/alerts.sqlite3")
     hash_secret: str = ""
+    clients_file: Path | None = None
+    replay_down: Literal["local", "refuse"] = "local"
+    discovery: Literal["open", "verified"] = "open"
+    database_url: str = ""
     deadline_ms: int = 2000
     on_unavailable: Literal["412", "card"] = "412"
     cards_dir: Path | None = None
@@ -35,8 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str = ""
 
     def __repr__(self) -> str:
-        """Without the secret, so that printing settings is harmless."""
-        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "hash_secret")
+        """Without secrets, so that printing settings is harmless."""
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in _SECRET)
         return f"Settings({', '.join(shown)})"
 
 
@@ -78,6 +83,12 @@ def _secret(text: str) -> str:
     return text
 
 
+def _database(text: str) -> str:
+    if not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError
+    return text
+
+
 def _folder(text: str) -> Path:
     if not Path(text).is_dir():
         raise ValueError
@@ -104,6 +115,32 @@ OPTIONS: tuple[Option, ...] = (
         f"at least {MINIMUM_SECRET} characters",
         "key of the hashes that stand for patient, user and encounter ids in the alert log; required in production, "
         "elsewhere a random one is kept in hash.key beside the log",
+    ),
+    Option(
+        "clients_file",
+        Path,
+        "a path",
+        "the EHR clients that may call, a TOML file (`cds-service clients check`, fixtures/clients.example.toml); required in "
+        "production; where it is set, callers are verified in every profile",
+    ),
+    Option(
+        "replay_down",
+        *_one_of("local", "refuse"),
+        "while it can't be looked up whether a token was used before: local lets in what this process has not seen itself, says "
+        "so on /health and takes no feedback; refuse lets nobody in",
+    ),
+    Option(
+        "discovery",
+        *_one_of("open", "verified"),
+        "open answers discovery also without a token, as it holds nothing secret; a token that is sent must be good, though; "
+        "verified asks for a token, used once, as everywhere else",
+    ),
+    Option(
+        "database_url",
+        _database,
+        "a postgresql:// URL",
+        "the database in which several machines remember used tokens; without it, a file beside the log is shared by the workers "
+        "of one machine",
     ),
     Option("deadline_ms", *_whole_number(200, 60_000), "ms from request to answer; FHIR queries get at most 800 ms of it"),
     Option(

@@ -29,7 +29,7 @@ from cds_service.read import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.shorthand import request_from_case
-from cds_service.trust import Caller
+from cds_service.trust.callers import AnyCaller
 from tests.reading import terminology
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)
@@ -122,7 +122,7 @@ def a_runtime(folder: Path, known: Knowledge | None = None, **settings: Any) -> 
     chosen = Settings(log_path=folder / "alerts.sqlite3", **settings)
     return Runtime(
         settings=chosen,
-        caller=Caller(client="anonymous"),
+        callers=AnyCaller(),
         knowledge=known,
         presenter=presenter(known),
         alert_log=AlertLog(chosen.log_path),

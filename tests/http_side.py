@@ -22,7 +22,7 @@ from cds_service.present import Presenter
 from cds_service.protocol import HookRequest
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
-from cds_service.trust import Caller
+from cds_service.trust.callers import Callers, new_callers
 
 SERVICES = tuple(
     ServiceDefinition(
@@ -51,11 +51,12 @@ class Stub:
         return b'{"cards":[]}'
 
 
-def new_test_app(folder: Path, respond: Respond, **settings: Any) -> tuple[FastAPI, Runtime]:
+def new_test_app(folder: Path, respond: Respond, *, callers: Callers | None = None, **settings: Any) -> tuple[FastAPI, Runtime]:
+    """`callers`: instead of those that the settings mean."""
     chosen = Settings(log_path=folder / "alerts.sqlite3", **settings)
     runtime = Runtime(
         settings=chosen,
-        caller=Caller(client="anonymous"),
+        callers=callers or new_callers(chosen),
         knowledge=cast("Knowledge", SimpleNamespace(services=SERVICES, cards=(), hash="")),
         presenter=cast("Presenter", None),  # the stub presents nothing
         alert_log=AlertLog(chosen.log_path),

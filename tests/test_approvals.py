@@ -13,9 +13,8 @@ from cds_service.approvals import Approval, ApprovalError, approve, load_approva
 from cds_service.cli import main
 from cds_service.decide import Outcome
 from cds_service.knowledge import Card, Knowledge
-from cds_service.settings import Settings, SettingsError
+from cds_service.settings import Settings
 from cds_service.site import approvals_path, card_states, load_knowledge, log_card_states
-from cds_service.trust import anonymous
 from cds_service.yamlfile import KnowledgeError
 from tests.core import Json, a_card, answer, cards, decision, write_small
 from tests.http_side import Stub, new_test_app, running
@@ -269,11 +268,6 @@ def test_a_file_of_approvals_with_mistakes_stops_production_and_not_dev(with_val
     with pytest.raises(KnowledgeError):
         load_knowledge(chosen)
     assert card_states(load_knowledge(settings(with_value_sets, "dev")))["live"] == ["first", "second"]
-
-
-def test_production_itself_still_does_not_start() -> None:
-    with pytest.raises(SettingsError):
-        anonymous(Settings(profile="production"))
 
 
 def test_log_lines_at_start_say_which_cards_are_live_and_which_run_in_shadow_and_why(

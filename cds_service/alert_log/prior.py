@@ -27,7 +27,9 @@ _INSTRUCTIONS = 1000  # of SQLite's machine between two looks at the clock, some
 # what was accepted once stays accepted. min: "accepted" comes before "overridden".
 _SHOWN = """SELECT card.uuid, card.card, version, indicator, about, table_row AS row, order_key, hook, user_key,
         call.received_at AS shown_at, coalesce((SELECT min(outcome) FROM feedback
-            WHERE card_uuid = card.uuid AND (outcome = 'accepted' OR feedback.received_at >= call.received_at)), '') AS answered
+            WHERE card_uuid = card.uuid
+            AND (feedback.client = '' OR (feedback.client, feedback.tenant) = (call.client, call.tenant))
+            AND (outcome = 'accepted' OR feedback.received_at >= call.received_at)), '') AS answered
     FROM (SELECT seq, call_seq, uuid, card, version, indicator, about, table_row, order_key FROM card
         WHERE patient_key = ? AND card = ? AND mode = 'live' ORDER BY seq DESC LIMIT ?) AS card
     JOIN call ON call.seq = call_seq WHERE client = ? AND call.received_at >= ? ORDER BY card.seq DESC"""

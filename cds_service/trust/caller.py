@@ -1,15 +1,8 @@
-"""Who is calling, and which FHIR servers may be called on that caller's word.
-
-This is the seam, not yet the lock: callers are anonymous and may name any FHIR server, which is right for a laptop and nowhere
-else. Verified tokens and an allow-list of FHIR servers come with the registration of EHR clients; until then the production
-profile refuses to start (see `anonymous`), because security fails closed.
-"""
+"""Who is calling, and which FHIR servers may be called on that caller's word."""
 
 from __future__ import annotations
 
 import msgspec
-
-from cds_service.settings import Settings, SettingsError
 
 
 class FhirBase(msgspec.Struct, frozen=True):
@@ -37,16 +30,3 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 ANONYMOUS = Caller(client="anonymous")
-
-
-def anonymous(settings: Settings) -> Caller:
-    """The caller of every request in the dev profile.
-
-    Raises SettingsError in the production profile, where nobody is served without having proved who they are.
-    """
-    if settings.profile == "production":
-        raise SettingsError(
-            "CDS_PROFILE=production can't start: this version can't verify which EHR is calling. "
-            "CDS_PROFILE=dev is for machines without patient data"
-        )
-    return ANONYMOUS
