@@ -17,5 +17,8 @@ def _counter(name: str, meaning: str, *labels: str) -> Counter:
 AUTH_REFUSED = _counter("cds_auth_refused", "Calls whose caller was not accepted, by reason", "reason")
 SECURITY_EVENTS = _counter("cds_security_events", "What only a fault or an attack explains, by kind", "kind")
 FHIR_FETCHES = _counter("cds_fhir_fetches", "Questions to EHRs' FHIR servers, by what became of them", "outcome")
+FHIR_BREAKERS = _counter(
+    "cds_fhir_breakers", "FHIR servers left alone after failures: opened, probed, closed (opened less closed are so now)", "event"
+)
 REFUSED = _counter("cds_refused", "Requests answered with an error, by status", "status")
 SHED = _counter("cds_shed", "Requests turned away because there were too many, by reason", "reason")
