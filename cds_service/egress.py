@@ -23,6 +23,7 @@ from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 
 import certifi
+import h11
 import httpcore
 import httpx
 import msgspec
@@ -130,11 +131,8 @@ class Egress:
             async with pool.stream("GET", target, headers=sent) as response:
                 started = True
                 return await _read(response, limit)
-        except httpcore.NetworkError as error:
-            raise EgressError(_network_fault(error, started)) from None
-        except httpcore.ProtocolError as error:
-            disconnected = error.__cause__ is None  # httpcore's own words for a server that hung up; all else comes from h11
-            raise EgressError(Fault.INCOMPLETE if started else Fault.RESET if disconnected else Fault.GARBLED) from None
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            raise EgressError(_fault(error, started)) from None
 
     async def aclose(self) -> None:
         await self._public.aclose()
@@ -149,7 +147,7 @@ def is_public(address: str) -> bool:
         return False
     if isinstance(parsed, IPv4Address):
         return not any(parsed in network for network in _NOT_PUBLIC_4)
-    return parsed in _PUBLIC_6 and not any(parsed in network for network in _NOT_PUBLIC_6)
+    return parsed.scope_id is None and parsed in _PUBLIC_6 and not any(parsed in network for network in _NOT_PUBLIC_6)
 
 
 async def _read(response: httpcore.Response, limit: int) -> Reply:
@@ -169,10 +167,13 @@ async def _read(response: httpcore.Response, limit: int) -> Reply:
     return Reply(200, headers, bytes(body))
 
 
-def _network_fault(error: httpcore.NetworkError, started: bool) -> Fault:
+def _fault(error: Exception, started: bool) -> Fault:
+    origin = error.args[0] if error.args else None  # httpcore wraps what the socket, TLS or h11 raised; text is its own
     if isinstance(error, httpcore.ConnectError):
-        return Fault.TLS if isinstance(error.__cause__, ssl.SSLError) else Fault.NOT_REACHED
-    return Fault.INCOMPLETE if started else Fault.RESET
+        return Fault.TLS if isinstance(origin, ssl.SSLError) else Fault.NOT_REACHED
+    if started:
+        return Fault.INCOMPLETE
+    return Fault.GARBLED if isinstance(origin, h11.ProtocolError) else Fault.RESET
 
 
 class _Backend(httpcore.AsyncNetworkBackend):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import h11
 import httpcore
 import httpx
 import pytest
@@ -189,7 +190,11 @@ FAULTS: dict[str, tuple[Any, Outcome, str]] = {
     "not public": (EgressError(Fault.NOT_PUBLIC), Outcome.NOT_PUBLIC, "the FHIR server is at an address that may not be asked"),
     "connection refused": (httpcore.ConnectError("SECRET"), Outcome.NOT_REACHED, "the FHIR server could not be reached"),
     "reset": (httpcore.ReadError("SECRET"), Outcome.RESET, "the FHIR server broke off the connection"),
-    "garbage": (httpcore.RemoteProtocolError("SECRET"), Outcome.GARBLED, "the FHIR server's answer could not be understood"),
+    "garbage": (
+        httpcore.RemoteProtocolError(h11.RemoteProtocolError("SECRET")),
+        Outcome.GARBLED,
+        "the FHIR server's answer could not be understood",
+    ),
     "half a body": (httpx.Response(200, stream=Broken()), Outcome.INCOMPLETE, "the FHIR server's answer broke off"),
     "no content": (httpx.Response(204), Outcome.EMPTY, "the FHIR server's answer is empty"),
     "nothing": (httpx.Response(200), Outcome.EMPTY, "the FHIR server's answer is empty"),
