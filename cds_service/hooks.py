@@ -15,6 +15,7 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from cds_service.arrival import Arrival
 from cds_service.body import read_body
 from cds_service.discovery import describe
 from cds_service.errors import LogUnavailable, UnknownService
@@ -29,8 +30,8 @@ log = logging.getLogger(__name__)
 
 MAX_FEEDBACK_BYTES = 1024 * 1024  # 1000 items of 1 KiB
 
-# (the decoded call, the service called, what the process holds, length of the body in bytes) → body of the answer
-Respond = Callable[[HookRequest, ServiceDefinition, Runtime, int], Awaitable[bytes]]
+# (the decoded call, the service called, what the process holds, how the call arrived) → body of the answer
+Respond = Callable[[HookRequest, ServiceDefinition, Runtime, Arrival], Awaitable[bytes]]
 
 _FEEDBACK_EXAMPLE = {
     "feedback": [
@@ -71,9 +72,7 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
         caller = await _caller(request.scope, services.get(id), f"/{id}/feedback", runtime)
         service = _service(services, id)
         if runtime.callers.degraded:
-            raise LogUnavailable(
-                "Feedback is not taken now, because a repeated request could not be told; send it again later"
-            )
+            raise LogUnavailable("Feedback is not taken now, because a repeated request could not be told; send it again later")
         body = await read_body(request.scope, request.receive, min(runtime.settings.max_body_bytes, MAX_FEEDBACK_BYTES))
         records = decode_feedback(body, service.id, datetime.now(UTC), caller)
         stored = await runtime.alert_log.append_feedback(records)
@@ -102,7 +101,7 @@ class HookCalls:
         length = len(body)
         call = decode_request(body, service.hook, caller)
         del body  # while the log is written, nothing of the request is held that is not needed any more
-        responding = self._respond(call, service, self._runtime, length)
+        responding = self._respond(call, service, self._runtime, Arrival(started, length, receive))
         del call
         answer = await responding
         await _send_json(send, answer)

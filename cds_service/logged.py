@@ -97,8 +97,10 @@ def refused_record(
     timings: Timings,
     bytes_in: int,
     status: int = 412,
+    outcome: str = Outcome.COULD_NOT_CHECK,
 ) -> CallRecord:
-    """The record of a call that was refused: with 412 for want of data, with 400 for an order of another patient."""
+    """The record of a call that got no cards: 412 for want of data; 400 for an order of another patient, or a FHIR server of
+    another client; 499 where the client ended it before it was answered."""
     states = {
         name: {"state": one.source.state, "origin": one.source.origin, "note": one.source.note} for name, one in gathered.items()
     }
@@ -109,7 +111,7 @@ def refused_record(
         received_at,
         Hasher(call, runtime),
         status=status,
-        outcome=Outcome.COULD_NOT_CHECK if status == 412 else "wrong_patient",
+        outcome=outcome,
         evaluations=b"[]",
         sources=_encoder.encode({"states": states}),
         timings=timings,

@@ -19,5 +19,8 @@ AUTH_DEGRADED = _counter("cds_auth_degraded", "Calls let in though it was not kn
 KEY_FETCHES = _counter("cds_key_fetches", "Questions for EHRs' public keys, by what became of them", "outcome")
 SECURITY_EVENTS = _counter("cds_security_events", "What only a fault or an attack explains, by kind", "kind")
 FHIR_FETCHES = _counter("cds_fhir_fetches", "Questions to EHRs' FHIR servers, by what became of them", "outcome")
+FHIR_BREAKERS = _counter(
+    "cds_fhir_breakers", "FHIR servers left alone after failures: opened, probed, closed (opened less closed are so now)", "event"
+)
 REFUSED = _counter("cds_refused", "Requests answered with an error, by status", "status")
 SHED = _counter("cds_shed", "Requests turned away because there were too many, by reason", "reason")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import httpx
 import msgspec
 
 from cds_service.alert_log import AlertLog, load_or_create_secret
-from cds_service.ehr import new_http_client
+from cds_service.egress import Egress
 from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
 from cds_service.settings import Settings
@@ -22,7 +21,7 @@ class Runtime(msgspec.Struct, frozen=True):
     knowledge: Knowledge
     presenter: Presenter
     alert_log: AlertLog
-    http: httpx.AsyncClient
+    http: Egress
     hash_secret: bytes
 
 
@@ -40,6 +39,6 @@ def new_runtime(settings: Settings) -> Runtime:
         knowledge=knowledge,
         presenter=Presenter(knowledge),
         alert_log=AlertLog(settings.log_path),
-        http=new_http_client(),
+        http=Egress(),
         hash_secret=settings.hash_secret.encode() or load_or_create_secret(settings.log_path.with_name("hash.key")),
     )

@@ -16,7 +16,7 @@ import yaml
 
 from cds_service.alert_log import AlertLog
 from cds_service.decide import Decision, decide
-from cds_service.ehr import new_http_client
+from cds_service.egress import Egress
 from cds_service.evaluate import Answer, evaluate
 from cds_service.facts import SOURCES, Facts
 from cds_service.findings import Finding
@@ -126,7 +126,7 @@ def a_runtime(folder: Path, known: Knowledge | None = None, **settings: Any) -> 
         knowledge=known,
         presenter=presenter(known),
         alert_log=AlertLog(chosen.log_path),
-        http=new_http_client(),
+        http=Egress(),
         hash_secret=bytes(32),
     )
 

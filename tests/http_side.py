@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from cds_service.alert_log import AlertLog
 from cds_service.app import create_app
-from cds_service.ehr import new_http_client
+from cds_service.egress import Egress
 from cds_service.hooks import Respond
 from cds_service.knowledge import Knowledge
 from cds_service.prefetch import ServiceDefinition
@@ -60,7 +60,7 @@ def new_test_app(folder: Path, respond: Respond, *, callers: Callers | None = No
         knowledge=cast("Knowledge", SimpleNamespace(services=SERVICES, cards=(), hash="")),
         presenter=cast("Presenter", None),  # the stub presents nothing
         alert_log=AlertLog(chosen.log_path),
-        http=new_http_client(),
+        http=Egress(),
         hash_secret=bytes(32),
     )
     return create_app(chosen, runtime=runtime, respond=respond), runtime

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from cds_service.urls import base_place
+
 
 class FhirBase(msgspec.Struct, frozen=True):
     """Base URL of a FHIR server that a client owns."""
@@ -21,12 +23,17 @@ class Caller(msgspec.Struct, frozen=True):
     fhir_bases: tuple[FhirBase, ...] | None = None  # those that may be asked; None: any, which only the dev profile allows
     deadline_ms: int | None = None  # from request to answer, where the client has its own
 
-    def may_call(self, base_url: str) -> bool:
-        """Whether this caller may have this service ask the FHIR server at `base_url`: any http(s) server in the dev profile.
+    def base_of(self, fhir_server: str) -> FhirBase | None:
+        """The base that `fhir_server` names, as it is registered, so that nothing that a request says is ever an address.
 
-        With client registration this becomes a comparison with the client's own list.
+        None where this caller has no such base. In the dev profile (`fhir_bases` is None) any web server will do, private or not.
         """
-        return base_url.startswith(("http://", "https://"))
+        asked = base_place(fhir_server)
+        if asked is None:
+            return None
+        if self.fhir_bases is None:
+            return FhirBase(fhir_server, private=True)
+        return next((base for base in self.fhir_bases if base_place(base.url) == asked), None)
 
 
 ANONYMOUS = Caller(client="anonymous")
