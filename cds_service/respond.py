@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections import Counter
 from datetime import UTC, datetime
 
+from cds_service import metrics
 from cds_service.ehr import EhrClient
-from cds_service.errors import BadRequest, PreconditionFailed
-from cds_service.evaluate import conclude, evaluate
+from cds_service.errors import BadRequest, EngineFailed, LogUnavailable, PreconditionFailed
+from cds_service.evaluate import conclude, evaluate, not_evaluated
 from cds_service.gather import gather, require
-from cds_service.logged import Timings, call_record, refused_record
+from cds_service.logged import call_record, refused_record, withdraw
 from cds_service.prefetch import ServiceDefinition
 from cds_service.prior_cards import prior_cards, repeatable
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError
 from cds_service.runtime import Runtime
-
-log = logging.getLogger(__name__)
-
-
-security_events: Counter[str] = Counter()  # data or orders of another patient than that of the call, since the start
+from cds_service.tally import note_answer
 
 
 async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, bytes_in: int) -> bytes:
     """The response body of one call, logged before it is returned.
 
-    Raises PreconditionFailed (412) where data was not sent and there is nowhere to ask for it, and BadRequest (400) where a draft
-    order is for another patient.
+    Raises PreconditionFailed (412) where data was not sent and there is nowhere to ask for it, BadRequest (400) where a draft
+    order is for another patient, EngineFailed (500) where no card could be evaluated, LogUnavailable (503) where the log must
+    have the answer and can't take it.
     """
     received_at = datetime.now(UTC)
-    timings = Timings(time.perf_counter())
+    timings = call.timings
     gathered = await gather(call, service.prefetch, _ehr_of(call, runtime), runtime.settings.deadline_ms)
     timings.mark("gather")
     if runtime.settings.on_unavailable == "412":
@@ -42,23 +37,38 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
             await runtime.alert_log.append(refused_record(call, service, runtime, received_at, gathered, timings, bytes_in))
             raise
     try:
-        answer = evaluate(call, gathered, runtime.knowledge, runtime.presenter, received_at, runtime.settings.jurisdiction)
+        answer = evaluate(
+            call, gathered, runtime.knowledge, runtime.presenter, received_at, runtime.settings.jurisdiction, mark=timings.mark
+        )
     except WrongPatientError:
-        security_events["wrong_patient_order"] += 1
+        metrics.SECURITY_EVENTS.labels("wrong_patient_order").inc()
         refused = refused_record(call, service, runtime, received_at, gathered, timings, bytes_in, status=400)
         await runtime.alert_log.append(refused)
         raise BadRequest("An order in `context.draftOrders` is for another patient than `context.patientId`") from None
-    security_events["wrong_patient_data"] += sum(source.note == FOREIGN for source in answer.facts.sources.values())
-    timings.mark("evaluate")
+    except Exception as error:  # noqa: BLE001 - whatever broke outside of the cards: counted, logged, and said
+        answer = not_evaluated(call, runtime.knowledge, runtime.presenter, received_at, runtime.settings.jurisdiction, error)
+    if answer.all_failed and runtime.settings.on_crash == "500":
+        await runtime.alert_log.append(
+            refused_record(call, service, runtime, received_at, gathered, timings, bytes_in, status=500)
+        )
+        raise EngineFailed("No card could be evaluated: nothing was checked for this patient")
+    if foreign := sum(source.note == FOREIGN for source in answer.facts.sources.values()):
+        metrics.SECURITY_EVENTS.labels("wrong_patient_data").inc(foreign)
     if wanted := repeatable(answer.decisions, call.hook):  # few calls: one would show what may have been shown before
         prior = await prior_cards(wanted, answer.facts, call, runtime)
         if prior:
             answer = conclude(call, answer.facts, runtime.knowledge, runtime.presenter, prior)
         timings.mark("prior_cards")
     record = call_record(call, service, runtime, received_at, answer, timings, bytes_in)
+    note_answer(service.id, answer.decisions, answer.shown, answer.shadows)
     body = answer.body
+    timings.cards = len(answer.shown)
     del call, gathered, answer  # a large request is not held while the log is written
-    await runtime.alert_log.append(record)
+    durable = await runtime.alert_log.append(record)
+    timings.mark("log")
+    if runtime.settings.log_required and not durable:
+        withdraw(record)
+        raise LogUnavailable("The answer could not be logged, which this site requires: nothing was said about this patient")
     return body
 
 

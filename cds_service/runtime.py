@@ -11,7 +11,10 @@ from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
 from cds_service.settings import Settings
 from cds_service.site import load_knowledge
+from cds_service.traces import Traces, open_traces
 from cds_service.trust import Caller, anonymous
+
+LOG_GRACE = 3.0  # seconds that a process which ends tries to write the last records
 
 
 class Runtime(msgspec.Struct, frozen=True):
@@ -24,13 +27,14 @@ class Runtime(msgspec.Struct, frozen=True):
     alert_log: AlertLog
     http: httpx.AsyncClient
     hash_secret: bytes
+    traces: Traces | None = None
 
 
 def new_runtime(settings: Settings) -> Runtime:
     """Load the cards and prepare everything else; nothing is opened yet but the key of the log's hashes.
 
-    Raises SettingsError (production), KnowledgeError (mistakes in cards, overlay or approvals), OSError and ValueError (the key
-    file).
+    Raises SettingsError (production; traces without their packages), KnowledgeError (mistakes in cards, overlay or approvals),
+    OSError and ValueError (the key file).
     """
     caller = anonymous(settings)
     knowledge = load_knowledge(settings)
@@ -39,7 +43,8 @@ def new_runtime(settings: Settings) -> Runtime:
         caller=caller,
         knowledge=knowledge,
         presenter=Presenter(knowledge),
-        alert_log=AlertLog(settings.log_path),
+        alert_log=AlertLog(settings.log_path, grace=LOG_GRACE),
         http=new_http_client(),
+        traces=open_traces(settings.otlp_endpoint),
         hash_secret=settings.hash_secret.encode() or load_or_create_secret(settings.log_path.with_name("hash.key")),
     )

@@ -52,7 +52,7 @@ class Stub:
 
 
 def new_test_app(folder: Path, respond: Respond, **settings: Any) -> tuple[FastAPI, Runtime]:
-    chosen = Settings(log_path=folder / "alerts.sqlite3", **settings)
+    chosen = Settings(log_path=folder / "alerts.sqlite3", **{"checking_seconds": 0} | settings)
     runtime = Runtime(
         settings=chosen,
         caller=Caller(client="anonymous"),
