@@ -135,7 +135,7 @@ def _expect_whole(answer: Answer) -> None:
     fired = {one.card.id for one in answer.decisions if one.outcome is Outcome.FIRED}
     drawn = {one.decision.card.id for one in (*answer.shown, *answer.shadows) if one.decision is not None}
     if fired != drawn:
-        raise CheckFailedError(f"fired, not drawn: {_names(fired - drawn)}")
+        raise CheckFailedError(f"fired, not drawn: {_names(fired ^ drawn)}")
     sent = [card["uuid"] for card in msgspec.json.decode(answer.body)["cards"]]
     if sent != [one.uuid for one in answer.shown]:
         raise CheckFailedError("the answer does not hold the cards that were drawn")

@@ -8,6 +8,7 @@ from cds_service import metrics
 from cds_service.ehr import EhrClient
 from cds_service.errors import BadRequest, EngineFailed, LogUnavailable, PreconditionFailed
 from cds_service.evaluate import conclude, evaluate, not_evaluated
+from cds_service.events import Event, tell
 from cds_service.gather import gather, require
 from cds_service.logged import call_record, refused_record, withdraw
 from cds_service.prefetch import ServiceDefinition
@@ -42,6 +43,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         )
     except WrongPatientError:
         metrics.SECURITY_EVENTS.labels("wrong_patient_order").inc()
+        tell(Event.SECURITY, kind="wrong_patient_order", service=service.id)
         refused = refused_record(call, service, runtime, received_at, gathered, timings, bytes_in, status=400)
         await runtime.alert_log.append(refused)
         raise BadRequest("An order in `context.draftOrders` is for another patient than `context.patientId`") from None
@@ -54,6 +56,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         raise EngineFailed("No card could be evaluated: nothing was checked for this patient")
     if foreign := sum(source.note == FOREIGN for source in answer.facts.sources.values()):
         metrics.SECURITY_EVENTS.labels("wrong_patient_data").inc(foreign)
+        tell(Event.SECURITY, kind="wrong_patient_data", service=service.id, count=foreign)
     if wanted := repeatable(answer.decisions, call.hook):  # few calls: one would show what may have been shown before
         prior = await prior_cards(wanted, answer.facts, call, runtime)
         if prior:

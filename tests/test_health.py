@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from cds_service.approvals import shadow_rule
 from cds_service.checking import Checking
 from cds_service.decide import Outcome
 from cds_service.drain import held_back
+from cds_service.evaluate import evaluate as real_evaluate
 from cds_service.health import Condition
 from cds_service.knowledge import Knowledge
 from cds_service.paths import cards_dir
@@ -163,10 +165,9 @@ async def checked(runtime: Runtime, **changes: Any) -> Checking:
 
 def deciding(change: Callable[[Any], None]) -> Callable[..., Any]:
     """The real evaluation, with what it decided changed afterwards."""
-    real = checking.evaluate
 
     def evaluate(*given: Any, **named: Any) -> Any:
-        answer = real(*given, **named)
+        answer = real_evaluate(*given, **named)
         change(answer)
         return answer
 
@@ -192,6 +193,7 @@ def _silence(answer: Any) -> None:
         if one.outcome is Outcome.FIRED:
             one.outcome = Outcome.NOT_FIRED
     answer.shown.clear()
+    answer.shadows.clear()
     answer.body = b'{"cards":[]}'
 
 
@@ -259,8 +261,8 @@ async def test_an_alarm_is_on_health_and_checking_answers_503(tmp_path: Path, mo
 async def test_a_check_that_does_not_come_is_an_alarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = await checked(a_runtime(tmp_path))
     assert one.state == "ok"
-    now = checking.time.monotonic()
-    monkeypatch.setattr(checking.time, "monotonic", lambda: now + 151)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 151)
     assert (one.state, one.alarming) == ("overdue", True)
 
 
