@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.telemetry import TelemetryConfig
 
 from cds_service import __version__, exposition, metrics
 from cds_service.checking import Checking
@@ -24,6 +25,9 @@ from cds_service.respond import respond as real_respond
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.settings import Settings, load_settings
 from cds_service.site import log_card_states
+
+# FastAPI's own telemetry would send paths, query strings and the messages of exceptions; `traces` says what a span may hold.
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 def application() -> FastAPI:
@@ -67,7 +71,13 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
         await _close_traces(held)
         tell(Event.STOPPED)
 
-    app = FastAPI(title="Muscle cramp decision support", version=__version__, lifespan=lifespan, redirect_slashes=False)
+    app = FastAPI(
+        title="Muscle cramp decision support",
+        version=__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
+    )
     add_error_handlers(app)
     app.add_middleware(Guard)
     if settings.profile == "dev":  # added last, so outermost: a browser can read errors only where they carry these headers too

@@ -9,6 +9,7 @@ from hypothesis import settings
 from prometheus_client import Counter
 
 from cds_service.metrics import REGISTRY
+from cds_service.tally import flush
 
 # No deadline: a busy machine is not a bug. The same examples in every CI run, so that a failure there is one of the change.
 settings.register_profile("local", deadline=None)
@@ -19,6 +20,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 @pytest.fixture(autouse=True)
 def _counts_of_a_new_process() -> None:
     """No test sees what another has counted."""
+    flush()
     for metric in list(REGISTRY._collector_to_names):
-        if isinstance(metric, Counter):
-            metric.clear() if metric._labelnames else metric.reset()
+        if getattr(metric, "_labelnames", ()):
+            metric.clear()  # type: ignore[attr-defined]
+        elif isinstance(metric, Counter):
+            metric.reset()
