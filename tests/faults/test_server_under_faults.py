@@ -71,13 +71,15 @@ def test_a_server_that_is_told_to_end_says_so_first_and_answers_what_is_under_wa
 
         def ask(path: str, method: str, seen: list[int | str], **sent: Any) -> None:
             """Calls on connections of their own until none is accepted any more."""
-            while True:
-                try:
-                    seen.append(httpx.request(method, f"{server.address}{path}", trust_env=False, timeout=15, **sent).status_code)
-                except httpx.ConnectError:
-                    return  # the port is closed: a load balancer has gone elsewhere long ago
-                except httpx.HTTPError as error:
-                    seen.append(type(error).__name__)
+            limits = httpx.Limits(max_keepalive_connections=0)
+            with httpx.Client(base_url=server.address, trust_env=False, timeout=15, limits=limits) as client:
+                while True:
+                    try:
+                        seen.append(client.request(method, path, **sent).status_code)
+                    except httpx.ConnectError:
+                        return  # the port is closed: a load balancer has gone elsewhere long ago
+                    except httpx.HTTPError as error:
+                        seen.append(type(error).__name__)
 
         threads = [
             threading.Thread(target=ask, args=(PATH, "POST", answers), kwargs={"content": BODY}),
