@@ -6,13 +6,11 @@ give up the five.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
+from cds_service.events import Event, tell
 from cds_service.metrics import FHIR_BREAKERS
-
-log = logging.getLogger(__name__)
 
 FAILURES = 3  # calls in a row in which the server answered nothing
 PAUSE_SECONDS = 30.0
@@ -55,5 +53,5 @@ class Breaker:
     def _open(self, seconds: float) -> None:
         if self._open_until is None:
             FHIR_BREAKERS.labels("opened").inc()
-            log.warning("a FHIR server is not asked for %.0f s: calls_failed=%d", seconds, self._failures)
+            tell(Event.FHIR_PAUSED, ms=seconds * 1000, count=self._failures)
         self._open_until = self._clock() + seconds

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -146,17 +147,18 @@ def _serve(options: argparse.Namespace) -> int:
         if not _is_loopback(options.host):
             print(_OPEN_TO_THE_NETWORK.format(host=options.host), file=sys.stderr, flush=True)
         print(_what_next(options.host, options.port, settings), flush=True)
-    uvicorn.run(
-        app,  # type: ignore[arg-type]
-        host=options.host,
-        port=options.port,
-        workers=options.workers,
-        factory=options.workers > 1,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
+    with _shared_metrics() if options.workers > 1 else nullcontext():
+        uvicorn.run(
+            app,  # type: ignore[arg-type]
+            host=options.host,
+            port=options.port,
+            workers=options.workers,
+            factory=options.workers > 1,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=max(4, settings.deadline_ms // 1000 + 1),  # what is under way has its deadline
+        )
     return 0
 
 
@@ -171,6 +173,12 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _shared_metrics() -> AbstractContextManager[None]:
+    from cds_service.exposition import metrics_of_workers
+
+    return metrics_of_workers()
 
 
 def _what_next(host: str, port: int, settings: Settings) -> str:

@@ -5,29 +5,33 @@ A service call is the hot path and therefore a plain ASGI endpoint; the two othe
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from cds_service.arrival import Arrival
 from cds_service.body import read_body
 from cds_service.discovery import describe
-from cds_service.errors import LogUnavailable, UnknownService
+from cds_service.errors import CdsError, LogUnavailable, UnknownService
+from cds_service.events import Event, tell
 from cds_service.feedback import decode_feedback
 from cds_service.prefetch import ServiceDefinition
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.runtime import Runtime
+from cds_service.tally import note_call
+from cds_service.timings import Timings
 from cds_service.trust import Caller
 from cds_service.trust.callers import Endpoint
+from cds_service.trust.refused import RefusedError
 
-log = logging.getLogger(__name__)
-
+CLIENT_WENT_AWAY = 499  # in metrics only, as other servers have it: nobody gets it
 MAX_FEEDBACK_BYTES = 1024 * 1024  # 1000 items of 1 KiB
 
 # (the decoded call, the service called, what the process holds, how the call arrived) → body of the answer
@@ -78,7 +82,7 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
         stored = await runtime.alert_log.append_feedback(records)
         if not stored and runtime.alert_log.health().state == "failed":
             raise LogUnavailable("The feedback could not be stored; please send it again later")
-        log.info("feedback service=%s items=%d stored=%s", service.id, len(records), stored)
+        tell(Event.FEEDBACK, service=service.id, items=len(records), stored=stored)
         return Response(b'{"received":%d}' % len(records), 200 if stored else 202, media_type="application/json")
 
     return router
@@ -93,22 +97,46 @@ class HookCalls:
         self._respond = respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
+        timings = Timings()
+        status = 500
         service_id = scope["path_params"]["id"]
-        caller = await _caller(scope, self._services.get(service_id), f"/{service_id}", self._runtime)
-        service = _service(self._services, service_id)
-        body = await read_body(scope, receive, self._runtime.settings.max_body_bytes)
-        length = len(body)
-        call = decode_request(body, service.hook, caller)
-        del body  # while the log is written, nothing of the request is held that is not needed any more
-        responding = self._respond(call, service, self._runtime, Arrival(started, length, receive))
-        del call
-        answer = await responding
-        await _send_json(send, answer)
-        milliseconds = (time.perf_counter() - started) * 1000
-        log.debug(  # not for every call: the alert log has it
-            "answered service=%s status=200 ms=%.1f bytes_in=%d bytes_out=%d", service.id, milliseconds, length, len(answer)
-        )
+        try:
+            caller = await _caller(scope, self._services.get(service_id), f"/{service_id}", self._runtime)
+            service = _service(self._services, service_id)
+            timings.mark("trust")
+            body = await read_body(scope, receive, self._runtime.settings.max_body_bytes)
+            timings.mark("receive")
+            length = len(body)
+            call = decode_request(body, service.hook, caller)
+            call.timings = timings
+            timings.mark("decode")
+            del body  # while the log is written, nothing of the request is held that is not needed any more
+            responding = self._respond(call, service, self._runtime, Arrival(length, receive))
+            del call
+            answer = await responding
+            status = 200
+            await _send_json(send, answer)
+        except CdsError as error:
+            status = error.status
+            raise
+        except RefusedError:
+            status = 401
+            raise
+        except (ClientDisconnect, asyncio.CancelledError):
+            status = CLIENT_WENT_AWAY
+            raise
+        finally:
+            if service_id in self._services:
+                self._note(self._services[service_id], status, timings, scope)
+
+    def _note(self, service: ServiceDefinition, status: int, timings: Timings, scope: Scope) -> None:
+        """Counts the call, and traces it where that is wanted."""
+        seconds = time.perf_counter() - timings.started
+        note_call(service.id, status, seconds, timings)
+        if self._runtime.traces is not None:
+            sent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+            self._runtime.traces.write(service.id, status, timings, sent.decode("latin-1"))
+        tell(Event.ANSWERED, service=service.id, status=status, ms=round(seconds * 1000, 1))
 
 
 async def _identify_discovery(scope: Scope, runtime: Runtime) -> None:

@@ -6,7 +6,6 @@ kept. Texts that are kept are names of drugs, problems and reactions, because th
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
@@ -24,6 +23,7 @@ from cds_service.findings import Evidence, Truth
 from cds_service.prefetch import ServiceDefinition
 from cds_service.present import NOT_CHECKED, Shown
 from cds_service.protocol import HookRequest
+from cds_service.timings import Timings
 
 if TYPE_CHECKING:
     from cds_service.evaluate import Answer
@@ -31,19 +31,6 @@ if TYPE_CHECKING:
 
 _encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
 _raw_json = msgspec.json.Encoder()
-
-
-class Timings:
-    """Milliseconds per phase, from a monotonic clock."""
-
-    def __init__(self, started: float) -> None:
-        self._last = started
-        self.phases: dict[str, float] = {}
-
-    def mark(self, phase: str) -> None:
-        now = time.perf_counter()
-        self.phases[phase] = round((now - self._last) * 1000, 3)
-        self._last = now
 
 
 def call_record(
@@ -90,17 +77,18 @@ def call_record(
 
 def refused_record(
     call: HookRequest,
+    gathered: Mapping[str, Gathered],
+    *,
     service: ServiceDefinition,
     runtime: Runtime,
     received_at: datetime,
-    gathered: Mapping[str, Gathered],
-    timings: Timings,
     bytes_in: int,
-    status: int = 412,
-    outcome: str = Outcome.COULD_NOT_CHECK,
+    status: int,
+    outcome: str,
 ) -> CallRecord:
     """The record of a call that got no cards: 412 for want of data; 400 for an order of another patient, or a FHIR server of
-    another client; 499 where the client ended it before it was answered."""
+    another client; 499 where the client ended it before it was answered; 500 when all broke.
+    """
     states = {
         name: {"state": one.source.state, "origin": one.source.origin, "note": one.source.note} for name, one in gathered.items()
     }
@@ -114,12 +102,17 @@ def refused_record(
         outcome=outcome,
         evaluations=b"[]",
         sources=_encoder.encode({"states": states}),
-        timings=timings,
+        timings=call.timings,
         facts=b"",
         bytes_in=bytes_in,
         bytes_out=0,
         cards=[],
     )
+
+
+def withdraw(record: CallRecord) -> None:
+    """Makes of the record of an answer that of an answer that was held back (503): nobody saw its cards."""
+    record.status, record.outcome, record.bytes_out, record.cards = 503, "log_unavailable", 0, []
 
 
 def _record(

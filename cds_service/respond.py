@@ -2,85 +2,96 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections import Counter
 from datetime import UTC, datetime
+from functools import partial
 
 from starlette.requests import ClientDisconnect
 
+from cds_service import metrics
 from cds_service.arrival import Arrival
+from cds_service.decide import Outcome
 from cds_service.ehr import EhrClient
-from cds_service.errors import BadRequest, PreconditionFailed
-from cds_service.evaluate import conclude, evaluate
+from cds_service.errors import BadRequest, EngineFailed, LogUnavailable, PreconditionFailed
+from cds_service.evaluate import conclude, evaluate, not_evaluated
+from cds_service.events import Event, tell
 from cds_service.gather import AbandonedError, gather, require
-from cds_service.logged import Timings, call_record, refused_record
-from cds_service.metrics import SECURITY_EVENTS
+from cds_service.logged import call_record, refused_record, withdraw
 from cds_service.prefetch import ServiceDefinition
 from cds_service.prior_cards import prior_cards, repeatable
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError
 from cds_service.runtime import Runtime
-
-log = logging.getLogger(__name__)
-
-
-security_events: Counter[str] = Counter()  # data or orders of another patient than that of the call, since the start
+from cds_service.tally import note_answer
 
 
 async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, arrival: Arrival) -> bytes:
     """The response body of one call, logged before it is returned.
 
     Raises PreconditionFailed (412) where data was not sent and there is nowhere to ask for it, BadRequest (400) where
-    `fhirServer` is not the client's own or a draft order is for another patient, and ClientDisconnect where nobody waits for it.
+    `fhirServer` is not the client's own or a draft order is for another patient, EngineFailed (500) where no card could be
+    evaluated, LogUnavailable (503) where the log must have the answer and can't take it, ClientDisconnect where nobody waits.
     """
     received_at = datetime.now(UTC)
-    timings = Timings(time.perf_counter())
-    bytes_in = arrival.bytes_in
+    timings = call.timings
+    refused = partial(refused_record, service=service, runtime=runtime, received_at=received_at, bytes_in=arrival.bytes_in)
+    append = runtime.alert_log.append
     try:
         ehr = _ehr_of(call, runtime)
     except ForeignServerError:
-        security_events["foreign_fhir_server"] += 1
-        SECURITY_EVENTS.labels("foreign_fhir_server").inc()
-        log.warning("security event kind=foreign_fhir_server client=%s", call.caller.client)
-        refused = refused_record(call, service, runtime, received_at, {}, timings, bytes_in, 400, "foreign_server")
-        await runtime.alert_log.append(refused)
+        _note_security("foreign_fhir_server", service)
+        await append(refused(call, {}, status=400, outcome="foreign_server"))
         raise BadRequest("`fhirServer` is not among the FHIR servers that are registered for this client") from None
-    remaining_ms = (call.caller.deadline_ms or runtime.settings.deadline_ms) - arrival.elapsed_ms()
+    remaining_ms = (call.caller.deadline_ms or runtime.settings.deadline_ms) - timings.elapsed_ms()
     try:
         gathered = await gather(call, service.prefetch, ehr, remaining_ms, arrival.gone)
     except AbandonedError as error:
         timings.mark("gather")
-        left = refused_record(call, service, runtime, received_at, error.gathered, timings, bytes_in, 499, "abandoned")
-        await runtime.alert_log.append(left)
+        await append(refused(call, error.gathered, status=499, outcome="abandoned"))
         raise ClientDisconnect from None
     timings.mark("gather")
     if runtime.settings.on_unavailable == "412":
         try:
             require({key: one.source for key, one in gathered.items()})
         except PreconditionFailed:
-            await runtime.alert_log.append(refused_record(call, service, runtime, received_at, gathered, timings, bytes_in))
+            await append(refused(call, gathered, status=412, outcome=Outcome.COULD_NOT_CHECK))
             raise
     try:
-        answer = evaluate(call, gathered, runtime.knowledge, runtime.presenter, received_at, runtime.settings.jurisdiction)
+        answer = evaluate(
+            call, gathered, runtime.knowledge, runtime.presenter, received_at, runtime.settings.jurisdiction, mark=timings.mark
+        )
     except WrongPatientError:
-        security_events["wrong_patient_order"] += 1
-        refused = refused_record(call, service, runtime, received_at, gathered, timings, bytes_in, 400, "wrong_patient")
-        await runtime.alert_log.append(refused)
+        _note_security("wrong_patient_order", service)
+        await append(refused(call, gathered, status=400, outcome="wrong_patient"))
         raise BadRequest("An order in `context.draftOrders` is for another patient than `context.patientId`") from None
-    security_events["wrong_patient_data"] += sum(source.note == FOREIGN for source in answer.facts.sources.values())
-    timings.mark("evaluate")
+    except Exception as error:  # noqa: BLE001 - whatever broke outside of the cards: counted, logged, and said
+        answer = not_evaluated(call, runtime.knowledge, runtime.presenter, received_at, runtime.settings.jurisdiction, error)
+    if answer.all_failed and runtime.settings.on_crash == "500":
+        await append(refused(call, gathered, status=500, outcome=Outcome.FAILED))
+        raise EngineFailed("No card could be evaluated: nothing was checked for this patient")
+    if foreign := sum(source.note == FOREIGN for source in answer.facts.sources.values()):
+        _note_security("wrong_patient_data", service, foreign)
     if wanted := repeatable(answer.decisions, call.hook):  # few calls: one would show what may have been shown before
         prior = await prior_cards(wanted, answer.facts, call, runtime)
         if prior:
             answer = conclude(call, answer.facts, runtime.knowledge, runtime.presenter, prior)
         timings.mark("prior_cards")
-    record = call_record(call, service, runtime, received_at, answer, timings, bytes_in)
+    record = call_record(call, service, runtime, received_at, answer, timings, arrival.bytes_in)
+    note_answer(service.id, answer.decisions, answer.shown, answer.shadows)
     body = answer.body
+    timings.cards = len(answer.shown)
     del call, gathered, answer  # a large request is not held while the log is written
-    await runtime.alert_log.append(record)
+    durable = await append(record)
+    timings.mark("log")
+    if runtime.settings.log_required and not durable:
+        withdraw(record)
+        raise LogUnavailable("The answer could not be logged, which this site requires: nothing was said about this patient")
     return body
+
+
+def _note_security(kind: str, service: ServiceDefinition, count: int = 1) -> None:
+    metrics.SECURITY_EVENTS.labels(kind).inc(count)
+    tell(Event.SECURITY, kind=kind, service=service.id, count=count)
 
 
 async def answer_in_process(body: bytes, service_id: str, runtime: Runtime) -> bytes:

@@ -10,7 +10,10 @@ from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
 from cds_service.settings import Settings
 from cds_service.site import load_knowledge
+from cds_service.traces import Traces, open_traces
 from cds_service.trust.callers import Callers, new_callers
+
+LOG_GRACE = 3.0  # seconds that a process which ends tries to write the last records
 
 
 class Runtime(msgspec.Struct, frozen=True):
@@ -23,13 +26,14 @@ class Runtime(msgspec.Struct, frozen=True):
     alert_log: AlertLog
     http: Egress
     hash_secret: bytes
+    traces: Traces | None = None
 
 
 def new_runtime(settings: Settings) -> Runtime:
     """Load the cards and prepare everything else; nothing is opened yet but the key of the log's hashes.
 
-    Raises SettingsError (what production needs, mistakes in the registry of clients), KnowledgeError (mistakes in cards,
-    overlay or approvals), OSError and ValueError (the key file).
+    Raises SettingsError (what production needs, mistakes in the registry of clients, traces without their packages),
+    KnowledgeError (mistakes in cards, overlay or approvals), OSError and ValueError (the key file).
     """
     callers = new_callers(settings)
     knowledge = load_knowledge(settings)
@@ -38,7 +42,8 @@ def new_runtime(settings: Settings) -> Runtime:
         callers=callers,
         knowledge=knowledge,
         presenter=Presenter(knowledge),
-        alert_log=AlertLog(settings.log_path),
+        alert_log=AlertLog(settings.log_path, grace=LOG_GRACE),
         http=Egress(),
+        traces=open_traces(settings.otlp_endpoint),
         hash_secret=settings.hash_secret.encode() or load_or_create_secret(settings.log_path.with_name("hash.key")),
     )

@@ -38,6 +38,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rxnorm_file: Path | None = None
     max_body_bytes: int = 16 * 1024 * 1024
     public_url: str = ""
+    log_required: bool = False
+    on_crash: Literal["500", "card"] = "500"
+    checking_seconds: int = 60
+    drain_ms: int | None = None
+    otlp_endpoint: str = ""
+
+    @property
+    def draining_seconds(self) -> float:
+        """Seconds between "not ready" and the end of a process."""
+        return (2000 if self.profile == "production" else 0) / 1000 if self.drain_ms is None else self.drain_ms / 1000
 
     def __repr__(self) -> str:
         """Without secrets, so that printing settings is harmless."""
@@ -75,6 +85,10 @@ def _whole_number(low: int, high: int) -> tuple[Callable[[str], int], str]:
         return number
 
     return read, f"a whole number from {low} to {high}"
+
+
+def _yes_or_no(text: str) -> bool:
+    return _one_of("yes", "no")[0](text) == "yes"
 
 
 def _secret(text: str) -> str:
@@ -165,6 +179,34 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("max_body_bytes", *_whole_number(1024, 1024**3), "longest request body; anything longer gets status 413"),
     Option("public_url", _url, "an http or https URL", "address under which EHRs reach this service, where that isn't its own"),
+    Option(
+        "log_required",
+        _yes_or_no,
+        "yes or no",
+        "yes: an answer that can't be logged is held back (status 503); otherwise it goes out and its record waits in memory",
+    ),
+    Option(
+        "on_crash",
+        *_one_of("500", "card"),
+        "what an EHR gets when no card could be evaluated: status 500, or a card that says that nothing was checked",
+    ),
+    Option(
+        "checking_seconds",
+        *_whole_number(0, 3600),
+        "how often each process decides its known patients (/health/checking); 0 for never",
+    ),
+    Option(
+        "drain_ms",
+        *_whole_number(0, 60_000),
+        "ms between a process saying on /health/ready that it ends (SIGTERM) and taking no more calls, so that a load balancer "
+        "can turn away in time; default 2000 in production, else 0",
+    ),
+    Option(
+        "otlp_endpoint",
+        _url,
+        "an http or https URL",
+        "where traces of calls are sent (OpenTelemetry, OTLP over HTTP, ending in /v1/traces); needs the extra otel",
+    ),
 )
 
 

@@ -119,7 +119,7 @@ def presenter(known: Knowledge) -> Presenter:
 def a_runtime(folder: Path, known: Knowledge | None = None, **settings: Any) -> Runtime:
     """What a service process holds, with its log in `folder`."""
     known = known or knowledge()
-    chosen = Settings(log_path=folder / "alerts.sqlite3", **settings)
+    chosen = Settings(log_path=folder / "alerts.sqlite3", **{"checking_seconds": 0} | settings)
     return Runtime(
         settings=chosen,
         callers=AnyCaller(),

@@ -53,7 +53,7 @@ class Stub:
 
 def new_test_app(folder: Path, respond: Respond, *, callers: Callers | None = None, **settings: Any) -> tuple[FastAPI, Runtime]:
     """`callers`: instead of those that the settings mean."""
-    chosen = Settings(log_path=folder / "alerts.sqlite3", **settings)
+    chosen = Settings(log_path=folder / "alerts.sqlite3", **{"checking_seconds": 0} | settings)
     runtime = Runtime(
         settings=chosen,
         callers=callers or new_callers(chosen),

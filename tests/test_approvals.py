@@ -277,9 +277,9 @@ def test_log_lines_at_start_say_which_cards_are_live_and_which_run_in_shadow_and
     with caplog.at_level(logging.INFO):
         log_card_states(known)
     assert caplog.messages == [
-        f"cards live=1 shadow=2 hash={known.hash}: second",
-        "card in shadow, evaluated and logged, never shown: first 1.0.0: not approved by this site",
-        "card in shadow, evaluated and logged, never shown: trial 1.0.0: draft",
+        f"cards_live live=1 shadow=2 hash={known.hash} cards=second",
+        "card_in_shadow card=first version=1.0.0 why=not approved by this site",
+        "card_in_shadow card=trial version=1.0.0 why=draft",
     ]
 
 
@@ -297,7 +297,7 @@ async def test_health_says_which_cards_are_live_and_which_run_in_shadow(
             told: Json = (await client.get("/health")).json()["cards"]
     assert told == card_states(known)
     assert [one["id"] for one in told["shadow"]] == ["first", "second", "trial"]
-    assert any(message.startswith("cards live=0 shadow=3") for message in caplog.messages)
+    assert any(message.startswith("cards_live live=0 shadow=3") for message in caplog.messages)
 
 
 # The command line

@@ -129,7 +129,7 @@ async def test_a_group_of_exceptions_is_logged_with_the_place_of_its_first(
     app, _ = new_test_app(tmp_path, Stub(group))
     status, _, _ = await outcome_of(app, "POST", "/cds-services/cramps-patient-view", json=call_body())
     assert status == 500
-    assert re.search(r"unexpected ExceptionGroup at .*test_errors.py:\d+ fail \(LookupError\)", caplog.text)
+    assert re.search(r"unexpected_error error=ExceptionGroup place=test_errors.py:\d+ fail < .* \(LookupError\)", caplog.text)
     assert "SECRET" not in caplog.text
 
 

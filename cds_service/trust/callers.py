@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import httpx
 
+from cds_service.events import Event, tell
 from cds_service.metrics import AUTH_DEGRADED, AUTH_REFUSED
 from cds_service.settings import Settings, SettingsError
 from cds_service.trust.caller import ANONYMOUS, Caller
@@ -22,8 +22,6 @@ from cds_service.trust.registry import Client, RegistryError, load_registry, pub
 from cds_service.trust.replay import Replay
 from cds_service.trust.tokens import bearer, read_token
 from cds_service.trust.verify import LEEWAY, Issuers, check_claims, endpoint_urls
-
-log = logging.getLogger(__name__)
 
 Headers = Iterable[tuple[bytes, bytes]]  # of a request, names in lower case
 
@@ -123,7 +121,7 @@ class RegisteredCallers:
             return await self._identified(headers, endpoint)
         except RefusedError as error:
             AUTH_REFUSED.labels(error.reason).inc()
-            log.warning("caller refused reason=%s claimed=%s", error.reason, error.client or "-")
+            tell(Event.CALLER_REFUSED, why=error.reason, client=error.client or "-")
             raise
 
     @property

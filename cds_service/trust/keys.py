@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable, Collection
 from typing import Protocol
@@ -18,6 +17,7 @@ from typing import Protocol
 import httpx
 import msgspec
 
+from cds_service.events import Event, tell
 from cds_service.metrics import KEY_FETCHES
 from cds_service.trust.key_sets import KeySet, PublicKey, read_key_set
 from cds_service.trust.registry import Client
@@ -29,8 +29,6 @@ AHEAD = 0.8  # of the time to live, then the keys are fetched anew
 PAUSE = 30.0  # seconds between two questions because of an unknown `kid`
 FIRST_RETRY = 5.0  # seconds, doubled up to PAUSE, after a question that got no answer
 STALE = 24 * 3600.0  # seconds that known keys go on working without an answer
-
-log = logging.getLogger(__name__)
 
 
 class FetchError(Exception):
@@ -167,12 +165,12 @@ class ClientKeys:
             self._due = self._answered + max(SHORTEST_TTL, AHEAD * min(age, LONGEST_TTL))
             KEY_FETCHES.labels("fetched").inc()
             for one in keys.problems:
-                log.warning("keys of client %s: %s", self._client.name, one)
+                tell(Event.KEY_UNUSABLE, client=self._client.name, why=one)
         finally:
             self._fetching = None
 
     def _failed(self, why: str) -> None:
         KEY_FETCHES.labels(why).inc()
-        log.warning("keys of client %s: not fetched (%s), the known ones go on working for a day", self._client.name, why)
+        tell(Event.KEYS_NOT_FETCHED, client=self._client.name, why=why)
         self._due = self._clock() + self._retry
         self._retry = min(2 * self._retry, PAUSE)

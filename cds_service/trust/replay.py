@@ -10,19 +10,17 @@ store what it let in as soon as that can be reached again.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
+from cds_service.events import Event, tell
 from cds_service.trust.tokens import Token
 
 ANSWER_SECONDS = 1.0  # that one question to the store may take; a healthy one takes a millisecond
 RETRY_SECONDS = 2.0  # between two attempts to reach a store that failed
 PURGE_SECONDS = 60.0
 MAX_REMEMBERED = 500_000  # tokens in this process, some 100 MB: more than an hour of 100 calls a second
-
-log = logging.getLogger(__name__)
 
 Use = tuple[bytes, int]  # hash of a token; the second since 1970 from which it need not be remembered
 
@@ -127,10 +125,10 @@ class Replay:
         self._untold = self._untold[len(untold) :]
         self._down = bool(self._untold)  # some came meanwhile: they are told in the next round
         if not self._down:
-            log.info("used tokens: the store answers")
+            tell(Event.TOKENS_KNOWN)
 
     def _lost(self, error: Exception) -> None:
         self._retry_at = self._clock() + RETRY_SECONDS
         if not self._down or not self._said:
-            log.error("used tokens: the store can't be asked (%s)", str(error) or type(error).__name__)
+            tell(Event.TOKENS_UNKNOWN, error=str(error) or type(error).__name__)  # a StoreDownError holds the name of a class
         self._down = self._said = True
