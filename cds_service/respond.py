@@ -39,7 +39,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     try:
         ehr = _ehr_of(call, runtime)
     except ForeignServerError:
-        _note_security("foreign_fhir_server", service)
+        _note_security("foreign_fhir_server", call)
         await append(refused(call, {}, status=400, outcome="foreign_server"))
         raise BadRequest("`fhirServer` is not among the FHIR servers that are registered for this client") from None
     remaining_ms = (call.caller.deadline_ms or runtime.settings.deadline_ms) - timings.elapsed_ms()
@@ -61,7 +61,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
             call, gathered, runtime.knowledge, runtime.presenter, received_at, runtime.settings.jurisdiction, mark=timings.mark
         )
     except WrongPatientError:
-        _note_security("wrong_patient_order", service)
+        _note_security("wrong_patient_order", call)
         await append(refused(call, gathered, status=400, outcome="wrong_patient"))
         raise BadRequest("An order in `context.draftOrders` is for another patient than `context.patientId`") from None
     except Exception as error:  # noqa: BLE001 - whatever broke outside of the cards: counted, logged, and said
@@ -70,7 +70,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         await append(refused(call, gathered, status=500, outcome=Outcome.FAILED))
         raise EngineFailed("No card could be evaluated: nothing was checked for this patient")
     if foreign := sum(source.note == FOREIGN for source in answer.facts.sources.values()):
-        _note_security("wrong_patient_data", service, foreign)
+        _note_security("wrong_patient_data", call, foreign)
     if wanted := repeatable(answer.decisions, call.hook):  # few calls: one would show what may have been shown before
         prior = await prior_cards(wanted, answer.facts, call, runtime)
         if prior:
@@ -89,9 +89,9 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     return body
 
 
-def _note_security(kind: str, service: ServiceDefinition, count: int = 1) -> None:
+def _note_security(kind: str, call: HookRequest, count: int = 1) -> None:
     metrics.SECURITY_EVENTS.labels(kind).inc(count)
-    tell(Event.SECURITY, kind=kind, service=service.id, count=count)
+    tell(Event.SECURITY, kind=kind, client=call.caller.client, count=count)
 
 
 async def answer_in_process(body: bytes, service_id: str, runtime: Runtime) -> bytes:

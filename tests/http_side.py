@@ -22,7 +22,8 @@ from cds_service.present import Presenter
 from cds_service.protocol import HookRequest
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
-from cds_service.trust.callers import Callers, new_callers
+from cds_service.trust import Caller
+from cds_service.trust.callers import AnyCaller, Callers, Endpoint, Headers, new_callers
 
 SERVICES = tuple(
     ServiceDefinition(
@@ -49,6 +50,16 @@ class Stub:
         if self.error is not None:
             raise self.error
         return b'{"cards":[]}'
+
+
+class SameCaller(AnyCaller):
+    """Every request is of `caller`."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+
+    async def identify(self, headers: Headers, endpoint: Endpoint) -> Caller:
+        return self.caller
 
 
 def new_test_app(folder: Path, respond: Respond, *, callers: Callers | None = None, **settings: Any) -> tuple[FastAPI, Runtime]:

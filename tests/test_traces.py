@@ -41,7 +41,17 @@ def quinine(**changes: Any) -> Json:
 
 async def test_a_call_has_a_span_and_one_for_each_phase_within_it(tmp_path: Path) -> None:
     *phases, call = await spans(tmp_path, quinine())
-    assert [span.name for span in phases] == ["receive", "decode", "gather", "read", "decide", "present", "prior_cards", "log"]
+    assert [span.name for span in phases] == [
+        "trust",
+        "receive",
+        "decode",
+        "gather",
+        "read",
+        "decide",
+        "present",
+        "prior_cards",
+        "log",
+    ]
     assert call.attributes == {"cds.service": SIGN, "http.response.status_code": 200, "cds.cards": 1}
     assert call.parent is None
     assert all(span.parent is not None and span.parent.span_id == call.context.span_id for span in phases)

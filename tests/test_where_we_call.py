@@ -20,7 +20,7 @@ from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller, FhirBase
 from tests.alert_log_samples import rows
 from tests.core import NOW, Json, a_runtime
-from tests.http_side import encoded, running
+from tests.http_side import SameCaller, encoded, running
 
 OWN = "https://ehr.example/fhir"
 TOKEN = {"access_token": "T0KEN", "token_type": "Bearer"}
@@ -30,7 +30,7 @@ EMPTY = {"resourceType": "Bundle", "type": "searchset", "total": 0}
 def a_runtime_of(folder: Path, *bases: str, deadline_ms: int | None = None) -> Runtime:
     """A process whose callers are all of one client with these FHIR bases."""
     caller = Caller("a-hospital", fhir_bases=tuple(map(FhirBase, bases)), deadline_ms=deadline_ms)
-    return msgspec.structs.replace(a_runtime(folder), caller=caller)
+    return msgspec.structs.replace(a_runtime(folder), callers=SameCaller(caller))
 
 
 def of(fhir_server: str, *absent: str) -> Json:
@@ -65,7 +65,7 @@ async def test_a_server_of_somebody_else_is_refused_counted_and_logged_and_never
     assert "`fhirServer` is not among" in answer.text
     assert logged(runtime) == ("a-hospital", 400, "foreign_server")
     assert SECURITY_EVENTS.labels("foreign_fhir_server")._value.get() == before + 1
-    assert "kind=foreign_fhir_server client=a-hospital" in caplog.text
+    assert "security kind=foreign_fhir_server client=a-hospital" in caplog.text
     for text in (answer.text, caplog.text):
         assert named not in text
         assert "T0KEN" not in text
