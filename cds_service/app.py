@@ -21,6 +21,7 @@ from cds_service.observe import configure_logging
 from cds_service.respond import respond as real_respond
 from cds_service.respond import security_events
 from cds_service.runtime import Runtime, new_runtime
+from cds_service.sample_fhir import fhir_routes
 from cds_service.settings import Settings, load_settings
 from cds_service.site import card_states, log_card_states
 
@@ -62,6 +63,8 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
             allow_private_network=True,  # a page of the public sandbox may call a service on this machine
         )
     app.include_router(hook_routes(held, respond))
+    if settings.profile == "dev":
+        app.include_router(fhir_routes(settings.public_url))
 
     @app.get("/health", tags=["Operation"], summary="Whether everything works")
     async def health() -> dict[str, Any]:

@@ -165,7 +165,9 @@ Cramp CDS {__version__}, dev profile: answers anybody, for machines without pati
 
   A card      {shown} sample quinine-for-cramps | \\
                 curl -s -H content-type:application/json --data-binary @- {base}/cds-services/cramp-care-order-sign
+  Sandbox     https://sandbox.cds-hooks.org/?patientId=mild-potassium&fhirServiceUrl={base}/fhir&serviceDiscoveryURL={base}/cds-services
   Discovery   {base}/cds-services
+  Patients    {base}/fhir/Patient     (FHIR R4, read-only; their stories: {shown} sample)
   Health      {base}/health
   The log     {shown} log export --format ndjson     (in {settings.log_path})
   Stop        Ctrl-C
