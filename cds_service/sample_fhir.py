@@ -2,6 +2,8 @@
 
 Reads, and searches by GET or by POST to `_search`, with the parameters of `SEARCHES`. A parameter that is not known is refused
 and not ignored, so that nobody takes all results for those that were asked for. It is served in the dev profile only.
+
+Why it is written here: the one maintained library (fhirstarter 4.2) leaves every search to its user and pins an older FastAPI.
 """
 
 from __future__ import annotations
