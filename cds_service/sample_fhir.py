@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request, Response
 
 from cds_service import __version__
 from cds_service.body import read_body
-from cds_service.errors import BadRequest, CdsError, UnsupportedMediaType
+from cds_service.errors import BadRequest, UnknownService, UnsupportedMediaType
 from cds_service.paths import fixtures_dir
 from cds_service.sample_search import Kind, fits
 from cds_service.samples import load_samples
@@ -51,13 +51,6 @@ Charts = dict[str, dict[str, Resource]]  # resource type → id → resource
 Query = list[tuple[str, str]]
 
 
-class NotServed(CdsError):  # noqa: N818 (as in `errors`)
-    """No resource of this type or id."""
-
-    status = 404
-    code = "not-found"
-
-
 def fhir_routes(public_url: str = "") -> APIRouter:
     """All endpoints under /fhir. `public_url` is the address of the service where that isn't the one that it is asked at."""
     router = APIRouter(prefix="/fhir", tags=["Sample patients (FHIR R4, read-only)"])
@@ -88,7 +81,7 @@ def fhir_routes(public_url: str = "") -> APIRouter:
     async def read(kind: str, id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
         found = _of_type(charts(), kind).get(id)
         if found is None:
-            raise NotServed("There is no such resource among the sample patients; a search without parameters lists a type")
+            raise UnknownService("There is no such resource among the sample patients; a search without parameters lists a type")
         return _json(found, _pairs(request.url.query))
 
     return router
@@ -109,7 +102,7 @@ def _charts(day: date) -> Charts:
 
 
 def search(found: Charts, kind: str, query: Query, base: str) -> Resource:
-    """A page of the resources of a type that fit `query`, as a Bundle. Raises NotServed (the type) and BadRequest (the query)."""
+    """A page of the resources of a type that fit `query`, as a Bundle. Raises UnknownService (the type), BadRequest (the query)."""
     results = list(_of_type(found, kind).values())
     elements = SEARCHES[kind]
     controls = {name: value for name, value in query if name in _CONTROLS}
@@ -163,7 +156,7 @@ def capability_statement(base: str) -> Resource:
 
 def _of_type(found: Charts, kind: str) -> dict[str, Resource]:
     if kind not in found:
-        raise NotServed(f"Resources of this type are not served here; {', '.join(found)} are")
+        raise UnknownService(f"Resources of this type are not served here; {', '.join(found)} are")
     return found[kind]
 
 
