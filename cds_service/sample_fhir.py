@@ -102,7 +102,7 @@ def _charts(day: date) -> Charts:
 
 
 def search(found: Charts, kind: str, query: Query, base: str) -> Resource:
-    """A page of the resources of a type that fit `query`, as a Bundle. Raises UnknownService (the type), BadRequest (the query)."""
+    """A page of the resources of a type that fit `query`, as a Bundle. Raises UnknownService for the type, else BadRequest."""
     results = list(_of_type(found, kind).values())
     elements = SEARCHES[kind]
     controls = {name: value for name, value in query if name in _CONTROLS}

@@ -20,7 +20,7 @@ from cds_service.paths import fixtures_dir
 from cds_service.runtime import Runtime
 from tests.alert_log_samples import rows
 from tests.core import a_runtime, all_requests, answer_to, cards, knowledge
-from tests.http_side import running
+from tests.http_side import Stub, call_body, new_test_app, running
 
 Json = dict[str, Any]
 REQUESTS = {path.stem: json.loads(path.read_text()) for path in sorted((fixtures_dir() / "requests" / "sandbox").glob("*.json"))}
@@ -79,6 +79,14 @@ async def test_a_browser_may_ask_before_each_request(client: httpx.AsyncClient, 
     assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "*")
     assert answer.headers["access-control-allow-private-network"] == "true"
     assert {"Authorization", "Content-Type"} <= set(answer.headers["access-control-allow-headers"].split(", "))
+
+
+async def test_a_failure_of_the_service_itself_can_be_read_by_a_browser_too(tmp_path: Path) -> None:
+    app, _ = new_test_app(tmp_path, Stub(RuntimeError("unforeseen")))
+    async with running(app) as client:
+        answer = await client.post("/cds-services/cramps-patient-view", json=call_body(), headers=BROWSER)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (500, "*")
+    assert answer.json()["resourceType"] == "OperationOutcome"
 
 
 # Suggestions: the sandbox looks at the first action only, and takes from it what a medication box can show
