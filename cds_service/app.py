@@ -23,6 +23,7 @@ from cds_service.hooks import Respond, hook_routes
 from cds_service.observe import configure_logging
 from cds_service.respond import respond as real_respond
 from cds_service.runtime import Runtime, new_runtime
+from cds_service.sample_fhir import fhir_routes
 from cds_service.settings import Settings, load_settings
 from cds_service.site import log_card_states
 
@@ -88,6 +89,8 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
         app.add_middleware(HookPages, origins=held.callers.origins)
     app.include_router(hook_routes(held, respond))
     app.include_router(health_routes(held, condition))
+    if settings.profile == "dev":
+        app.include_router(fhir_routes(settings.public_url))
     return app
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -187,11 +188,16 @@ def _what_next(host: str, port: int, settings: Settings) -> str:
     here = Path.cwd()
     who = "answers anybody" if settings.clients_file is None else "answers the registered clients"
     shown = command.relative_to(here) if command.is_relative_to(here) else command.name
+    # Browsers let a page of the public sandbox call 127.0.0.1 although it has no TLS.
+    set_up = {"patientId": "mild-potassium", "fhirServiceUrl": f"{base}/fhir", "serviceDiscoveryURL": f"{base}/cds-services"}
+    sandbox = urlencode(set_up)
     return f"""
 Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
   A card      {shown} sample quinine-for-cramps | \\
                 curl -s -H content-type:application/json --data-binary @- {base}/cds-services/cramp-care-order-sign
+  Sandbox     https://sandbox.cds-hooks.org/?{sandbox}
+  Patients    {base}/fhir/Patient     (FHIR R4, read-only; {shown} sample lists them)
   Discovery   {base}/cds-services
   Health      {base}/health
   The log     {shown} log export --format ndjson     (in {settings.log_path})

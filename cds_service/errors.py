@@ -35,7 +35,7 @@ class BadRequest(CdsError):
 
 
 class UnknownService(CdsError):
-    """No service with this id."""
+    """No service, and in the dev profile no sample resource, with this id."""
 
     status = 404
     code = "not-found"

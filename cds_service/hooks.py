@@ -56,7 +56,9 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
     discovery = describe(services.values())
     discovery_headers = {"etag": discovery.etag, "cache-control": "no-cache"}  # no-cache: ask each time, a 304 is cheap
     router = APIRouter(tags=["CDS Hooks"])
-    router.routes.append(Route("/cds-services/{id}", HookCalls(services, runtime, respond), methods=["POST"]))
+    # Two slashes are what the public sandbox makes of a discovery address that ends in one; a 404 looks like "no cards" there.
+    for path in ("/cds-services/{id}", "/cds-services//{id}"):
+        router.routes.append(Route(path, HookCalls(services, runtime, respond), methods=["POST"]))
 
     @router.get("/cds-services", summary="Which services there are and what to prefetch for each")
     @router.get("/cds-services/", include_in_schema=False)
@@ -66,6 +68,7 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
             return Response(status_code=304, headers=discovery_headers)
         return Response(discovery.body, headers=discovery_headers, media_type="application/json")
 
+    @router.post("/cds-services//{id}/feedback", include_in_schema=False)
     @router.post("/cds-services/{id}/feedback", summary="What became of cards", openapi_extra={"requestBody": _FEEDBACK_BODY})
     async def feedback(id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
         """Takes a batch of feedback in the order sent, whether or not its cards are known here, or refuses it as a whole.

@@ -94,5 +94,5 @@ def begin_at_zero(services: Iterable[str], cards: Iterable[str]) -> None:
             DECISIONS.labels(card, outcome)
     for outcome in ("written", "quarantined", "lost"):
         LOG_RECORDS.labels(outcome)
-    for phase in ("receive", "decode", "gather", "read", "decide", "present", "prior_cards", "log"):
+    for phase in ("trust", "receive", "decode", "gather", "read", "decide", "present", "prior_cards", "log"):
         PHASE_SECONDS.labels(phase)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from cds_service.alert_log import AlertLog
 from cds_service.app import create_app
-from cds_service.egress import Egress
+from cds_service.egress import Egress, Reply
 from cds_service.hooks import Respond
 from cds_service.knowledge import Knowledge
 from cds_service.prefetch import ServiceDefinition
@@ -50,6 +50,18 @@ class Stub:
         if self.error is not None:
             raise self.error
         return b'{"cards":[]}'
+
+
+class AppEgress(Egress):
+    """Whatever address is asked, `app` answers."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__()
+        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app))
+
+    async def get(self, url: httpx.URL, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int) -> Reply:
+        answer = await self._client.get(url, headers=list(headers))
+        return Reply(answer.status_code, dict(answer.headers), answer.content)
 
 
 class SameCaller(AnyCaller):

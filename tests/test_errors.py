@@ -53,7 +53,7 @@ async def outcome_of(app: FastAPI, method: str, path: str, **request: object) ->
     [
         ("POST", "/cds-services/nobody", 404, "not-found"),
         ("POST", "/cds-services/nobody/feedback", 404, "not-found"),
-        ("POST", "/cds-services//cramps-order-sign", 404, "not-found"),
+        ("POST", "/cds-services//nobody", 404, "not-found"),
         ("POST", "/cds-services/cramps-order-sign/", 404, "not-found"),
         ("GET", "/cds-services/cramps-order-sign/more", 404, "not-found"),
         ("GET", "/cds-services/cramps-order-sign", 405, "not-supported"),
