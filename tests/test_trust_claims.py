@@ -52,7 +52,12 @@ def _audiences(endpoint: str, url: str) -> Iterator[tuple[str, dict[str, Any], s
         *(one for name, one in URLS.items() if name != endpoint),
         *(PUBLIC_URL, f"{PUBLIC_URL}/", url.replace("https", "http"), url.replace("cds.example", "CDS.example")),
         *(url.replace("cds.example", "cds.example:443"), f"{url}?a=1", f"{url}#", url.upper(), f"{url}//", f" {url}"),
-        *(url.replace("cds.example", "cds.example.attacker.example"), f"{DISCOVERY}/cramps-patient-view", "*", "http://cds.example"),
+        *(
+            url.replace("cds.example", "cds.example.attacker.example"),
+            f"{DISCOVERY}/cramps-patient-view",
+            "*",
+            "http://cds.example",
+        ),
     ):
         yield f"aud {other}", {"aud": other}, "audience"
     yield "no good one in a list", {"aud": ["https://else.example", PUBLIC_URL]}, "audience"

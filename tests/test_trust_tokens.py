@@ -82,7 +82,13 @@ def claim_changed(token: str, dice: random.Random) -> str:
     header, payload, signature = token.split(".")
     said = json.loads(raw(payload))
     change = dice.choice(
-        [{"jti": str(dice.random())}, {"exp": said["exp"] - 1}, {"iat": said["iat"] + 1}, {"sub": "x"}, {"aud": [said["aud"], "x"]}]
+        [
+            {"jti": str(dice.random())},
+            {"exp": said["exp"] - 1},
+            {"iat": said["iat"] + 1},
+            {"sub": "x"},
+            {"aud": [said["aud"], "x"]},
+        ]
     )
     return f"{header}.{b64(said | change)}.{signature}"
 
@@ -95,7 +101,9 @@ def header_changed(token: str, dice: random.Random) -> str:
 
 def no_algorithm(token: str, dice: random.Random) -> str:
     header, payload, signature = token.split(".")
-    name = dice.choice(["none", "None", "NONE", "nOnE", "", "es384", "ES384 ", None, 5, ["ES384"], "HS384", "ES256K", "EdDSA", "dir"])
+    name = dice.choice(
+        ["none", "None", "NONE", "nOnE", "", "es384", "ES384 ", None, 5, ["ES384"], "HS384", "ES256K", "EdDSA", "dir"]
+    )
     return f"{b64(json.loads(raw(header)) | {'alg': name})}.{payload}.{dice.choice(['', signature, b64(bytes(96))])}"
 
 
@@ -103,7 +111,13 @@ def symmetric(token: str, dice: random.Random) -> str:
     """The public key as the secret of an HMAC: the classic confusion of algorithms."""
     header, payload, _ = parts_of(token)
     key = private_key()
-    forms = [key.as_pem(private=False), json.dumps(public_jwk()).encode(), key.as_der(private=False), b"\0" * 48, raw(public_jwk()["x"])]
+    forms = [
+        key.as_pem(private=False),
+        json.dumps(public_jwk()).encode(),
+        key.as_der(private=False),
+        b"\0" * 48,
+        raw(public_jwk()["x"]),
+    ]
     name = dice.choice(["HS256", "HS384", "HS512"])
     content = f"{b64(header | {'alg': name})}.{b64(payload)}"
     signature = hmac.digest(dice.choice(forms), content.encode(), f"sha{name[2:]}")
@@ -131,7 +145,16 @@ def true_key_bad_header(token: str, dice: random.Random) -> str:
     change = dice.choice(
         [
             *({"jwk": public_jwk()}, {"x5c": []}, {"x5u": JKU}, {"crit": []}, {"crit": ["exp"]}, {"b64": True}, {"typ": "JOSE"}),
-            *({"typ": None}, {"typ": ["JWT"]}, {"kid": None}, {"kid": 1}, {"kid": ""}, {"kid": "K1"}, {"kid": "k1 "}, {"jku": JKU}),
+            *(
+                {"typ": None},
+                {"typ": ["JWT"]},
+                {"kid": None},
+                {"kid": 1},
+                {"kid": ""},
+                {"kid": "K1"},
+                {"kid": "k1 "},
+                {"jku": JKU},
+            ),
             *({"jku": ""}, {"jku": None}, {"jku": [JKU]}),
         ]
     )

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from cds_service.settings import Settings
 from cds_service.trust.callers import RegisteredCallers
-from cds_service.trust.keys import FetchError, Fetched
+from cds_service.trust.keys import Fetched, FetchError, FetchKeys
 from cds_service.trust.registry import load_registry
 from cds_service.trust.replay import Replay, StoreDownError, Use
 from tests.http_side import Stub, new_test_app
@@ -86,7 +86,7 @@ def callers(
     *clients: dict[str, Any],
     clock: Clock | None = None,
     memory: Memory | None = None,
-    server: KeyServer | None = None,
+    server: FetchKeys | None = None,
     **settings: Any,
 ) -> RegisteredCallers:
     """The callers of a registry of `clients` (see `tokens.a_client`), as a process has them."""
@@ -111,5 +111,3 @@ def reason_in(text: str) -> str | None:
     """The last reason in a log; None where nobody was refused."""
     found = text.rpartition("caller refused reason=")[2].split()
     return found[0] if found and "caller refused" in text else None
-
-
