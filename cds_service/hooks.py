@@ -71,9 +71,7 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
         caller = await _caller(request.scope, services.get(id), f"/{id}/feedback", runtime)
         service = _service(services, id)
         if runtime.callers.degraded:
-            raise LogUnavailable(
-                "Feedback is not taken now, because a repeated request could not be told; send it again later"
-            )
+            raise LogUnavailable("Feedback is not taken now, because a repeated request could not be told; send it again later")
         body = await read_body(request.scope, request.receive, min(runtime.settings.max_body_bytes, MAX_FEEDBACK_BYTES))
         records = decode_feedback(body, service.id, datetime.now(UTC), caller)
         stored = await runtime.alert_log.append_feedback(records)

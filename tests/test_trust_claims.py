@@ -69,6 +69,7 @@ def _audiences(endpoint: str, url: str) -> Iterator[tuple[str, dict[str, Any], s
 def _identities() -> Iterator[tuple[str, dict[str, Any], str | None]]:
     for other in (f"{ISS}/", ISS.upper(), ISS[:-1], f"{ISS}x", ISS.replace("https", "http"), f" {ISS}", "https://ehr.example"):
         yield f"iss {other}", {"iss": other}, "issuer"
+    odd: Any
     for odd in (None, 5, [ISS], "", "\ud800"):
         yield f"iss {odd!r}", {"iss": odd}, "not_a_token"
     yield "tenant A", {"iss": TENANTED, "tenant": "A"}, None

@@ -128,7 +128,7 @@ def foreign_key(token: str, dice: random.Random) -> str:
     """Signed by somebody else, under our client's `kid`, bringing or naming the key that would verify it."""
     algorithm = dice.choice(["ES384", "RS384", "ES256", "PS384", "RS256"])
     jwk = public_jwk("attacker", algorithm)
-    brought = dice.choice(
+    brought: dict[str, Any] = dice.choice(
         [
             *({}, {"jwk": jwk}, {"jku": "https://attacker.example/jwks.json"}, {"x5u": "https://attacker.example/x.pem"}),
             *({"x5c": ["MIIB"]}, {"crit": ["exp"], "exp": 1}, {"b64": False, "crit": ["b64"]}, {"kid": "attacker", "jwk": jwk}),
@@ -142,7 +142,7 @@ def foreign_key(token: str, dice: random.Random) -> str:
 
 def true_key_bad_header(token: str, dice: random.Random) -> str:
     """Truly signed by our client, and still refused for what its header asks for."""
-    change = dice.choice(
+    change: dict[str, Any] = dice.choice(
         [
             *({"jwk": public_jwk()}, {"x5c": []}, {"x5u": JKU}, {"crit": []}, {"crit": ["exp"]}, {"b64": True}, {"typ": "JOSE"}),
             *(
