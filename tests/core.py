@@ -29,7 +29,7 @@ from cds_service.read import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.shorthand import request_from_case
-from cds_service.trust.callers import AnyCaller
+from cds_service.trust.callers import AnyCaller, Callers
 from tests.reading import terminology
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)
@@ -116,13 +116,13 @@ def presenter(known: Knowledge) -> Presenter:
     return Presenter(known)
 
 
-def a_runtime(folder: Path, known: Knowledge | None = None, **settings: Any) -> Runtime:
-    """What a service process holds, with its log in `folder`."""
+def a_runtime(folder: Path, known: Knowledge | None = None, callers: Callers | None = None, **settings: Any) -> Runtime:
+    """What a service process holds, with its log in `folder`; anybody may call where no `callers` are given."""
     known = known or knowledge()
     chosen = Settings(log_path=folder / "alerts.sqlite3", **{"checking_seconds": 0} | settings)
     return Runtime(
         settings=chosen,
-        callers=AnyCaller(),
+        callers=callers or AnyCaller(),
         knowledge=known,
         presenter=presenter(known),
         alert_log=AlertLog(chosen.log_path),

@@ -26,9 +26,13 @@ GOOD_SECRET = "8f1c02d7a96be45304d1f7c2b8e96a5d"  # for tests only; looks made b
 Json = dict[str, Any]
 
 
-@cache
 def private_key(kid: str = "k1", algorithm: str = "ES384", bits: int = 2048) -> ECKey | RSAKey:
     """A key of its own for each `kid`, of the type that `algorithm` needs."""
+    return _made(kid, algorithm, bits)
+
+
+@cache
+def _made(kid: str, algorithm: str, bits: int) -> ECKey | RSAKey:
     fits = ALGORITHMS[algorithm]
     return ECKey.generate_key(fits.curve) if fits.type == "EC" else RSAKey.generate_key(bits)
 

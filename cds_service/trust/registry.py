@@ -46,8 +46,8 @@ class RegistryError(SettingsError):
     """Problems of the registry; the text has one a line, each with file and line."""
 
 
-class _Problems(list[str]):
-    """What is wrong, each as `file:line: client "name": key: message`."""
+class _Problems(list[tuple[int, str]]):
+    """What is wrong: the line, and `file:line: client "name": key: message`."""
 
     def __init__(self, path: Path, text: str) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class _Problems(list[str]):
     def add(self, position: int, label: str, key: str, message: str) -> None:
         """`position` counts the `[[client]]` tables from 0; the line is that of `key` in it, or of its heading."""
         line = self._lines[position].get(key, self._lines[position][""]) if position < len(self._lines) else 1
-        self.append(f"{self._path}:{line}: client {label}: {key + ': ' if key else ''}{message}")
+        self.append((line, f"{self._path}:{line}: client {label}: {key + ': ' if key else ''}{message}"))
 
 
 def load_registry(path: Path) -> tuple[Client, ...]:
@@ -78,7 +78,7 @@ def load_registry(path: Path) -> tuple[Client, ...]:
     clients = [(n, client) for n, client in read if client is not None]
     _check_together(clients, problems)
     if problems:
-        raise RegistryError("\n".join(problems))
+        raise RegistryError("\n".join(told for _, told in sorted(problems, key=lambda problem: problem[0])))
     return tuple(client for _, client in clients)
 
 

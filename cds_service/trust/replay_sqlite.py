@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,10 +45,10 @@ class SqliteUsedTokens:
         return await answer
 
     async def insert_all(self, uses: Sequence[Use]) -> None:
-        await self._in_thread(lambda: self._insert(uses))
+        await self._in_thread(partial(self._insert, uses))
 
     async def purge(self, now: int) -> None:
-        await self._in_thread(lambda: self._purge(now))
+        await self._in_thread(partial(self._purge, now))
 
     async def close(self) -> None:
         if self._writing is not None:
@@ -60,7 +61,7 @@ class SqliteUsedTokens:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
                 try:
-                    new = await self._in_thread(lambda uses=[use for use, _ in batch]: self._insert(uses))  # type: ignore[misc]
+                    new = await self._in_thread(partial(self._insert, [use for use, _ in batch]))
                 except StoreDownError as error:
                     for _, answer in batch:
                         if not answer.done():
@@ -123,7 +124,11 @@ class SqliteUsedTokens:
         """Raises OSError where the file was removed or replaced: what is written then no other worker sees."""
         if self._connection is None:
             raise sqlite3.OperationalError
-        if not os.path.samestat(self._path.stat(), self._file):
+        try:
+            same = os.path.samestat(self._path.stat(), self._file)
+        except FileNotFoundError:
+            same = False
+        if not same:
             self._disconnect()
             raise FileNotFoundError
         return self._connection
