@@ -148,6 +148,8 @@ class EhrClient:
 
     def target(self, url: str) -> httpx.URL:
         """The address of `url`, which is relative to the base, or absolute under it. Raises EhrError."""
+        if "\\" in url:  # which browsers take for a slash
+            raise EhrError(Outcome.BAD_ADDRESS)
         try:
             base, target = httpx.URL(self._base.url), httpx.URL(urljoin(f"{self._base.url}/", url))
         except (httpx.InvalidURL, ValueError):  # ValueError: urljoin on a broken IPv6 address, a host that IDNA can't write

@@ -373,6 +373,7 @@ async def test_a_relative_next_link_is_followed(relative: str) -> None:
         "//evil.example/fhir/tenant?page=2",
         "https://[::1?page=2",
         "file:///etc/passwd?page=2",
+        "http:\\\\evil.example/fhir?page=2",
     ],
 )
 async def test_a_next_link_to_another_place_is_not_followed_and_the_search_is_partial(elsewhere: str) -> None:
