@@ -15,8 +15,9 @@ import pytest
 import respx
 
 from cds_service.breaker import FAILURES, PAUSE_SECONDS
+from cds_service.connect import EgressError, Fault
 from cds_service.decode import Gathered
-from cds_service.egress import Egress, EgressError, Fault
+from cds_service.egress import Egress
 from cds_service.ehr import MAX_ANSWER_BYTES, EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
 from cds_service.facts import Source, SourceState

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from cds_service.egress import Egress, EgressError
+from cds_service.connect import EgressError
+from cds_service.egress import Egress
 from cds_service.ehr import MAX_ANSWER_BYTES
 
 TEN_GB = 10 * 1024**3
