@@ -108,7 +108,7 @@ async def _read(response: httpcore.Response, limit: int) -> Reply:
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise EgressError(Fault.ENCODED)
     length = headers.get("content-length", "")
-    if length.isdigit() and (len(length) > 18 or int(length) > limit):
+    if length.isdecimal() and (len(length) > 18 or int(length) > limit):
         raise EgressError(Fault.TOO_LONG)
     body = bytearray()
     async for chunk in response.aiter_stream():

@@ -201,7 +201,7 @@ class EhrClient:
 
     def _body_of(self, reply: Reply) -> bytes:
         status = reply.status
-        if status in (429, 503) and (seconds := reply.headers.get("retry-after", "").strip()).isdigit():
+        if status in (429, 503) and (seconds := reply.headers.get("retry-after", "").strip()).isdecimal():
             self._pause = max(self._pause, float(seconds[:9]))
         if status != 200:
             known = Outcome.REDIRECT if 300 <= status < 400 else Outcome.FAILED if status >= 500 else Outcome.REFUSED

