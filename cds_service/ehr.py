@@ -15,7 +15,8 @@ from urllib.parse import urljoin
 
 import httpx
 
-from cds_service.egress import Egress, EgressError, Fault, Reply
+from cds_service.connect import EgressError, Fault
+from cds_service.egress import Egress, Reply
 from cds_service.metrics import FHIR_FETCHES
 from cds_service.trust import FhirBase
 from cds_service.urls import under
@@ -148,6 +149,8 @@ class EhrClient:
 
     def target(self, url: str) -> httpx.URL:
         """The address of `url`, which is relative to the base, or absolute under it. Raises EhrError."""
+        if "\\" in url:  # which browsers take for a slash
+            raise EhrError(Outcome.BAD_ADDRESS)
         try:
             base, target = httpx.URL(self._base.url), httpx.URL(urljoin(f"{self._base.url}/", url))
         except (httpx.InvalidURL, ValueError):  # ValueError: urljoin on a broken IPv6 address, a host that IDNA can't write
@@ -198,7 +201,7 @@ class EhrClient:
 
     def _body_of(self, reply: Reply) -> bytes:
         status = reply.status
-        if status in (429, 503) and (seconds := reply.headers.get("retry-after", "").strip()).isdigit():
+        if status in (429, 503) and (seconds := reply.headers.get("retry-after", "").strip()).isdecimal():
             self._pause = max(self._pause, float(seconds[:9]))
         if status != 200:
             known = Outcome.REDIRECT if 300 <= status < 400 else Outcome.FAILED if status >= 500 else Outcome.REFUSED

@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cds_service.egress import Egress, EgressError, Fault, Reply, is_public
+from cds_service.connect import EgressError, Fault, is_public
+from cds_service.egress import Egress, Reply
 from tests.sockets import Names, Talk, certificates, http, loopback, saying
 
 LIMIT = 100_000

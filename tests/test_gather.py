@@ -15,8 +15,9 @@ import pytest
 import respx
 
 from cds_service.breaker import FAILURES, PAUSE_SECONDS
+from cds_service.connect import EgressError, Fault
 from cds_service.decode import Gathered
-from cds_service.egress import Egress, EgressError, Fault
+from cds_service.egress import Egress
 from cds_service.ehr import MAX_ANSWER_BYTES, EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
 from cds_service.facts import Source, SourceState
@@ -223,6 +224,11 @@ FAULTS: dict[str, tuple[Any, Outcome, str]] = {
         Outcome.TOO_MANY,
         "the FHIR server was asked too often (status 429)",
     ),
+    "too often, until nobody knows": (
+        httpx.Response(429, headers=[(b"retry-after", b"\xb2")]),
+        Outcome.TOO_MANY,
+        "the FHIR server was asked too often (status 429)",
+    ),
     "broken": (httpx.Response(500, html="SECRET"), Outcome.FAILED, "the FHIR server failed (status 500)"),
     "broken gateway": (httpx.Response(502, html="SECRET"), Outcome.FAILED, "the FHIR server failed (status 502)"),
     "down": (httpx.Response(503), Outcome.UNAVAILABLE, "the FHIR server is not available at the moment (status 503)"),
@@ -373,6 +379,7 @@ async def test_a_relative_next_link_is_followed(relative: str) -> None:
         "//evil.example/fhir/tenant?page=2",
         "https://[::1?page=2",
         "file:///etc/passwd?page=2",
+        "http:\\\\evil.example/fhir?page=2",
     ],
 )
 async def test_a_next_link_to_another_place_is_not_followed_and_the_search_is_partial(elsewhere: str) -> None:

