@@ -15,7 +15,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def held_back(seconds: float, told: Callable[[], None]) -> Iterator[None]:
-    """Within it, SIGTERM calls `told` at once and reaches the server's own handler `seconds` later; a second one at once.
+    """Within it, SIGTERM calls `told` at once and reaches the server's own handler `seconds` later.
+
+    A second one changes nothing: systemd tells every process, and the parent of several workers tells them again.
 
     For the thread and the event loop that a server runs in. Does nothing where no server has set a handler.
     """
@@ -31,13 +33,14 @@ def held_back(seconds: float, told: Callable[[], None]) -> Iterator[None]:
 
     def on_signal(*_: object) -> None:
         nonlocal ending
-        if ending or not seconds:
-            told()
-            end()
+        if ending:
             return
         ending = True
         told()
-        loop.call_soon_threadsafe(loop.call_later, seconds, end)
+        if seconds:
+            loop.call_soon_threadsafe(loop.call_later, seconds, end)
+        else:
+            end()
 
     signal.signal(signal.SIGTERM, on_signal)
     try:

@@ -34,11 +34,12 @@ class Answer(msgspec.Struct):
     decisions: list[Decision]
     shown: list[Shown]
     shadows: list[Shown]  # what cards in shadow would have shown: for the log only
+    broke: bool = False  # no card was evaluated, see `not_evaluated`
 
     @property
     def all_failed(self) -> bool:
-        """Whether not one of the cards that are shown could be evaluated."""
-        return bool(self.decisions) and all(one.outcome is Outcome.FAILED for one in self.decisions if one.card.live)
+        """Whether not one of the cards that are shown could be evaluated, or the evaluation broke as a whole."""
+        return self.broke or {one.outcome for one in self.decisions if one.card.live} == {Outcome.FAILED}
 
 
 def evaluate(
@@ -103,7 +104,7 @@ def not_evaluated(
     ]
     shown, shadows = presenter.present(decisions, facts, call.hookInstance, _note_failure)
     body = b'{"cards":[' + b",".join([one.body for one in shown]) + b"]}"
-    return Answer(body, facts, decisions, shown, shadows)
+    return Answer(body, facts, decisions, shown, shadows, broke=True)
 
 
 def _note_failure(name: str, error: Exception) -> None:

@@ -66,7 +66,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         raise BadRequest("An order in `context.draftOrders` is for another patient than `context.patientId`") from None
     except Exception as error:  # noqa: BLE001 - whatever broke outside of the cards: counted, logged, and said
         answer = not_evaluated(call, runtime.knowledge, runtime.presenter, received_at, runtime.settings.jurisdiction, error)
-    if answer.all_failed and runtime.settings.on_crash == "500":
+    if answer.all_failed and (runtime.settings.on_crash == "500" or not answer.shown):  # an empty answer would say: checked
         await append(refused(call, gathered, status=500, outcome=Outcome.FAILED))
         raise EngineFailed("No card could be evaluated: nothing was checked for this patient")
     if foreign := sum(source.note == FOREIGN for source in answer.facts.sources.values()):

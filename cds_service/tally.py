@@ -6,8 +6,10 @@ All functions are called on the event loop's thread.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+
+from prometheus_client import Histogram
 
 from cds_service import metrics
 from cds_service.decide import Decision
@@ -17,7 +19,9 @@ from cds_service.timings import Timings
 _decisions: Counter[tuple[str, str]] = Counter()
 _cards: Counter[tuple[str, str, str]] = Counter()
 _not_checked: Counter[str] = Counter()
-_calls: list[tuple[str, int, float, dict[str, float]]] = []
+_calls: Counter[tuple[str, str]] = Counter()
+_seconds: defaultdict[str, list[float]] = defaultdict(list)
+_phases: list[dict[str, float]] = []
 
 
 def note_answer(service: str, decisions: Iterable[Decision], shown: Iterable[Shown], shadows: Iterable[Shown]) -> None:
@@ -35,22 +39,32 @@ def note_answer(service: str, decisions: Iterable[Decision], shown: Iterable[Sho
 
 def note_call(service: str, status: int, seconds: float, timings: Timings) -> None:
     """Counts a call that has ended."""
-    _calls.append((service, status, seconds, timings.phases))
+    _calls[service, str(status)] += 1
+    _seconds[service].append(seconds)
+    _phases.append(timings.phases)
 
 
 def flush() -> None:
-    """Moves what was noted into the metrics. For the event loop's thread, where the notes are made."""
-    global _calls
-    calls, _calls = _calls, []
-    for service, status, seconds, phases in calls:
-        metrics.CALLS.labels(service, str(status)).inc()
-        metrics.CALL_SECONDS.labels(service).observe(seconds)
-        for phase, milliseconds in phases.items():
-            metrics.PHASE_SECONDS.labels(phase).observe(milliseconds / 1000)
-    for counter, noted in ((metrics.DECISIONS, _decisions), (metrics.CARDS, _cards)):
+    """Moves what was noted into the metrics."""
+    for counter, noted in ((metrics.CALLS, _calls), (metrics.DECISIONS, _decisions), (metrics.CARDS, _cards)):
         for labels, number in noted.items():
             counter.labels(*labels).inc(number)
         noted.clear()
     for service, number in _not_checked.items():
         metrics.NOT_CHECKED.labels(service).inc(number)
     _not_checked.clear()
+    for service, durations in _seconds.items():
+        _observe(metrics.CALL_SECONDS.labels(service), durations)
+    _seconds.clear()
+    by_phase: defaultdict[str, list[float]] = defaultdict(list)
+    for phases in _phases:
+        for phase, milliseconds in phases.items():
+            by_phase[phase].append(milliseconds / 1000)
+    _phases.clear()
+    for phase, durations in by_phase.items():
+        _observe(metrics.PHASE_SECONDS.labels(phase), durations)
+
+
+def _observe(histogram: Histogram, durations: Iterable[float]) -> None:
+    for seconds in durations:
+        histogram.observe(seconds)

@@ -1,4 +1,4 @@
-"""One of five cards raises, returns rubbish or takes its time: the others answer as if nothing was, and it is said."""
+"""One of five cards raises, returns rubbish or takes its time: the others answer as if nothing was, and it is counted."""
 
 from __future__ import annotations
 

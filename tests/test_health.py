@@ -149,6 +149,19 @@ async def test_all_cards_breaking_one_by_one_is_an_engine_that_breaks(
         assert [card["source"]["topic"]["code"] for card in answer.json()["cards"]] == ["not-checked"]
 
 
+@pytest.mark.parametrize("on_crash", ["500", "card"])
+async def test_a_site_without_approved_cards_is_answered_and_an_engine_that_breaks_is_no_empty_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_crash: str
+) -> None:
+    known = Knowledge.load(cards_dir(), terminology(), None, shadow_rule("production", []))
+    runtime = a_runtime(tmp_path, known, on_crash=on_crash)
+    async with running(create_app(runtime.settings, runtime=runtime)) as client:
+        assert (await signed(client)).json() == {"cards": []}
+        monkeypatch.setattr("cds_service.evaluate.decide", _broken)
+        broken = await signed(client)
+    assert broken.status_code == 500, "there is no card that could say so"
+
+
 # Known patients
 
 
@@ -312,15 +325,16 @@ async def test_the_signal_to_end_is_held_back_and_told_at_once() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-async def test_a_second_signal_ends_at_once() -> None:
+@pytest.mark.parametrize("seconds", [0, 0.2])
+async def test_a_second_signal_changes_nothing(seconds: float) -> None:
     heard: list[str] = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append("server"))
     try:
-        with held_back(60, lambda: None):
+        with held_back(seconds, lambda: heard.append("not ready")):
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(signal.SIGTERM)
-            await asyncio.sleep(0.01)
-            assert heard == ["server"]
+            await asyncio.sleep(0.4)
+            assert heard == ["not ready", "server"]
     finally:
         signal.signal(signal.SIGTERM, before)
 
