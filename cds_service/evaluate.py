@@ -63,7 +63,7 @@ def conclude(
     if prior:
         facts = msgspec.structs.replace(facts, prior_cards=prior)
     decisions = decide(facts, knowledge, _note_failure)
-    shown, shadows = presenter.present(decisions, facts, call.hookInstance, _note_failure)
+    shown, shadows = presenter.present(decisions, facts, call.hookInstance, _note_failure, call.caller.dialect)
     body = b'{"cards":[' + b",".join([one.body for one in shown]) + b"]}"
     return Answer(body, facts, decisions, shown, shadows)
 
