@@ -9,7 +9,7 @@ SERVE_ARGS =
 PYTEST_ARGS =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve check test cards bench bench-short lock
+.PHONY: help setup serve check test cards golden bench bench-short lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ test: $(VENV)/dev.stamp ## run the tests, without network (PYTEST_ARGS="-k potas
 
 cards: $(VENV)/serve.stamp ## run every card's cases and say what fails, with file and line
 	$(BIN)/cds-service cards check
+
+golden: $(VENV)/dev.stamp ## write fixtures/requests and fixtures/responses anew: what each kind of EHR receives
+	$(BIN)/python -m tests.golden
 
 bench: $(VENV)/dev.stamp ## measure the service against a no-op, four sizes of request, about five minutes
 	$(BIN)/python -m tests.bench.run
