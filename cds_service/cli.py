@@ -16,6 +16,7 @@ import msgspec
 
 from cds_service import __version__
 from cds_service.approval_commands import add_approval_commands
+from cds_service.doctor.command import add_doctor_command
 from cds_service.knowledge import Card, Knowledge
 from cds_service.paths import cards_dir, fixtures_dir
 from cds_service.settings import Settings, SettingsError, load_settings, settings_help
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.set_defaults(run=_schema)
 
     add_terminology_commands(commands)
+    add_doctor_command(commands)
 
     log = commands.add_parser("log", help="the alert log").add_subparsers(required=True, metavar="COMMAND")
     export = log.add_parser("export", help="write the log to standard output, one row per card")

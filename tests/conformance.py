@@ -1,7 +1,7 @@
 """Validators of what a CDS service sends: the rules of CDS Hooks 2.0 that a machine can check, each as one sentence when broken.
 
-Sources: CDS Hooks 2.0.1 (Discovery, Prefetch template, CDS Service Response, Feedback), the invariants cds-resp-1 to 7 and cds-fb-1
-to 3 of the 3.0 ballot's logical models, and the checks of Inferno's `crd_server` suite that hold for any service
+Sources: CDS Hooks 2.0.1 (Discovery, Prefetch template, CDS Service Response, Feedback), the invariants cds-resp-1 to 7 and
+cds-fb-1 to 3 of the 3.0 ballot's logical models, and the checks of Inferno's `crd_server` suite that hold for any service
 (crd_discovery_services_validation, crd_service_response_validation, crd_card_optional_fields_validation,
 crd_propose_alternate_request_card_validation).
 """
