@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from cds_service import __version__
+from cds_service.api_docs import describe_api, docs_routes
 from cds_service.evaluate import failures
 from cds_service.guard import Guard, add_error_handlers
 from cds_service.hooks import Respond, hook_routes
@@ -23,6 +24,8 @@ from cds_service.respond import security_events
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.settings import Settings, load_settings
 from cds_service.site import card_states, log_card_states
+
+DEV_BANNER = "Dev profile: it answers anybody. For machines without patient data."
 
 
 def application() -> FastAPI:
@@ -50,10 +53,19 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
         await held.http.aclose()
         await held.alert_log.close()
 
-    app = FastAPI(title="Muscle cramp decision support", version=__version__, lifespan=lifespan, redirect_slashes=False)
+    dev = settings.profile == "dev"
+    app = FastAPI(
+        title="Muscle cramp decision support",
+        version=__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_url="/openapi.json" if dev else None,  # in production nobody needs it, and what is not there can't be attacked
+        docs_url=None,  # FastAPI's page loads scripts from elsewhere
+        redoc_url=None,
+    )
     add_error_handlers(app)
     app.add_middleware(Guard, counts=counts)
-    if settings.profile == "dev":  # added last, so outermost: a browser can read errors only where they carry these headers too
+    if dev:  # added last, so outermost: a browser can read errors only where they carry these headers too
         app.add_middleware(
             CORSMiddleware,
             allow_origins=["*"],
@@ -62,6 +74,9 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
             allow_private_network=True,  # a page of the public sandbox may call a service on this machine
         )
     app.include_router(hook_routes(held, respond))
+    describe_api(app, held.knowledge.services)
+    if dev:
+        app.include_router(docs_routes(app, banner=DEV_BANNER))
 
     @app.get("/health", tags=["Operation"], summary="Whether everything works")
     async def health() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 from starlette.routing import Route
@@ -30,18 +30,6 @@ MAX_FEEDBACK_BYTES = 1024 * 1024  # 1000 items of 1 KiB
 # (the decoded call, the service called, what the process holds, length of the body in bytes) → body of the answer
 Respond = Callable[[HookRequest, ServiceDefinition, Runtime, int], Awaitable[bytes]]
 
-_FEEDBACK_EXAMPLE = {
-    "feedback": [
-        {
-            "card": "4e0a3a1e-3283-4575-ab82-028d55fe2719",
-            "outcome": "overridden",
-            "overrideReason": {"reason": {"system": "https://ehr.example/reasons", "code": "already-treated"}},
-            "outcomeTimestamp": "2026-03-01T10:05:31Z",
-        }
-    ]
-}
-_FEEDBACK_BODY: dict[str, Any] = {"required": True, "content": {"application/json": {"example": _FEEDBACK_EXAMPLE}}}
-
 
 def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
     """All endpoints under /cds-services."""
@@ -58,7 +46,7 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
             return Response(status_code=304, headers=discovery_headers)
         return Response(discovery.body, headers=discovery_headers, media_type="application/json")
 
-    @router.post("/cds-services/{id}/feedback", summary="What became of cards", openapi_extra={"requestBody": _FEEDBACK_BODY})
+    @router.post("/cds-services/{id}/feedback", summary="What became of cards")
     async def feedback(id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
         """Takes a batch of feedback in the order sent, whether or not its cards are known here, or refuses it as a whole.
 

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from cds_service.api_docs.document import FEEDBACK_EXAMPLE
 from cds_service.discovery import describe
-from cds_service.hooks import _FEEDBACK_EXAMPLE as FEEDBACK_EXAMPLE
 from tests.conformance import USER_TOKENS, Json, discovery_problems, feedback_problems, prefetch_problems, problems
 from tests.core import all_requests, answer_to, knowledge
 from tests.golden import kept
