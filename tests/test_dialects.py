@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from cds_service.card_file import DialectFile
+from cds_service.cli import main
 from cds_service.dialects import PLAIN, dialect_problems, shortened, topic_code
 from cds_service.evaluate import evaluate
 from cds_service.gather import gather
@@ -238,6 +239,16 @@ def test_the_sandbox_finds_the_action_that_it_can_apply_first() -> None:
     assert [action["type"] for action in first["actions"]] == ["delete", "create"]
     assert other["actions"] == first["actions"][::-1]
     assert other["actions"][0]["resource"]["medicationCodeableConcept"]["text"] == "A drug"
+
+
+def test_a_request_can_be_fired_in_a_dialect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hook, lines = PATIENTS["severe magnesium"]
+    path = tmp_path / "request.json"
+    path.write_bytes(msgspec.json.encode(request_from_case(lines, hook, NOW)))
+    assert main(["fire", str(path), "--json", "--now", "2025-12-01T09:00", "--dialect", "epic"]) == 0
+    assert '"electrolytehypomagnesaemia"' in capsys.readouterr().out
+    assert main(["fire", str(path), "--dialect", "epik"]) == 2
+    assert "unknown dialect `epik`; did you mean `epic`?" in capsys.readouterr().err
 
 
 # Mistakes

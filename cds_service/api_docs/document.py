@@ -24,13 +24,21 @@ _CALLS: dict[str, type[models.Call]] = {
     "order-sign": models.OrderSignCall,
 }
 _EXAMPLES = {"patient-view": "severe-potassium", "order-select": "quinine-for-malaria", "order-sign": "baclofen-to-change"}
-_MODELS = (*_CALLS.values(), models.Cards, models.Services, models.Feedback, models.Received, models.OperationOutcome)
+_MODELS = (
+    *_CALLS.values(),
+    models.Cards,
+    models.Services,
+    models.Feedback,
+    models.Received,
+    models.Health,
+    models.OperationOutcome,
+)
 _SILENT = "nothing-to-say"
 
 _DESCRIPTION = (
     "CDS Hooks 2.0 services for patients with muscle cramps. Answers are JSON; every answer that is no success is an "
-    "OperationOutcome, and unknown members of a request are ignored. In production every call carries `Authorization: Bearer` and "
-    'a token that the EHR has signed (CDS Hooks, "Trusting CDS Clients"); the dev profile takes calls without one.'
+    "OperationOutcome, and unknown members of a request are ignored. In production every call carries `Authorization: Bearer` "
+    'and a token that the EHR has signed (CDS Hooks, "Trusting CDS Clients"); the dev profile takes calls without one.'
 )
 _REFUSALS = {
     400: "The body is not JSON, or lacks what CDS Hooks requires; the text names the field.",
@@ -79,12 +87,16 @@ def _document(app: FastAPI, services: tuple[ServiceDefinition, ...]) -> Json:
         **_refused(401),
     }
     feedback = paths["/cds-services/{id}/feedback"]["post"]
+    for parameter in feedback["parameters"]:
+        parameter["schema"] |= {"enum": [service.id for service in services]}
     feedback["requestBody"] = {"required": True, **_content("Feedback", {"feedback": {"value": FEEDBACK_EXAMPLE}})}
     feedback["responses"] = {
         "200": _json("It is stored.", "Received"),
         "202": _json("It is held in memory until the log can be written again.", "Received"),
         **_refused(400, 401, 404, 413, 415, 503),
     }
+    if "/health" in paths:
+        paths["/health"]["get"]["responses"] = {"200": _json("Always, as cards go out even then.", "Health")}
     calls = {f"/cds-services/{service.id}": {"post": _call(service)} for service in services}
     document["paths"] = {"/cds-services": paths.pop("/cds-services"), **calls, **paths}
     components = document.setdefault("components", {})

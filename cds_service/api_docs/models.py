@@ -194,6 +194,14 @@ class Received(Model, kw_only=True):
     received: int
 
 
+class Health(Model, kw_only=True):
+    """How the service is; further members tell counts since the start, the cards and the state of the log."""
+
+    status: Literal["ok", "degraded"]
+    profile: Literal["dev", "production"]
+    version: str
+
+
 class Text(Model, kw_only=True):
     """Words for the integrator."""
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from fastapi import APIRouter, FastAPI, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 _REF = "#/components/schemas/"
 _HEADERS = {
@@ -40,7 +41,7 @@ def docs_routes(app: FastAPI, *, banner: str) -> APIRouter:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters.update(pretty=_pretty, model=_model_of, members=members, anchor=_anchor)
+    pages.filters.update(pretty=_pretty, words=_words, model=_model_of, members=members, anchor=_anchor)
 
     @cache
     def page() -> str:
@@ -63,6 +64,14 @@ def docs_routes(app: FastAPI, *, banner: str) -> APIRouter:
 
 def _pretty(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value)).decode()
+
+
+def _words(text: str) -> Markup:
+    """A text with its `code` marked up."""
+    parts = [
+        escape(part) if number % 2 == 0 else Markup("<code>{}</code>").format(part) for number, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts)
 
 
 def _anchor(method: str, path: str) -> str:
