@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from cds_service.app import create_app
 from cds_service.card_file import DialectFile
 from cds_service.cli import main
 from cds_service.dialects import PLAIN, dialect_problems, shortened, topic_code
@@ -23,7 +25,9 @@ from cds_service.settings import Settings, SettingsError
 from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
 from cds_service.yamlfile import KnowledgeError
-from tests.core import NOW, PATIENTS, Json, a_card, all_requests, cards, knowledge, presenter, small, write_small
+from tests.alert_log_samples import rows
+from tests.core import NOW, PATIENTS, Json, a_card, a_runtime, all_requests, cards, knowledge, presenter, small, write_small
+from tests.http_side import running
 from tests.reading import terminology
 
 Everything = list[tuple[Json, list[Json], dict[str, list[Json]]]]
@@ -100,6 +104,24 @@ def test_no_dialect_holds_an_empty_list(everything: Everything, dialect: str) ->
 def test_a_caller_without_a_dialect_gets_plain_cds_hooks(everything: Everything) -> None:
     for request, plain, _ in everything[:50]:
         assert in_dialect(request, PLAIN) == plain
+
+
+async def test_the_log_keeps_the_card_as_this_ehr_got_it_under_the_id_of_the_card(tmp_path: Path) -> None:
+    hook, lines = PATIENTS["other orders"]
+    runtime = msgspec.structs.replace(a_runtime(tmp_path), caller=Caller(client="north", dialect="epic"))
+    async with running(create_app(runtime.settings, runtime=runtime)) as client:
+        answer = await client.post(f"/cds-services/cramp-care-{hook}", json=request_from_case(lines, hook, datetime.now(UTC)))
+    returned = answer.json()["cards"]
+    kept = {
+        uuid: (card, msgspec.json.decode(body))
+        for uuid, card, body in rows(runtime.settings.log_path, "SELECT uuid, card, body FROM card")
+    }
+    assert len(returned) == len(kept) >= 2
+    for one in returned:
+        card, body = kept[one["uuid"]]
+        assert body["source"]["topic"]["code"] == one["source"]["topic"]["code"] == card.replace("-", "") != card
+        assert body["summary"] == one["summary"]
+        assert [item["uuid"] for item in suggestions([body])] == [item["uuid"] for item in suggestions([one])]
 
 
 # Epic
