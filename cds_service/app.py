@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from cds_service import __version__, exposition, metrics
+from cds_service.api_docs import describe_api, docs_routes
 from cds_service.checking import Checking
 from cds_service.cors import HookPages, allow_any_page
 from cds_service.drain import held_back
@@ -29,6 +30,8 @@ from cds_service.site import log_card_states
 
 # FastAPI's own telemetry would send paths, query strings and the messages of exceptions; `traces` says what a span may hold.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+
+DEV_BANNER = "Dev profile: it answers anybody. For machines without patient data."
 
 
 def application() -> FastAPI:
@@ -74,23 +77,29 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
         await _close_traces(held)
         tell(Event.STOPPED)
 
+    dev = settings.profile == "dev"
     app = FastAPI(
         title="Muscle cramp decision support",
         version=__version__,
         lifespan=lifespan,
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
+        openapi_url="/openapi.json" if dev else None,  # in production nobody needs it, and what is not there can't be attacked
+        docs_url=None,  # FastAPI's page loads scripts from elsewhere
+        redoc_url=None,
     )
     add_error_handlers(app)
     app.add_middleware(Guard)
-    if settings.profile == "dev":  # added last, so outermost: a browser can read errors only where they carry these headers too
+    if dev:  # added last, so outermost: a browser can read errors only where they carry these headers too
         allow_any_page(app)
     elif held.callers.origins:
         app.add_middleware(HookPages, origins=held.callers.origins)
     app.include_router(hook_routes(held, respond))
     app.include_router(health_routes(held, condition))
-    if settings.profile == "dev":
+    describe_api(app, held.knowledge.services)
+    if dev:
         app.include_router(fhir_routes(settings.public_url))
+        app.include_router(docs_routes(app, banner=DEV_BANNER))
     return app
 
 

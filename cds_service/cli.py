@@ -20,6 +20,7 @@ import msgspec
 from cds_service import __version__
 from cds_service.approval_commands import add_approval_commands
 from cds_service.clients_commands import add_clients_commands
+from cds_service.doctor.command import add_doctor_command
 from cds_service.knowledge import Card, Knowledge
 from cds_service.paths import cards_dir, fixtures_dir
 from cds_service.settings import Settings, SettingsError, load_settings, settings_help
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     fire.add_argument("request", type=Path, metavar="REQUEST.json", help="a CDS Hooks request, '-' for standard input")
     fire.add_argument("--now", type=_instant, help="evaluate as of this ISO time, UTC where no zone is given")
     fire.add_argument("--json", action="store_true", help="print the response as JSON")
+    fire.add_argument("--dialect", default="", help="as an EHR of this kind gets it: epic, oracle, sandbox")
     fire.set_defaults(run=_fire)
 
     sample = commands.add_parser("sample", help="print a sample request, dated today, to send with curl")
@@ -97,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_terminology_commands(commands)
     add_clients_commands(commands)
+    add_doctor_command(commands)
 
     log = commands.add_parser("log", help="the alert log").add_subparsers(required=True, metavar="COMMAND")
     export = log.add_parser("export", help="write the log to standard output, one row per card")
@@ -212,23 +215,29 @@ def _fire(options: argparse.Namespace) -> int:
     from cds_service.gather import gather, require
     from cds_service.present import Presenter
     from cds_service.protocol import decode_members, decode_request, fitting
+    from cds_service.trust import Caller
+    from cds_service.yamlfile import suggestion
 
     settings = load_settings(os.environ)
     knowledge = load_knowledge(settings)
+    presenter = Presenter(knowledge)
+    if options.dialect not in presenter.dialects:
+        print(f"unknown dialect{suggestion(options.dialect, presenter.dialects - {''})}", file=sys.stderr)
+        return 2
     body = sys.stdin.buffer.read() if str(options.request) == "-" else options.request.read_bytes()
     try:
         name = fitting(decode_members(body).get("hook"), str)
         service = next((one for one in knowledge.services if one.hook == name), None)
         if service is None:
             raise BadRequest(f"`hook` must be one of {', '.join(one.hook for one in knowledge.services)}")
-        call = decode_request(body, service.hook)
+        call = decode_request(body, service.hook, Caller(client="fire", dialect=options.dialect))
         gathered = asyncio.run(gather(call, service.prefetch, None, settings.deadline_ms))
         if settings.on_unavailable == "412":
             require({key: one.source for key, one in gathered.items()})
     except CdsError as error:
         print(f"{options.request}: {error}", file=sys.stderr)
         return 1
-    answer = evaluate(call, gathered, knowledge, Presenter(knowledge), options.now or datetime.now(UTC), settings.jurisdiction)
+    answer = evaluate(call, gathered, knowledge, presenter, options.now or datetime.now(UTC), settings.jurisdiction)
     response = msgspec.json.decode(answer.body)
     print(msgspec.json.format(answer.body).decode() if options.json else draw_cards(response["cards"]))
     return 0

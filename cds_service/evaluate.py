@@ -80,7 +80,7 @@ def conclude(
         facts = msgspec.structs.replace(facts, prior_cards=prior)
     decisions = decide(facts, knowledge, _note_failure)
     mark("decide")
-    shown, shadows = presenter.present(decisions, facts, call.hookInstance, _note_failure)
+    shown, shadows = presenter.present(decisions, facts, call.hookInstance, _note_failure, call.caller.dialect)
     body = b'{"cards":[' + b",".join([one.body for one in shown]) + b"]}"
     mark("present")
     return Answer(body, facts, decisions, shown, shadows)

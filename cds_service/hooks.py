@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 from starlette.requests import ClientDisconnect
@@ -37,18 +37,6 @@ MAX_FEEDBACK_BYTES = 1024 * 1024  # 1000 items of 1 KiB
 # (the decoded call, the service called, what the process holds, how the call arrived) → body of the answer
 Respond = Callable[[HookRequest, ServiceDefinition, Runtime, Arrival], Awaitable[bytes]]
 
-_FEEDBACK_EXAMPLE = {
-    "feedback": [
-        {
-            "card": "4e0a3a1e-3283-4575-ab82-028d55fe2719",
-            "outcome": "overridden",
-            "overrideReason": {"reason": {"system": "https://ehr.example/reasons", "code": "already-treated"}},
-            "outcomeTimestamp": "2026-03-01T10:05:31Z",
-        }
-    ]
-}
-_FEEDBACK_BODY: dict[str, Any] = {"required": True, "content": {"application/json": {"example": _FEEDBACK_EXAMPLE}}}
-
 
 def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
     """All endpoints under /cds-services."""
@@ -69,7 +57,7 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
         return Response(discovery.body, headers=discovery_headers, media_type="application/json")
 
     @router.post("/cds-services//{id}/feedback", include_in_schema=False)
-    @router.post("/cds-services/{id}/feedback", summary="What became of cards", openapi_extra={"requestBody": _FEEDBACK_BODY})
+    @router.post("/cds-services/{id}/feedback", summary="What became of cards")
     async def feedback(id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
         """Takes a batch of feedback in the order sent, whether or not its cards are known here, or refuses it as a whole.
 

@@ -8,7 +8,7 @@ from cds_service.alert_log import AlertLog, load_or_create_secret
 from cds_service.egress import Egress
 from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
-from cds_service.settings import Settings
+from cds_service.settings import Settings, SettingsError
 from cds_service.site import load_knowledge
 from cds_service.traces import Traces, open_traces
 from cds_service.trust.callers import Callers, new_callers
@@ -37,11 +37,15 @@ def new_runtime(settings: Settings) -> Runtime:
     """
     callers = new_callers(settings)
     knowledge = load_knowledge(settings)
+    presenter = Presenter(knowledge)
+    for dialect in callers.dialects:
+        if dialect not in presenter.dialects:
+            raise SettingsError(f"no dialect `{dialect}` in the cards, which a client's preset asks for")
     return Runtime(
         settings=settings,
         callers=callers,
         knowledge=knowledge,
-        presenter=Presenter(knowledge),
+        presenter=presenter,
         alert_log=AlertLog(settings.log_path, grace=LOG_GRACE),
         http=Egress(),
         traces=open_traces(settings.otlp_endpoint),

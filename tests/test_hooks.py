@@ -264,12 +264,3 @@ async def test_long_lived_objects_are_taken_from_the_garbage_collector_at_the_st
 def test_the_production_profile_does_not_start_as_it_comes() -> None:
     with pytest.raises(SettingsError, match="CDS_PROFILE=production can't start"):
         create_app(Settings(profile="production"), respond=Stub())
-
-
-async def test_feedback_discovery_and_health_are_documented(app: FastAPI) -> None:
-    async with running(app) as client:
-        paths = (await client.get("/openapi.json")).json()["paths"]
-    health = {"/health", "/health/live", "/health/ready", "/health/checking"}
-    documented = {path for path in paths if not path.startswith("/fhir")}
-    assert documented == {"/cds-services", "/cds-services/{id}/feedback"} | health
-    assert "feedback" in paths["/cds-services/{id}/feedback"]["post"]["requestBody"]["content"]["application/json"]["example"]

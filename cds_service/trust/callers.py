@@ -38,6 +38,7 @@ class Callers(Protocol):
     """What the routes need."""
 
     origins: frozenset[str]  # pages of browsers that may call
+    dialects: frozenset[str]  # that their EHRs speak, see `Caller.dialect`
 
     async def start(self) -> None: ...
 
@@ -58,6 +59,7 @@ class AnyCaller:
     """Everybody, known to nobody; tokens are not looked at. For the dev profile."""
 
     origins: frozenset[str] = frozenset()
+    dialects: frozenset[str] = frozenset()
     degraded = False
 
     async def start(self) -> None: ...
@@ -97,6 +99,7 @@ class RegisteredCallers:
         self._callers: dict[tuple[str, str], Caller] = {}
         self._maintaining: asyncio.Task[None] | None = None
         self.origins = frozenset(origin for client in self._clients for origin in client.origins)
+        self.dialects = frozenset(client.preset for client in self._clients)
         for reason in REASONS:  # so that each is shown as 0, and an alarm on a reason works from the start
             AUTH_REFUSED.labels(reason)
 
