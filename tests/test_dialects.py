@@ -24,10 +24,11 @@ from cds_service.runtime import new_runtime
 from cds_service.settings import Settings, SettingsError
 from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
+from cds_service.trust.callers import AnyCaller
 from cds_service.yamlfile import KnowledgeError
 from tests.alert_log_samples import rows
 from tests.core import NOW, PATIENTS, Json, a_card, a_runtime, all_requests, cards, knowledge, presenter, small, write_small
-from tests.http_side import running
+from tests.http_side import SameCaller, running
 from tests.reading import terminology
 
 Everything = list[tuple[Json, list[Json], dict[str, list[Json]]]]
@@ -108,7 +109,7 @@ def test_a_caller_without_a_dialect_gets_plain_cds_hooks(everything: Everything)
 
 async def test_the_log_keeps_the_card_as_this_ehr_got_it_under_the_id_of_the_card(tmp_path: Path) -> None:
     hook, lines = PATIENTS["other orders"]
-    runtime = msgspec.structs.replace(a_runtime(tmp_path), caller=Caller(client="north", dialect="epic"))
+    runtime = msgspec.structs.replace(a_runtime(tmp_path), callers=SameCaller(Caller(client="north", dialect="epic")))
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         answer = await client.post(f"/cds-services/cramp-care-{hook}", json=request_from_case(lines, hook, datetime.now(UTC)))
     returned = answer.json()["cards"]
@@ -303,8 +304,10 @@ def test_a_mistake_in_the_dialects_is_told_with_its_line(tmp_path: Path, old: st
 
 
 def test_a_caller_with_an_unknown_dialect_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cds_service.runtime.anonymous", lambda _: Caller(client="north", dialect="epik"))
-    with pytest.raises(SettingsError, match="north: unknown dialect `epik`; did you mean `epic`"):
+    callers = AnyCaller()
+    callers.dialects = frozenset({"", "epik"})
+    monkeypatch.setattr("cds_service.runtime.new_callers", lambda _: callers)
+    with pytest.raises(SettingsError, match="no dialect `epik`"):
         new_runtime(Settings(log_path=tmp_path / "alerts.sqlite3"))
 
 
