@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from hashlib import blake2b
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from cds_service.trust.tokens import Token
 
-ANSWER_SECONDS = 1.0  # that one question to the store may take; a healthy one takes a millisecond
+ANSWER_SECONDS = 2.0  # that one question to the store may take; a healthy one takes a millisecond
+STALL_SECONDS = 0.25  # more where the event loop itself was held up, and the answer may be there already
 RETRY_SECONDS = 2.0  # between two attempts to reach a store that failed
 PURGE_SECONDS = 60.0
 MAX_REMEMBERED = 500_000  # tokens in this process, some 100 MB: more than an hour of 100 calls a second
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +82,8 @@ class Replay:
             self._seen[key] = until
         if not self._down:
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    return await self._store.insert((key, until))
-            except (StoreDownError, TimeoutError) as error:
+                return await _in_time(self._store.insert((key, until)), ANSWER_SECONDS)
+            except StoreDownError as error:
                 self._lost(error)
         if full:
             return False  # what can't be remembered could be used again
@@ -107,7 +109,7 @@ class Replay:
             self._untold = [use for use in self._untold if use[1] > now]
             if not self._down:
                 try:
-                    await self._store.purge(now)
+                    await _in_time(self._store.purge(now), 5 * ANSWER_SECONDS)
                 except StoreDownError as error:
                     self._lost(error)
 
@@ -118,10 +120,9 @@ class Replay:
         self._retry_at = self._clock() + RETRY_SECONDS
         untold = self._untold[:]
         try:
-            async with asyncio.timeout(5 * ANSWER_SECONDS):
-                await self._store.open()
-                await self._store.insert_all(untold)
-        except (StoreDownError, TimeoutError) as error:
+            await _in_time(self._store.open(), 5 * ANSWER_SECONDS)
+            await _in_time(self._store.insert_all(untold), 5 * ANSWER_SECONDS)
+        except StoreDownError as error:
             self._lost(error)
             return
         self._untold = self._untold[len(untold) :]
@@ -129,8 +130,25 @@ class Replay:
         if not self._down:
             log.info("used tokens: the store answers")
 
-    def _lost(self, error: Exception) -> None:
+    def _lost(self, error: StoreDownError) -> None:
         self._retry_at = self._clock() + RETRY_SECONDS
         if not self._down or not self._said:
-            log.error("used tokens: the store can't be asked (%s)", str(error) or type(error).__name__)
+            log.error("used tokens: the store can't be asked (%s)", error)
         self._down = self._said = True
+
+
+async def _in_time(question: Coroutine[Any, Any, T], seconds: float) -> T:
+    """The answer to `question`, which is given up after `seconds`. Raises StoreDownError."""
+    asking = asyncio.get_running_loop().create_task(question)
+    asking.add_done_callback(_look_at)
+    for limit in (seconds, STALL_SECONDS):
+        if (await asyncio.wait((asking,), timeout=limit))[0]:
+            return asking.result()
+    asking.cancel()
+    raise StoreDownError("TimeoutError")
+
+
+def _look_at(asked: asyncio.Task[Any]) -> None:
+    """An answer that nobody waits for any more, because a client went away, is no error."""
+    if not asked.cancelled():
+        asked.exception()
