@@ -57,11 +57,12 @@ class RegisteredCallers:
             AUTH_REFUSED.labels(reason)
 
     async def start(self) -> None:
-        """Reach the store of used tokens and fetch all keys; waits for slow ones no longer than a question may take."""
+        """Reach the store of used tokens and fetch all keys; waits for slow ones a few seconds."""
         for keys in self._keys.values():
             keys.refresh_if_due()
         await asyncio.gather(self._replay.start(), *(keys.settled() for keys in self._keys.values()))
         self._maintaining = asyncio.get_running_loop().create_task(self._maintain())
+        self._maintaining.add_done_callback(_say_why)
 
     async def close(self) -> None:
         if self._maintaining is not None:
@@ -132,6 +133,12 @@ class RegisteredCallers:
         for keys in self._keys.values():
             keys.refresh_if_due()
         await self._replay.maintain()
+
+
+def _say_why(maintaining: asyncio.Task[None]) -> None:
+    """Maintenance ends with the service and never before."""
+    if not maintaining.cancelled() and (error := maintaining.exception()) is not None:
+        log.critical("keys and used tokens are not maintained any more: %s", type(error).__name__)
 
 
 def registered_callers(settings: Settings) -> Callers:

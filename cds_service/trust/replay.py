@@ -92,9 +92,10 @@ class Replay:
 
     async def start(self) -> None:
         """Reach the store; processes that start together may be in each other's way for a moment."""
+        began = self._clock()
         for pause in (0.05, 0.2, 0.5, 0.0):
             await self._recover()
-            if not self._down:
+            if not self._down or self._clock() - began > ANSWER_SECONDS:
                 return
             await asyncio.sleep(pause)
 
