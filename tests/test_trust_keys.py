@@ -15,10 +15,11 @@ import pytest
 import respx
 
 from cds_service.metrics import AUTH_REFUSED, KEY_FETCHES
-from cds_service.trust.callers import Endpoint, RegisteredCallers
+from cds_service.trust.callers import Endpoint
 from cds_service.trust.key_sets import read_key_set
 from cds_service.trust.keys import MAX_BYTES, Fetched, FetchError, fetch_keys
 from cds_service.trust.refused import RefusedError
+from cds_service.trust.registered import RegisteredCallers
 from cds_service.trust.registry import presets, published_keys
 from tests.http_side import call_body, running
 from tests.tokens import JKU, SERVICE, a_client, bearer, encoded, key_set, public_jwk, signed

@@ -10,8 +10,8 @@ import httpx
 from fastapi import FastAPI
 
 from cds_service.settings import Settings
-from cds_service.trust.callers import RegisteredCallers
 from cds_service.trust.keys import Fetched, FetchError, FetchKeys
+from cds_service.trust.registered import RegisteredCallers
 from cds_service.trust.registry import load_registry
 from cds_service.trust.replay import Replay, StoreDownError, Use
 from tests.http_side import Stub, new_test_app
