@@ -26,7 +26,7 @@ from cds_service.runtime import Runtime
 log = logging.getLogger(__name__)
 
 
-security_events: Counter[str] = Counter()  # data or orders of another patient than that of the call, since the start
+security_events: Counter[str] = Counter()  # data, orders or FHIR servers of others than the call may speak of, since the start
 
 
 async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, arrival: Arrival) -> bytes:
