@@ -100,7 +100,7 @@ async def test_a_hook_that_is_not_registered_gets_the_same_answer(tmp_path: Path
         for path, url in ((PATH, SERVICE), (FEEDBACK_PATH, FEEDBACK)):
             answer = await client.post(path, json=call_body("order-sign"), headers=bearer(url, now=NOW))
             assert (answer.status_code, answer.content) == (401, b"")
-    assert caplog.text.count("reason=hook claimed=ehr") == 2
+    assert caplog.text.count("why=hook client=ehr") == 2
 
 
 async def test_who_is_not_accepted_is_not_told_which_services_there_are(tmp_path: Path) -> None:
