@@ -178,13 +178,14 @@ def _fire(options: argparse.Namespace) -> int:
     from cds_service.evaluate import evaluate
     from cds_service.gather import gather, require
     from cds_service.present import Presenter
-    from cds_service.protocol import decode_members, decode_request, fitting
+    from cds_service.protocol import decode_request, fitting
+    from cds_service.strictjson import members_of
 
     settings = load_settings(os.environ)
     knowledge = load_knowledge(settings)
     body = sys.stdin.buffer.read() if str(options.request) == "-" else options.request.read_bytes()
     try:
-        name = fitting(decode_members(body).get("hook"), str)
+        name = fitting(members_of(body, "the body").get("hook"), str)
         service = next((one for one in knowledge.services if one.hook == name), None)
         if service is None:
             raise BadRequest(f"`hook` must be one of {', '.join(one.hook for one in knowledge.services)}")

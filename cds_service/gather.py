@@ -18,7 +18,8 @@ from cds_service.decode import Gathered, gathered, gathered_raw, joined
 from cds_service.ehr import EhrClient, EhrError
 from cds_service.errors import PreconditionFailed
 from cds_service.facts import Source, SourceState
-from cds_service.protocol import NOT_JSON, Context, HookRequest
+from cds_service.protocol import Context, HookRequest
+from cds_service.strictjson import NOT_JSON
 
 MAX_PAGES = 5  # of one search, the first among them
 FHIR_SHARE_MS = 800

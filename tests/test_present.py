@@ -169,7 +169,7 @@ PAYLOADS = [
     "back\\slash \\[x\\](y)",
     "right\u202eto\u2066left\u2069",
     "zero\u200bwidth\ufeff\u200d\u2060 and\u00adsoft",
-    "nul\x00 bell\x07 escape\x1b[31m",
+    "bell\x07 escape\x1b[31m",
     "line\u2028separator\u2029paragraph\x85next",
     "{low.value} {patient.reference} {{context.patientId}}",
     "x" * 500,
