@@ -9,7 +9,7 @@ array), so that they can't fail the fast pass. What does not fit is quarantined 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -212,7 +212,7 @@ class Resource(msgspec.Struct, gc=False):
     # Bundle, OperationOutcome
     entry: list[Entry] | Entry | None = None
     link: list[Link] | Link | None = None
-    total: object = None  # an integer in a Bundle
+    total: Any = None  # an integer in a Bundle (`object` would be a type of our own to a decoder with a hook)
     issue: list[Issue] | Issue | None = None
     resource: Resource | None = None  # prefetch values of CDS Hooks before 1.0 are wrapped: {"response": …, "resource": …}
 
