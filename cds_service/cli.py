@@ -125,6 +125,7 @@ def _load(settings: Settings) -> tuple[Path, Knowledge]:
 def _serve(options: argparse.Namespace) -> int:
     import uvicorn
 
+    from cds_service.connection import LimitedConnection
     from cds_service.observe import configure_logging
     from cds_service.runtime import new_runtime
 
@@ -147,6 +148,7 @@ def _serve(options: argparse.Namespace) -> int:
         port=options.port,
         workers=options.workers,
         factory=options.workers > 1,
+        http=LimitedConnection,
         access_log=False,
         log_config=None,
         server_header=False,

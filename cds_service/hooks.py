@@ -17,15 +17,16 @@ from starlette.types import Receive, Scope, Send
 
 from cds_service.body import read_body
 from cds_service.discovery import describe
-from cds_service.errors import LogUnavailable, UnknownService
+from cds_service.errors import LogUnavailable, Overloaded, UnknownService
 from cds_service.feedback import decode_feedback
+from cds_service.metrics import SHED
 from cds_service.prefetch import ServiceDefinition
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-MAX_FEEDBACK_BYTES = 1024 * 1024  # 1000 items of 1 KiB
+MAX_FEEDBACK_BYTES = 64 * 1024
 
 # (the decoded call, the service called, what the process holds, length of the body in bytes) → body of the answer
 Respond = Callable[[HookRequest, ServiceDefinition, Runtime, int], Awaitable[bytes]]
@@ -78,14 +79,29 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
 
 
 class HookCalls:
-    """ASGI endpoint of `POST /cds-services/{id}`. Raises CdsError; `guard` answers it."""
+    """ASGI endpoint of `POST /cds-services/{id}`. Raises CdsError; `guard` answers it.
+
+    A call beyond `max_calls` is refused at once, before its body is read: what waits here would be answered too late anyway, and
+    must not grow without end.
+    """
 
     def __init__(self, services: Mapping[str, ServiceDefinition], runtime: Runtime, respond: Respond) -> None:
         self._services = services
         self._runtime = runtime
         self._respond = respond
+        self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._under_way >= self._runtime.settings.max_calls:
+            SHED.labels("calls").inc()
+            raise Overloaded("Too many calls are under way; please try again in a second")
+        self._under_way += 1
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            self._under_way -= 1
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         service = _service(self._services, scope["path_params"]["id"])
         body = await read_body(scope, receive, self._runtime.settings.max_body_bytes)

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 
+from cds_service.caps import capped
 from cds_service.ehr import EhrClient
 from cds_service.errors import BadRequest, PreconditionFailed
 from cds_service.evaluate import conclude, evaluate
@@ -34,6 +35,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     received_at = datetime.now(UTC)
     timings = Timings(time.perf_counter())
     gathered = await gather(call, service.prefetch, _ehr_of(call, runtime), runtime.settings.deadline_ms)
+    gathered = capped(gathered, runtime.settings.max_entries)
     timings.mark("gather")
     if runtime.settings.on_unavailable == "412":
         try:
@@ -66,7 +68,7 @@ async def answer_in_process(body: bytes, service_id: str, runtime: Runtime) -> b
     """From request bytes to response bytes without a server and without the log; for the benchmark and `cds-service fire`."""
     service = next(service for service in runtime.knowledge.services if service.id == service_id)
     call = decode_request(body, service.hook)
-    gathered = await gather(call, service.prefetch, None, runtime.settings.deadline_ms)
+    gathered = capped(await gather(call, service.prefetch, None, runtime.settings.deadline_ms), runtime.settings.max_entries)
     return evaluate(call, gathered, runtime.knowledge, runtime.presenter, datetime.now(UTC), runtime.settings.jurisdiction).body
 
 

@@ -213,7 +213,7 @@ async def test_of_a_batch_with_a_wrong_item_nothing_is_stored(tmp_path: Path) ->
 async def test_a_body_of_feedback_has_a_limit_of_its_own(tmp_path: Path) -> None:
     app, _ = new_test_app(tmp_path, Stub())
     async with running(app) as client:
-        answer = await client.post(PATH, content=b" " * (1024 * 1024 + 1))
+        answer = await client.post(PATH, content=b" " * (64 * 1024 + 1))
     assert answer.status_code == 413
 
 
