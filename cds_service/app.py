@@ -17,9 +17,9 @@ from cds_service import __version__
 from cds_service.evaluate import failures
 from cds_service.guard import Guard, add_error_handlers
 from cds_service.hooks import Respond, hook_routes
+from cds_service.metrics import SECURITY_EVENTS, by_label
 from cds_service.observe import configure_logging
 from cds_service.respond import respond as real_respond
-from cds_service.respond import security_events
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.settings import Settings, load_settings
 from cds_service.site import card_states, log_card_states
@@ -75,7 +75,7 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
             # Both since this process started: requests answered with 500, and cards or criteria that broke, by id
             "unexpected_errors": counts["unexpected_errors"],
             "evaluation_failures": dict(failures),
-            "security_events": {name: count for name, count in security_events.items() if count},
+            "security_events": by_label(SECURITY_EVENTS),
             "log": msgspec.structs.asdict(log),
         }
 

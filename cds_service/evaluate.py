@@ -52,6 +52,7 @@ def evaluate(
         now=now,
         jurisdiction=jurisdiction,
         terminology=knowledge.terminology,
+        fhir_server=call.fhirServer,
     )
     return conclude(call, facts, knowledge, presenter, prior)
 

@@ -262,16 +262,3 @@ def bare_id(reference: str | None) -> str:
         return ""
     reference = reference.partition("/_history")[0].rpartition("/")[2]
     return reference.rpartition(":")[2] if reference.startswith("urn:") else reference.removeprefix("#")
-
-
-def patient_of(resource: Resource) -> str:
-    """The bare id of the patient that a resource is about; "" where it says none, or refers to something else than a patient."""
-    if resource.resourceType == "Patient":
-        return bare_id(resource.id)
-    subject = first(resource.subject) if resource.subject is not None else resource.patient
-    reference = subject if isinstance(subject, str) else subject.reference if subject is not None else None
-    if not reference or reference.startswith("#"):
-        return ""
-    kind = reference.rpartition("/_history/")[0] or reference
-    kind = kind.rpartition("/")[0].rpartition("/")[2]
-    return bare_id(reference) if kind in ("", "Patient") or reference.startswith("urn:") else ""

@@ -19,3 +19,9 @@ SECURITY_EVENTS = _counter("cds_security_events", "What only a fault or an attac
 FHIR_FETCHES = _counter("cds_fhir_fetches", "Questions to EHRs' FHIR servers, by what became of them", "outcome")
 REFUSED = _counter("cds_refused", "Requests answered with an error, by status", "status")
 SHED = _counter("cds_shed", "Requests turned away because there were too many, by reason", "reason")
+
+
+def by_label(counter: Counter) -> dict[str, int]:
+    """What a counter with one label has counted in this process, by the value of that label."""
+    samples = (sample for metric in counter.collect() for sample in metric.samples if sample.name.endswith("_total"))
+    return {next(iter(sample.labels.values())): int(sample.value) for sample in samples}

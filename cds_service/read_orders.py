@@ -14,8 +14,9 @@ from msgspec import Raw
 
 from cds_service.decode import Gathered, reason_of
 from cds_service.facts import Order, Quarantined, Source, SourceState
-from cds_service.fhir import Resource, bare_id, patient_of
+from cds_service.fhir import Resource, bare_id
 from cds_service.read_drugs import Targets, read_drug
+from cds_service.whose import Owner, Whose
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology
@@ -80,11 +81,11 @@ def read_orders(
     hook: str,
     sources: Iterable[Gathered],
     terminology: Terminology,
-    patient_id: str,
+    owner: Owner,
 ) -> Drafts:
     """The orders in `raw`, the value of `draftOrders`. At order-select those in `selections` are selected, else all are.
 
-    Raises msgspec.DecodeError where `raw` is no JSON, WrongPatientError where an order is for somebody else than `patient_id`.
+    Raises msgspec.DecodeError where `raw` is no JSON, WrongPatientError where an order is for somebody else than `owner`.
     """
     if raw is None:
         state = SourceState.EMPTY if hook == "patient-view" else SourceState.ABSENT
@@ -94,7 +95,7 @@ def read_orders(
         reader.resources(raw)
     except msgspec.ValidationError:
         return Drafts((), (), Source(SourceState.ERROR, "context", "the draft orders are not a Bundle"))
-    if any(reader.is_order(one) and patient_of(one) not in ("", patient_id) for one, _, _ in reader.found):
+    if any(reader.is_order(one) and owner.whose(one) is Whose.ANOTHERS for one, _, _ in reader.found):
         raise WrongPatientError
     drafts = Gathered(Source(SourceState.PRESENT), [resource for resource, _, _ in reader.found], by_url=reader.by_url)
     targets = Targets([*sources, drafts])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from datetime import UTC, datetime
 
 from cds_service.caps import capped
@@ -13,27 +12,30 @@ from cds_service.errors import BadRequest, PreconditionFailed
 from cds_service.evaluate import conclude, evaluate
 from cds_service.gather import gather, require
 from cds_service.logged import Timings, call_record, refused_record
+from cds_service.metrics import SECURITY_EVENTS
 from cds_service.prefetch import ServiceDefinition
 from cds_service.prior_cards import prior_cards, repeatable
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError
 from cds_service.runtime import Runtime
+from cds_service.whose import Owner, Whose
 
 log = logging.getLogger(__name__)
-
-
-security_events: Counter[str] = Counter()  # data or orders of another patient than that of the call, since the start
 
 
 async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, bytes_in: int) -> bytes:
     """The response body of one call, logged before it is returned.
 
     Raises PreconditionFailed (412) where data was not sent and there is nowhere to ask for it, and BadRequest (400) where a draft
-    order is for another patient.
+    order or the bearer token is for another patient.
     """
     received_at = datetime.now(UTC)
     timings = Timings(time.perf_counter())
+    if _token_is_anothers(call):
+        _note_security_event("wrong_patient_token", call, service)
+        await runtime.alert_log.append(refused_record(call, service, runtime, received_at, {}, timings, bytes_in, status=400))
+        raise BadRequest("`fhirAuthorization.patient` is another patient than `context.patientId`")
     gathered = await gather(call, service.prefetch, _ehr_of(call, runtime), runtime.settings.deadline_ms)
     gathered = capped(gathered, runtime.settings.max_entries)
     timings.mark("gather")
@@ -46,11 +48,13 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     try:
         answer = evaluate(call, gathered, runtime.knowledge, runtime.presenter, received_at, runtime.settings.jurisdiction)
     except WrongPatientError:
-        security_events["wrong_patient_order"] += 1
+        _note_security_event("wrong_patient_order", call, service)
         refused = refused_record(call, service, runtime, received_at, gathered, timings, bytes_in, status=400)
         await runtime.alert_log.append(refused)
         raise BadRequest("An order in `context.draftOrders` is for another patient than `context.patientId`") from None
-    security_events["wrong_patient_data"] += sum(source.note == FOREIGN for source in answer.facts.sources.values())
+    for source in answer.facts.sources.values():
+        if source.note == FOREIGN:
+            _note_security_event("wrong_patient_data", call, service)
     timings.mark("evaluate")
     if wanted := repeatable(answer.decisions, call.hook):  # few calls: one would show what may have been shown before
         prior = await prior_cards(wanted, answer.facts, call, runtime)
@@ -70,6 +74,17 @@ async def answer_in_process(body: bytes, service_id: str, runtime: Runtime) -> b
     call = decode_request(body, service.hook)
     gathered = capped(await gather(call, service.prefetch, None, runtime.settings.deadline_ms), runtime.settings.max_entries)
     return evaluate(call, gathered, runtime.knowledge, runtime.presenter, datetime.now(UTC), runtime.settings.jurisdiction).body
+
+
+def _token_is_anothers(call: HookRequest) -> bool:
+    """Whether the EHR's token is limited to another patient: then one of the two patients is a mistake, and not known which."""
+    patient = call.fhirAuthorization.patient if call.fhirAuthorization is not None else None
+    return bool(patient) and Owner(call.context.patientId or "", call.fhirServer, {}).meant_by(patient) is not Whose.THE_PATIENTS
+
+
+def _note_security_event(kind: str, call: HookRequest, service: ServiceDefinition) -> None:
+    SECURITY_EVENTS.labels(kind).inc()
+    log.warning("security event kind=%s service=%s client=%s", kind, service.id, call.caller.client)
 
 
 def _ehr_of(call: HookRequest, runtime: Runtime) -> EhrClient | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_service import evaluate
 from cds_service.app import create_app
+from cds_service.metrics import SECURITY_EVENTS, by_label
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
 from tests.alert_log_samples import rows
@@ -276,9 +277,7 @@ def test_data_of_another_patient_is_not_used_and_said(subject: str) -> None:
     assert b"it holds data of another patient" in shown.body
 
 
-@pytest.mark.parametrize(
-    "subject", ["Patient/patient-1", "https://ehr.example/fhir/Patient/patient-1/_history/3", "patient-1", ""]
-)
+@pytest.mark.parametrize("subject", ["Patient/patient-1", "https://ehr.example/fhir/Patient/patient-1/_history/3", "patient-1"])
 def test_data_of_the_patient_is_used_however_the_patient_is_named(subject: str) -> None:
     request = request_from_case(["LOINC#2823-3 Potassium 2.2 mmol/L"], "patient-view", NOW)
     request["prefetch"]["labs"]["entry"][0]["resource"]["subject"] = {"reference": subject}
@@ -290,3 +289,48 @@ def test_a_patient_resource_of_somebody_else_does_not_lend_its_age() -> None:
     request = request_from_case(["patient: 9 years", "LOINC#2823-3 Potassium 2.8 mmol/L"], "patient-view", NOW)
     request["prefetch"]["patient"]["id"] = "somebody-else"
     assert answer_to(request).facts.age_years is None
+
+
+def _foreign_order(request: Json) -> None:
+    request["context"]["draftOrders"]["entry"][0]["resource"]["subject"] = {"reference": "Patient/somebody-else"}
+
+
+def _foreign_data(request: Json) -> None:
+    request["prefetch"]["labs"]["entry"][0]["resource"]["subject"] = {"reference": "Patient/somebody-else"}
+
+
+def _foreign_token(request: Json) -> None:
+    request["fhirAuthorization"] = {"access_token": "s3cret", "patient": "somebody-else"}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "status"),
+    [
+        (_foreign_order, "wrong_patient_order", 400),
+        (_foreign_token, "wrong_patient_token", 400),
+        (_foreign_data, "wrong_patient_data", 200),
+    ],
+)
+async def test_another_patient_is_a_security_event_that_is_counted_logged_and_names_nobody(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture, change: Callable[[Json], None], kind: str, status: int
+) -> None:
+    request = of("order-sign", "order: quinine 300 mg", "LOINC#2823-3 Potassium 2.4 mmol/L")
+    change(request)
+    before = by_label(SECURITY_EVENTS).get(kind, 0)
+    answer, health = await post(runtime, request)
+    assert answer.status_code == last(runtime, "status") == status
+    assert health["security_events"][kind] == before + 1
+    (line,) = [record for record in caplog.records if "security event" in record.getMessage()]
+    assert line.levelname == "WARNING"
+    assert f"kind={kind}" in line.getMessage()
+    assert not any(secret in caplog.text + answer.text for secret in ("somebody-else", "s3cret"))
+    assert "patient-1" not in caplog.text
+    if status == 400:
+        assert last(runtime, "outcome") == "wrong_patient"
+        assert answer.json()["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize("patient", ["patient-1", "Patient/patient-1", f"{BASE}/Patient/patient-1", "", None, 5])
+async def test_a_token_of_the_patient_or_of_nobody_is_no_event(runtime: Runtime, patient: object) -> None:
+    request = of("patient-view") | {"fhirAuthorization": {"access_token": "t", "patient": patient}}
+    assert (await post(runtime, request))[0].status_code == 200
