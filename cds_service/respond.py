@@ -57,7 +57,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
             _note_security_event("wrong_patient_data", call, service)
     timings.mark("evaluate")
     if wanted := repeatable(answer.decisions, call.hook):  # few calls: one would show what may have been shown before
-        prior = await prior_cards(wanted, answer.facts, call, runtime)
+        prior = await prior_cards(wanted, answer.decisions, answer.facts, call, runtime)
         if prior:
             answer = conclude(call, answer.facts, runtime.knowledge, runtime.presenter, prior)
         timings.mark("prior_cards")
