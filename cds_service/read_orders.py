@@ -191,7 +191,7 @@ def _entries(raw: bytes) -> list[Raw]:
     Raises msgspec.ValidationError where it is neither.
     """
     bundle = _decode_bundle(raw)
-    if bundle is not None and bundle.resourceType in _ORDERS:
+    if bundle is not None and isinstance(bundle.resourceType, str) and bundle.resourceType in _ORDERS:
         return [Raw(b'{"resource":' + raw + b"}")]
     if bundle is None or not bundle.entry:
         return []
