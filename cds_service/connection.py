@@ -14,6 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEAD_SECONDS = 10.0  # from the connection, or from the first byte of a further request, to the end of its headers
 MAX_HEAD_BYTES = 64 * 1024  # a bearer token has a few
 MAX_HEADERS = 100
+# Of a body that was refused before it had come, so much is thrown away before the connection is closed: closed at once, many
+# senders would get a broken pipe in place of the answer that says why (RFC 9112, section 9.6).
+MAX_LEFTOVER_BYTES = 16 * 1024 * 1024
 
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
@@ -28,6 +31,7 @@ class LimitedConnection(HttpToolsProtocol):
     _in_head = False  # a request has begun and its headers are not complete
     _in_body = False  # its headers are complete and its body is not
     _bytes = 0  # received since there was progress: a request, its headers, a piece of its body
+    _leftover = 0  # bytes of the body that came after the answer
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -47,7 +51,7 @@ class LimitedConnection(HttpToolsProtocol):
             self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def on_message_begin(self) -> None:
-        self._bytes = 0
+        self._bytes = self._leftover = 0
         self._in_head = True
         super().on_message_begin()
 
@@ -62,6 +66,10 @@ class LimitedConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._bytes = 0
+        if self.cycle.response_complete:
+            self._leftover += len(body)
+            if self._leftover > MAX_LEFTOVER_BYTES:
+                self.transport.close()
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -57,11 +57,10 @@ class BodyTimeout(CdsError):
 
 
 class PayloadTooLarge(CdsError):
-    """The body is longer than this service reads. The connection is closed, so that the rest is not sent."""
+    """The body is longer than this service reads. What still comes of it is thrown away, see `connection`."""
 
     status = 413
     code = "too-long"
-    headers: ClassVar[Mapping[str, str]] = {"connection": "close"}
 
 
 class UnsupportedMediaType(CdsError):

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from cds_service.body import read_body
+from cds_service.body import Room, read_body
 from cds_service.discovery import describe
 from cds_service.errors import LogUnavailable, Overloaded, UnknownService
 from cds_service.feedback import decode_feedback
@@ -27,6 +27,7 @@ from cds_service.runtime import Runtime
 log = logging.getLogger(__name__)
 
 MAX_FEEDBACK_BYTES = 64 * 1024
+ROOM_FOR_BODIES = 32 * 1024 * 1024  # bytes, of all service calls that are being received; at least four of the longest
 
 # (the decoded call, the service called, what the process holds, length of the body in bytes) → body of the answer
 Respond = Callable[[HookRequest, ServiceDefinition, Runtime, int], Awaitable[bytes]]
@@ -67,7 +68,7 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
         CDS Hooks leaves the body open: it is the number of items, `{"received": 2}`.
         """
         service = _service(services, id)
-        body = await read_body(request.scope, request.receive, min(runtime.settings.max_body_bytes, MAX_FEEDBACK_BYTES))
+        body = await read_body(request.scope, request.receive, MAX_FEEDBACK_BYTES, Room(0))
         records = decode_feedback(body, service.id, datetime.now(UTC))
         stored = await runtime.alert_log.append_feedback(records)
         if not stored and runtime.alert_log.health().state == "failed":
@@ -81,8 +82,8 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
 class HookCalls:
     """ASGI endpoint of `POST /cds-services/{id}`. Raises CdsError; `guard` answers it.
 
-    A call beyond `max_calls` is refused at once, before its body is read: what waits here would be answered too late anyway, and
-    must not grow without end.
+    A call beyond `max_calls` is refused at once, where possible before its body is read: what waits here would be answered too
+    late anyway, and must not grow without end. A call counts once its body is there, so that slow senders keep nobody out.
     """
 
     def __init__(self, services: Mapping[str, ServiceDefinition], runtime: Runtime, respond: Respond) -> None:
@@ -90,32 +91,34 @@ class HookCalls:
         self._runtime = runtime
         self._respond = respond
         self._under_way = 0
+        self._room = Room(max(ROOM_FOR_BODIES, 4 * runtime.settings.max_body_bytes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._under_way >= self._runtime.settings.max_calls:
-            SHED.labels("calls").inc()
-            raise Overloaded("Too many calls are under way; please try again in a second")
-        self._under_way += 1
-        try:
-            await self._serve(scope, receive, send)
-        finally:
-            self._under_way -= 1
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         service = _service(self._services, scope["path_params"]["id"])
-        body = await read_body(scope, receive, self._runtime.settings.max_body_bytes)
-        length = len(body)
-        call = decode_request(body, service.hook, self._runtime.caller)
-        del body  # while the log is written, nothing of the request is held that is not needed any more
-        responding = self._respond(call, service, self._runtime, length)
-        del call
-        answer = await responding
+        self._expect_a_place()
+        body = await read_body(scope, receive, self._runtime.settings.max_body_bytes, self._room)
+        self._expect_a_place()
+        self._under_way += 1
+        try:
+            length = len(body)
+            call = decode_request(body, service.hook, self._runtime.caller)
+            del body  # while the log is written, nothing of the request is held that is not needed any more
+            responding = self._respond(call, service, self._runtime, length)
+            del call
+            answer = await responding
+        finally:
+            self._under_way -= 1
         await _send_json(send, answer)
         milliseconds = (time.perf_counter() - started) * 1000
         log.debug(  # not for every call: the alert log has it
             "answered service=%s status=200 ms=%.1f bytes_in=%d bytes_out=%d", service.id, milliseconds, length, len(answer)
         )
+
+    def _expect_a_place(self) -> None:
+        if self._under_way >= self._runtime.settings.max_calls:
+            SHED.labels("calls").inc()
+            raise Overloaded("Too many calls are under way; please try again in a second")
 
 
 def _service(services: Mapping[str, ServiceDefinition], service_id: str) -> ServiceDefinition:

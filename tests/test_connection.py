@@ -64,7 +64,7 @@ async def rest_of(reader: asyncio.StreamReader) -> bytes:
     """What comes until the server closes the connection."""
     try:
         return await asyncio.wait_for(reader.read(), SOON)
-    except ConnectionResetError:  # it closed while more was being sent
+    except ConnectionError:  # it closed while more was being sent
         return b""
 
 
@@ -140,6 +140,44 @@ async def test_a_body_that_was_refused_before_it_was_read_may_end_and_the_next_r
     writer.write(head(300_000, path=b"/cds-services/unknown") + b" " * 300_000 + WHOLE)
     assert [(await answer_of(reader))[0] for _ in range(2)] == [404, 200]
     await closed(writer)
+
+
+@pytest.mark.parametrize("extra", [b"content-length: 5000000", b"transfer-encoding: chunked"])
+async def test_who_sends_too_much_and_listens_only_then_gets_the_answer(address: str, extra: bytes) -> None:
+    reader, writer = await asyncio.open_unix_connection(address)
+    body = b" " * 5_000_000
+    writer.write(head(0).replace(b"content-length: 0", extra))
+    writer.write(body if b"length" in extra else b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+    await writer.drain()
+    assert (await answer_of(reader))[0] == 413
+    writer.write(WHOLE)
+    assert (await answer_of(reader))[0] == 200
+    await closed(writer)
+
+
+async def test_who_never_stops_sending_too_much_is_closed(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", SOON)
+    reader, writer = await asyncio.open_unix_connection(address)
+    writer.write(head(10**9))
+    sending = asyncio.create_task(dripping(writer, b" " * 2_000_000))
+    await rest_of(reader)
+    await closed(writer)
+    await sending
+
+
+async def test_many_large_bodies_at_once_are_turned_away_and_small_ones_are_not(tmp_path: Path) -> None:
+    app, _ = new_test_app(tmp_path, Stub(), max_body_bytes=20 * 1024 * 1024)  # there is room for 80 MiB
+    async with serving(app, tmp_path) as address:
+        streams = [await asyncio.open_unix_connection(address) for _ in range(6)]
+        for _, writer in streams:
+            writer.write(head(20_000_000) + b" " * 19_000_000)
+        reader, writer = await asyncio.open_unix_connection(address)
+        writer.write(WHOLE)
+        assert (await answer_of(reader))[0] == 200
+        rests = await asyncio.gather(*(rest_of(one) for one, _ in streams))
+        assert sorted(rest[:12] for rest in rests) == [b"HTTP/1.1 408"] * 4 + [b"HTTP/1.1 503"] * 2
+        for _, one in [*streams, (reader, writer)]:
+            await closed(one)
 
 
 @pytest.mark.parametrize(
