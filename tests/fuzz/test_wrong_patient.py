@@ -5,24 +5,31 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from cds_service.app import create_app
 from cds_service.decode import EXPECTED
 from cds_service.evaluate import Answer
 from cds_service.facts import SourceState
+from cds_service.metrics import SECURITY_EVENTS, by_label
 from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError
-from tests.core import Json, all_requests, answer_to
+from tests.alert_log_samples import rows
+from tests.core import Json, a_runtime, all_requests, answer_to
+from tests.fuzz.drive import post
 
 SWAPS = int(os.environ.get("CDS_SWAPS", "2000"))
 SEED = int(os.environ.get("CDS_SEED", "1"))
+TOKENS = 500
 OTHER = "somebody-else"
 SERVER = "https://ehr.example/fhir"
 MARK = "Zarquon"  # every text of the resource that is swapped becomes this
@@ -120,3 +127,23 @@ def test_the_same_requests_without_a_swap_are_not_noticed(requests: list[tuple[s
     for name, body in random.Random(SEED).sample(requests, 100):
         notes = {source.note for source in answer_to(msgspec.json.decode(body)).facts.sources.values()}
         assert FOREIGN not in notes, name
+
+
+async def test_a_token_for_another_patient_is_refused_however_it_names_that_patient(
+    requests: list[tuple[str, bytes]], tmp_path: Path
+) -> None:
+    chance = random.Random(SEED)
+    runtime = a_runtime(tmp_path)
+    app = create_app(runtime.settings, runtime=runtime)
+    before = by_label(SECURITY_EVENTS).get("wrong_patient_token", 0)
+    async with app.router.lifespan_context(app):
+        for number in range(TOKENS):
+            request = msgspec.json.decode(chance.choice(requests)[1]) | {"hookInstance": f"token-{number}"}
+            patient = forms(chance, request["context"]["patientId"])
+            request["fhirAuthorization"] = {"access_token": "t", "token_type": "Bearer", "patient": patient}
+            answer = await post(app, f"/cds-services/cramp-care-{request['hook']}", msgspec.json.encode(request))
+            assert answer.status == 400, patient
+            assert b"`fhirAuthorization.patient` is another patient" in answer.body
+    gc.unfreeze()
+    assert by_label(SECURITY_EVENTS)["wrong_patient_token"] == before + TOKENS
+    assert rows(runtime.settings.log_path, "SELECT outcome, count(*) FROM call GROUP BY outcome") == [("wrong_patient", TOKENS)]
