@@ -133,6 +133,7 @@ def _load(settings: Settings) -> tuple[Path, Knowledge]:
 def _serve(options: argparse.Namespace) -> int:
     import uvicorn
 
+    from cds_service.connection import LimitedConnection
     from cds_service.observe import configure_logging
     from cds_service.runtime import new_runtime
 
@@ -158,6 +159,7 @@ def _serve(options: argparse.Namespace) -> int:
             port=options.port,
             workers=options.workers,
             factory=options.workers > 1,
+            http=LimitedConnection,
             access_log=False,
             log_config=None,
             server_header=False,
@@ -214,7 +216,8 @@ def _fire(options: argparse.Namespace) -> int:
     from cds_service.evaluate import evaluate
     from cds_service.gather import gather, require
     from cds_service.present import Presenter
-    from cds_service.protocol import decode_members, decode_request, fitting
+    from cds_service.protocol import decode_request, fitting
+    from cds_service.strictjson import members_of
     from cds_service.trust import Caller
     from cds_service.yamlfile import suggestion
 
@@ -226,7 +229,7 @@ def _fire(options: argparse.Namespace) -> int:
         return 2
     body = sys.stdin.buffer.read() if str(options.request) == "-" else options.request.read_bytes()
     try:
-        name = fitting(decode_members(body).get("hook"), str)
+        name = fitting(members_of(body, "the body").get("hook"), str)
         service = next((one for one in knowledge.services if one.hook == name), None)
         if service is None:
             raise BadRequest(f"`hook` must be one of {', '.join(one.hook for one in knowledge.services)}")

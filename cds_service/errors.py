@@ -48,12 +48,19 @@ class PreconditionFailed(CdsError):
     code = "incomplete"
 
 
+class BodyTimeout(CdsError):
+    """The body did not arrive in time. The connection is closed, so that a slow sender holds nothing here."""
+
+    status = 408
+    code = "timeout"
+    headers: ClassVar[Mapping[str, str]] = {"connection": "close"}
+
+
 class PayloadTooLarge(CdsError):
-    """The body is longer than this service reads. The connection is closed, so that the rest is not sent."""
+    """The body is longer than this service reads. What still comes of it is thrown away, see `connection`."""
 
     status = 413
     code = "too-long"
-    headers: ClassVar[Mapping[str, str]] = {"connection": "close"}
 
 
 class UnsupportedMediaType(CdsError):
@@ -61,6 +68,14 @@ class UnsupportedMediaType(CdsError):
 
     status = 415
     code = "not-supported"
+
+
+class Overloaded(CdsError):
+    """As many calls are under way as this process takes on at once; the EHR may try again."""
+
+    status = 503
+    code = "throttled"
+    headers: ClassVar[Mapping[str, str]] = {"retry-after": "1"}
 
 
 class LogUnavailable(CdsError):

@@ -62,6 +62,7 @@ def evaluate(
         now=now,
         jurisdiction=jurisdiction,
         terminology=knowledge.terminology,
+        fhir_server=call.fhirServer,
     )
     mark("read")
     return conclude(call, facts, knowledge, presenter, prior, mark)

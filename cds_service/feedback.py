@@ -15,7 +15,8 @@ from msgspec import Raw
 
 from cds_service.alert_log import FeedbackRecord
 from cds_service.errors import BadRequest
-from cds_service.protocol import decode_members, fitting
+from cds_service.protocol import fitting
+from cds_service.strictjson import check_text, check_whole, members_of
 from cds_service.trust import ANONYMOUS, Caller
 
 MAX_ITEMS = 1000
@@ -36,7 +37,10 @@ def decode_feedback(body: bytes, service: str, received_at: datetime, caller: Ca
 
     Raises BadRequest naming the field, for example `feedback[2].outcome`.
     """
-    items = fitting(decode_members(body).get("feedback"), list[Raw])
+    check_text(body)
+    members = members_of(body, "the body")
+    check_whole(body, "the body")
+    items = fitting(members.get("feedback"), list[Raw])
     if items is None:
         raise BadRequest("`feedback` is required and must be a list")
     if len(items) > MAX_ITEMS:

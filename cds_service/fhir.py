@@ -9,45 +9,49 @@ array), so that they can't fail the fast pass. What does not fit is quarantined 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
 
+# What is longer is no name, code or note that could be read, and doesn't fit. Lengths are characters.
+Text = Annotated[str, msgspec.Meta(max_length=2_000)]
+Prose = Annotated[str, msgspec.Meta(max_length=20_000)]
+
 
 class Coding(msgspec.Struct, gc=False):
-    system: str | None = None
-    code: str | int | None = None  # a number is sent for RxNorm codes, see `pairs`
-    display: str | None = None
+    system: Text | None = None
+    code: Text | int | None = None  # a number is sent for RxNorm codes, see `pairs`
+    display: Text | None = None
 
 
 class CodeableConcept(msgspec.Struct, gc=False):
     coding: list[Coding] | Coding | None = None
-    text: str | None = None
+    text: Text | None = None
 
 
 class Reference(msgspec.Struct, gc=False):
-    reference: str | None = None
-    display: str | None = None
+    reference: Text | None = None
+    display: Text | None = None
 
 
 class Subject(msgspec.Struct, gc=False):
     """The reference to the patient that nearly every resource has; the name beside it is not read."""
 
-    reference: str | None = None
+    reference: Text | None = None
 
 
 class Period(msgspec.Struct, gc=False):
-    start: str | None = None
-    end: str | None = None
+    start: Text | None = None
+    end: Text | None = None
 
 
 class Quantity(msgspec.Struct, gc=False):
     value: Decimal | None = None
-    comparator: str | None = None
-    unit: str | None = None
-    code: str | None = None
+    comparator: Text | None = None
+    unit: Text | None = None
+    code: Text | None = None
 
 
 class Ratio(msgspec.Struct, gc=False):
@@ -65,7 +69,7 @@ class ReferenceRange(msgspec.Struct, gc=False):
 
 
 class Annotation(msgspec.Struct, gc=False):
-    text: str | None = None
+    text: Prose | None = None
 
 
 class Repeat(msgspec.Struct, gc=False):
@@ -73,11 +77,11 @@ class Repeat(msgspec.Struct, gc=False):
     frequencyMax: Decimal | None = None
     period: Decimal | None = None
     periodMax: Decimal | None = None
-    periodUnit: str | None = None  # R4, STU3
-    periodUnits: str | None = None  # DSTU2
-    when: list[str] | str | None = None
-    timeOfDay: list[str] | str | None = None
-    dayOfWeek: list[str] | str | None = None
+    periodUnit: Text | None = None  # R4, STU3
+    periodUnits: Text | None = None  # DSTU2
+    when: list[Text] | Text | None = None
+    timeOfDay: list[Text] | Text | None = None
+    dayOfWeek: list[Text] | Text | None = None
     boundsPeriod: Period | None = None
 
 
@@ -95,7 +99,7 @@ class Dosage(msgspec.Struct, gc=False):
     """Dosage of R4 and STU3, dosageInstruction of DSTU2's MedicationOrder, dosage of its MedicationStatement."""
 
     sequence: Decimal | None = None
-    text: str | None = None
+    text: Prose | None = None
     timing: Timing | None = None
     asNeededBoolean: bool | None = None
     asNeededCodeableConcept: CodeableConcept | None = None
@@ -104,7 +108,7 @@ class Dosage(msgspec.Struct, gc=False):
     doseQuantity: Quantity | None = None  # STU3, DSTU2, the sandbox
     doseRange: Range | None = None
     quantityQuantity: Quantity | None = None  # DSTU2 MedicationStatement
-    patientInstruction: str | None = None
+    patientInstruction: Prose | None = None
     additionalInstruction: list[CodeableConcept] | CodeableConcept | None = None
     maxDosePerPeriod: Ratio | list[Ratio] | None = None
 
@@ -129,54 +133,54 @@ class Product(msgspec.Struct, gc=False):
 
 
 class Link(msgspec.Struct, gc=False):
-    relation: str | None = None
-    url: str | None = None
+    relation: Text | None = None
+    url: Prose | None = None  # a next link carries a whole query
 
 
 class Issue(msgspec.Struct, gc=False):
-    severity: str | None = None
+    severity: Text | None = None
 
 
 class Entry(msgspec.Struct, gc=False):
     resource: Resource | None = None
-    fullUrl: str | None = None
+    fullUrl: Prose | None = None
 
 
 class Resource(msgspec.Struct, gc=False):
     """Any resource: the fields of every type that this service reads, in every version."""
 
-    resourceType: str | None = None
-    id: str | None = None
-    status: str | None = None
+    resourceType: Text | None = None
+    id: Text | None = None
+    status: Text | None = None
     code: CodeableConcept | list[CodeableConcept] | None = None  # an array in types that are not read
     subject: Subject | list[Subject] | None = None
-    patient: Subject | str | None = None
+    patient: Subject | Text | None = None
     # Observation
-    effectiveDateTime: str | None = None
-    effectiveInstant: str | None = None
+    effectiveDateTime: Text | None = None
+    effectiveInstant: Text | None = None
     effectivePeriod: Period | None = None
-    issued: str | None = None
+    issued: Text | None = None
     valueQuantity: Quantity | None = None
     valueCodeableConcept: CodeableConcept | None = None
-    valueString: str | None = None
+    valueString: Prose | None = None
     interpretation: list[CodeableConcept] | CodeableConcept | None = None
     dataAbsentReason: CodeableConcept | None = None
     referenceRange: list[ReferenceRange] | ReferenceRange | None = None
-    note: list[Annotation] | Annotation | str | None = None
-    comment: str | None = None  # STU3
-    comments: str | None = None  # DSTU2
+    note: list[Annotation] | Annotation | Prose | None = None
+    comment: Prose | None = None  # STU3
+    comments: Prose | None = None  # DSTU2
     condition: list[CodeableConcept] | CodeableConcept | None = None  # Specimen.condition (contained)
     # MedicationRequest, MedicationStatement, MedicationOrder, Medication
-    intent: str | None = None
+    intent: Text | None = None
     doNotPerform: bool | None = None
     medicationCodeableConcept: CodeableConcept | None = None
     medicationReference: Reference | None = None
-    authoredOn: str | None = None
-    dateWritten: str | None = None  # DSTU2
-    dateEnded: str | None = None  # DSTU2 MedicationOrder
-    dateAsserted: str | None = None
+    authoredOn: Text | None = None
+    dateWritten: Text | None = None  # DSTU2
+    dateEnded: Text | None = None  # DSTU2 MedicationOrder
+    dateAsserted: Text | None = None
     wasNotTaken: bool | None = None  # DSTU2
-    taken: str | None = None  # STU3: y, n, unk, na
+    taken: Text | None = None  # STU3: y, n, unk, na
     reasonCode: list[CodeableConcept] | CodeableConcept | None = None
     reasonReference: list[Reference] | Reference | None = None
     reasonCodeableConcept: CodeableConcept | None = None  # DSTU2 MedicationOrder
@@ -189,26 +193,26 @@ class Resource(msgspec.Struct, gc=False):
     product: Product | None = None
     contained: list[Resource] | Resource | None = None
     # Condition, AllergyIntolerance
-    clinicalStatus: CodeableConcept | str | None = None
-    verificationStatus: CodeableConcept | str | None = None
-    onsetDateTime: str | None = None
+    clinicalStatus: CodeableConcept | Text | None = None
+    verificationStatus: CodeableConcept | Text | None = None
+    onsetDateTime: Text | None = None
     onsetPeriod: Period | None = None
-    abatementDateTime: str | None = None
+    abatementDateTime: Text | None = None
     abatementPeriod: Period | None = None
-    abatementString: str | None = None
+    abatementString: Text | None = None
     abatementBoolean: bool | None = None  # STU3, DSTU2
-    recordedDate: str | None = None
-    assertedDate: str | None = None  # STU3
-    dateRecorded: str | None = None  # DSTU2
+    recordedDate: Text | None = None
+    assertedDate: Text | None = None  # STU3
+    dateRecorded: Text | None = None  # DSTU2
     substance: CodeableConcept | None = None  # DSTU2 AllergyIntolerance
     reaction: list[Reaction] | Reaction | None = None
     # Patient
-    birthDate: str | None = None
-    gender: str | None = None
+    birthDate: Text | None = None
+    gender: Text | None = None
     # Bundle, OperationOutcome
     entry: list[Entry] | Entry | None = None
     link: list[Link] | Link | None = None
-    total: object = None  # an integer in a Bundle
+    total: Any = None  # an integer in a Bundle (`object` would be a type of our own to a decoder with a hook)
     issue: list[Issue] | Issue | None = None
     resource: Resource | None = None  # prefetch values of CDS Hooks before 1.0 are wrapped: {"response": …, "resource": …}
 
@@ -258,16 +262,3 @@ def bare_id(reference: str | None) -> str:
         return ""
     reference = reference.partition("/_history")[0].rpartition("/")[2]
     return reference.rpartition(":")[2] if reference.startswith("urn:") else reference.removeprefix("#")
-
-
-def patient_of(resource: Resource) -> str:
-    """The bare id of the patient that a resource is about; "" where it says none, or refers to something else than a patient."""
-    if resource.resourceType == "Patient":
-        return bare_id(resource.id)
-    subject = first(resource.subject) if resource.subject is not None else resource.patient
-    reference = subject if isinstance(subject, str) else subject.reference if subject is not None else None
-    if not reference or reference.startswith("#"):
-        return ""
-    kind = reference.rpartition("/_history/")[0] or reference
-    kind = kind.rpartition("/")[0].rpartition("/")[2]
-    return bare_id(reference) if kind in ("", "Patient") or reference.startswith("urn:") else ""

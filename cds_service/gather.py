@@ -20,7 +20,8 @@ from cds_service.ehr import EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
 from cds_service.facts import Source, SourceState
 from cds_service.metrics import FHIR_FETCHES
-from cds_service.protocol import NOT_JSON, Context, HookRequest
+from cds_service.protocol import Context, HookRequest
+from cds_service.strictjson import NOT_JSON
 
 MAX_PAGES = 5  # of one search, the first among them
 FHIR_SHARE_MS = 800

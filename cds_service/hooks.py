@@ -17,11 +17,12 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from cds_service.arrival import Arrival
-from cds_service.body import read_body
+from cds_service.body import Room, read_body
 from cds_service.discovery import describe
-from cds_service.errors import CdsError, LogUnavailable, UnknownService
+from cds_service.errors import CdsError, LogUnavailable, Overloaded, UnknownService
 from cds_service.events import Event, tell
 from cds_service.feedback import decode_feedback
+from cds_service.metrics import SHED
 from cds_service.prefetch import ServiceDefinition
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.runtime import Runtime
@@ -32,7 +33,8 @@ from cds_service.trust.callers import Endpoint
 from cds_service.trust.refused import RefusedError
 
 CLIENT_WENT_AWAY = 499  # in metrics only, as other servers have it: nobody gets it
-MAX_FEEDBACK_BYTES = 1024 * 1024  # 1000 items of 1 KiB
+MAX_FEEDBACK_BYTES = 64 * 1024
+ROOM_FOR_BODIES = 32 * 1024 * 1024  # bytes, of all service calls that are being received; at least four of the longest
 
 # (the decoded call, the service called, what the process holds, how the call arrived) → body of the answer
 Respond = Callable[[HookRequest, ServiceDefinition, Runtime, Arrival], Awaitable[bytes]]
@@ -68,7 +70,7 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
         service = _service(services, id)
         if runtime.callers.degraded:
             raise LogUnavailable("Feedback is not taken now, because a repeated request could not be told; send it again later")
-        body = await read_body(request.scope, request.receive, min(runtime.settings.max_body_bytes, MAX_FEEDBACK_BYTES))
+        body = await read_body(request.scope, request.receive, MAX_FEEDBACK_BYTES, Room(0))
         records = decode_feedback(body, service.id, datetime.now(UTC), caller)
         stored = await runtime.alert_log.append_feedback(records)
         if not stored and runtime.alert_log.health().state == "failed":
@@ -80,31 +82,38 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
 
 
 class HookCalls:
-    """ASGI endpoint of `POST /cds-services/{id}`. Raises CdsError and RefusedError; `guard` answers them."""
+    """ASGI endpoint of `POST /cds-services/{id}`. Raises CdsError and RefusedError; `guard` answers them.
+
+    A call beyond `max_calls` is refused at once, where possible before its body is read: what waits here would be answered too
+    late anyway, and must not grow without end. A call counts once its body is there, so that slow senders keep nobody out.
+    """
 
     def __init__(self, services: Mapping[str, ServiceDefinition], runtime: Runtime, respond: Respond) -> None:
         self._services = services
         self._runtime = runtime
         self._respond = respond
+        self._under_way = 0
+        self._room = Room(max(ROOM_FOR_BODIES, 4 * runtime.settings.max_body_bytes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         timings = Timings()
         status = 500
         service_id = scope["path_params"]["id"]
         try:
+            self._expect_a_place()
             caller = await _caller(scope, self._services.get(service_id), f"/{service_id}", self._runtime)
             service = _service(self._services, service_id)
             timings.mark("trust")
-            body = await read_body(scope, receive, self._runtime.settings.max_body_bytes)
+            body = await read_body(scope, receive, self._runtime.settings.max_body_bytes, self._room)
             timings.mark("receive")
-            length = len(body)
-            call = decode_request(body, service.hook, caller)
-            call.timings = timings
-            timings.mark("decode")
-            del body  # while the log is written, nothing of the request is held that is not needed any more
-            responding = self._respond(call, service, self._runtime, Arrival(length, receive))
-            del call
-            answer = await responding
+            self._expect_a_place()
+            self._under_way += 1
+            try:
+                responding = self._answer(body, service, caller, timings, receive)
+                del body
+                answer = await responding
+            finally:
+                self._under_way -= 1
             status = 200
             await _send_json(send, answer)
         except CdsError as error:
@@ -120,6 +129,15 @@ class HookCalls:
             if service_id in self._services:
                 self._note(self._services[service_id], status, timings, scope)
 
+    def _answer(
+        self, body: bytes, service: ServiceDefinition, caller: Caller, timings: Timings, receive: Receive
+    ) -> Awaitable[bytes]:
+        """Decodes here and answers later, so that nothing of the request is held that is not needed any more."""
+        call = decode_request(body, service.hook, caller)
+        call.timings = timings
+        timings.mark("decode")
+        return self._respond(call, service, self._runtime, Arrival(len(body), receive))
+
     def _note(self, service: ServiceDefinition, status: int, timings: Timings, scope: Scope) -> None:
         """Counts the call, and traces it where that is wanted."""
         seconds = time.perf_counter() - timings.started
@@ -128,6 +146,11 @@ class HookCalls:
             sent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
             self._runtime.traces.write(service.id, status, timings, sent.decode("latin-1"))
         tell(Event.ANSWERED, service=service.id, status=status, ms=round(seconds * 1000, 1))
+
+    def _expect_a_place(self) -> None:
+        if self._under_way >= self._runtime.settings.max_calls:
+            SHED.labels("calls").inc()
+            raise Overloaded("Too many calls are under way; please try again in a second")
 
 
 async def _identify_discovery(scope: Scope, runtime: Runtime) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -72,6 +73,7 @@ def call_record(
         bytes_in=bytes_in,
         bytes_out=len(answer.body),
         cards=cards,
+        answer=answer.body,
     )
 
 
@@ -131,9 +133,10 @@ def _record(
     bytes_in: int,
     bytes_out: int,
     cards: list[CardRecord],
+    answer: bytes = b"",
 ) -> CallRecord:
     context = call.context
-    return CallRecord(
+    record = CallRecord(
         id=uuid.uuid4().hex,
         received_at=received_at,
         service=service.id,
@@ -157,6 +160,21 @@ def _record(
         cards=cards,
         tenant=call.caller.tenant,
     )
+    record.digest = _digest(record, answer, runtime.hash_secret)
+    return record
+
+
+def _digest(r: CallRecord, answer: bytes, secret: bytes) -> str:
+    """What makes two calls the same: who asked, about whom, in which moment, with how much, what was decided and answered.
+
+    Cheaper than a hash of the whole request, and it tells nothing of one. What may differ is what no criterion looked at.
+    """
+    who = (r.service, r.client, r.hook_instance, r.patient_key, r.user_key, r.encounter_key, r.knowledge_hash)
+    digest = blake2b(_raw_json.encode((*who, r.status, r.bytes_in)), key=secret[:64], digest_size=16)
+    for part in (r.evaluations, r.sources, answer):
+        digest.update(b"|%d|" % len(part))
+        digest.update(part)
+    return digest.hexdigest()
 
 
 class Hasher(dict[tuple[str, str], str]):

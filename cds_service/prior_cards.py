@@ -1,13 +1,19 @@
-"""Asks the alert log which cards were shown about this patient before, where that could hold a card of this answer back."""
+"""Asks the alert log which cards were shown about this patient before, where that could hold a card of this answer back.
+
+What this very call showed when it was sent a first time holds nothing back: an EHR that sends a call again, because it did not
+hear the answer, gets the same cards. They are recognised by their uuids, which are made from the hook instance.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
 
+from cds_service.alert_log import RETRY
 from cds_service.decide import Decision, Outcome
 from cds_service.facts import Facts, PriorCard
 from cds_service.logged import Hasher
+from cds_service.present import card_uuid
 from cds_service.protocol import HookRequest
 from cds_service.repetition import look_back
 from cds_service.runtime import Runtime
@@ -31,8 +37,13 @@ def repeatable(decisions: Iterable[Decision], hook: str) -> dict[str, timedelta]
     return wanted if shown else {}
 
 
-async def prior_cards(wanted: dict[str, timedelta], facts: Facts, call: HookRequest, runtime: Runtime) -> tuple[PriorCard, ...]:
-    """What the log says about the cards in `wanted`; nothing where it can't say so in its few milliseconds."""
+async def prior_cards(
+    wanted: dict[str, timedelta], decisions: Iterable[Decision], facts: Facts, call: HookRequest, runtime: Runtime
+) -> tuple[PriorCard, ...]:
+    """What the log says about the cards in `wanted`; nothing where it can't say so in its few milliseconds.
+
+    `decisions` are those of this call.
+    """
     hashed = Hasher(call, runtime)
     found = await runtime.alert_log.prior_cards(
         hashed("patient", call.context.patientId or ""),
@@ -40,6 +51,11 @@ async def prior_cards(wanted: dict[str, timedelta], facts: Facts, call: HookRequ
         {card: facts.now - back for card, back in wanted.items()},
     )
     user = hashed("user", call.context.userId or "")
+    own = {
+        card_uuid(call.hookInstance, one.card.id, one.order.key if one.order is not None else "")
+        for one in decisions
+        if one.card.id in wanted
+    }
     orders = {hashed("order", order.reference): order.reference for order in facts.orders if order.reference}
     return tuple(
         PriorCard(
@@ -56,4 +72,5 @@ async def prior_cards(wanted: dict[str, timedelta], facts: Facts, call: HookRequ
             uuid=one.uuid,
         )
         for one in found
+        if not (one.uuid in own and one.hook == call.hook and facts.now - one.shown_at < RETRY)
     )

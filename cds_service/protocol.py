@@ -5,25 +5,31 @@ in it doesn't fit is it decoded a second time, piece by piece, so that one odd f
 optional field of the wrong type counts as not sent, and a prefetch value that doesn't fit is handed on as it was sent. What CDS
 Hooks requires and this service can't do without is answered with a BadRequest that names the field.
 
-Shapes are those of CDS Hooks 2.0.1; unknown fields and extensions are ignored.
+Shapes are those of CDS Hooks 2.0.1; unknown fields and extensions are ignored. Members that decide about the call and stand twice
+are refused, see `strictjson`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import Raw
 
 from cds_service.errors import BadRequest
 from cds_service.fhir import Resource
+from cds_service.strictjson import NOT_JSON, CountingDecoder, Name, check_text, check_whole, members_of, not_json
 from cds_service.timings import Timings
 from cds_service.trust import ANONYMOUS, Caller
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what msgspec raises for a body that is no JSON text
+MAX_ID = 255  # characters of an id, a reference to a person, a hook instance; FHIR allows 64 for an id and Epic sends more
+MAX_URL = 2048
+MAX_TOKEN = 16_384
+MAX_SELECTIONS = 500
 
 
 class FhirAuthorization(msgspec.Struct, gc=False):
@@ -67,50 +73,37 @@ class HookRequest(msgspec.Struct, gc=False):
 
 
 class _Wire(msgspec.Struct, gc=False):
-    hook: str | None = None
-    hookInstance: str | None = None
-    fhirServer: str | None = None
-    fhirAuthorization: FhirAuthorization | None = None
-    context: Context | None = None
-    prefetch: dict[str, Resource | None] | None = None
+    hook: Name | None = None
+    hookInstance: Name | None = None
+    fhirServer: Name | None = None
+    fhirAuthorization: dict[Name, Raw] | None = None
+    context: dict[Name, Raw] | None = None
+    prefetch: dict[Name, Resource | None] | None = None
+
+    def names(self) -> int:
+        """How many names a `CountingDecoder` met, if no member replaced another one."""
+        texts = (self.hook, self.hookInstance, self.fhirServer)
+        objects = (self.fhirAuthorization, self.context, self.prefetch)
+        return sum(text is not None for text in texts) + sum(len(one) for one in objects if one)
 
 
-_fast = msgspec.json.Decoder(_Wire)
-_members = msgspec.json.Decoder(dict[str, Raw])
+_fast: CountingDecoder[_Wire] = CountingDecoder(_Wire)
 _resource = msgspec.json.Decoder(Resource | None)
 
 
 def decode_request(body: bytes, hook: str, caller: Caller = ANONYMOUS) -> HookRequest:
     """The call in `body`, sent by `caller` to a service of `hook`. Raises BadRequest naming the field or where JSON breaks."""
+    check_text(body)
     try:
-        wire = _fast.decode(body)
-        prefetch: dict[str, Resource | Raw | None] = {**wire.prefetch} if wire.prefetch else {}
+        wire, count = _fast.decode(body)
     except msgspec.ValidationError:
-        members = decode_members(body)
-        wire = _tolerant(members)
-        prefetch = _tolerant_prefetch(members)
+        members = members_of(body, "the body")
+        return _checked(_tolerant(members), _tolerant_prefetch(members), hook, caller)
     except NOT_JSON as error:
-        raise not_json(error) from None
-    return _checked(wire, prefetch, hook, caller)
-
-
-def decode_members(body: bytes) -> dict[str, Raw]:
-    """The members of a JSON object, undecoded. Raises BadRequest when the body is something else."""
-    try:
-        return _members.decode(body)
-    except msgspec.ValidationError:
-        raise BadRequest("The body must be a JSON object") from None
-    except NOT_JSON as error:
-        raise not_json(error) from None
-
-
-def not_json(error: Exception) -> BadRequest:
-    """The error for a body that can't be decoded: says where, and repeats nothing of it."""
-    if isinstance(error, RecursionError):
-        return BadRequest("The body is nested too deeply")
-    if isinstance(error, UnicodeDecodeError):
-        return BadRequest("The body holds text that is not UTF-8")
-    return BadRequest(f"The body is not JSON: {error}")  # msgspec names the kind of fault and the byte, never the content
+        raise not_json(error, body) from None
+    if count != wire.names():
+        raise BadRequest("A member of the body, of `context`, of `fhirAuthorization` or of `prefetch` stands twice")
+    return _checked(wire, {str(key): value for key, value in (wire.prefetch or {}).items()}, hook, caller)
 
 
 def fitting(raw: Raw | None, shape: Any) -> Any:
@@ -118,35 +111,50 @@ def fitting(raw: Raw | None, shape: Any) -> Any:
     if not raw:
         return None
     try:
-        return msgspec.json.decode(raw, type=shape)
+        return _decoder(shape).decode(raw)
     except msgspec.ValidationError:
         return None
     except NOT_JSON as error:
         raise not_json(error) from None
 
 
-def fitting_fields(raw: Raw | None, shape: type[S]) -> S | None:
-    """The object `raw` as `shape`, without the fields that don't fit; None where `raw` is no object."""
-    members = fitting(raw, dict[str, Raw])
+@cache
+def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(shape)
+
+
+@cache
+def _fields(shape: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
+    return tuple((field.name, field.type) for field in msgspec.structs.fields(shape))
+
+
+def _fitting_fields(members: Mapping[str, Raw] | None, shape: type[S]) -> S | None:
+    """`shape` of those of its fields in `members` that fit; None where there are no members."""
     if members is None:
         return None
-    values = {field.name: fitting(members.get(field.name), field.type) for field in msgspec.structs.fields(shape)}
+    values = {name: fitting(members[name], kind) for name, kind in _fields(shape) if name in members}
     return shape(**{name: value for name, value in values.items() if value is not None})
 
 
+def _object(raw: Raw | None, where: str) -> dict[str, Raw] | None:
+    """The members of an object; None where there is none. Raises BadRequest where one stands twice."""
+    return members_of(raw, where) if raw and bytes(memoryview(raw)[:1]) == b"{" else None
+
+
 def _tolerant(members: Mapping[str, Raw]) -> _Wire:
+    authorization, context = (_object(members.get(name), f"`{name}`") for name in ("fhirAuthorization", "context"))
     return _Wire(
         hook=fitting(members.get("hook"), str),
         hookInstance=fitting(members.get("hookInstance"), str),
         fhirServer=fitting(members.get("fhirServer"), str),
-        fhirAuthorization=fitting_fields(members.get("fhirAuthorization"), FhirAuthorization),
-        context=fitting_fields(members.get("context"), Context),
+        fhirAuthorization=cast("dict[Name, Raw] | None", authorization),
+        context=cast("dict[Name, Raw] | None", context),
     )
 
 
 def _tolerant_prefetch(members: Mapping[str, Raw]) -> dict[str, Resource | Raw | None]:
     prefetch: dict[str, Resource | Raw | None] = {}
-    for key, raw in (fitting(members.get("prefetch"), dict[str, Raw]) or {}).items():
+    for key, raw in (_object(members.get("prefetch"), "`prefetch`") or {}).items():
         try:
             prefetch[key] = _resource.decode(raw)
         except msgspec.ValidationError:
@@ -163,12 +171,17 @@ def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str,
         raise BadRequest(f"`hook` must be `{hook}` for this service")
     if not wire.hookInstance:
         raise BadRequest("`hookInstance` is required and must be a string that is not empty")
+    authorization = _fitting_fields(cast("Mapping[str, Raw] | None", wire.fhirAuthorization), FhirAuthorization)
+    if authorization is not None:
+        _no_longer_than(MAX_TOKEN, "fhirAuthorization.access_token", authorization.access_token)
+        _no_longer_than(MAX_URL, "fhirAuthorization.patient", authorization.patient)
+    context = _fitting_fields(cast("Mapping[str, Raw] | None", wire.context), Context)
     return HookRequest(
-        hook=wire.hook,
-        hookInstance=wire.hookInstance,
-        context=_checked_context(wire.context or Context(), hook),
-        fhirServer=(wire.fhirServer or "").rstrip("/") or None,
-        fhirAuthorization=wire.fhirAuthorization,
+        hook=hook,
+        hookInstance=_no_longer_than(MAX_ID, "hookInstance", str(wire.hookInstance)),
+        context=_checked_context(context or Context(), hook),
+        fhirServer=_no_longer_than(MAX_URL, "fhirServer", wire.fhirServer or "").rstrip("/") or None,
+        fhirAuthorization=authorization,
         prefetch=prefetch,
         caller=caller,
     )
@@ -178,8 +191,11 @@ def _checked_context(context: Context, hook: str) -> Context:
     patient_id = _id_of(context.patientId, "Patient")
     if patient_id is None:
         raise BadRequest("`context.patientId` is required and must be the id of a Patient")
-    context.patientId = patient_id
-    context.encounterId = _id_of(context.encounterId, "Encounter")
+    context.patientId = _no_longer_than(MAX_ID, "context.patientId", patient_id)
+    context.encounterId = _no_longer_than(MAX_ID, "context.encounterId", _id_of(context.encounterId, "Encounter"))
+    _no_longer_than(MAX_URL, "context.userId", context.userId)
+    if context.draftOrders:
+        check_whole(context.draftOrders, "`context.draftOrders`")
     if hook == "patient-view":
         return context
     # The public sandbox leaves both out when its current tab is clicked a second time.
@@ -187,7 +203,18 @@ def _checked_context(context: Context, hook: str) -> Context:
         raise BadRequest(f"`context.draftOrders` is required at {hook} and must be a Bundle")
     if hook == "order-select" and not context.selections:
         raise BadRequest("`context.selections` is required at order-select and must be a list of references")
+    if len(context.selections or ()) > MAX_SELECTIONS:
+        raise BadRequest(f"`context.selections` may have at most {MAX_SELECTIONS} entries")
     return context
+
+
+L = TypeVar("L", str, str | None)
+
+
+def _no_longer_than(limit: int, where: str, text: L) -> L:
+    if text is not None and len(text) > limit:
+        raise BadRequest(f"`{where}` may have at most {limit} characters")
+    return text
 
 
 def _id_of(value: str | None, resource_type: str) -> str | None:

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from cds_service.decode import Gathered
 from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState
-from cds_service.fhir import Resource, bare_id, patient_of
+from cds_service.fhir import Resource, bare_id
 from cds_service.read_drugs import Targets, read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_orders import read_orders
 from cds_service.read_problems import read_allergies, read_pregnancy, read_problems
 from cds_service.when import when
+from cds_service.whose import Owner, Whose
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology
@@ -33,19 +36,23 @@ def read(
     now: datetime,
     jurisdiction: Literal["US", "GB"],
     terminology: Terminology,
+    fhir_server: str | None = None,
 ) -> Facts:
-    """The facts about the patient `patient_id` at `now` (aware, UTC).
+    """The facts about the patient `patient_id` of the server with the base `fhir_server` at `now` (aware, UTC).
 
-    A source that holds anything of another patient counts as one that failed. Raises WrongPatientError for such a draft order.
+    A source that holds anything of another patient counts as one that failed; what does not say whose it is, is not used, and its
+    source is known in part only. Raises WrongPatientError for a draft order of another patient; one that doesn't say whose it is
+    counts as the patient's, because orders are part of the call and not the result of a search.
     `sources` by the names in `facts.SOURCES`; one that is missing counts as absent. `orders_raw` is the JSON of `draftOrders`,
     None where the hook has none. Raises msgspec.DecodeError where `orders_raw` is no JSON, and nothing for what is in the data.
     """
     patient_id = bare_id(patient_id)
-    given = {name: _of_patient(patient_id, sources.get(name, _ABSENT)) for name in SOURCES}
+    owner = Owner(patient_id, fhir_server, {url: one for source in sources.values() for url, one in source.by_url.items()})
+    given = {name: _of_patient(owner, sources.get(name, _ABSENT)) for name in SOURCES}
     targets = Targets(given.values())
     patient = read_patient(given["patient"].resources, patient_id)
     observations = given["labs"].resources
-    drafts = read_orders(orders_raw, selections, hook, given.values(), terminology, patient_id)
+    drafts = read_orders(orders_raw, selections, hook, given.values(), terminology, owner)
     return Facts(
         now=now,
         hook=hook,
@@ -66,11 +73,24 @@ def read(
     )
 
 
-def _of_patient(patient_id: str, gathered: Gathered) -> Gathered:
-    """`gathered`, or a source that failed where a resource in it is about somebody else."""
-    if all(patient_of(one) in ("", patient_id) for one in gathered.resources):
+def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
+    """What in `gathered` is the patient's; a source that failed where anything in it is about somebody else."""
+    kept = []
+    for resource in gathered.resources:
+        if resource.resourceType != "Medication":  # which is nobody's
+            whose = owner.whose(resource)
+            if whose is Whose.ANOTHERS:
+                return Gathered(Source(SourceState.ERROR, gathered.source.origin, FOREIGN))
+            if whose is Whose.NOT_SAID:
+                continue
+        kept.append(resource)
+    count = len(gathered.resources)
+    if len(kept) == count:
         return gathered
-    return Gathered(Source(SourceState.ERROR, gathered.source.origin, FOREIGN))
+    note = f"{count - len(kept)} of {count} entries do not say whose they are"
+    source = gathered.source
+    source = Source(SourceState.PARTIAL, source.origin, "; ".join(filter(None, (source.note, note))), more=True)
+    return msgspec.structs.replace(gathered, source=source, resources=kept)
 
 
 def read_patient(resources: list[Resource], patient_id: str) -> Patient:

@@ -14,13 +14,15 @@ from msgspec import Raw
 
 from cds_service.decode import Gathered, reason_of
 from cds_service.facts import Order, Quarantined, Source, SourceState
-from cds_service.fhir import Resource, bare_id, patient_of
+from cds_service.fhir import Resource, bare_id
 from cds_service.read_drugs import Targets, read_drug
+from cds_service.whose import Owner, Whose
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology
 
 SOURCE = "draftOrders"
+MAX_ORDERS = 50  # that are looked at in one session
 _DRUG_ORDERS = frozenset({"MedicationRequest", "MedicationOrder"})
 _ORDERS = _DRUG_ORDERS | {
     "Appointment",
@@ -79,11 +81,11 @@ def read_orders(
     hook: str,
     sources: Iterable[Gathered],
     terminology: Terminology,
-    patient_id: str,
+    owner: Owner,
 ) -> Drafts:
     """The orders in `raw`, the value of `draftOrders`. At order-select those in `selections` are selected, else all are.
 
-    Raises msgspec.DecodeError where `raw` is no JSON, WrongPatientError where an order is for somebody else than `patient_id`.
+    Raises msgspec.DecodeError where `raw` is no JSON, WrongPatientError where an order is for somebody else than `owner`.
     """
     if raw is None:
         state = SourceState.EMPTY if hook == "patient-view" else SourceState.ABSENT
@@ -93,14 +95,16 @@ def read_orders(
         reader.resources(raw)
     except msgspec.ValidationError:
         return Drafts((), (), Source(SourceState.ERROR, "context", "the draft orders are not a Bundle"))
-    if any(reader.is_order(one) and patient_of(one) not in ("", patient_id) for one, _, _ in reader.found):
+    if any(reader.is_order(one) and owner.whose(one) is Whose.ANOTHERS for one, _, _ in reader.found):
         raise WrongPatientError
     drafts = Gathered(Source(SourceState.PRESENT), [resource for resource, _, _ in reader.found], by_url=reader.by_url)
     targets = Targets([*sources, drafts])
-    orders = tuple(
-        reader.order(position, *one, targets, terminology) for position, one in enumerate(reader.found) if reader.is_order(one[0])
-    )
-    return Drafts(orders, tuple(reader.quarantined), reader.source(orders))
+    found = [(position, *one) for position, one in enumerate(reader.found) if reader.is_order(one[0])]
+    if len(found) > MAX_ORDERS:
+        reader.unread = len(found) - MAX_ORDERS
+        found.sort(key=lambda one: not reader.is_selected(one[1], one[3]))  # what was just picked before what was there
+    orders = tuple(reader.order(*one, targets, terminology) for one in found[:MAX_ORDERS])
+    return Drafts(orders, tuple(reader.quarantined[:MAX_ORDERS]), reader.source(orders))
 
 
 class _Reader:
@@ -109,6 +113,7 @@ class _Reader:
         self.found: list[tuple[Resource, bytes, str]] = []  # resource, its JSON, bare id of its fullUrl
         self.by_url: dict[str, Resource] = {}
         self.quarantined: list[Quarantined] = []
+        self.unread = 0  # orders that are left out because there are too many
 
     def resources(self, raw: bytes) -> None:
         for position, entry in enumerate(_entries(raw)):
@@ -142,17 +147,23 @@ class _Reader:
             resource_type=kind,
             key=reference or f"#{position}",
             drug=read_drug(resource, SOURCE, targets, terminology, ordered=True) if kind in _DRUG_ORDERS else None,
-            selected=self.selections is None or any(_is_meant(selection, kind, resource, url) for selection in self.selections),
+            selected=self.is_selected(resource, url),
             action="stop" if resource.status in _STOPPED or resource.doNotPerform else "start",
             replaces=(prior.reference or "") if prior is not None else "",
             raw=json,
         )
+
+    def is_selected(self, resource: Resource, url: str) -> bool:
+        selections, kind = self.selections, resource.resourceType or ""
+        return selections is None or any(_is_meant(selection, kind, resource, url) for selection in selections)
 
     def source(self, orders: tuple[Order, ...]) -> Source:
         notes = []
         if self.quarantined:
             bad = len(self.quarantined)
             notes.append(f"{bad} of {bad + len(self.found)} draft orders could not be read")
+        if self.unread:
+            notes.append(f"only {len(orders)} of {len(orders) + self.unread} draft orders were read, because there are too many")
         unmet = len(set(self.selections or ())) - sum(order.selected for order in orders) if self.selections else 0
         if unmet > 0:
             notes.append(f"{unmet} of {len(set(self.selections or ()))} selected orders are not among the draft orders")
@@ -180,7 +191,7 @@ def _entries(raw: bytes) -> list[Raw]:
     Raises msgspec.ValidationError where it is neither.
     """
     bundle = _decode_bundle(raw)
-    if bundle is not None and bundle.resourceType in _ORDERS:
+    if bundle is not None and isinstance(bundle.resourceType, str) and bundle.resourceType in _ORDERS:
         return [Raw(b'{"resource":' + raw + b"}")]
     if bundle is None or not bundle.entry:
         return []

@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 
 from cds_service import metrics
 from cds_service.arrival import Arrival
+from cds_service.caps import capped
 from cds_service.decide import Outcome
 from cds_service.ehr import EhrClient
 from cds_service.errors import BadRequest, EngineFailed, LogUnavailable, PreconditionFailed
@@ -23,19 +24,25 @@ from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError
 from cds_service.runtime import Runtime
 from cds_service.tally import note_answer
+from cds_service.whose import Owner, Whose
 
 
 async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, arrival: Arrival) -> bytes:
     """The response body of one call, logged before it is returned.
 
     Raises PreconditionFailed (412) where data was not sent and there is nowhere to ask for it, BadRequest (400) where
-    `fhirServer` is not the client's own or a draft order is for another patient, EngineFailed (500) where no card could be
-    evaluated, LogUnavailable (503) where the log must have the answer and can't take it, ClientDisconnect where nobody waits.
+    `fhirServer` is not the client's own, or the bearer token or a draft order is for another patient, EngineFailed (500) where no
+    card could be evaluated, LogUnavailable (503) where the log must have the answer and can't take it, ClientDisconnect where
+    nobody waits.
     """
     received_at = datetime.now(UTC)
     timings = call.timings
     refused = partial(refused_record, service=service, runtime=runtime, received_at=received_at, bytes_in=arrival.bytes_in)
     append = runtime.alert_log.append
+    if _token_is_anothers(call):
+        _note_security("wrong_patient_token", call)
+        await append(refused(call, {}, status=400, outcome="wrong_patient"))
+        raise BadRequest("`fhirAuthorization.patient` is another patient than `context.patientId`")
     try:
         ehr = _ehr_of(call, runtime)
     except ForeignServerError:
@@ -49,6 +56,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         timings.mark("gather")
         await append(refused(call, error.gathered, status=499, outcome="abandoned"))
         raise ClientDisconnect from None
+    gathered = capped(gathered, runtime.settings.max_entries)
     timings.mark("gather")
     if runtime.settings.on_unavailable == "412":
         try:
@@ -72,7 +80,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     if foreign := sum(source.note == FOREIGN for source in answer.facts.sources.values()):
         _note_security("wrong_patient_data", call, foreign)
     if wanted := repeatable(answer.decisions, call.hook):  # few calls: one would show what may have been shown before
-        prior = await prior_cards(wanted, answer.facts, call, runtime)
+        prior = await prior_cards(wanted, answer.decisions, answer.facts, call, runtime)
         if prior:
             answer = conclude(call, answer.facts, runtime.knowledge, runtime.presenter, prior)
         timings.mark("prior_cards")
@@ -89,6 +97,12 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     return body
 
 
+def _token_is_anothers(call: HookRequest) -> bool:
+    """Whether the EHR's token is limited to another patient: then one of the two patients is a mistake, and not known which."""
+    patient = call.fhirAuthorization.patient if call.fhirAuthorization is not None else None
+    return bool(patient) and Owner(call.context.patientId or "", call.fhirServer, {}).meant_by(patient) is not Whose.THE_PATIENTS
+
+
 def _note_security(kind: str, call: HookRequest, count: int = 1) -> None:
     metrics.SECURITY_EVENTS.labels(kind).inc(count)
     tell(Event.SECURITY, kind=kind, client=call.caller.client, count=count)
@@ -98,7 +112,7 @@ async def answer_in_process(body: bytes, service_id: str, runtime: Runtime) -> b
     """From request bytes to response bytes without a server and without the log; for the benchmark and `cds-service fire`."""
     service = next(service for service in runtime.knowledge.services if service.id == service_id)
     call = decode_request(body, service.hook)
-    gathered = await gather(call, service.prefetch, None, runtime.settings.deadline_ms)
+    gathered = capped(await gather(call, service.prefetch, None, runtime.settings.deadline_ms), runtime.settings.max_entries)
     return evaluate(call, gathered, runtime.knowledge, runtime.presenter, datetime.now(UTC), runtime.settings.jurisdiction).body
 
 

@@ -16,7 +16,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from cds_service import __version__
-from cds_service.body import read_body
+from cds_service.body import Room, read_body
 from cds_service.errors import BadRequest, UnknownService, UnsupportedMediaType
 from cds_service.paths import fixtures_dir
 from cds_service.sample_search import Kind, fits
@@ -73,7 +73,7 @@ def fhir_routes(public_url: str = "") -> APIRouter:
     async def find_by_form(kind: str, request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
             raise UnsupportedMediaType("The parameters of a search come as application/x-www-form-urlencoded")
-        form = await read_body(request.scope, request.receive, MAX_FORM_BYTES)
+        form = await read_body(request.scope, request.receive, MAX_FORM_BYTES, Room(0))
         query = _pairs(request.url.query) + _pairs(form.decode(errors="replace"))
         return _json(search(charts(), kind, query, base(request)), query)
 

@@ -14,28 +14,38 @@ from cds_service.findings import Evidence, Finding
 
 NAME_LIMIT = 80  # characters of one name from an EHR
 NAMES_LIMIT = 6  # names in one list
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~>\-])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~>=\-])")
+_LIST_ITEM = re.compile(r"^\d{1,9}(?=\.)")
+# What has no width and is of no category that says so: fillers, invisible vowels, variation selectors (Unicode's
+# Default_Ignorable_Code_Point beyond category C), and the empty Braille cell.
+_NO_WIDTH = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_LINKS = re.compile(r"(?i)(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)")  # where a client would see an address
 _SPOKEN_UNITS = {"mL/min/{1.73_m2}": "mL/min/1.73 m²", "10*9/L": "x 10⁹/L"}  # UCUM is for machines
 _SPOKEN_ANALYTES = {"qtc": "QTc", "egfr": "eGFR"}
 
 
 @lru_cache(maxsize=4096)
 def cleaned(text: str) -> str:
-    """`text` on one line without control, bidirectional and zero-width characters, at most 80 characters."""
+    """`text` on one line without control, bidirectional and zero-width characters, at most 80 characters.
+
+    Nothing in it begins an HTML tag: "<" before a letter is "‹", for clients that take a summary or a label for HTML.
+    """
     kept = "".join(
         " " if char.isspace() else char
-        for char in unicodedata.normalize("NFC", text)
+        for char in unicodedata.normalize("NFC", _NO_WIDTH.sub("", text))
         if char.isspace() or unicodedata.category(char)[0] != "C"
     )
-    one_line = " ".join(kept.split())
+    one_line = _TAG.sub("‹", " ".join(kept.split()))
     return one_line if len(one_line) <= NAME_LIMIT else f"{one_line[: NAME_LIMIT - 1].rstrip()}…"
 
 
 @lru_cache(maxsize=4096)
 def markdown(text: str) -> str:
     """`text` cleaned, and escaped so that it is plain text in GitHub Flavored Markdown and in clients that render HTML."""
-    plain = _MARKDOWN.sub(r"\\\1", cleaned(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
-    return plain.replace("://", ":&#8203;//").replace("@", "&#64;").replace("www.", "www&#46;")
+    plain = cleaned(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    plain = _LIST_ITEM.sub(r"\g<0>\\", _MARKDOWN.sub(r"\\\1", plain))
+    return _LINKS.sub("&#8203;", plain)
 
 
 def phrase(finding: Finding, field: str, facts: Facts, safe: Callable[[str], str]) -> str:

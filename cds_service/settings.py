@@ -36,7 +36,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     overlay_dir: Path | None = None
     approvals_file: Path | None = None
     rxnorm_file: Path | None = None
-    max_body_bytes: int = 16 * 1024 * 1024
+    max_body_bytes: int = 2 * 1024 * 1024
+    max_entries: int = 2000
+    max_calls: int = 64
     public_url: str = ""
     log_required: bool = False
     on_crash: Literal["500", "card"] = "500"
@@ -177,7 +179,21 @@ OPTIONS: tuple[Option, ...] = (
         "the local RxNorm lookup, written by `cds-service terminology load` and used where it is there; "
         "default rxnorm.msgpack beside the log",
     ),
-    Option("max_body_bytes", *_whole_number(1024, 1024**3), "longest request body; anything longer gets status 413"),
+    Option(
+        "max_body_bytes",
+        *_whole_number(1024, 32 * 1024 * 1024),
+        "longest body of a service call; anything longer gets status 413 (feedback has 64 KiB)",
+    ),
+    Option(
+        "max_entries",
+        *_whole_number(100, 1_000_000),
+        "resources read in one call, of all prefetch keys together; what comes after them counts as not checked",
+    ),
+    Option(
+        "max_calls",
+        *_whole_number(1, 10_000),
+        "service calls that one process works on at once; further ones get status 503 with Retry-After",
+    ),
     Option("public_url", _url, "an http or https URL", "address under which EHRs reach this service, where that isn't its own"),
     Option(
         "log_required",

@@ -43,12 +43,16 @@ def concept(code: str = "", system: str = "", text: str = "") -> Json:
     return {**({"coding": coding} if coding else {}), **({"text": text} if text else {})}
 
 
+OURS = {"reference": "Patient/p1"}  # the patient of `facts`
+
+
 def observation(loinc: str = "2823-3", value: object = 3.2, unit: str | None = "mmol/L", **more: Any) -> Json:
     """A potassium of 3.2 mmol/L, drawn on 2025-11-28, unless something else is asked for."""
     quantity = {"value": value, **({"unit": unit} if unit is not None else {})}
     return {
         "resourceType": "Observation",
         "id": "k1",
+        "subject": OURS,
         "status": "final",
         "code": {"coding": [{"system": "http://loinc.org", "code": loinc}]},
         "effectiveDateTime": "2025-11-28T08:00:00Z",
@@ -61,6 +65,7 @@ def prescription(text: str = "Baclofen 10 mg oral tablet", code: str = "", syste
     return {
         "resourceType": "MedicationRequest",
         "id": "rx1",
+        "subject": OURS,
         "status": "active",
         "intent": "order",
         "medicationCodeableConcept": concept(code, system, text),
@@ -72,6 +77,7 @@ def statement(text: str = "Baclofen 10 mg oral tablet", **more: Any) -> Json:
     return {
         "resourceType": "MedicationStatement",
         "id": "ms1",
+        "subject": OURS,
         "status": "active",
         "medicationCodeableConcept": {"text": text},
         **more,
@@ -82,6 +88,7 @@ def condition(code: str = "R25.2", system: str = "http://hl7.org/fhir/sid/icd-10
     return {
         "resourceType": "Condition",
         "id": "c1",
+        "subject": OURS,
         "clinicalStatus": concept("active", "http://terminology.hl7.org/CodeSystem/condition-clinical"),
         "verificationStatus": concept("confirmed", "http://terminology.hl7.org/CodeSystem/condition-ver-status"),
         "code": concept(code, system, text),

@@ -13,7 +13,7 @@ import pytest
 from cds_service.alert_log import SchemaMismatchError
 from cds_service.alert_log.records import CallRecord, FeedbackRecord
 from cds_service.alert_log.store import SCHEMA_VERSION, Store, open_for_reading
-from tests.alert_log_samples import a_call, a_card, a_feedback, rows
+from tests.alert_log_samples import START, a_call, a_card, a_feedback, rows
 
 
 @pytest.fixture
@@ -113,6 +113,18 @@ def test_a_repeated_call_is_a_row_of_its_own(path: Path) -> None:
 
     assert rows(path, "SELECT count(*) FROM call WHERE hook_instance = 'once'") == [3]
     assert rows(path, "SELECT uuid FROM card") == ["same"] * 3
+
+
+def test_a_call_of_the_same_digest_is_counted_for_a_minute_with_whatever_it_is_stored(path: Path) -> None:
+    def call(second: float, digest: str = "d") -> CallRecord:
+        return a_call(a_card("same"), received_at=START + timedelta(seconds=second), digest=digest)
+
+    store_all(path, call(0), call(1), call(2, "other"), call(60))
+    store_all(path, call(60.001), call(61), call(30, "other"))
+
+    assert rows(path, "SELECT digest, repeats FROM call ORDER BY seq") == [("d", 2), ("other", 1), ("d", 1)]
+    found = rows(path, "SELECT digest FROM card JOIN call ON call.seq = call_seq ORDER BY card.seq")
+    assert found == ["d", "other", "d"], "cards of repeats are there already"
 
 
 def test_contradicting_feedback_is_kept_in_order_and_repeats_are_counted(path: Path) -> None:

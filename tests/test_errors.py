@@ -22,9 +22,9 @@ def test_an_operation_outcome_has_one_issue_with_text_and_trace() -> None:
     }
 
 
-def test_every_error_has_a_status_of_its_own_and_an_issue_code() -> None:
+def test_every_error_has_a_status_and_an_issue_code_that_no_other_has() -> None:
     errors = CdsError.__subclasses__()
-    assert len({error.status for error in errors}) == len(errors)
+    assert len({(error.status, error.code) for error in errors}) == len(errors)
     for error in errors:
         assert 400 <= error.status < 600
         assert re.fullmatch("[a-z-]+", error.code)

@@ -166,7 +166,6 @@ async def test_a_body_that_grows_too_long_is_refused_without_reading_the_rest(tm
     sent, read = await call_asgi(app, [CHUNK] * 10)
     assert read == 3
     assert sent[0]["status"] == 413
-    assert (b"connection", b"close") in sent[0]["headers"]
 
 
 @pytest.mark.parametrize("length", [b"2501", b"9" * 5000])

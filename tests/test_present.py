@@ -22,6 +22,7 @@ from cds_service.say import NAME_LIMIT, cleaned, markdown
 from cds_service.shorthand import request_from_case
 from cds_service.strict import problems_r4b
 from tests.core import NOW, PATIENTS, Json, a_card, all_requests, answer, answer_to, card, cards, knowledge, small
+from tests.hostile_texts import UNSEEN, hostile_texts, request_with
 
 
 @pytest.fixture(scope="module")
@@ -169,12 +170,11 @@ PAYLOADS = [
     "back\\slash \\[x\\](y)",
     "right\u202eto\u2066left\u2069",
     "zero\u200bwidth\ufeff\u200d\u2060 and\u00adsoft",
-    "nul\x00 bell\x07 escape\x1b[31m",
+    "bell\x07 escape\x1b[31m",
     "line\u2028separator\u2029paragraph\x85next",
     "{low.value} {patient.reference} {{context.patientId}}",
     "x" * 500,
 ]
-HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\u00ad\x00-\x09\x0b-\x1f\x7f\x85\u2028\u2029]")
 
 
 class _Page(HTMLParser):
@@ -214,35 +214,40 @@ def test_any_name_is_rendered_as_text(name: str) -> None:
 @examples(st.text())
 def test_a_cleaned_name_is_short_and_hides_nothing(name: str) -> None:
     assert len(cleaned(name)) <= NAME_LIMIT
-    assert not HIDDEN.search(cleaned(name))
+    assert not UNSEEN.search(cleaned(name))
     assert cleaned(cleaned(name)) == cleaned(name)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_names_of_drugs_problems_and_reactions_reach_the_card_as_text(payload: str) -> None:
-    request = request_from_case(
-        [
-            "takes: RXNORM#197696 ondansetron",
-            "problem: ICD10#D69.6",
-            "allergy: quinine, reaction rash",
-            "order: RXNORM#997010 quinine, id one",
-        ],
-        "order-sign",
-        NOW,
-    )
-    prefetch = request["prefetch"]
-    prefetch["problems"]["entry"][0]["resource"]["code"]["text"] = payload
-    prefetch["allergies"]["entry"][0]["resource"]["reaction"][0]["manifestation"][0]["text"] = payload
-    prefetch["allergies"]["entry"][0]["resource"]["code"]["coding"] = [
-        {"system": "http://www.nlm.nih.gov/research/umls/rxnorm", "code": "9071", "display": payload}
-    ]
-    request["context"]["draftOrders"]["entry"][0]["resource"]["medicationCodeableConcept"]["text"] = payload
+    request = request_with(payload)
     found = card(answer_to(request), "quinine-avoid")
     assert list(broken_rules(found)) == []
     page = rendered(found["detail"])
     assert {*page.tags} == {"p", "strong"}
     assert page.text.replace("\u200b", "").count(cleaned(payload)) >= 3
-    assert not HIDDEN.search(found["summary"] + found["detail"])
+    assert not UNSEEN.search(found["summary"] + found["detail"])
+
+
+def test_no_hostile_text_becomes_an_element_or_a_link_in_a_card() -> None:
+    for text in hostile_texts(600):
+        found = card(answer_to(request_with(text)), "quinine-avoid")
+        page = rendered(found["detail"])
+        assert {*page.tags} == {"p", "strong"}, text
+        for plain in plain_texts(found):
+            assert not UNSEEN.search(plain), text
+            assert not re.search(r"<[A-Za-z/!?]", plain), text
+        assert not UNSEEN.search(found["detail"]), text
+        assert len(found["summary"]) < 140
+        assert "evil.example" not in {link["url"] for link in found["links"]} | {found["source"]["url"]}
+
+
+def plain_texts(found: Json) -> Iterator[str]:
+    """What a client draws of a card apart from its detail."""
+    yield found["summary"]
+    for suggestion in found.get("suggestions", []):
+        yield suggestion["label"]
+        yield from (action["description"] for action in suggestion["actions"])
 
 
 def test_a_long_list_of_names_is_cut_and_says_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import httpx
 import msgspec
 import pytest
 
-from cds_service.alert_log import AlertLog
+from cds_service.alert_log import RETRY, AlertLog
 from cds_service.alert_log import prior as reading
 from cds_service.app import create_app
 from cds_service.decide import decide
@@ -61,12 +62,10 @@ class Ehr:
     def __init__(self, client: httpx.AsyncClient, log_path: Path) -> None:
         self.client = client
         self.log_path = log_path
-        self.calls = 0
 
     async def cards(self, hook: str, *given: str, patient: str = "p1", user: str = "Practitioner/7") -> list[Json]:
-        self.calls += 1
         request = request_from_case([f"patient: female, 50 years, id {patient}", *given], hook, datetime.now(UTC))
-        request["hookInstance"] = f"instance-{self.calls}"
+        request["hookInstance"] = str(uuid.uuid4())
         request["context"]["userId"] = user
         answer = await self.client.post(f"/cds-services/cramp-care-{hook}", json=request)
         assert answer.status_code == 200
@@ -126,6 +125,52 @@ async def test_a_card_is_still_known_after_a_restart(tmp_path: Path) -> None:
         assert await one.topics("patient-view", THIAZIDE, NORMAL) == ["advice"]
     async with ehr(tmp_path) as one:
         assert await one.topics("patient-view", THIAZIDE, NORMAL) == []
+
+
+# The same call again
+
+
+async def test_a_call_that_is_sent_again_gets_the_same_cards_and_is_logged_once(tmp_path: Path) -> None:
+    async with ehr(tmp_path) as one:
+        request = request_from_case(["patient: female, id p1", THIAZIDE, NORMAL], "patient-view", datetime.now(UTC))
+        answers = [(await one.client.post("/cds-services/cramp-care-patient-view", json=request)).content for _ in range(3)]
+        assert b"advice" in answers[0]
+        assert set(answers) == {answers[0]}
+        assert rows(one.log_path, "SELECT repeats FROM call") == [2]
+        assert rows(one.log_path, "SELECT count(*) FROM card") == [1]
+        assert await one.topics("patient-view", THIAZIDE, NORMAL) == [], "another call is no repeat"
+
+
+async def test_the_same_instance_with_other_data_is_another_call_and_shows_its_cards(tmp_path: Path) -> None:
+    async with ehr(tmp_path) as one:
+        for given in ([THIAZIDE], [THIAZIDE, NORMAL]):
+            request = request_from_case(given, "patient-view", datetime.now(UTC)) | {"hookInstance": "constant"}
+            answer = await one.client.post("/cds-services/cramp-care-patient-view", json=request)
+            assert b"advice" in answer.content
+        assert rows(one.log_path, "SELECT repeats FROM call") == [0, 0]
+
+
+async def test_the_same_instance_after_a_minute_is_another_call(tmp_path: Path) -> None:
+    async with ehr(tmp_path) as one:
+        request = request_from_case([THIAZIDE, NORMAL], "patient-view", datetime.now(UTC))
+        await one.client.post("/cds-services/cramp-care-patient-view", json=request)
+        with sqlite3.connect(one.log_path) as connection:
+            earlier = (datetime.now(UTC) - RETRY).isoformat(timespec="microseconds")
+            connection.execute("UPDATE call SET received_at = ?", (earlier,))
+        connection.close()
+        answer = await one.client.post("/cds-services/cramp-care-patient-view", json=request)
+        assert answer.json() == {"cards": []}, "shown before"
+        assert rows(one.log_path, "SELECT repeats FROM call") == [0, 0]
+
+
+async def test_an_override_holds_though_the_ehr_uses_one_instance_for_picking_and_signing(tmp_path: Path) -> None:
+    async with ehr(tmp_path) as one:
+        hooks, same = ("order-select", "order-sign"), {"hookInstance": "constant"}
+        picked, signed = (request_from_case([QUININE], hook, datetime.now(UTC)) | same for hook in hooks)
+        answer = await one.client.post("/cds-services/cramp-care-order-select", json=picked)
+        await one.says(answer.json()["cards"][0], "overridden")
+        answer = await one.client.post("/cds-services/cramp-care-order-sign", json=signed)
+        assert answer.json() == {"cards": []}
 
 
 # From picking an order to signing it

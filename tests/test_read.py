@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cds_service.facts import SOURCES, SourceState
 from cds_service.read import read
 from cds_service.read_orders import WrongPatientError
-from tests.reading import NOW, Json, bundle, condition, facts, observation, patient, prescription, statement, terminology
+from tests.reading import NOW, OURS, Json, bundle, condition, facts, observation, patient, prescription, statement, terminology
 from tests.test_decode import VALUES
 
 
@@ -22,7 +22,7 @@ def test_everything_about_a_patient_comes_together() -> None:
         statements=bundle(statement()),
         prescriptions=bundle(prescription()),
         problems=bundle(condition()),
-        allergies=bundle({"resourceType": "AllergyIntolerance", "code": {"text": "Quinine"}}),
+        allergies=bundle({"resourceType": "AllergyIntolerance", "patient": OURS, "code": {"text": "Quinine"}}),
     )
     assert found.patient.birth_date == date(1960, 3, 4)
     assert (found.patient.sex, found.patient.reference, found.age_years) == ("female", "Patient/p1", 65)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cds_service.facts import Drug
-from tests.reading import RXNORM, SNOMED, Json, active, bundle, concept, condition, facts, prescription, statement, without
+from tests.reading import OURS, RXNORM, SNOMED, Json, active, bundle, concept, condition, facts, prescription, statement, without
 
 
 def drug(*resources: Json) -> Drug:
@@ -265,6 +265,7 @@ def test_stu3_and_dstu2_spellings_are_read() -> None:
         "resourceType": "MedicationOrder",
         "id": "o1",
         "status": "active",
+        "patient": OURS,
         "dateWritten": "2025-11-01",
         "medicationCodeableConcept": {"text": "Quinine 200 mg"},
         "dosageInstruction": [{"text": "1 nocte", "doseQuantity": {"value": 1, "unit": "tablet"}}],

@@ -184,3 +184,8 @@ def test_a_dose_is_worked_out_for_recognised_drugs() -> None:
         found = order({**QUININE, "medicationCodeableConcept": {"text": text}}, dosageInstruction=dosage)
         assert found.drug is not None
         assert found.drug.daily_dose_mg == expected
+
+
+@pytest.mark.parametrize("kind", [["MedicationRequest"], {}, 5, None])
+def test_orders_of_a_type_that_is_no_text_are_none(kind: object) -> None:
+    assert facts({"resourceType": kind, "entry": []}).orders == ()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cds_service.facts import Allergy, Problem
-from tests.reading import SNOMED, Json, bundle, concept, condition, facts, observation, without
+from tests.reading import OURS, SNOMED, Json, bundle, concept, condition, facts, observation, without
 
 
 def problems(*resources: Json) -> tuple[Problem, ...]:
@@ -11,7 +11,7 @@ def problems(*resources: Json) -> tuple[Problem, ...]:
 
 
 def allergies(**fields: object) -> tuple[Allergy, ...]:
-    return facts(allergies=bundle({"resourceType": "AllergyIntolerance", "id": "a1", **fields})).allergies
+    return facts(allergies=bundle({"resourceType": "AllergyIntolerance", "id": "a1", "patient": OURS, **fields})).allergies
 
 
 def test_an_active_condition_is_read_with_all_that_a_card_shows() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import respx
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_service.app import create_app
+from cds_service.metrics import SECURITY_EVENTS, counts
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
 from tests.alert_log_samples import rows
@@ -220,12 +221,13 @@ async def test_the_card_that_was_returned_is_the_card_in_the_log(runtime: Runtim
     assert (kept["summary"], kept["detail"]) == (returned["summary"], returned["detail"])
 
 
-async def test_a_repeated_call_gets_the_same_answer_and_is_logged_again(runtime: Runtime) -> None:
+async def test_a_repeated_call_gets_the_same_answer_and_is_logged_once(runtime: Runtime) -> None:
     request = of("patient-view", "prescribed: quinine 300 mg")
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         answers = [(await client.post("/cds-services/cramp-care-patient-view", json=request)).content for _ in range(2)]
     assert answers[0] == answers[1]
-    assert rows(runtime.settings.log_path, "SELECT count(*), count(DISTINCT uuid) FROM card") == [(2, 1)]
+    assert rows(runtime.settings.log_path, "SELECT count(*) FROM card") == [1]
+    assert last(runtime, "repeats") == 1
 
 
 # Failures
@@ -273,9 +275,7 @@ def test_data_of_another_patient_is_not_used_and_said(subject: str) -> None:
     assert b"it holds data of another patient" in shown.body
 
 
-@pytest.mark.parametrize(
-    "subject", ["Patient/patient-1", "https://ehr.example/fhir/Patient/patient-1/_history/3", "patient-1", ""]
-)
+@pytest.mark.parametrize("subject", ["Patient/patient-1", "https://ehr.example/fhir/Patient/patient-1/_history/3", "patient-1"])
 def test_data_of_the_patient_is_used_however_the_patient_is_named(subject: str) -> None:
     request = request_from_case(["LOINC#2823-3 Potassium 2.2 mmol/L"], "patient-view", NOW)
     request["prefetch"]["labs"]["entry"][0]["resource"]["subject"] = {"reference": subject}
@@ -287,3 +287,48 @@ def test_a_patient_resource_of_somebody_else_does_not_lend_its_age() -> None:
     request = request_from_case(["patient: 9 years", "LOINC#2823-3 Potassium 2.8 mmol/L"], "patient-view", NOW)
     request["prefetch"]["patient"]["id"] = "somebody-else"
     assert answer_to(request).facts.age_years is None
+
+
+def _foreign_order(request: Json) -> None:
+    request["context"]["draftOrders"]["entry"][0]["resource"]["subject"] = {"reference": "Patient/somebody-else"}
+
+
+def _foreign_data(request: Json) -> None:
+    request["prefetch"]["labs"]["entry"][0]["resource"]["subject"] = {"reference": "Patient/somebody-else"}
+
+
+def _foreign_token(request: Json) -> None:
+    request["fhirAuthorization"] = {"access_token": "s3cret", "patient": "somebody-else"}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "status"),
+    [
+        (_foreign_order, "wrong_patient_order", 400),
+        (_foreign_token, "wrong_patient_token", 400),
+        (_foreign_data, "wrong_patient_data", 200),
+    ],
+)
+async def test_another_patient_is_a_security_event_that_is_counted_logged_and_names_nobody(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture, change: Callable[[Json], None], kind: str, status: int
+) -> None:
+    request = of("order-sign", "order: quinine 300 mg", "LOINC#2823-3 Potassium 2.4 mmol/L")
+    change(request)
+    before = counts(SECURITY_EVENTS).get(kind, 0)
+    answer, health = await post(runtime, request)
+    assert answer.status_code == last(runtime, "status") == status
+    assert health["security_events"][kind] == before + 1
+    (line,) = [record for record in caplog.records if "security event" in record.getMessage()]
+    assert line.levelname == "WARNING"
+    assert f"kind={kind}" in line.getMessage()
+    assert not any(secret in caplog.text + answer.text for secret in ("somebody-else", "s3cret"))
+    assert "patient-1" not in caplog.text
+    if status == 400:
+        assert last(runtime, "outcome") == "wrong_patient"
+        assert answer.json()["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize("patient", ["patient-1", "Patient/patient-1", f"{BASE}/Patient/patient-1", "", None, 5])
+async def test_a_token_of_the_patient_or_of_nobody_is_no_event(runtime: Runtime, patient: object) -> None:
+    request = of("patient-view") | {"fhirAuthorization": {"access_token": "t", "patient": patient}}
+    assert (await post(runtime, request))[0].status_code == 200

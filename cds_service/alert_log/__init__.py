@@ -6,11 +6,12 @@ pseudonyms that stand for patients, users, encounters and orders in it.
 
 from cds_service.alert_log.export import export
 from cds_service.alert_log.keys import keyed_hash, load_or_create_secret, tenant_secret
-from cds_service.alert_log.records import CallRecord, CardRecord, FeedbackRecord, PriorRecord
+from cds_service.alert_log.records import RETRY, CallRecord, CardRecord, FeedbackRecord, PriorRecord
 from cds_service.alert_log.store import SchemaMismatchError
 from cds_service.alert_log.writer import AlertLog, LogHealth
 
 __all__ = [
+    "RETRY",
     "AlertLog",
     "CallRecord",
     "CardRecord",

@@ -207,6 +207,7 @@ def _call_row(call: sqlite3.Row, joined: _Joined) -> dict[str, Any]:
         "outcome": call["outcome"],
         "bytesIn": call["bytes_in"],
         "bytesOut": call["bytes_out"],
+        "repeats": call["repeats"],
         **{name: msgspec.Raw((call[name] or "null").encode()) for name in ("evaluations", "sources", "timings", "facts")},
         "cards": [_about_card(card, feedback) | {"body": msgspec.Raw(card["body"].encode())} for card, feedback in joined],
     }

@@ -6,10 +6,14 @@ JSON arrives encoded, so that the writer stores bytes that were made once.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
+
+# For so long a call that says and gets the same is the same call, sent again by an EHR that didn't hear the answer. Retries come
+# within seconds; `hookInstance` alone is no proof, as some EHRs send the same one again and again.
+RETRY = timedelta(seconds=60)
 
 
 class CardRecord(msgspec.Struct, gc=False):
@@ -57,6 +61,7 @@ class CallRecord(msgspec.Struct, gc=False):
     bytes_out: int
     cards: list[CardRecord]
     tenant: str = ""  # of the client
+    digest: str = ""  # keyed hash of who asked what and got what answer; "" where repeats are not recognised
 
 
 class PriorRecord(msgspec.Struct, frozen=True, gc=False):

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from cds_service.alert_log.records import CallRecord, FeedbackRecord, QuarantineRecord
+from cds_service.alert_log.records import RETRY, CallRecord, FeedbackRecord, QuarantineRecord
 
 Record = CallRecord | FeedbackRecord | QuarantineRecord
 
@@ -74,21 +74,27 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "DROP TABLE feedback",
         "ALTER TABLE feedback_of_client RENAME TO feedback",
     ),
+    # A call that is sent again adds to `repeats` of its record. Older calls have no digest, so nothing is a repeat of them.
+    (
+        "ALTER TABLE call ADD COLUMN digest TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE call ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX call_digest ON call (digest) WHERE digest != ''",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 
-_INSERTS = (
-    """INSERT INTO call (id, received_at, service, hook, hook_instance, client, patient_key, user_key, encounter_key, status,
-        outcome, evaluations, sources, timings, facts, service_version, knowledge_hash, jurisdiction, bytes_in, bytes_out, tenant)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-    # Calls of one transaction have consecutive numbers: a card counts back to its own from the last.
-    """INSERT INTO card (call_seq, position, uuid, card, version, content_hash, indicator, mode, order_key, body,
-        patient_key, about, table_row) VALUES ((SELECT max(seq) FROM call) - ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-    """INSERT INTO feedback (received_at, service, card_uuid, outcome, accepted, reason_system, reason_code, reason_display,
-        comment_length, outcome_timestamp, client, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT DO UPDATE SET repeats = repeats + 1""",
-    "INSERT INTO quarantine (noted_at, kind, record_id, error) VALUES (?, ?, ?, ?)",
-)
+_REPEATED = """UPDATE call SET repeats = repeats + 1
+    WHERE seq = (SELECT max(seq) FROM call WHERE digest = ? AND digest != '' AND received_at >= ?)"""
+_CALL = """INSERT INTO call (id, received_at, service, hook, hook_instance, client, patient_key, user_key, encounter_key,
+    status, outcome, evaluations, sources, timings, facts, service_version, knowledge_hash, jurisdiction, bytes_in, bytes_out,
+    tenant, digest)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_CARD = """INSERT INTO card (call_seq, position, uuid, card, version, content_hash, indicator, mode, order_key, body,
+    patient_key, about, table_row) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_FEEDBACK = """INSERT INTO feedback (received_at, service, card_uuid, outcome, accepted, reason_system, reason_code,
+    reason_display, comment_length, outcome_timestamp, client, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET repeats = repeats + 1"""
+_QUARANTINE = "INSERT INTO quarantine (noted_at, kind, record_id, error) VALUES (?, ?, ?, ?)"
 
 
 class SchemaMismatchError(sqlite3.DatabaseError):
@@ -121,23 +127,35 @@ class Store:
     def append(self, records: Sequence[Record]) -> None:
         """Store all records durably in one transaction, or none of them.
 
-        Cards and feedback keep their order. Feedback equal to one that is stored adds to its `repeats`. Raises
+        Cards and feedback keep their order. Feedback equal to one that is stored adds to its `repeats`, and so does a call whose
+        digest is that of a call of the last minute: its cards are there already. Raises
         sqlite3.OperationalError where the file can't be written; sqlite3.IntegrityError for a call id that is already
         there; other sqlite3 errors, TypeError, ValueError or OverflowError for a record that can't be stored.
         """
         self._expect_the_file()
-        calls, cards, feedback, quarantine = _rows(records)
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
         try:
-            for statement, rows in zip(_INSERTS, (calls, cards, feedback, quarantine), strict=True):
-                if rows:
-                    self._connection.executemany(statement, rows)
+            for record in records:
+                if isinstance(record, CallRecord):
+                    self._append_call(record)
+                elif isinstance(record, FeedbackRecord):
+                    execute(_FEEDBACK, _feedback_row(record))
+                else:
+                    execute(_QUARANTINE, (instant(record.noted_at), record.kind, record.record_id, record.error))
             execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):  # some errors have rolled back already
                 execute("ROLLBACK")
             raise
+
+    def _append_call(self, call: CallRecord) -> None:
+        execute = self._connection.execute
+        if call.digest and execute(_REPEATED, (call.digest, instant(call.received_at - RETRY))).rowcount:
+            return
+        seq = execute(_CALL, _call_row(call)).lastrowid
+        if call.cards:
+            self._connection.executemany(_CARD, _card_rows(call, seq))
 
     def _expect_the_file(self) -> None:
         """Raises OSError where the file was removed or replaced since it was opened: what SQLite writes then nobody finds."""
@@ -203,31 +221,24 @@ def _version(connection: sqlite3.Connection) -> int:
 Row = tuple[Any, ...]
 
 
-def _rows(records: Sequence[Record]) -> tuple[list[Row], list[Row], list[Row], list[Row]]:
-    """Rows of the four tables. A card's first column says how many calls of the batch come after its own."""
-    calls: list[Row] = []
-    cards: list[Row] = []
-    feedback: list[Row] = []
-    quarantine: list[Row] = []
-    later = sum(isinstance(record, CallRecord) for record in records)
-    for r in records:
-        if isinstance(r, CallRecord):
-            later -= 1
-            calls.append(
-                (
-                    *(r.id, instant(r.received_at), r.service, r.hook, r.hook_instance, r.client),
-                    *(r.patient_key, r.user_key, r.encounter_key, r.status, r.outcome),
-                    *(r.evaluations.decode(), r.sources.decode(), r.timings.decode(), r.facts.decode() or None),
-                    *(r.service_version, r.knowledge_hash, r.jurisdiction, r.bytes_in, r.bytes_out, r.tenant),
-                )
-            )
-            for position, c in enumerate(r.cards):
-                what = (c.uuid, c.card, c.version, c.content_hash, c.indicator, c.mode, c.order_key, c.body.decode())
-                cards.append((later, position, *what, r.patient_key, c.about, c.row))
-        elif isinstance(r, FeedbackRecord):
-            reason = (r.reason_system, r.reason_code, r.reason_display, r.comment_length, r.outcome_timestamp)
-            accepted = msgspec.json.encode(r.accepted).decode()
-            feedback.append((instant(r.received_at), r.service, r.card_uuid, r.outcome, accepted, *reason, r.client, r.tenant))
-        else:
-            quarantine.append((instant(r.noted_at), r.kind, r.record_id, r.error))
-    return calls, cards, feedback, quarantine
+def _call_row(r: CallRecord) -> Row:
+    return (
+        *(r.id, instant(r.received_at), r.service, r.hook, r.hook_instance, r.client),
+        *(r.patient_key, r.user_key, r.encounter_key, r.status, r.outcome),
+        *(r.evaluations.decode(), r.sources.decode(), r.timings.decode(), r.facts.decode() or None),
+        *(r.service_version, r.knowledge_hash, r.jurisdiction, r.bytes_in, r.bytes_out, r.tenant, r.digest),
+    )
+
+
+def _card_rows(r: CallRecord, seq: int | None) -> list[Row]:
+    rows = []
+    for position, c in enumerate(r.cards):
+        what = (c.uuid, c.card, c.version, c.content_hash, c.indicator, c.mode, c.order_key, c.body.decode())
+        rows.append((seq, position, *what, r.patient_key, c.about, c.row))
+    return rows
+
+
+def _feedback_row(r: FeedbackRecord) -> Row:
+    reason = (r.reason_system, r.reason_code, r.reason_display, r.comment_length, r.outcome_timestamp)
+    accepted = msgspec.json.encode(r.accepted).decode()
+    return (instant(r.received_at), r.service, r.card_uuid, r.outcome, accepted, *reason, r.client, r.tenant)

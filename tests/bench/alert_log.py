@@ -31,6 +31,7 @@ def record(cards: int) -> CallRecord:
             CardRecord(str(uuid.uuid4()), "quinine-avoid", "1.0.0", "0" * 64, "warning", "live", key, json_of(1800))
             for _ in range(cards)
         ],
+        digest=uuid.uuid4().hex,
     )
 
 

@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        runtime = new_runtime(Settings(log_path=Path(folder) / "alerts.sqlite3"))
+        runtime = new_runtime(Settings(log_path=Path(folder) / "alerts.sqlite3", max_entries=1_000_000))
         sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(measure(runtime, arguments.short))))
 
 

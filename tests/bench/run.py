@@ -33,6 +33,7 @@ from tests.bench.server import Server, free_port, noop_command, service_command
 
 SERVICE = "cramp-care-order-sign"
 EXPECTED = 2  # cards
+WITHOUT_CAPS = {"CDS_MAX_BODY_BYTES": str(32 * 1024 * 1024), "CDS_MAX_ENTRIES": "1000000"}  # for the size XL: its 11 MB are read
 
 
 class WrongAnswerError(RuntimeError):
@@ -127,7 +128,7 @@ def servers(folder: Path, core: int | None, only_noop: bool) -> Pair:
     command = noop_command(ours) if only_noop else service_command(ours)
     log = tempfile.mkdtemp(dir=folder)
     return Pair(
-        Server(command, ours, folder, core, {"CDS_LOG_PATH": f"{log}/alerts.sqlite3"}),
+        Server(command, ours, folder, core, {"CDS_LOG_PATH": f"{log}/alerts.sqlite3", **WITHOUT_CAPS}),
         Server(noop_command(noop), noop, folder, core, {}),
     )
 

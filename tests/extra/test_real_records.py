@@ -13,7 +13,7 @@ import msgspec
 
 from cds_service.decode import EXPECTED
 from cds_service.facts import SOURCES
-from cds_service.fhir import Resource, bare_id, patient_of
+from cds_service.fhir import Resource, Subject, bare_id, first
 from cds_service.read_orders import WrongPatientError
 from tests.reading import facts
 
@@ -30,8 +30,15 @@ def documents(*folders: str) -> Iterator[tuple[Path, Any]]:
 def patient_in(document: Any) -> str:
     """The first patient that anything in a record is about."""
     resources = [entry.get("resource") or {} for entry in document.get("entry", [])] or [document]
-    found = (patient_of(msgspec.convert(one, Resource, strict=False)) for one in resources if one.get("resourceType") in KINDS)
-    return next((one for one in found if one), "p1")
+    for one in resources:
+        if one.get("resourceType") in KINDS:
+            resource = msgspec.convert(one, Resource, strict=False)
+            subject = first(resource.subject) or resource.patient
+            if resource.resourceType == "Patient" and resource.id:
+                return resource.id
+            if isinstance(subject, Subject) and subject.reference and "Group/" not in subject.reference:
+                return bare_id(subject.reference)
+    return "p1"
 
 
 def test_every_record_is_read_and_no_resource_of_it_is_quarantined() -> None:

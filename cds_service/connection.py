@@ -1,0 +1,99 @@
+"""A connection whose sender has to finish the head of a request in time and within bounds.
+
+uvicorn waits for the rest of a request for ever, and collects whatever arrives before the empty line that ends the headers (and
+after a chunked body: trailers). A few thousand half-sent requests would use up a process (slowloris). The body itself has limits
+of its own, see `body`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_SECONDS = 10.0  # from the connection, or from the first byte of a further request, to the end of its headers
+MAX_HEAD_BYTES = 64 * 1024  # a bearer token has a few
+MAX_HEADERS = 100
+# Of a body that was refused before it had come, so much is thrown away before the connection is closed: closed at once, many
+# senders would get a broken pipe in place of the answer that says why (RFC 9112, section 9.6).
+MAX_LEFTOVER_BYTES = 16 * 1024 * 1024
+
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 26\r\nconnection: close\r\n\r\nThe headers are too large."
+)
+
+
+class LimitedConnection(HttpToolsProtocol):
+    """uvicorn's connection with these limits; given to `uvicorn.run(http=...)`."""
+
+    _timer: asyncio.TimerHandle | None = None
+    _in_head = False  # a request has begun and its headers are not complete
+    _in_body = False  # its headers are complete and its body is not
+    _bytes = 0  # received since there was progress: a request, its headers, a piece of its body
+    _leftover = 0  # bytes of the body that came after the answer
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._bytes += len(data)
+        super().data_received(data)
+        if self._bytes > MAX_HEAD_BYTES:
+            self._refuse()
+        # Nobody reads the rest of a body that was answered before it had come; it has the time that a head has.
+        elif self._timer is None and (self._in_head or (self._in_body and self.cycle.response_complete)):
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def on_message_begin(self) -> None:
+        self._bytes = self._leftover = 0
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if len(self.headers) > MAX_HEADERS:
+            self._refuse()
+            raise ValueError("too many headers")  # ends the parsing of this connection
+        self._stop()
+        self._bytes = 0
+        self._in_head, self._in_body = False, True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._bytes = 0
+        if self.cycle.response_complete:
+            self._leftover += len(body)
+            if self._leftover > MAX_LEFTOVER_BYTES:
+                self.transport.close()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._stop()
+        self._bytes = 0
+        self._in_body = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        """Close without an answer: nobody is known to wait for one."""
+        self._timer = None
+        self.transport.close()
+
+    def _refuse(self) -> None:
+        self._stop()
+        if self._in_head and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+        self.transport.close()

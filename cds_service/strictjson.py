@@ -1,0 +1,139 @@
+"""What JSON (RFC 8259) leaves to the reader and this service does not accept: members that stand twice, text that is no Unicode
+or holds U+0000, numbers and nesting without measure.
+
+Every decoder keeps the last of two members of one name, and another one, a gateway say, may keep the first: what such a request
+says is not certain, so it is refused. A body is decoded in one typed pass, in which only what decides about the call is counted
+(`CountingDecoder`); what is small or ordered by a clinician is looked at as a whole (`check_whole`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from cds_service.errors import BadRequest
+
+T = TypeVar("T")
+
+MAX_DEPTH = 64  # arrays and objects inside each other; FHIR's deepest examples have some 20
+MAX_DIGITS = 40  # characters of a number
+_MAX_EXPONENT_DIGITS = 2
+
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what msgspec raises for a body that is no JSON text
+
+_NULL_CHARACTER = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]")
+
+
+class Name(str):
+    """The name of a member, or a text, that a `CountingDecoder` counts."""
+
+    __slots__ = ()
+
+
+class CountingDecoder(Generic[T]):
+    """Decodes JSON as `shape` and counts each `Name` in it, those too that a later member of the same name replaces."""
+
+    def __init__(self, shape: Any) -> None:
+        self._count = 0
+        self._decode = msgspec.json.Decoder(shape, dec_hook=self._counted).decode
+
+    def decode(self, text: bytes | msgspec.Raw) -> tuple[T, int]:
+        """The value and the number of names met. Raises what msgspec raises (`NOT_JSON`, msgspec.ValidationError)."""
+        self._count = 0
+        value: T = self._decode(text)
+        return value, self._count
+
+    def _counted(self, _: type, text: Any) -> Name:
+        if not isinstance(text, str):
+            raise TypeError("Expected `str`")
+        self._count += 1
+        return Name(text)
+
+
+_members: CountingDecoder[dict[Name, msgspec.Raw]] = CountingDecoder(dict[Name, msgspec.Raw])
+
+
+def check_text(body: bytes) -> None:
+    """Raises BadRequest where `body` is empty, begins with a byte order mark, is not UTF-8 or holds U+0000."""
+    if not body:
+        raise BadRequest("The body is empty")
+    if body.startswith(b"\xef\xbb\xbf"):
+        raise BadRequest("The body begins with a byte order mark (RFC 8259, section 8.1)")
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise not_json(error, body) from None
+    if _holds_null(body):
+        raise BadRequest("The body holds the character U+0000")
+
+
+def members_of(text: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
+    """The members of a JSON object, undecoded. Raises BadRequest where it is something else or a member stands twice."""
+    try:
+        members, count = _members.decode(text)
+    except msgspec.ValidationError:
+        raise BadRequest(f"{where[0].upper()}{where[1:]} must be a JSON object") from None
+    except NOT_JSON as error:
+        raise not_json(error, bytes(text)) from None
+    if count != len(members):
+        raise BadRequest(f"A member of {where} stands twice")
+    return {str(name): value for name, value in members.items()}
+
+
+def check_whole(text: bytes | msgspec.Raw, where: str) -> None:
+    """Raises BadRequest where any object in `text` has a member twice, a number is absurd, or the nesting is too deep."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            raise BadRequest(f"A member of an object in {where} stands twice")
+        return value
+
+    def number(digits: str) -> int:
+        exponent = digits.lower().partition("e")[2].lstrip("+-0")
+        if len(digits) > MAX_DIGITS or len(exponent) > _MAX_EXPONENT_DIGITS:
+            raise BadRequest(f"A number in {where} has more than {MAX_DIGITS} digits or too large an exponent")
+        return 0  # nobody reads it
+
+    text = bytes(text)
+    try:
+        value = json.loads(text, object_pairs_hook=unique, parse_int=number, parse_float=number)
+    except (RecursionError, ValueError) as error:
+        raise not_json(error, text) from None
+    if text.count(b"{") + text.count(b"[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise BadRequest(f"{where} is nested more than {MAX_DEPTH} levels deep")
+
+
+def not_json(error: Exception, body: bytes = b"") -> BadRequest:
+    """The error for a body that can't be decoded: says where, and repeats nothing of it."""
+    if isinstance(error, RecursionError):
+        return BadRequest("The body is nested too deeply")
+    if isinstance(error, UnicodeDecodeError):
+        return BadRequest("The body holds text that is not UTF-8")
+    if _HALF_PAIR.search(body):
+        return BadRequest("The body holds half of a surrogate pair")
+    return BadRequest(f"The body is not JSON: {error}")  # msgspec names the kind of fault and the byte, never the content
+
+
+def _holds_null(body: bytes) -> bool:
+    at = body.find(b"\\")
+    for _ in range(500):  # few escapes, as nearly always: from one to the next is a hundred times as fast as the expression
+        if at < 0:
+            return False
+        if body.startswith(b"u0000", at + 1):
+            return True
+        at = body.find(b"\\", at + 2)
+    return at >= 0 and _NULL_CHARACTER.search(body, at) is not None
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        return not levels or any(_is_deeper(one, levels - 1) for one in value.values())
+    if isinstance(value, list):
+        return not levels or any(_is_deeper(one, levels - 1) for one in value)
+    return False
