@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 _METHODS = ["GET", "POST", "OPTIONS"]
 _HEADERS = ["Authorization", "Content-Type"]  # by name: `*` does not cover Authorization in the Fetch standard
@@ -28,15 +27,5 @@ class HookPages:
         self._cors = CORSMiddleware(app, allow_origins=sorted(origins), allow_methods=_METHODS, allow_headers=_HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not (scope["path"] == "/cds-services" or scope["path"].startswith("/cds-services/")):
-            await self._app(scope, receive, send)
-            return
-
-        async def send_varied(message: Message) -> None:
-            if message["type"] == "http.response.start":  # also to requests without an origin: a cache in between must know
-                headers = MutableHeaders(scope=message)
-                if "origin" not in headers.get("vary", "").lower():
-                    headers.add_vary_header("Origin")
-            await send(message)
-
-        await self._cors(scope, receive, send_varied)
+        hooks = scope["type"] == "http" and (scope["path"] == "/cds-services" or scope["path"].startswith("/cds-services/"))
+        await (self._cors if hooks else self._app)(scope, receive, send)

@@ -242,6 +242,13 @@ async def test_each_algorithm_of_the_list_works_with_its_own_keys_only(tmp_path:
             assert (await call(client, signed(now=NOW, algorithm=other))).status_code == 401
 
 
+async def test_a_key_that_is_there_is_not_enough_where_its_algorithm_is_not_registered(tmp_path: Path) -> None:
+    keys = key_set(public_jwk("k1", "ES384"), public_jwk("k1", "RS384"))
+    async with running(app_with(tmp_path, callers(tmp_path, a_client(jwks=keys, algorithms=["ES384"])))) as client:
+        assert (await call(client, signed(now=NOW, algorithm="RS384"))).status_code == 401
+        assert (await call(client, signed(now=NOW, algorithm="ES384"))).status_code == 200
+
+
 async def test_a_key_may_be_bound_to_one_algorithm(tmp_path: Path) -> None:
     """The same RSA key verifies RS384, which its JWK names, and not RS256, which the client is allowed as well."""
     client_entry = a_client(jwks=key_set(public_jwk("k1", "RS384")), algorithms=["RS384", "RS256"])
@@ -315,6 +322,19 @@ def test_a_token_of_the_greatest_length_is_read_and_a_longer_one_is_not() -> Non
 def test_any_text_is_read_or_refused_and_nothing_else_happens(text: str) -> None:
     with pytest.raises(RefusedError):
         read_token(text)
+
+
+def test_spare_bits_and_padding_of_base64_are_refused_in_every_part() -> None:
+    parts = [b64(b'{"alg":"ES384","kid":"k1","typ":"JWT","x":"%s"}' % (b"x" * pad)) for pad in range(3)]
+    loose = next(part for part in parts if len(part) % 4)
+    spare = loose[:-1] + chr(ord(loose[-1]) + 1)
+    assert raw(spare) == raw(loose)
+    header, payload, signature = signed(now=NOW).split(".")
+    for odd in (spare, f"{loose}=", f"{loose}A==="):
+        for token in (f"{odd}.{payload}.{signature}", f"{header}.{odd}.{signature}", f"{header}.{payload}.{odd}"):
+            with pytest.raises(RefusedError, match="not_a_token"):
+                read_token(token)
+    assert read_token(f"{header}.{payload}.{loose}").kid == "k1"
 
 
 def test_a_token_does_not_show_itself() -> None:
