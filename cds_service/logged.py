@@ -113,8 +113,11 @@ def refused_record(
 
 
 def withdraw(record: CallRecord) -> None:
-    """Makes of the record of an answer that of an answer that was held back (503): nobody saw its cards."""
-    record.status, record.outcome, record.bytes_out, record.cards = 503, "log_unavailable", 0, []
+    """Makes of the record of an answer that of an answer that was held back (503): nobody saw its cards.
+
+    Without a digest, so that the call that is sent again is no repeat of it and gets a record with its cards.
+    """
+    record.status, record.outcome, record.bytes_out, record.cards, record.digest = 503, "log_unavailable", 0, [], ""
 
 
 def _record(

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from cds_service.alert_log import AlertLog
 from cds_service.app import create_app
+from cds_service.connect import EgressError, Fault
 from cds_service.egress import Egress, Reply
 from cds_service.hooks import Respond
 from cds_service.knowledge import Knowledge
@@ -52,16 +53,19 @@ class Stub:
         return b'{"cards":[]}'
 
 
-class AppEgress(Egress):
-    """Whatever address is asked, `app` answers."""
+class TransportEgress(Egress):
+    """Whatever address is asked, `transport` answers; no name is resolved."""
 
-    def __init__(self, app: FastAPI) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         super().__init__()
-        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app))
+        self._client = httpx.AsyncClient(transport=transport)
 
     async def get(self, url: httpx.URL, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int) -> Reply:
-        answer = await self._client.get(url, headers=list(headers))
-        return Reply(answer.status_code, dict(answer.headers), answer.content)
+        try:
+            answer = await self._client.get(url, headers=list(headers))
+        except httpx.ReadError:
+            raise EgressError(Fault.RESET) from None
+        return Reply(answer.status_code, dict(answer.headers), answer.content if answer.status_code == 200 else b"")
 
 
 class SameCaller(AnyCaller):

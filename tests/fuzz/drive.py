@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ async def post(app: ASGIApp, path: str, body: bytes, headers: Iterable[tuple[byt
     sent: list[Any] = []
 
     async def receive() -> Any:
-        return next(waiting, {"type": "http.disconnect"})
+        return next(waiting, None) or await asyncio.get_running_loop().create_future()  # the sender waits for its answer
 
     async def send(message: Any) -> None:
         sent.append(message)
