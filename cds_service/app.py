@@ -18,6 +18,7 @@ from cds_service.evaluate import failures
 from cds_service.guard import Guard, add_error_handlers
 from cds_service.hooks import Respond, hook_routes
 from cds_service.observe import configure_logging
+from cds_service.playground import playground_routes
 from cds_service.respond import respond as real_respond
 from cds_service.respond import security_events
 from cds_service.runtime import Runtime, new_runtime
@@ -62,6 +63,8 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
             allow_private_network=True,  # a page of the public sandbox may call a service on this machine
         )
     app.include_router(hook_routes(held, respond))
+    if settings.profile == "dev":
+        app.router.routes.extend(playground_routes(held))
 
     @app.get("/health", tags=["Operation"], summary="Whether everything works")
     async def health() -> dict[str, Any]:

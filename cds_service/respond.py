@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from cds_service.ehr import EhrClient
 from cds_service.errors import BadRequest, PreconditionFailed
-from cds_service.evaluate import conclude, evaluate
+from cds_service.evaluate import Answer, conclude, evaluate
 from cds_service.gather import gather, require
 from cds_service.logged import Timings, call_record, refused_record
 from cds_service.prefetch import ServiceDefinition
@@ -21,6 +23,9 @@ from cds_service.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
+# Who wants to see how a call of the same context was answered sets this, and is told before the answer is logged: the playground,
+# which explains it.
+onlooker: ContextVar[Callable[[Answer, Timings], None] | None] = ContextVar("onlooker", default=None)
 
 security_events: Counter[str] = Counter()  # data or orders of another patient than that of the call, since the start
 
@@ -57,6 +62,8 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         timings.mark("prior_cards")
     record = call_record(call, service, runtime, received_at, answer, timings, bytes_in)
     body = answer.body
+    if (tell := onlooker.get()) is not None:
+        tell(answer, timings)
     del call, gathered, answer  # a large request is not held while the log is written
     await runtime.alert_log.append(record)
     return body
