@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from cds_service.decide import Outcome
 from cds_service.draw import WIDTH
-from cds_service.explain import CardLook, Explanation, Look
+from cds_service.explanation import CardLook, Explanation, Look
 from cds_service.seen import Seen
 
 SPOKEN = {

@@ -7,99 +7,16 @@ because who asks wants to see all that a card waits for; what decided is marked 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Literal
 
-import msgspec
-
-from cds_service.card_file import Indicator
 from cds_service.criteria import AllCriterion, Composite
 from cds_service.decide import Decision, Outcome
-from cds_service.facts import Facts, Order, Quarantined, Source
-from cds_service.findings import IS_MET, IS_UNKNOWN, Findings
+from cds_service.explanation import CardLook, Explanation, Look, OrderLook, RowLook, TruthWord
+from cds_service.facts import Facts, Order
+from cds_service.findings import IS_MET, IS_UNKNOWN, Findings, Truth
 from cds_service.knowledge import Card, Knowledge
 from cds_service.say import cleaned, name_of
-from cds_service.seen import Seen, all_seen, looked_through, seen
+from cds_service.seen import all_seen, looked_through, seen
 from cds_service.sentences import Sentences, repetition
-
-TruthWord = Literal["met", "unmet", "unknown"]
-Effect = Literal["holds", "stops", "unsure"]
-
-
-class Look(msgspec.Struct, omit_defaults=True):
-    """One criterion of a card. It stops the card, leaves it unsure, or holds: is as wanted, or makes no difference."""
-
-    name: str
-    says: str  # the criterion in English
-    wanted: Literal["met", "unmet"]
-    truth: TruthWord
-    effect: Effect
-    found: str = ""  # the evidence in words, else where it looked or why it is not known
-    cause: str = ""  # of an unknown: not_recorded, not_readable, not_obtained, failed
-    policy: str = ""  # of an unknown: what the card does with it
-    evidence: list[Seen] = []
-    members: list[Look] = []  # where it is a group
-
-    @property
-    def because(self) -> str:
-        """This criterion as a reason."""
-        found = f" ({self.found})" if self.found else ""
-        if self.truth == "unknown":
-            carried = "; the card then counts it as not met" if self.effect == "stops" else ""
-            return f"not known: {self.says}{found}{carried}"
-        return f"{'not met' if self.truth == 'unmet' else 'it is silent where this is met'}: {self.says}{found}"
-
-
-class RowLook(msgspec.Struct):
-    """One row of a card's table."""
-
-    number: int  # from 1
-    indicator: Indicator
-    summary: str  # with its placeholders
-    truth: TruthWord
-    reached: bool  # False: an earlier row holds, or the card's common conditions stop it
-    criteria: list[Look]
-
-
-class CardLook(msgspec.Struct, omit_defaults=True):
-    """One decision: a card about the patient, or about one order."""
-
-    card: str
-    title: str
-    version: str
-    outcome: Outcome
-    because: str
-    order: str = ""  # the order that it is about, in words
-    row: int = 0  # that it fired with, from 1
-    shadow: str = ""  # why it is logged and never shown
-    said: bool = False  # what could not be checked is told to the clinician
-    stops: list[str] = []  # the criteria behind `because`; were all of them otherwise, the card would go on
-    conditions: list[Look] = []
-    rows: list[RowLook] = []
-    other_orders: list[OrderLook] = []
-
-    @property
-    def shown(self) -> bool:
-        return self.outcome is Outcome.FIRED and not self.shadow
-
-
-class OrderLook(msgspec.Struct):
-    """An order that the card was not decided for."""
-
-    order: str
-    because: str
-
-
-class Explanation(msgspec.Struct):
-    """All decisions of one answer, in the order of the cards' ranks."""
-
-    hook: str
-    now: datetime
-    sources: dict[str, Source]
-    read: list[Seen]
-    quarantined: list[Quarantined]
-    cards: list[CardLook]
-    elsewhere: dict[str, list[str]]  # cards that do not speak at this hook, with the hooks at which they do
 
 
 def explain(facts: Facts, decisions: Sequence[Decision], knowledge: Knowledge) -> Explanation:
@@ -201,8 +118,7 @@ class _Explainer:
         if isinstance(criterion, Composite):
             members = [self._look(findings, one, wanted=wanted) for one in criterion.of]
             members += [self._look(findings, one, wanted=not wanted) for one in criterion.none_of]
-            every = isinstance(criterion, AllCriterion)
-            found = finding.note if finding.truth is IS_UNKNOWN else _group_words(members, every=every)
+            found = finding.note if finding.truth is IS_UNKNOWN else _group_words(criterion, members, finding.truth)
         else:
             members = []
             there = looked_through(criterion, self.facts)
@@ -265,11 +181,12 @@ def _several(looks: list[Look]) -> str:
     return "; ".join(look.because for look in looks)
 
 
-def _group_words(members: list[Look], *, every: bool) -> str:
-    """What decided about a group: of one that needs `every` part those that are not as needed, else those that are met."""
-    if every:
-        lacking = [look.says for look in members if look.effect == "stops"]
-        return f"of its parts not: {' / '.join(lacking)}" if lacking else f"all of its {len(members)} parts"
+def _group_words(criterion: Composite, members: list[Look], truth: Truth) -> str:
+    """What decided about a group: the parts of an "any" that are met, the parts of an "all" that are not as it needs them."""
+    if isinstance(criterion, AllCriterion):
+        needed = ["met"] * len(criterion.of) + ["unmet"] * len(criterion.none_of)
+        lacking = [look.says for look, need in zip(members, needed, strict=True) if look.truth != need]
+        return f"all of its {len(members)} parts" if truth is IS_MET else f"of its parts not: {' / '.join(lacking)}"
     met = [look.says for look in members if look.truth == "met"]
     return f"by: {' / '.join(met)}" if met else f"none of: {' / '.join(look.says for look in members)}"
 

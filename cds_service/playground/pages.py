@@ -16,10 +16,11 @@ from markupsafe import Markup, escape
 from cds_service import __version__
 from cds_service.decide import Outcome
 from cds_service.draw_explanation import outcome_words
-from cds_service.explain import CardLook
+from cds_service.explanation import CardLook
 from cds_service.knowledge import Knowledge
 from cds_service.playground.runs import Run
 from cds_service.review_site.pages import DEV_BANNER
+from cds_service.review_site.words import template
 from cds_service.samples import Sample
 
 MOST_SHOWN = 200_000  # characters of a body on a page; the whole is in its file
@@ -48,7 +49,7 @@ class Pages:
         self._pages.globals.update(
             markdown=_rendered, coloured=coloured, encoded=msgspec.json.encode, outcome_words=outcome_words
         )
-        self._pages.globals.update(banner=DEV_BANNER, version=__version__)
+        self._pages.globals.update(template=template, banner=DEV_BANNER, version=__version__)
         self._pages.globals.update(hooks=[service.hook for service in knowledge.services], samples=samples)
         orders = (line for sample in samples.values() for line in sample.orders if isinstance(line, str))
         self._pages.globals.update(drafts=list(dict.fromkeys(line.removeprefix("order:").strip() for line in orders)))

@@ -17,7 +17,8 @@ import msgspec
 from starlette.types import ASGIApp
 
 from cds_service.evaluate import Answer
-from cds_service.explain import Explanation, explain
+from cds_service.explain import explain
+from cds_service.explanation import Explanation
 from cds_service.knowledge import Knowledge
 from cds_service.logged import Timings
 from cds_service.respond import onlooker
@@ -75,12 +76,11 @@ class Runs:
         """Sends `body` to a service and keeps what came back."""
         seen: list[tuple[Answer, Timings]] = []
         token = onlooker.set(lambda answer, timings: seen.append((answer, timings)))
-        at, started = datetime.now(UTC), time.perf_counter()
+        at = datetime.now(UTC)
         try:
-            answered = await _post(app, base_url, f"/cds-services/{service}", body)
+            answered, total_ms = await _post(app, base_url, f"/cds-services/{service}", body)
         finally:
             onlooker.reset(token)
-        total_ms = (time.perf_counter() - started) * 1000
         run = Run(
             id=secrets.token_hex(8),
             title=title,
@@ -105,13 +105,16 @@ class Runs:
         """Sends one item of feedback to the service of `run`; its `outcomeTimestamp` is now."""
         item = item | {"outcomeTimestamp": datetime.now(UTC).isoformat(timespec="seconds")}
         body = msgspec.json.encode({"feedback": [item]})
-        answered = await _post(app, run.base_url, f"/cds-services/{run.service}/feedback", body)
+        answered, _ = await _post(app, run.base_url, f"/cds-services/{run.service}/feedback", body)
         sent = Sent(item["card"], words, body, answered.status_code, answered.content)
         run.feedback.append(sent)
         return sent
 
 
-async def _post(app: ASGIApp, base_url: str, path: str, body: bytes) -> httpx.Response:
+async def _post(app: ASGIApp, base_url: str, path: str, body: bytes) -> tuple[httpx.Response, float]:
+    """The answer to a POST of JSON, and how many milliseconds it took."""
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url=base_url) as client:
-        return await client.post(path, content=body, headers={"content-type": "application/json"})
+        started = time.perf_counter()
+        answered = await client.post(path, content=body, headers={"content-type": "application/json"})
+        return answered, (time.perf_counter() - started) * 1000
