@@ -42,6 +42,7 @@ def playground_routes(runtime: Runtime) -> list[Route]:
         Route("/playground/runs/{id}", page.run, methods=["GET"]),
         Route("/playground/runs/{id}/feedback", page.feedback, methods=["POST"]),
         Route("/playground/runs/{id}/{body}.json", page.file, methods=["GET"]),
+        Route("/favicon.ico", page.icon, methods=["GET"]),
         Route("/cards", page.review, methods=["GET"]),
         Route("/cards/{name}", page.review, methods=["GET"]),
     ]
@@ -127,6 +128,9 @@ class _Playground:
         from cds_service.playground.pages import script
 
         return Response(script(), headers=HEADERS, media_type="text/javascript")
+
+    async def icon(self, _: Request) -> Response:
+        return Response(status_code=204)  # browsers ask for it on pages that name none
 
     async def review(self, request: Request) -> Response:
         """A page of the review site, drawn when it is first asked for: that runs all cases of all cards once, in some seconds."""
