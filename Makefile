@@ -9,7 +9,7 @@ SERVE_ARGS =
 PYTEST_ARGS =
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve check test cards bench bench-short lock
+.PHONY: help setup serve check test cards golden docs conformance bench bench-short lock
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,14 @@ test: $(VENV)/dev.stamp ## run the tests, without network (PYTEST_ARGS="-k potas
 
 cards: $(VENV)/serve.stamp ## run every card's cases and say what fails, with file and line
 	$(BIN)/cds-service cards check
+
+docs: $(VENV)/dev.stamp ## write the generated parts of the documentation anew
+	$(BIN)/python -m tests.docs
+golden: $(VENV)/dev.stamp ## write fixtures/requests and fixtures/responses anew: what each kind of EHR receives
+	$(BIN)/python -m tests.golden
+
+conformance: $(VENV)/dev.stamp ## write cds_service/docs/conformance.md: every requirement of CDS Hooks and the test that shows it
+	$(BIN)/python -m tests.conformance_table
 
 bench: $(VENV)/dev.stamp ## measure the service against a no-op, four sizes of request, about five minutes
 	$(BIN)/python -m tests.bench.run

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
-from collections import Counter
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-import msgspec
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
+from fastapi.telemetry import TelemetryConfig
 
-from cds_service import __version__
-from cds_service.evaluate import failures
+from cds_service import __version__, exposition, metrics
+from cds_service.api_docs import describe_api, docs_routes
+from cds_service.checking import Checking
+from cds_service.cors import HookPages, allow_any_page
+from cds_service.drain import held_back
+from cds_service.events import Event, place, tell
 from cds_service.guard import Guard, add_error_handlers
+from cds_service.health import Condition, health_routes
 from cds_service.hooks import Respond, hook_routes
 from cds_service.observe import configure_logging
 from cds_service.playground import playground_routes
 from cds_service.respond import respond as real_respond
-from cds_service.respond import security_events
 from cds_service.runtime import Runtime, new_runtime
-from cds_service.settings import Settings, load_settings
-from cds_service.site import card_states, log_card_states
+from cds_service.sample_fhir import fhir_routes
+from cds_service.settings import DEV_BANNER, Settings, load_settings
+from cds_service.site import log_card_states
+
+# FastAPI's own telemetry would send paths, query strings and the messages of exceptions; `traces` says what a span may hold.
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 def application() -> FastAPI:
@@ -39,50 +46,86 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
     Raises what `new_runtime` raises.
     """
     held = runtime or new_runtime(settings)
-    counts: Counter[str] = Counter()
-    states = card_states(held.knowledge)
+    condition = Condition(held, Checking(held, settings.checking_seconds))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        held.alert_log.start()
+        try:
+            held.alert_log.start()
+        except Exception as error:
+            tell(Event.START_FAILED, error=type(error).__name__, place=place(error.__traceback__))
+            raise
+        await held.callers.start()
         log_card_states(held.knowledge)
+        _begin_counting(held, condition)
+        tasks = [asyncio.create_task(work) for work in (condition.watch(), condition.checking.run())]
+        for task in tasks:
+            task.add_done_callback(_say_how_it_ended)
         settle_collector()
-        yield
+        condition.started = True
+        tell(Event.STARTED)
+        with held_back(settings.draining_seconds, lambda: _drain(condition, settings)):
+            yield
+        condition.draining = True
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await held.callers.close()
         await held.http.aclose()
         await held.alert_log.close()
+        await _close_traces(held)
+        tell(Event.STOPPED)
 
-    app = FastAPI(title="Muscle cramp decision support", version=__version__, lifespan=lifespan, redirect_slashes=False)
+    dev = settings.profile == "dev"
+    app = FastAPI(
+        title="Muscle cramp decision support",
+        version=__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
+        openapi_url="/openapi.json" if dev else None,  # in production nobody needs it, and what is not there can't be attacked
+        docs_url=None,  # FastAPI's page loads scripts from elsewhere
+        redoc_url=None,
+    )
     add_error_handlers(app)
-    app.add_middleware(Guard, counts=counts)
-    if settings.profile == "dev":  # added last, so outermost: a browser can read errors only where they carry these headers too
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=["*"],
-            allow_methods=["GET", "POST", "OPTIONS"],
-            allow_headers=["Authorization", "Content-Type"],
-            allow_private_network=True,  # a page of the public sandbox may call a service on this machine
-        )
+    app.add_middleware(Guard)
+    if dev:  # added last, so outermost: a browser can read errors only where they carry these headers too
+        allow_any_page(app)
+    elif held.callers.origins:
+        app.add_middleware(HookPages, origins=held.callers.origins)
     app.include_router(hook_routes(held, respond))
-    if settings.profile == "dev":
+    app.include_router(health_routes(held, condition))
+    describe_api(app, held.knowledge.services)
+    if dev:
+        app.include_router(fhir_routes(settings.public_url))
+        app.include_router(docs_routes(app, banner=DEV_BANNER))
         app.router.routes.extend(playground_routes(held))
-
-    @app.get("/health", tags=["Operation"], summary="Whether everything works")
-    async def health() -> dict[str, Any]:
-        """Always 200, because cards go out. `status` is `degraded` while the alert log can't be written, or once a card broke."""
-        log = held.alert_log.health()
-        return {
-            "status": "degraded" if failures or log.state != "ok" else "ok",
-            "profile": settings.profile,
-            "version": __version__,
-            "cards": states,
-            # Both since this process started: requests answered with 500, and cards or criteria that broke, by id
-            "unexpected_errors": counts["unexpected_errors"],
-            "evaluation_failures": dict(failures),
-            "security_events": {name: count for name, count in security_events.items() if count},
-            "log": msgspec.structs.asdict(log),
-        }
-
     return app
+
+
+def _begin_counting(runtime: Runtime, condition: Condition) -> None:
+    metrics.WORKERS.labels(__version__, runtime.settings.profile).set(1)
+    metrics.begin_at_zero((one.id for one in runtime.knowledge.services), (one.id for one in runtime.knowledge.cards))
+    condition.measure()
+    exposition.reserve()
+
+
+def _say_how_it_ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        tell(Event.UNHANDLED, error=type(error).__name__, place=place(error.__traceback__))
+
+
+def _drain(condition: Condition, settings: Settings) -> None:
+    condition.draining = True
+    tell(Event.DRAINING, ms=settings.draining_seconds * 1000)
+
+
+async def _close_traces(runtime: Runtime) -> None:
+    """A collector that does not answer holds up the end for at most two seconds."""
+    if runtime.traces is not None:
+        closing = threading.Thread(target=runtime.traces.close, daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, 2)
 
 
 def settle_collector() -> None:

@@ -162,4 +162,29 @@ class LabelsFile(File, frozen=True, kw_only=True):
     most_cards: Annotated[int, msgspec.Meta(ge=1)]  # of one answer, the notice not counted; the highest ranks stay
 
 
+class CodingFile(File, frozen=True, kw_only=True):
+    system: Text
+    code: Text
+    display: str = ""
+
+
+class DialectFile(File, frozen=True, kw_only=True):
+    """How one EHR wants cards; what is not said is as in plain CDS Hooks. `dialects` applies it."""
+
+    about: Text
+    sources: list[SourceFile] = []
+    hooks: Annotated[list[Hook], msgspec.Meta(min_length=1)]  # at which it calls
+    summary_limit: Annotated[int, msgspec.Meta(ge=40, le=139)] = 139  # characters; what is cut stands in the detail
+    topic_limit: Annotated[int, msgspec.Meta(ge=1)] = 100  # characters of a topic code
+    topic_drops: str = ""  # characters that a topic code must not hold
+    any_only: bool = False  # selectionBehavior `any` is the only one that it knows
+    one_action: bool = False  # per suggestion
+    medication_first: bool = False  # it applies a suggestion's first action only, where that names a medication
+    creates: list[Text] | None = None  # types of resources that it creates; null: all
+    updates: list[Text] | None = None  # types of resources that it changes; null: all
+    deletes: bool = True
+    code_systems: dict[str, Text] | None = None  # our name of a system → its name; a created order needs a code of one of these
+    codes: dict[str, CodingFile] = {}  # "system|code" of orders.yaml → the code to order by at this site
+
+
 Resource = dict[str, Any]

@@ -7,14 +7,19 @@ import os
 import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import msgspec
 
 from cds_service import __version__
 from cds_service.approval_commands import add_approval_commands
+from cds_service.clients_commands import add_clients_commands
+from cds_service.doctor.command import add_doctor_command
 from cds_service.knowledge import Card, Knowledge
 from cds_service.paths import cards_dir, fixtures_dir
 from cds_service.settings import Settings, SettingsError, load_settings, settings_help
@@ -88,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     schema.set_defaults(run=_schema)
 
     add_terminology_commands(commands)
+    add_clients_commands(commands)
+    add_doctor_command(commands)
 
     log = commands.add_parser("log", help="the alert log").add_subparsers(required=True, metavar="COMMAND")
     export = log.add_parser("export", help="write the log to standard output, one row per card")
@@ -136,31 +143,59 @@ def _serve(options: argparse.Namespace) -> int:
 
         app = create_app(settings)
     if settings.profile == "dev":
+        if not _is_loopback(options.host):
+            print(_OPEN_TO_THE_NETWORK.format(host=options.host), file=sys.stderr, flush=True)
         print(_what_next(options.host, options.port, settings), flush=True)
-    uvicorn.run(
-        app,  # type: ignore[arg-type]
-        host=options.host,
-        port=options.port,
-        workers=options.workers,
-        factory=options.workers > 1,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
+    with _shared_metrics() if options.workers > 1 else nullcontext():
+        uvicorn.run(
+            app,  # type: ignore[arg-type]
+            host=options.host,
+            port=options.port,
+            workers=options.workers,
+            factory=options.workers > 1,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=max(4, settings.deadline_ms // 1000 + 1),  # what is under way has its deadline
+        )
     return 0
+
+
+_OPEN_TO_THE_NETWORK = """
+WARNING: the dev profile listens on {host}, which other machines may reach. It is made for one machine: browser pages of any
+origin may call it, and without CDS_CLIENTS_FILE so may anybody. Never with data of real patients.
+"""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _shared_metrics() -> AbstractContextManager[None]:
+    from cds_service.exposition import metrics_of_workers
+
+    return metrics_of_workers()
 
 
 def _what_next(host: str, port: int, settings: Settings) -> str:
     base = f"http://{host}:{port}"
     command = Path(sys.argv[0]).absolute()
     here = Path.cwd()
+    who = "answers anybody" if settings.clients_file is None else "answers the registered clients"
     shown = command.relative_to(here) if command.is_relative_to(here) else command.name
+    # Browsers let a page of the public sandbox call 127.0.0.1 although it has no TLS.
+    set_up = {"patientId": "mild-potassium", "fhirServiceUrl": f"{base}/fhir", "serviceDiscoveryURL": f"{base}/cds-services"}
+    sandbox = urlencode(set_up)
     return f"""
-Cramp CDS {__version__}, dev profile: answers anybody, for machines without patient data.
+Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
   A card      {shown} sample quinine-for-cramps | \\
                 curl -s -H content-type:application/json --data-binary @- {base}/cds-services/cramp-care-order-sign
+  Sandbox     https://sandbox.cds-hooks.org/?{sandbox}
+  Patients    {base}/fhir/Patient     (FHIR R4, read-only; {shown} sample lists them)
   Discovery   {base}/cds-services
   Health      {base}/health
   The log     {shown} log export --format ndjson     (in {settings.log_path})

@@ -1,83 +1,213 @@
 """The EHR's FHIR server, as one service call may use it: GET only, under one base URL, with that call's bearer token.
 
-The token goes nowhere else: redirects are not followed, proxies of the environment are not used, and a URL outside the base is
-refused. Bases are compared by scheme, host, port and whole path segments, on the URL as the HTTP client itself understands it.
+The token goes nowhere else: every question goes to the base as it is registered, and a URL that is not under it is refused
+(`urls.under`). Whatever the server does, `get` ends with a body or with an EhrError, whose outcome is one of a closed list
+(counted in `metrics.FHIR_FETCHES`) and whose text is for a clinician.
 """
 
 from __future__ import annotations
 
-import logging
-from urllib.parse import unquote, urljoin
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from urllib.parse import urljoin
 
 import httpx
 
+from cds_service.connect import EgressError, Fault
+from cds_service.egress import Egress, Reply
+from cds_service.metrics import FHIR_FETCHES
+from cds_service.trust import FhirBase
+from cds_service.urls import under
+
 MAX_ANSWER_BYTES = 5 * 1024 * 1024
-_PORTS = {"http": 80, "https": 443}
+RETRY_SHARE = 0.6  # of the time must be left for a second try
+
+
+class Outcome(StrEnum):
+    """What became of one question."""
+
+    OK = "ok"
+    UNUSABLE = "unusable"  # an OperationOutcome, or resources of another type
+    NOT_JSON = "not_json"
+    WEB_PAGE = "web_page"
+    EMPTY = "empty"  # no content, where FHIR has at least an empty Bundle
+    REDIRECT = "redirect"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    GONE = "gone"
+    TOO_MANY = "too_many"
+    UNAVAILABLE = "unavailable"
+    FAILED = "failed"  # other statuses from 500
+    REFUSED = "refused"  # other statuses
+    TIMEOUT = "timeout"
+    BUSY = "busy"  # other questions were being asked until it was too late
+    LEFT_ALONE = "left_alone"  # not asked, because it failed before
+    NO_TIME = "no_time"  # not asked
+    BAD_TOKEN = "bad_token"  # not asked  # noqa: S105
+    BAD_ADDRESS = "bad_address"  # not asked
+    ELSEWHERE = "elsewhere"  # not asked
+    CIRCLE = "circle"  # not asked: a page that was read names itself or an earlier one as the next
+    NOT_RESOLVED = Fault.NOT_RESOLVED.value
+    NOT_PUBLIC = Fault.NOT_PUBLIC.value
+    NOT_REACHED = Fault.NOT_REACHED.value
+    TLS = Fault.TLS.value
+    RESET = Fault.RESET.value
+    GARBLED = Fault.GARBLED.value
+    INCOMPLETE = Fault.INCOMPLETE.value
+    ENCODED = Fault.ENCODED.value
+    TOO_LONG = Fault.TOO_LONG.value
+
+
+_NOTES = {
+    Outcome.NOT_JSON: "the FHIR server's answer is not FHIR JSON",
+    Outcome.WEB_PAGE: "the FHIR server sent a web page in place of data",
+    Outcome.EMPTY: "the FHIR server's answer is empty",
+    Outcome.REDIRECT: "the FHIR server pointed to another address, which is not followed (status {status})",
+    Outcome.UNAUTHORIZED: "the FHIR server did not accept the access that this call was given (status 401)",
+    Outcome.FORBIDDEN: "the FHIR server does not let this service read it (status 403)",
+    Outcome.NOT_FOUND: "the FHIR server does not have it (status 404)",
+    Outcome.GONE: "the FHIR server does not have it any more (status 410)",
+    Outcome.TOO_MANY: "the FHIR server was asked too often (status 429)",
+    Outcome.UNAVAILABLE: "the FHIR server is not available at the moment (status 503)",
+    Outcome.FAILED: "the FHIR server failed (status {status})",
+    Outcome.REFUSED: "the FHIR server answered with status {status}",
+    Outcome.TIMEOUT: "the FHIR server did not answer in time",
+    Outcome.BUSY: "the FHIR server was too busy with other questions",
+    Outcome.LEFT_ALONE: "the FHIR server failed shortly before and is not asked for some seconds",
+    Outcome.NO_TIME: "no time was left to ask the FHIR server",
+    Outcome.BAD_TOKEN: "the access that this call was given can't be used",
+    Outcome.BAD_ADDRESS: "the address of the data can't be used",
+    Outcome.ELSEWHERE: "the data is on another server, which is not asked",
+    Outcome.CIRCLE: "the pages of the search go round in a circle",
+    Outcome.NOT_RESOLVED: "the FHIR server could not be found",
+    Outcome.NOT_PUBLIC: "the FHIR server is at an address that may not be asked",
+    Outcome.NOT_REACHED: "the FHIR server could not be reached",
+    Outcome.TLS: "no secure connection to the FHIR server was possible",
+    Outcome.RESET: "the FHIR server broke off the connection",
+    Outcome.GARBLED: "the FHIR server's answer could not be understood",
+    Outcome.INCOMPLETE: "the FHIR server's answer broke off",
+    Outcome.ENCODED: "the FHIR server's answer is compressed, which was not asked for",
+    Outcome.TOO_LONG: "the FHIR server's answer is too long",
+}
+_STATUSES = {
+    204: Outcome.EMPTY,
+    401: Outcome.UNAUTHORIZED,
+    403: Outcome.FORBIDDEN,
+    404: Outcome.NOT_FOUND,
+    410: Outcome.GONE,
+    429: Outcome.TOO_MANY,
+    503: Outcome.UNAVAILABLE,
+}
+_RETRIED = (Outcome.RESET, Outcome.UNAVAILABLE)
+_SERVER_FAILS = {  # what the breaker counts; what is left is about this call, or about what was asked
+    *(Outcome.TIMEOUT, Outcome.RESET, Outcome.GARBLED, Outcome.INCOMPLETE, Outcome.TOO_MANY, Outcome.UNAVAILABLE, Outcome.FAILED),
+    *(Outcome.NOT_RESOLVED, Outcome.NOT_REACHED, Outcome.TLS),
+}
+_NOT_ASKED = {Outcome.BUSY, Outcome.LEFT_ALONE, Outcome.NO_TIME, Outcome.BAD_TOKEN, Outcome.NOT_PUBLIC}
+
+for _outcome in Outcome:
+    FHIR_FETCHES.labels(_outcome)  # shown as 0 from the start
 
 
 class EhrError(Exception):
     """The FHIR server gave no usable answer. The text is for a clinician and holds nothing of the answer or the address."""
 
-
-def new_http_client() -> httpx.AsyncClient:
-    """The HTTP client that all calls share. Times are limited by the caller's deadline, not here."""
-    for name in ("httpx", "httpcore"):  # they log addresses, which hold patient ids, and headers, which hold tokens
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=None)  # noqa: S113 (gather has the deadline)
+    def __init__(self, outcome: Outcome, status: int = 0, note: str = "") -> None:
+        super().__init__(note or _NOTES[outcome].format(status=status))
+        self.outcome = outcome
 
 
 class EhrClient:
-    """The FHIR server of one service call."""
+    """The FHIR server of one service call. Questions are asked within one `session`, which has the time for all of them."""
 
-    def __init__(self, http: httpx.AsyncClient, base: str, token: str | None) -> None:
-        """`base` without a slash at the end; `token` without "Bearer"."""
-        self._http = http
+    def __init__(self, egress: Egress, base: FhirBase, token: str | None) -> None:
+        """`token` without "Bearer"."""
+        self._egress = egress
         self._base = base
-        self._headers = {"accept": "application/fhir+json", "accept-encoding": "identity"}
-        if token:
-            self._headers["authorization"] = f"Bearer {token}"
+        self._token = token
+        self._admitted = False
+        self._deadline = self._retry_until = 0.0  # of the event loop's clock
+        self._answered = self._failed = False
+        self._pause = 0.0  # seconds that the server asks for
 
-    async def get(self, url: str) -> bytes:
-        """The body of the answer to GET `url`, which is relative to the base, or absolute under it. Raises EhrError."""
-        target = self._target(url)
+    @contextmanager
+    def session(self, seconds: float) -> Iterator[None]:
+        """The time in which questions may be asked. How it went decides whether the next calls ask this server at all."""
+        self._server = self._egress.server(self._base.url)
+        now = asyncio.get_running_loop().time()
+        self._deadline, self._retry_until = now + seconds, now + seconds * (1 - RETRY_SHARE)
+        self._admitted = seconds > 0 and self._server.breaker.admit()
         try:
-            async with self._http.stream("GET", target, headers=self._headers) as response:
-                if response.status_code != 200:
-                    raise EhrError(f"the FHIR server answered with status {response.status_code}")
-                return await _limited(response)
-        except (httpx.HTTPError, UnicodeError):  # UnicodeError: a host name or a token that can't be put on the wire
-            raise EhrError("the FHIR server could not be reached") from None
+            yield
+        finally:
+            if self._admitted:
+                verdict = True if self._answered else False if self._failed else None
+                self._server.breaker.settle(verdict, self._pause)
 
-    def _target(self, url: str) -> httpx.URL:
+    def target(self, url: str) -> httpx.URL:
+        """The address of `url`, which is relative to the base, or absolute under it. Raises EhrError."""
+        if "\\" in url:  # which browsers take for a slash
+            raise EhrError(Outcome.BAD_ADDRESS)
         try:
-            base, target = httpx.URL(self._base), httpx.URL(urljoin(f"{self._base}/", url))
-        except (httpx.InvalidURL, ValueError):  # ValueError: urljoin on a broken IPv6 address
-            raise EhrError("the address of the data can't be used") from None
+            base, target = httpx.URL(self._base.url), httpx.URL(urljoin(f"{self._base.url}/", url))
+        except (httpx.InvalidURL, ValueError):  # ValueError: urljoin on a broken IPv6 address, a host that IDNA can't write
+            raise EhrError(Outcome.BAD_ADDRESS) from None
         if not under(base, target):
-            raise EhrError("the data is on another server, which is not asked")
-        return target
+            raise EhrError(Outcome.ELSEWHERE)
+        return base.copy_with(raw_path=target.raw_path)
 
+    async def get(self, target: httpx.URL) -> bytes:
+        """The body of the answer to GET `target` (see there), asked again once where that may help. Raises EhrError."""
+        try:
+            return await self._once(target)
+        except EhrError as error:
+            if error.outcome not in _RETRIED or self._pause or asyncio.get_running_loop().time() > self._retry_until:
+                raise
+            FHIR_FETCHES.labels(error.outcome).inc()
+        return await self._once(target)
 
-async def _limited(response: httpx.Response) -> bytes:
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise EhrError("the FHIR server's answer is too long")
-    return bytes(body)
+    async def _once(self, target: httpx.URL) -> bytes:
+        try:
+            body = await self._asked(target)
+        except EhrError as error:
+            self._failed |= error.outcome in _SERVER_FAILS
+            self._answered |= error.outcome not in _SERVER_FAILS and error.outcome not in _NOT_ASKED
+            raise
+        self._answered = True
+        return body
 
+    async def _asked(self, target: httpx.URL) -> bytes:
+        if not self._admitted:
+            late = asyncio.get_running_loop().time() >= self._deadline
+            raise EhrError(Outcome.NO_TIME if late else Outcome.LEFT_ALONE)
+        headers = [(b"Accept", b"application/fhir+json")]
+        if self._token:
+            if not (self._token.isascii() and self._token.isprintable() and " " not in self._token):
+                raise EhrError(Outcome.BAD_TOKEN)
+            headers.append((b"Authorization", b"Bearer " + self._token.encode()))
+        waiting = True
+        try:
+            async with asyncio.timeout_at(self._deadline), self._server.slots:
+                waiting = False
+                reply = await self._egress.get(target, headers, private=self._base.private, limit=MAX_ANSWER_BYTES)
+        except TimeoutError:
+            raise EhrError(Outcome.BUSY if waiting else Outcome.TIMEOUT) from None
+        except EgressError as error:
+            raise EhrError(Outcome(error.fault)) from None
+        return self._body_of(reply)
 
-def under(base: httpx.URL, url: httpx.URL) -> bool:
-    """Whether `url` lies under `base`: same scheme, host and port, and the base's path segments first. Dot segments never do."""
-    if url.scheme not in _PORTS or not url.host or (url.port or 0) > 65535 or url.userinfo or _origin(url) != _origin(base):
-        return False
-    inside, segments = _segments(base), _segments(url)
-    return segments[: len(inside)] == inside and not any(unquote(segment) in (".", "..") for segment in segments)
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host.lower(), url.port or _PORTS.get(url.scheme)
-
-
-def _segments(url: httpx.URL) -> list[str]:
-    return url.raw_path.partition(b"?")[0].decode("ascii").strip("/").split("/") if url.path.strip("/") else []
+    def _body_of(self, reply: Reply) -> bytes:
+        status = reply.status
+        if status in (429, 503) and (seconds := reply.headers.get("retry-after", "").strip()).isdecimal():
+            self._pause = max(self._pause, float(seconds[:9]))
+        if status != 200:
+            known = Outcome.REDIRECT if 300 <= status < 400 else Outcome.FAILED if status >= 500 else Outcome.REFUSED
+            raise EhrError(_STATUSES.get(status, known), status)
+        if not reply.body.strip():
+            raise EhrError(Outcome.EMPTY)
+        if "html" in reply.headers.get("content-type", "") or reply.body[:9].lower().startswith((b"<html", b"<!doctype")):
+            raise EhrError(Outcome.WEB_PAGE)
+        return reply.body

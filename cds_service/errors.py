@@ -35,7 +35,7 @@ class BadRequest(CdsError):
 
 
 class UnknownService(CdsError):
-    """No service with this id."""
+    """No service, and in the dev profile no sample resource, with this id."""
 
     status = 404
     code = "not-found"
@@ -78,10 +78,19 @@ class UnsupportedMediaType(CdsError):
 
 
 class LogUnavailable(CdsError):
-    """Feedback could not be stored. The EHR may send it again."""
+    """Feedback, or an answer that this site wants logged in any case, could not be stored; or feedback could not be told from a
+    repeated one. The EHR may send it again.
+    """
 
     status = 503
     code = "transient"
+
+
+class EngineFailed(CdsError):
+    """No card could be evaluated. Not a word about the patient: that nothing was checked is all that is known."""
+
+    status = 500
+    code = "exception"
 
 
 def new_trace() -> str:

@@ -16,6 +16,7 @@ from msgspec import Raw
 from cds_service.alert_log import FeedbackRecord
 from cds_service.errors import BadRequest
 from cds_service.protocol import decode_members, fitting
+from cds_service.trust import ANONYMOUS, Caller
 
 MAX_ITEMS = 1000
 MAX_ID = 200  # characters of a card's or suggestion's uuid; ours have 36
@@ -30,17 +31,20 @@ class _Reason(msgspec.Struct):
     display: str = ""
 
 
-def decode_feedback(body: bytes, service: str, received_at: datetime) -> list[FeedbackRecord]:
-    """The items of `{"feedback": [...]}`, at most 1000. Raises BadRequest naming the field, for example `feedback[2].outcome`."""
+def decode_feedback(body: bytes, service: str, received_at: datetime, caller: Caller = ANONYMOUS) -> list[FeedbackRecord]:
+    """The items of `{"feedback": [...]}` that `caller` sent, at most 1000.
+
+    Raises BadRequest naming the field, for example `feedback[2].outcome`.
+    """
     items = fitting(decode_members(body).get("feedback"), list[Raw])
     if items is None:
         raise BadRequest("`feedback` is required and must be a list")
     if len(items) > MAX_ITEMS:
         raise BadRequest(f"`feedback` must hold at most {MAX_ITEMS} items")
-    return [_record(raw, f"feedback[{position}]", service, received_at) for position, raw in enumerate(items)]
+    return [_record(raw, f"feedback[{position}]", service, received_at, caller) for position, raw in enumerate(items)]
 
 
-def _record(raw: Raw, where: str, service: str, received_at: datetime) -> FeedbackRecord:
+def _record(raw: Raw, where: str, service: str, received_at: datetime, caller: Caller) -> FeedbackRecord:
     members = fitting(raw, dict[str, Raw])
     if members is None:
         raise BadRequest(f"`{where}` must be an object")
@@ -64,6 +68,8 @@ def _record(raw: Raw, where: str, service: str, received_at: datetime) -> Feedba
         reason_display=reason.display[:MAX_TEXT],
         comment_length=len(fitting(override.get("userComment"), str) or ""),
         outcome_timestamp=_timestamp(fitting(members.get("outcomeTimestamp"), str)),
+        client=caller.client,
+        tenant=caller.tenant,
     )
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from urllib.parse import quote
 
+import httpx
 import msgspec
 
 from cds_service.decode import Gathered, gathered, gathered_raw, joined
-from cds_service.ehr import EhrClient, EhrError
+from cds_service.ehr import EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
 from cds_service.facts import Source, SourceState
+from cds_service.metrics import FHIR_FETCHES
 from cds_service.protocol import NOT_JSON, Context, HookRequest
 
 MAX_PAGES = 5  # of one search, the first among them
@@ -34,23 +36,62 @@ _USER_TOKENS = {
 }
 
 
+class AbandonedError(Exception):
+    """The client ended the call while the FHIR server was being asked. `gathered` is what was known by then."""
+
+    def __init__(self, gathered: dict[str, Gathered]) -> None:
+        super().__init__()
+        self.gathered = gathered
+
+
 async def gather(
-    request: HookRequest, templates: Mapping[str, str], ehr: EhrClient | None, deadline_ms: int
+    request: HookRequest,
+    templates: Mapping[str, str],
+    ehr: EhrClient | None,
+    remaining_ms: float,
+    gone: Callable[[], Awaitable[object]] | None = None,
 ) -> dict[str, Gathered]:
     """What is known for each key of `templates`.
 
-    `deadline_ms` is the time for the whole call; FHIR queries get 800 ms of it, or all but 150 ms where that is less.
-    `ehr` is None when there is no FHIR server to ask.
+    `remaining_ms` is the time until the answer is due; FHIR queries get 800 ms of it, or all but 150 ms where that is less.
+    `ehr` is None when there is no FHIR server to ask. `gone` ends when the client has ended the call; it is called only where
+    there is something to ask. Raises AbandonedError when it ends first.
     """
     results = {key: _prefetched(request, key) for key in templates}
     unfinished = [key for key, result in results.items() if result.next_url or result.source.state in _UNAVAILABLE]
     if ehr is None or not unfinished:
         return results
-    share_ms = min(FHIR_SHARE_MS, deadline_ms - RESERVE_MS)
-    queries = _Queries(request.context, ehr, asyncio.get_running_loop().time() + share_ms / 1000)
+    queries = _Queries(request.context, ehr)
+
+    async def complete(key: str) -> None:
+        results[key] = await queries.complete(key, templates[key], results[key])
+
+    with ehr.session(min(FHIR_SHARE_MS, remaining_ms - RESERVE_MS) / 1000):
+        if gone is None:
+            await _for_each(unfinished, complete)
+        elif not await _done_before(gone, _for_each(unfinished, complete)):
+            raise AbandonedError(results)
+    return results
+
+
+async def _done_before(gone: Callable[[], Awaitable[object]], work: Coroutine[None, None, None]) -> bool:
+    """Whether `work` was done before `gone` ended. Nothing of either is left running."""
+    working, waiting = asyncio.create_task(work), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        return working.done()
+    finally:
+        working.cancel()
+        waiting.cancel()
+        await asyncio.wait((working, waiting))
+
+
+async def _for_each(keys: list[str], complete: Callable[[str], Coroutine[None, None, None]]) -> None:
     async with asyncio.TaskGroup() as group:
-        tasks = {key: group.create_task(queries.complete(key, templates[key], results[key])) for key in unfinished}
-    return results | {key: task.result() for key, task in tasks.items()}
+        for key in keys:
+            group.create_task(complete(key))
 
 
 def require(sources: Mapping[str, Source]) -> None:
@@ -79,31 +120,31 @@ def _prefetched(request: HookRequest, key: str) -> Gathered:
 
 
 class _Queries:
-    """The queries of one call, which share a server and a deadline (seconds, of the event loop's clock)."""
+    """The queries of one call, which share a server and the time to ask it."""
 
-    def __init__(self, context: Context, ehr: EhrClient, deadline: float) -> None:
+    def __init__(self, context: Context, ehr: EhrClient) -> None:
         self._context = context
         self._ehr = ehr
-        self._deadline = deadline
 
     async def complete(self, key: str, template: str, result: Gathered) -> Gathered:
         """`result`, or what the FHIR server says where the key is absent or failed, with its further pages."""
+        asked: list[httpx.URL] = []
         if result.source.state in _UNAVAILABLE:
             query = resolve(template, self._context)
             if query is None:
                 return result
             try:
-                result = await self._page(key, query)
+                result = await self._page(key, query, asked)
             except EhrError as error:
                 return Gathered(Source(SourceState.ERROR, "fhir", str(error)))
-        return await self._with_next_pages(key, result)
+        return await self._with_next_pages(key, result, asked)
 
-    async def _with_next_pages(self, key: str, first: Gathered) -> Gathered:
+    async def _with_next_pages(self, key: str, first: Gathered, asked: list[httpx.URL]) -> Gathered:
         """All pages of a search, or those that could be had, with a note that says why there are not all."""
         pages, note = [first], ""
         while (url := pages[-1].next_url) and len(pages) < MAX_PAGES and not note:
             try:
-                pages.append(await self._page(key, url))
+                pages.append(await self._page(key, url, asked))
             except EhrError as error:
                 note = str(error)
         search = joined(pages)
@@ -111,18 +152,27 @@ class _Queries:
             search.source = msgspec.structs.replace(search.source, note=f"{search.source.note}; {note}")
         return search
 
-    async def _page(self, key: str, url: str) -> Gathered:
+    async def _page(self, key: str, url: str, asked: list[httpx.URL]) -> Gathered:
         try:
-            async with asyncio.timeout_at(self._deadline):
-                body = await self._ehr.get(url)
-        except TimeoutError:
-            raise EhrError("the FHIR server did not answer in time") from None
+            page = await self._asked(key, url, asked)
+        except EhrError as error:
+            FHIR_FETCHES.labels(error.outcome).inc()
+            raise
+        FHIR_FETCHES.labels(Outcome.OK).inc()
+        return page
+
+    async def _asked(self, key: str, url: str, asked: list[httpx.URL]) -> Gathered:
+        target = self._ehr.target(url)
+        if target in asked:
+            raise EhrError(Outcome.CIRCLE)
+        asked.append(target)
+        body = await self._ehr.get(target)
         try:
             page = gathered_raw(body, key, "fhir")
         except NOT_JSON:
-            raise EhrError("the FHIR server's answer is not FHIR JSON") from None
+            raise EhrError(Outcome.NOT_JSON) from None
         if page.source.state is SourceState.ERROR:
-            raise EhrError(page.source.note)
+            raise EhrError(Outcome.UNUSABLE, note=page.source.note)
         return page
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
-from collections import Counter
-
 from fastapi import FastAPI, Request, Response
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
@@ -13,9 +9,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cds_service import metrics
 from cds_service.errors import CdsError, new_trace, operation_outcome
-
-log = logging.getLogger(__name__)
+from cds_service.events import Event, place, tell
+from cds_service.trust.refused import RefusedError
 
 _FRAMEWORK = {
     404: ("not-found", "There is nothing at this path; GET /cds-services lists the services"),
@@ -29,9 +26,8 @@ class Guard:
     The message is left out because it may repeat what was sent. This is the one place that catches everything.
     """
 
-    def __init__(self, app: ASGIApp, counts: Counter[str]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -50,8 +46,8 @@ class Guard:
             return  # nobody is there to be answered
         except Exception as error:  # noqa: BLE001
             trace = new_trace()
-            self.counts["unexpected_errors"] += 1
-            log.error("unexpected %s at %s trace=%s", type(error).__name__, _place(error), trace)  # noqa: TRY400 (no message)
+            metrics.UNEXPECTED_ERRORS.inc()
+            tell(Event.UNEXPECTED_ERROR, error=type(error).__name__, place=_place(error), trace=trace)
             if not started:
                 response = _outcome(500, "exception", "The service failed; its log has the details under this trace", trace)
                 await response(scope, receive, send)
@@ -61,18 +57,23 @@ def _place(error: Exception) -> str:
     """File, line and function where `error` was raised; for a group, those of its first member."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename}:{frame.lineno} {frame.name} ({type(error).__name__})"
+    return f"{place(error.__traceback__)} ({type(error).__name__})"
 
 
 def _outcome(status: int, code: str, text: str, trace: str, headers: dict[str, str] | None = None) -> Response:
+    metrics.REFUSED.labels(str(status)).inc()
     return Response(operation_outcome(code, text, trace), status, headers, media_type="application/json")
 
 
 async def _refused(_: Request, error: CdsError) -> Response:
     trace = new_trace()
-    log.info("refused status=%d code=%s trace=%s", error.status, error.code, trace)
+    tell(Event.REFUSED, status=error.status, code=error.code, trace=trace)
     return _outcome(error.status, error.code, str(error), trace, dict(error.headers))
+
+
+async def _nobody(_: Request, __: RefusedError) -> Response:
+    """The same whatever the reason, which stands in our log only (CDS Hooks best practices; RFC 9110 wants the header)."""
+    return Response(status_code=401, headers={"www-authenticate": "Bearer"})
 
 
 async def _not_served(request: Request, error: HTTPException) -> Response:
@@ -89,8 +90,9 @@ async def _invalid(_: Request, error: RequestValidationError) -> Response:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer CdsError, and what the framework raises, with an OperationOutcome."""
+    """Answer CdsError, and what the framework raises, with an OperationOutcome; who is not accepted gets an empty 401."""
     # Starlette types handlers as taking any Exception; each is only called with the class it is registered for.
     app.add_exception_handler(CdsError, _refused)  # type: ignore[arg-type]
+    app.add_exception_handler(RefusedError, _nobody)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _not_served)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]

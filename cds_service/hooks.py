@@ -5,42 +5,37 @@ A service call is the hot path and therefore a plain ASGI endpoint; the two othe
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from cds_service.arrival import Arrival
 from cds_service.body import read_body
 from cds_service.discovery import describe
-from cds_service.errors import LogUnavailable, UnknownService
+from cds_service.errors import CdsError, LogUnavailable, UnknownService
+from cds_service.events import Event, tell
 from cds_service.feedback import decode_feedback
 from cds_service.prefetch import ServiceDefinition
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.runtime import Runtime
+from cds_service.tally import note_call
+from cds_service.timings import Timings
+from cds_service.trust import Caller
+from cds_service.trust.callers import Endpoint
+from cds_service.trust.refused import RefusedError
 
-log = logging.getLogger(__name__)
-
+CLIENT_WENT_AWAY = 499  # in metrics only, as other servers have it: nobody gets it
 MAX_FEEDBACK_BYTES = 1024 * 1024  # 1000 items of 1 KiB
 
-# (the decoded call, the service called, what the process holds, length of the body in bytes) → body of the answer
-Respond = Callable[[HookRequest, ServiceDefinition, Runtime, int], Awaitable[bytes]]
-
-_FEEDBACK_EXAMPLE = {
-    "feedback": [
-        {
-            "card": "4e0a3a1e-3283-4575-ab82-028d55fe2719",
-            "outcome": "overridden",
-            "overrideReason": {"reason": {"system": "https://ehr.example/reasons", "code": "already-treated"}},
-            "outcomeTimestamp": "2026-03-01T10:05:31Z",
-        }
-    ]
-}
-_FEEDBACK_BODY: dict[str, Any] = {"required": True, "content": {"application/json": {"example": _FEEDBACK_EXAMPLE}}}
+# (the decoded call, the service called, what the process holds, how the call arrived) → body of the answer
+Respond = Callable[[HookRequest, ServiceDefinition, Runtime, Arrival], Awaitable[bytes]]
 
 
 def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
@@ -49,36 +44,43 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
     discovery = describe(services.values())
     discovery_headers = {"etag": discovery.etag, "cache-control": "no-cache"}  # no-cache: ask each time, a 304 is cheap
     router = APIRouter(tags=["CDS Hooks"])
-    router.routes.append(Route("/cds-services/{id}", HookCalls(services, runtime, respond), methods=["POST"]))
+    # Two slashes are what the public sandbox makes of a discovery address that ends in one; a 404 looks like "no cards" there.
+    for path in ("/cds-services/{id}", "/cds-services//{id}"):
+        router.routes.append(Route(path, HookCalls(services, runtime, respond), methods=["POST"]))
 
     @router.get("/cds-services", summary="Which services there are and what to prefetch for each")
     @router.get("/cds-services/", include_in_schema=False)
-    async def discover(if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    async def discover(request: Request, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+        await _identify_discovery(request.scope, runtime)
         if discovery.matches(if_none_match):
             return Response(status_code=304, headers=discovery_headers)
         return Response(discovery.body, headers=discovery_headers, media_type="application/json")
 
-    @router.post("/cds-services/{id}/feedback", summary="What became of cards", openapi_extra={"requestBody": _FEEDBACK_BODY})
+    @router.post("/cds-services//{id}/feedback", include_in_schema=False)
+    @router.post("/cds-services/{id}/feedback", summary="What became of cards")
     async def feedback(id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
         """Takes a batch of feedback in the order sent, whether or not its cards are known here, or refuses it as a whole.
 
         200: it is stored. 202: it is held in memory until the log can be written again. 503: it is not taken, send it again.
         CDS Hooks leaves the body open: it is the number of items, `{"received": 2}`.
         """
+        caller = await _caller(request.scope, services.get(id), f"/{id}/feedback", runtime)
         service = _service(services, id)
+        if runtime.callers.degraded:
+            raise LogUnavailable("Feedback is not taken now, because a repeated request could not be told; send it again later")
         body = await read_body(request.scope, request.receive, min(runtime.settings.max_body_bytes, MAX_FEEDBACK_BYTES))
-        records = decode_feedback(body, service.id, datetime.now(UTC))
+        records = decode_feedback(body, service.id, datetime.now(UTC), caller)
         stored = await runtime.alert_log.append_feedback(records)
         if not stored and runtime.alert_log.health().state == "failed":
             raise LogUnavailable("The feedback could not be stored; please send it again later")
-        log.info("feedback service=%s items=%d stored=%s", service.id, len(records), stored)
+        tell(Event.FEEDBACK, service=service.id, items=len(records), stored=stored)
         return Response(b'{"received":%d}' % len(records), 200 if stored else 202, media_type="application/json")
 
     return router
 
 
 class HookCalls:
-    """ASGI endpoint of `POST /cds-services/{id}`. Raises CdsError; `guard` answers it."""
+    """ASGI endpoint of `POST /cds-services/{id}`. Raises CdsError and RefusedError; `guard` answers them."""
 
     def __init__(self, services: Mapping[str, ServiceDefinition], runtime: Runtime, respond: Respond) -> None:
         self._services = services
@@ -86,20 +88,60 @@ class HookCalls:
         self._respond = respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        service = _service(self._services, scope["path_params"]["id"])
-        body = await read_body(scope, receive, self._runtime.settings.max_body_bytes)
-        length = len(body)
-        call = decode_request(body, service.hook, self._runtime.caller)
-        del body  # while the log is written, nothing of the request is held that is not needed any more
-        responding = self._respond(call, service, self._runtime, length)
-        del call
-        answer = await responding
-        await _send_json(send, answer)
-        milliseconds = (time.perf_counter() - started) * 1000
-        log.debug(  # not for every call: the alert log has it
-            "answered service=%s status=200 ms=%.1f bytes_in=%d bytes_out=%d", service.id, milliseconds, length, len(answer)
-        )
+        timings = Timings()
+        status = 500
+        service_id = scope["path_params"]["id"]
+        try:
+            caller = await _caller(scope, self._services.get(service_id), f"/{service_id}", self._runtime)
+            service = _service(self._services, service_id)
+            timings.mark("trust")
+            body = await read_body(scope, receive, self._runtime.settings.max_body_bytes)
+            timings.mark("receive")
+            length = len(body)
+            call = decode_request(body, service.hook, caller)
+            call.timings = timings
+            timings.mark("decode")
+            del body  # while the log is written, nothing of the request is held that is not needed any more
+            responding = self._respond(call, service, self._runtime, Arrival(length, receive))
+            del call
+            answer = await responding
+            status = 200
+            await _send_json(send, answer)
+        except CdsError as error:
+            status = error.status
+            raise
+        except RefusedError:
+            status = 401
+            raise
+        except (ClientDisconnect, asyncio.CancelledError):
+            status = CLIENT_WENT_AWAY
+            raise
+        finally:
+            if service_id in self._services:
+                self._note(self._services[service_id], status, timings, scope)
+
+    def _note(self, service: ServiceDefinition, status: int, timings: Timings, scope: Scope) -> None:
+        """Counts the call, and traces it where that is wanted."""
+        seconds = time.perf_counter() - timings.started
+        note_call(service.id, status, seconds, timings)
+        if self._runtime.traces is not None:
+            sent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+            self._runtime.traces.write(service.id, status, timings, sent.decode("latin-1"))
+        tell(Event.ANSWERED, service=service.id, status=status, ms=round(seconds * 1000, 1))
+
+
+async def _identify_discovery(scope: Scope, runtime: Runtime) -> None:
+    """Discovery holds nothing secret and must answer without a database: open, it takes requests without a token, and looks at
+    one that is sent without asking whether it was used before. Whoever sends a bad one is told, because nothing else would work.
+    """
+    verified = runtime.settings.discovery == "verified"
+    if verified or any(name == b"authorization" for name, _ in scope["headers"]):
+        await runtime.callers.identify(scope["headers"], Endpoint("", once=verified))
+
+
+async def _caller(scope: Scope, service: ServiceDefinition | None, path: str, runtime: Runtime) -> Caller:
+    """Who calls; before the body is read, and before it is said whether there is such a service."""
+    return await runtime.callers.identify(scope["headers"], Endpoint(path, service.hook if service is not None else None))
 
 
 def _service(services: Mapping[str, ServiceDefinition], service_id: str) -> ServiceDefinition:

@@ -15,6 +15,7 @@ import msgspec
 
 from cds_service.card_file import (
     CardFile,
+    DialectFile,
     LabelsFile,
     NoticeFile,
     OverrideFile,
@@ -25,6 +26,7 @@ from cds_service.card_file import (
     SuggestionFile,
 )
 from cds_service.criteria import Criterion, LabCriterion
+from cds_service.dialects import dialect_problems
 from cds_service.overlay import Overlay
 from cds_service.prefetch import ServiceDefinition, derive_services
 from cds_service.references import criteria_named_in, named_in, names_used, ring_in, texts_of, with_children
@@ -41,6 +43,7 @@ SHARED_FILES = (
     "services.yaml",
     "notice.yaml",
     "labels.yaml",
+    "dialects.yaml",
 )
 ShadowRule = Callable[[CardFile, str], str]
 
@@ -103,6 +106,7 @@ class Knowledge:
         services: ServicesFile,
         notice: NoticeFile,
         labels: LabelsFile,
+        dialects: Mapping[str, DialectFile],
         terminology: Terminology,
         content_hash: str,
         overlay: Overlay | None = None,
@@ -115,6 +119,7 @@ class Knowledge:
         self.overrides = dict(overrides)
         self.notice = notice
         self.labels = labels
+        self.dialects = dict(dialects)
         self.terminology = terminology
         self.overlay = overlay
         self.overlay_hash = overlay.hash if overlay is not None else ""
@@ -169,6 +174,7 @@ class _Loader:
         services = shared["services.yaml"].convert(ServicesFile, shared["services.yaml"].data)
         notice = shared["notice.yaml"].convert(NoticeFile, shared["notice.yaml"].data)
         labels = shared["labels.yaml"].convert(LabelsFile, shared["labels.yaml"].data)
+        dialects = shared["dialects.yaml"].convert(dict[str, DialectFile], shared["dialects.yaml"].data)
         self._read_criteria(shared["criteria.yaml"], shared["criteria.yaml"].data, ())
         files: list[tuple[YamlFile, CardFile, str]] = []
         for path in sorted(self.folder.glob("*/card.yaml")):
@@ -184,6 +190,8 @@ class _Loader:
             raise KnowledgeError([*self.problems, at_file.problem(keys, f"is a member of itself: {' > '.join(ring)}")])
         for file, card, _ in files:
             self._check_card(file, card, sources, orders, overrides)
+        told = dialect_problems(dialects, [card.id for _, card, _ in files], orders)
+        self.problems += [shared["dialects.yaml"].problem(keys, message) for keys, message in told]
         if self.overlay is not None and not self.failed:
             self.problems += self.overlay.unused(self._used([card for _, card, _ in files]))
         if self.problems:
@@ -201,6 +209,7 @@ class _Loader:
             services=services,
             notice=notice,
             labels=labels,
+            dialects=dialects,
             terminology=self.terminology,
             content_hash=hashlib.sha256(
                 "".join([shared_hash, self.terminology.content_hash, *(own for _, _, own in files)]).encode()

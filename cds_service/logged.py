@@ -6,7 +6,6 @@ kept. Texts that are kept are names of drugs, problems and reactions, because th
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cds_service import __version__
-from cds_service.alert_log import CallRecord, CardRecord, keyed_hash
+from cds_service.alert_log import CallRecord, CardRecord, keyed_hash, tenant_secret
 from cds_service.decide import Decision, Outcome
 from cds_service.decode import Gathered
 from cds_service.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem
@@ -24,6 +23,7 @@ from cds_service.findings import Evidence, Truth
 from cds_service.prefetch import ServiceDefinition
 from cds_service.present import NOT_CHECKED, Shown
 from cds_service.protocol import HookRequest
+from cds_service.timings import Timings
 
 if TYPE_CHECKING:
     from cds_service.evaluate import Answer
@@ -31,19 +31,6 @@ if TYPE_CHECKING:
 
 _encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
 _raw_json = msgspec.json.Encoder()
-
-
-class Timings:
-    """Milliseconds per phase, from a monotonic clock."""
-
-    def __init__(self, started: float) -> None:
-        self._last = started
-        self.phases: dict[str, float] = {}
-
-    def mark(self, phase: str) -> None:
-        now = time.perf_counter()
-        self.phases[phase] = round((now - self._last) * 1000, 3)
-        self._last = now
 
 
 def call_record(
@@ -90,15 +77,18 @@ def call_record(
 
 def refused_record(
     call: HookRequest,
+    gathered: Mapping[str, Gathered],
+    *,
     service: ServiceDefinition,
     runtime: Runtime,
     received_at: datetime,
-    gathered: Mapping[str, Gathered],
-    timings: Timings,
     bytes_in: int,
-    status: int = 412,
+    status: int,
+    outcome: str,
 ) -> CallRecord:
-    """The record of a call that was refused: with 412 for want of data, with 400 for an order of another patient."""
+    """The record of a call that got no cards: 412 for want of data; 400 for an order of another patient, or a FHIR server of
+    another client; 499 where the client ended it before it was answered; 500 when all broke.
+    """
     states = {
         name: {"state": one.source.state, "origin": one.source.origin, "note": one.source.note} for name, one in gathered.items()
     }
@@ -109,15 +99,20 @@ def refused_record(
         received_at,
         Hasher(call, runtime),
         status=status,
-        outcome=Outcome.COULD_NOT_CHECK if status == 412 else "wrong_patient",
+        outcome=outcome,
         evaluations=b"[]",
         sources=_encoder.encode({"states": states}),
-        timings=timings,
+        timings=call.timings,
         facts=b"",
         bytes_in=bytes_in,
         bytes_out=0,
         cards=[],
     )
+
+
+def withdraw(record: CallRecord) -> None:
+    """Makes of the record of an answer that of an answer that was held back (503): nobody saw its cards."""
+    record.status, record.outcome, record.bytes_out, record.cards = 503, "log_unavailable", 0, []
 
 
 def _record(
@@ -160,14 +155,17 @@ def _record(
         bytes_in=bytes_in,
         bytes_out=bytes_out,
         cards=cards,
+        tenant=call.caller.tenant,
     )
 
 
 class Hasher(dict[tuple[str, str], str]):
-    """Hashes the ids of one call, each once; the FHIR server is part of an id, because ids are unique within a server only."""
+    """Hashes the ids of one call, each once. The FHIR server is part of an id, because ids are unique within a server only, and
+    each tenant has hashes of its own.
+    """
 
     def __init__(self, call: HookRequest, runtime: Runtime) -> None:
-        self._secret = runtime.hash_secret
+        self._secret = tenant_secret(runtime.hash_secret, call.caller.client, call.caller.tenant)
         self._base = f"{call.fhirServer or ''}|"
 
     def __missing__(self, key: tuple[str, str]) -> str:

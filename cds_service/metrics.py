@@ -1,21 +1,98 @@
 """What a process counts. Labels come from closed lists and never from what was sent.
 
-`/metrics` shows these in Prometheus' text format; `/health` shows the few that tell whether something is wrong.
+`/metrics` shows these in Prometheus' text format, added up over the workers; `/health` shows the few that tell whether something
+is wrong, of this process alone.
+
+With several workers each value lives in a mapped file, where a change costs about a microsecond (two for a histogram); what
+happens in every call goes through `tally`.
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter
+from collections.abc import Iterable
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
+
+# Seconds. The goals are 0.5 s for 95 of 100 calls and a deadline of 2 s; phases without I/O take fractions of a millisecond.
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
 def _counter(name: str, meaning: str, *labels: str) -> Counter:
     return Counter(name, meaning, labels, registry=REGISTRY)
 
 
+def _histogram(name: str, meaning: str, *labels: str) -> Histogram:
+    return Histogram(name, meaning, labels, registry=REGISTRY, buckets=_SECONDS)
+
+
+def _gauge(name: str, meaning: str, over_workers: Literal["livesum", "livemax", "livemin", "liveall"], *labels: str) -> Gauge:
+    return Gauge(name, meaning, labels, registry=REGISTRY, multiprocess_mode=over_workers)
+
+
+CALLS = _counter(
+    "cds_calls", "Service calls that named a service, by service and HTTP status; 499: the client went away", "service", "status"
+)
+CALL_SECONDS = _histogram("cds_call_seconds", "From the first byte of a call to the last of its answer, by service", "service")
+PHASE_SECONDS = _histogram("cds_phase_seconds", "Duration of the phases of a call", "phase")
+DECISIONS = _counter("cds_decisions", "What cards decided, live and in shadow, by card and outcome", "card", "outcome")
+CARDS = _counter(
+    "cds_cards", "Cards in answers, by card, indicator and mode (live: shown; shadow: not)", "card", "indicator", "mode"
+)
+NOT_CHECKED = _counter("cds_not_checked", "Answers that say that something could not be checked, by service", "service")
+EVALUATION_FAILURES = _counter("cds_evaluation_failures", "Cards and criteria that broke, by id", "card")
+ENGINE_FAILURES = _counter("cds_engine_failures", "Calls for which no card could be evaluated")
+UNEXPECTED_ERRORS = _counter("cds_unexpected_errors", "Requests answered with 500 because of an exception that nobody foresaw")
+
 AUTH_REFUSED = _counter("cds_auth_refused", "Calls whose caller was not accepted, by reason", "reason")
+AUTH_DEGRADED = _counter("cds_auth_degraded", "Calls let in though it was not known whether their token was used before")
+KEY_FETCHES = _counter("cds_key_fetches", "Questions for EHRs' public keys, by what became of them", "outcome")
 SECURITY_EVENTS = _counter("cds_security_events", "What only a fault or an attack explains, by kind", "kind")
 FHIR_FETCHES = _counter("cds_fhir_fetches", "Questions to EHRs' FHIR servers, by what became of them", "outcome")
+FHIR_BREAKERS = _counter(
+    "cds_fhir_breakers", "FHIR servers left alone after failures: opened, probed, closed (opened less closed are so now)", "event"
+)
 REFUSED = _counter("cds_refused", "Requests answered with an error, by status", "status")
 SHED = _counter("cds_shed", "Requests turned away because there were too many, by reason", "reason")
+
+LOG_RECORDS = _counter("cds_log_records", "Records of the alert log: written, quarantined, lost", "outcome")
+LOG_UNREAD = _counter("cds_log_unread", "Times that it was not known which cards were shown before")
+LOG_WAITING = _gauge("cds_log_waiting", "Records in memory that are not durable yet, all workers together", "livesum")
+LOG_LAG = _gauge("cds_log_lag_seconds", "For how long records have been waiting, in the worker where that is longest", "livemax")
+LOG_STATE = _gauge("cds_log_state", "Workers whose alert log is in this state", "livesum", "state")
+CHECK_OK = _gauge("cds_check_ok", "1 while the known patient is decided as before, in all workers", "livemin", "check")
+CHECK_RUN = _gauge(
+    "cds_check_run_timestamp_seconds", "When the known patients were last decided, in the worker that is behind", "livemin"
+)
+WORKERS = _gauge("cds_workers", "Processes that answer, by version and profile", "livesum", "version", "profile")
+CARDS_LIVE = _gauge("cds_cards_live", "Cards that are shown, in the worker that shows the fewest", "livemin")
+
+
+def counts(counter: Counter) -> dict[str, int]:
+    """What this process has counted, by the values of the labels joined with a space; nothing that is 0."""
+    samples = [one for metric in counter.collect() for one in metric.samples if one.name.endswith("_total") and one.value]
+    return {" ".join(one.labels.values()): int(one.value) for one in samples}
+
+
+def count(counter: Counter) -> int:
+    """What this process has counted, whatever the labels."""
+    return sum(counts(counter).values())
+
+
+def begin_at_zero(services: Iterable[str], cards: Iterable[str]) -> None:
+    """Shows what has not happened yet as 0, so that the first time is a change that an alarm sees."""
+    for service in services:
+        NOT_CHECKED.labels(service)
+        CALL_SECONDS.labels(service)
+        CALLS.labels(service, "200")
+        CALLS.labels(service, "500")
+    for card in cards:
+        EVALUATION_FAILURES.labels(card)
+        for outcome in ("fired", "not_fired", "could_not_check", "failed"):
+            DECISIONS.labels(card, outcome)
+    for outcome in ("written", "quarantined", "lost"):
+        LOG_RECORDS.labels(outcome)
+    for phase in ("trust", "receive", "decode", "gather", "read", "decide", "present", "prior_cards", "log"):
+        PHASE_SECONDS.labels(phase)

@@ -7,16 +7,22 @@ there is one key per FHIR resource type, because an EHR pays for each key.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import assert_never
 
 import msgspec
 
 from cds_service.card_file import ServicesFile
 from cds_service.criteria import (
     AgeCriterion,
+    AllCriterion,
     AllergyCriterion,
+    AnyCriterion,
     CountCriterion,
     Criterion,
+    DoseCriterion,
     DrugCriterion,
+    HookCriterion,
+    JurisdictionCriterion,
     LabCriterion,
     OrderCriterion,
     ProblemCriterion,
@@ -62,33 +68,35 @@ def _needs(criteria: Iterable[Criterion]) -> tuple[set[str], set[str]]:
     keys: set[str] = set()
     analytes: set[str] = set()
     for criterion in criteria:
-        match criterion:
-            case LabCriterion(analyte=analyte):
-                keys.add("labs")
-                analytes.add(analyte)
-                if analyte == "egfr":  # computed from creatinine, age and sex where no eGFR is reported
-                    keys.add("patient")
-                    analytes.add("creatinine")
-            case DrugCriterion(started_after=analyte):
-                keys |= {"statements", "prescriptions"}
-                if analyte is not None:
-                    keys.add("labs")
-                    analytes.add(analyte)
-            case CountCriterion(sets=sets):
-                keys |= {"statements", "prescriptions", *(["problems"] if sets else [])}
-            case ReasonCriterion(of=of):
-                keys.add("problems")  # a reason can refer to one
-                if of == "order or medication":
-                    keys |= {"statements", "prescriptions"}
-            case OrderCriterion(action="switch"):
-                keys.add("prescriptions")
-            case ProblemCriterion(sets=sets):
-                keys.add("problems")
-                if "pregnancy" in sets:
-                    keys.add("labs")
-                    analytes.add("pregnancy_status")
-            case AllergyCriterion():
-                keys.add("allergies")
-            case AgeCriterion():
-                keys.add("patient")
+        more_keys, more_analytes = _needs_of(criterion)
+        keys |= more_keys | ({"labs"} if more_analytes else set())
+        analytes |= more_analytes
     return keys, analytes
+
+
+def _needs_of(criterion: Criterion) -> tuple[set[str], set[str]]:
+    """The same for one criterion; whoever asks for analytes need not name the key of the labs."""
+    drugs = {"statements", "prescriptions"}
+    match criterion:
+        case LabCriterion(analyte="egfr"):  # computed from creatinine, age and sex where no eGFR is reported
+            return {"patient"}, {"egfr", "creatinine"}
+        case LabCriterion(analyte=analyte):
+            return set(), {analyte}
+        case DrugCriterion(started_after=analyte):
+            return drugs, set() if analyte is None else {analyte}
+        case CountCriterion(sets=sets):
+            return drugs | ({"problems"} if sets else set()), set()
+        case ReasonCriterion(of=of):
+            return {"problems"} | (drugs if of == "order or medication" else set()), set()  # a reason can refer to a problem
+        case OrderCriterion(action=action):
+            return {"prescriptions"} if action == "switch" else set(), set()
+        case ProblemCriterion(sets=sets):
+            return {"problems"}, {"pregnancy_status"} if "pregnancy" in sets else set()
+        case AllergyCriterion():
+            return {"allergies"}, set()
+        case AgeCriterion():
+            return {"patient"}, set()
+        case DoseCriterion() | HookCriterion() | JurisdictionCriterion() | AnyCriterion() | AllCriterion():
+            return set(), set()  # of the order, the call and the site; what a group needs its members say
+        case _:
+            assert_never(criterion)

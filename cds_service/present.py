@@ -3,20 +3,22 @@
 Texts come from the cards; strings that came from an EHR are cleaned, cut and escaped before they enter Markdown, because some
 clients render raw HTML. No null or empty member is ever emitted (CDS Hooks 2.0, "HTTP status codes and JSON").
 
-What is the same in every answer (override reasons, links, the resources of suggestions) is encoded once, when the cards load.
+What is the same in every answer (override reasons, links, the resources of suggestions) is encoded once, when the cards load, for
+each dialect (see `dialects`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha1
 from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
 
-from cds_service.card_file import SuggestionFile
+from cds_service.card_file import DialectFile, Resource
 from cds_service.decide import Decision, Outcome
+from cds_service.dialects import PLAIN, Offer, creatable, narrowed, offers, shortened, topic_code
 from cds_service.facts import Facts, Lab, Order
 from cds_service.findings import IS_MET, IS_UNMET, Findings, OnError
 from cds_service.knowledge import Card, Knowledge
@@ -26,7 +28,6 @@ from cds_service.templates import Template
 
 _NAMESPACE = UUID("5b0a6f4e-6c1f-5a53-9f5c-2f6b5f0a7c11").bytes
 NOT_CHECKED = "not-checked"
-SUMMARY_LIMIT = 139  # CDS Hooks 2.0, Card.summary: fewer than 140 characters
 LABEL_LIMIT = 80
 _LOUDEST_FIRST = ("critical", "warning", "info")
 
@@ -79,13 +80,16 @@ class Presenter:
     """Draws the cards of one `Knowledge`."""
 
     def __init__(self, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
-        self._cards = {card.id: _Drawn(card, knowledge) for card in knowledge.cards}
-        words = knowledge.notice
-        self._notice_source = _source(knowledge, words.url, NOT_CHECKED, words.title)
+        self._in = {name: _Dialect(dialect, knowledge) for name, dialect in knowledge.dialects.items()}
+        self._in[""] = self._in[PLAIN]
+
+    @property
+    def dialects(self) -> frozenset[str]:
+        """The names of the dialects in which it can present; "" is plain CDS Hooks."""
+        return frozenset(self._in)
 
     def present(
-        self, decisions: Iterable[Decision], facts: Facts, hook_instance: str, on_error: OnError
+        self, decisions: Iterable[Decision], facts: Facts, hook_instance: str, on_error: OnError, dialect: str = ""
     ) -> tuple[list[Shown], list[Shown]]:
         """(what is shown, what cards in shadow would have): cards that fired; at most one notice ends the first.
 
@@ -96,11 +100,12 @@ class Presenter:
         shown: list[Shown] = []
         shadows: list[Shown] = []
         unchecked: list[Decision] = []
+        spoken = self._in[dialect]
         for decision in decisions:
             live = decision.card.live
             if decision.outcome is Outcome.FIRED:
                 try:
-                    card = self._cards[decision.card.id].draw(decision, facts, hook_instance)
+                    card = spoken.cards[decision.card.id].draw(decision, facts, hook_instance)
                     (shown if live else shadows).append(card)
                 except Exception as error:  # noqa: BLE001 - law 5: one card that breaks must not silence the others
                     on_error(decision.card.id, error)
@@ -109,10 +114,21 @@ class Presenter:
                 unchecked.append(decision)
         shown.sort(key=lambda card: _LOUDEST_FIRST.index(card.indicator))
         if unchecked:
-            shown.append(self._notice(unchecked, hook_instance))
+            shown.append(spoken.notice(unchecked, hook_instance))
         return shown, shadows
 
-    def _notice(self, decisions: list[Decision], hook_instance: str) -> Shown:
+
+class _Dialect:
+    """Everything that can be shown, as one kind of EHR gets it."""
+
+    def __init__(self, dialect: DialectFile, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+        self._limit = dialect.summary_limit
+        self.cards = {card.id: _Drawn(card, knowledge, dialect) for card in knowledge.cards}
+        words = knowledge.notice
+        self._notice_source = _source(knowledge, words.url, topic_code(NOT_CHECKED, dialect), words.title)
+
+    def notice(self, decisions: list[Decision], hook_instance: str) -> Shown:
         """The one notice that lists all that could not be checked; never a warning, never "safe"."""
         words = self._knowledge.notice
         items: dict[str, None] = {}
@@ -123,7 +139,7 @@ class Presenter:
         identity = card_uuid(hook_instance, NOT_CHECKED, "")
         card = _CardJson(
             uuid=identity,
-            summary=_cut(words.summary.format(checks=checks), SUMMARY_LIMIT),
+            summary=shortened(words.summary.format(checks=checks), self._limit),  # the list in the detail is complete
             detail="\n".join([words.detail, "", *(f"- {item}" for item in items)]),
             indicator="info",
             source=self._notice_source,
@@ -134,11 +150,12 @@ class Presenter:
 class _Drawn:
     """One card with everything encoded that does not depend on the patient."""
 
-    def __init__(self, card: Card, knowledge: Knowledge) -> None:
+    def __init__(self, card: Card, knowledge: Knowledge, dialect: DialectFile) -> None:
         file = card.file
         self._card = card
         self._labels = knowledge.labels
-        self._source = _source(knowledge, knowledge.sources[file.links[0]].url, file.id, file.title)
+        self._limit = dialect.summary_limit
+        self._source = _source(knowledge, knowledge.sources[file.links[0]].url, topic_code(file.id, dialect), file.title)
         self._overrides = _raw(
             {"code": code, "system": knowledge.labels.override_system, "display": knowledge.overrides[code].display}
             for code in file.overrides
@@ -147,7 +164,10 @@ class _Drawn:
             {"label": _cut(knowledge.sources[name].title, LABEL_LIMIT), "url": knowledge.sources[name].url, "type": "absolute"}
             for name in file.links
         )
-        self._suggestions = [_Suggestion(item, knowledge) for item in file.suggestions]
+        created = creatable(knowledge.orders, dialect)
+        self._selection = "any" if dialect.any_only else file.selection
+        self._first_only = narrowed(file, dialect)
+        self._suggestions = [_Suggestion(offer, created, knowledge.orders) for offer in offers(file, knowledge.orders, dialect)]
         self._labs = [name for name, criterion in card.criteria.items() if criterion.__struct_config__.tag == "lab"]
 
     def draw(self, decision: Decision, facts: Facts, hook_instance: str) -> Shown:
@@ -155,30 +175,39 @@ class _Drawn:
         row = file.table[decision.row]
         identity = card_uuid(hook_instance, file.id, decision.order.key if decision.order is not None else "")
         plain = _sayer(decision, facts, cleaned)
+        summary = self._card.summaries[decision.row].render(plain)
         card = _CardJson(
             uuid=identity,
-            summary=_cut(self._card.summaries[decision.row].render(plain), SUMMARY_LIMIT),
-            detail=self._detail(decision, facts),
+            summary=shortened(summary, self._limit),
+            detail=self._detail(decision, facts, opening=len(summary) > self._limit),
             indicator=row.indicator,
             source=self._source,
             overrideReasons=self._overrides,
             links=self._links,
         )
         changed: list[bytes] = []
+        first = ""
         for item in self._suggestions:
+            if self._first_only and first not in ("", item.whole):
+                break
             if holds(decision.findings, item.file.when, item.file.unless):
                 own = item.change(decision.order)
                 if (suggestion := item.draw(identity, plain, decision.order, own)) is not None:
                     card.suggestions.append(suggestion)
+                    first = first or item.whole
                     changed += [own] if own else []
         if card.suggestions:
-            card.selectionBehavior = file.selection
+            card.selectionBehavior = self._selection
         return Shown(identity, row.indicator, _encode(card), decision, changed)
 
-    def _detail(self, decision: Decision, facts: Facts) -> str:
+    def _detail(self, decision: Decision, facts: Facts, *, opening: bool) -> str:
+        """`opening`: the summary was cut and begins the detail, whole."""
         say = _sayer(decision, facts, markdown)
         findings = decision.findings
-        paragraphs = [template.render(say) for item, template in self._card.paragraphs if holds(findings, item.when, item.unless)]
+        paragraphs = [f"**{self._card.summaries[decision.row].render(say)}**"] if opening else []
+        paragraphs += [
+            template.render(say) for item, template in self._card.paragraphs if holds(findings, item.when, item.unless)
+        ]
         notes = dict.fromkeys(
             finding.note
             for name in decision.unknown
@@ -203,11 +232,12 @@ class _Drawn:
 class _Suggestion:
     """One suggestion, its JSON a template; `cds-service cards check` checks that the resources in it are R4B."""
 
-    def __init__(self, item: SuggestionFile, knowledge: Knowledge) -> None:
-        self.file = item
-        self._update = next((knowledge.orders[action.resource] for action in item.actions if action.type == "update"), None)
+    def __init__(self, offer: Offer, created: Mapping[str, Resource], orders: Mapping[str, Resource]) -> None:
+        self.file = item = offer.file
+        self.whole = offer.whole
+        self._update = next((orders[action.resource] for action in item.actions if action.type == "update"), None)
         self._deletes = any(action.type == "delete" for action in item.actions)
-        suggestion: dict[str, Any] = {"label": item.label, "uuid": "{suggestion.uuid}"}
+        suggestion: dict[str, Any] = {"label": _cut(item.label, LABEL_LIMIT), "uuid": "{suggestion.uuid}"}
         if item.recommended:
             suggestion["isRecommended"] = True
         suggestion["actions"] = actions = []
@@ -215,7 +245,7 @@ class _Suggestion:
             built: dict[str, Any] = {"type": action.type, "description": action.description}
             match action.type:
                 case "create":
-                    built["resource"] = knowledge.orders[action.resource]
+                    built["resource"] = created[action.resource]
                 case "delete":
                     built["resourceId"] = "{order.reference}"
                 case "update":

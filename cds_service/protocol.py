@@ -18,6 +18,7 @@ from msgspec import Raw
 
 from cds_service.errors import BadRequest
 from cds_service.fhir import Resource
+from cds_service.timings import Timings
 from cds_service.trust import ANONYMOUS, Caller
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -62,6 +63,7 @@ class HookRequest(msgspec.Struct, gc=False):
     fhirAuthorization: FhirAuthorization | None
     prefetch: dict[str, Resource | Raw | None]  # Raw: it did not fit the fast pass; None: the EHR says that there is nothing
     caller: Caller = ANONYMOUS
+    timings: Timings = msgspec.field(default_factory=Timings)
 
 
 class _Wire(msgspec.Struct, gc=False):

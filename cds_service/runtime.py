@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-import httpx
 import msgspec
 
 from cds_service.alert_log import AlertLog, load_or_create_secret
-from cds_service.ehr import new_http_client
+from cds_service.egress import Egress
 from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
-from cds_service.settings import Settings
+from cds_service.settings import Settings, SettingsError
 from cds_service.site import load_knowledge
-from cds_service.trust import Caller, anonymous
+from cds_service.traces import Traces, open_traces
+from cds_service.trust.callers import Callers, new_callers
+
+LOG_GRACE = 3.0  # seconds that a process which ends tries to write the last records
 
 
 class Runtime(msgspec.Struct, frozen=True):
     """Made once by `new_runtime`, before there is an event loop; opened and closed by the application."""
 
     settings: Settings
-    caller: Caller
+    callers: Callers
     knowledge: Knowledge
     presenter: Presenter
     alert_log: AlertLog
-    http: httpx.AsyncClient
+    http: Egress
     hash_secret: bytes
+    traces: Traces | None = None
 
 
 def new_runtime(settings: Settings) -> Runtime:
     """Load the cards and prepare everything else; nothing is opened yet but the key of the log's hashes.
 
-    Raises SettingsError (production), KnowledgeError (mistakes in cards, overlay or approvals), OSError and ValueError (the key
-    file).
+    Raises SettingsError (what production needs, mistakes in the registry of clients, traces without their packages),
+    KnowledgeError (mistakes in cards, overlay or approvals), OSError and ValueError (the key file).
     """
-    caller = anonymous(settings)
+    callers = new_callers(settings)
     knowledge = load_knowledge(settings)
+    presenter = Presenter(knowledge)
+    for dialect in callers.dialects:
+        if dialect not in presenter.dialects:
+            raise SettingsError(f"no dialect `{dialect}` in the cards, which a client's preset asks for")
     return Runtime(
         settings=settings,
-        caller=caller,
+        callers=callers,
         knowledge=knowledge,
-        presenter=Presenter(knowledge),
-        alert_log=AlertLog(settings.log_path),
-        http=new_http_client(),
+        presenter=presenter,
+        alert_log=AlertLog(settings.log_path, grace=LOG_GRACE),
+        http=Egress(),
+        traces=open_traces(settings.otlp_endpoint),
         hash_secret=settings.hash_secret.encode() or load_or_create_secret(settings.log_path.with_name("hash.key")),
     )

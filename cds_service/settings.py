@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+_SECRET = ("hash_secret", "database_url")
+DEV_BANNER = "Development profile: answers anybody; no patient data"  # on every page of the dev profile
 MINIMUM_SECRET = 32  # characters; 16 random bytes as hex
 
 
@@ -25,6 +27,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jurisdiction: Literal["US", "GB"] = "US"
     log_path: Path = Path("var/alerts.sqlite3")
     hash_secret: str = ""
+    clients_file: Path | None = None
+    replay_down: Literal["local", "refuse"] = "local"
+    discovery: Literal["open", "verified"] = "open"
+    database_url: str = ""
     deadline_ms: int = 2000
     on_unavailable: Literal["412", "card"] = "412"
     cards_dir: Path | None = None
@@ -33,10 +39,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rxnorm_file: Path | None = None
     max_body_bytes: int = 16 * 1024 * 1024
     public_url: str = ""
+    log_required: bool = False
+    on_crash: Literal["500", "card"] = "500"
+    checking_seconds: int = 60
+    drain_ms: int | None = None
+    otlp_endpoint: str = ""
+
+    @property
+    def draining_seconds(self) -> float:
+        """Seconds between "not ready" and the end of a process."""
+        return (2000 if self.profile == "production" else 0) / 1000 if self.drain_ms is None else self.drain_ms / 1000
 
     def __repr__(self) -> str:
-        """Without the secret, so that printing settings is harmless."""
-        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "hash_secret")
+        """Without secrets, so that printing settings is harmless."""
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in _SECRET)
         return f"Settings({', '.join(shown)})"
 
 
@@ -72,8 +88,18 @@ def _whole_number(low: int, high: int) -> tuple[Callable[[str], int], str]:
     return read, f"a whole number from {low} to {high}"
 
 
+def _yes_or_no(text: str) -> bool:
+    return _one_of("yes", "no")[0](text) == "yes"
+
+
 def _secret(text: str) -> str:
     if len(text) < MINIMUM_SECRET:
+        raise ValueError
+    return text
+
+
+def _database(text: str) -> str:
+    if not text.startswith(("postgresql://", "postgres://")):
         raise ValueError
     return text
 
@@ -105,6 +131,32 @@ OPTIONS: tuple[Option, ...] = (
         "key of the hashes that stand for patient, user and encounter ids in the alert log; required in production, "
         "elsewhere a random one is kept in hash.key beside the log",
     ),
+    Option(
+        "clients_file",
+        Path,
+        "a path",
+        "the EHR clients that may call, a TOML file (`cds-service clients check`, fixtures/clients.example.toml); required in "
+        "production; where it is set, callers are verified in every profile",
+    ),
+    Option(
+        "replay_down",
+        *_one_of("local", "refuse"),
+        "while it can't be looked up whether a token was used before: local lets in what this process has not seen itself, says "
+        "so on /health and takes no feedback; refuse lets nobody in",
+    ),
+    Option(
+        "discovery",
+        *_one_of("open", "verified"),
+        "open answers discovery also without a token, as it holds nothing secret; a token that is sent must be good, though; "
+        "verified asks for a token, used once, as everywhere else",
+    ),
+    Option(
+        "database_url",
+        _database,
+        "a postgresql:// URL",
+        "the database in which several machines remember used tokens; without it, a file beside the log is shared by the workers "
+        "of one machine",
+    ),
     Option("deadline_ms", *_whole_number(200, 60_000), "ms from request to answer; FHIR queries get at most 800 ms of it"),
     Option(
         "on_unavailable",
@@ -128,6 +180,34 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("max_body_bytes", *_whole_number(1024, 1024**3), "longest request body; anything longer gets status 413"),
     Option("public_url", _url, "an http or https URL", "address under which EHRs reach this service, where that isn't its own"),
+    Option(
+        "log_required",
+        _yes_or_no,
+        "yes or no",
+        "yes: an answer that can't be logged is held back (status 503); otherwise it goes out and its record waits in memory",
+    ),
+    Option(
+        "on_crash",
+        *_one_of("500", "card"),
+        "what an EHR gets when no card could be evaluated: status 500, or a card that says that nothing was checked",
+    ),
+    Option(
+        "checking_seconds",
+        *_whole_number(0, 3600),
+        "how often each process decides its known patients (/health/checking); 0 for never",
+    ),
+    Option(
+        "drain_ms",
+        *_whole_number(0, 60_000),
+        "ms between a process saying on /health/ready that it ends (SIGTERM) and taking no more calls, so that a load balancer "
+        "can turn away in time; default 2000 in production, else 0",
+    ),
+    Option(
+        "otlp_endpoint",
+        _url,
+        "an http or https URL",
+        "where traces of calls are sent (OpenTelemetry, OTLP over HTTP, ending in /v1/traces); needs the extra otel",
+    ),
 )
 
 

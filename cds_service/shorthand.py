@@ -26,7 +26,9 @@ from cds_service.facts import SOURCES
 from cds_service.shorthand_line import Part, ShorthandError, split
 from cds_service.shorthand_resources import CODE, SYSTEMS, Resource
 
-__all__ = ["HOOKS", "ShorthandError", "request_from_case"]
+__all__ = ["HOOKS", "Line", "ShorthandError", "request_from_case"]
+
+Line = str | Mapping[str, object]  # where YAML has read `patient: female` as a mapping of one key, that counts as its text
 
 HOOKS = ("patient-view", "order-select", "order-sign")
 BASE = "https://ehr.example/fhir"  # in fullUrls and next links only: the request names no FHIR server
@@ -50,22 +52,26 @@ _KEYWORD = re.compile(r"(patient|problem|allergy|takes|prescribed|order|source\s
 _LINES = ("patient:", "problem:", "allergy:", "takes:", "prescribed:", "order:", "source ...:", *(f"{s}#..." for s in SYSTEMS))
 
 
-def request_from_case(given: Sequence[str | Mapping[str, object]], hook: str, now: datetime) -> dict[str, Any]:
+def request_from_case(
+    given: Sequence[Line], hook: str, now: datetime, patient: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The request that the lines of a case stand for, at `now` (timezone-aware); `json.dumps` of it is what an EHR would send.
 
-    A line is a text; where YAML has read `patient: female` as a mapping of one key, that counts as its text. The same lines
-    give the same request. Raises `ShorthandError` (line and character) for whatever can't be expanded.
+    `patient` is what the Patient has besides, at least an `id`, which then begins the ids of all other resources too, so that
+    several patients can stand on one server. The same lines give the same request. Raises `ShorthandError` (line and character)
+    for whatever can't be expanded.
     """
     if hook not in HOOKS:
         raise ShorthandError(1, 1, f"{hook!r} is no hook of this service", HOOKS)
     lines = [_text(line, number) for number, line in enumerate(given, 1)]
-    case = _Case(hook, now)
+    case = _Case(hook, now, patient or {})
     for number, line in enumerate(lines, 1):
         case.read(line, number)
-    return case.request(str(uuid5(NAMESPACE_URL, "\n".join((BASE, hook, now.isoformat(), *lines)))))
+    about = [patient["id"]] if patient else []
+    return case.request(str(uuid5(NAMESPACE_URL, "\n".join((BASE, hook, now.isoformat(), *about, *lines)))))
 
 
-def _text(line: str | Mapping[str, object], number: int) -> str:
+def _text(line: Line, number: int) -> str:
     if isinstance(line, str):
         return line.strip()
     if len(line) != 1:
@@ -75,9 +81,10 @@ def _text(line: str | Mapping[str, object], number: int) -> str:
 
 
 class _Case:
-    def __init__(self, hook: str, now: datetime) -> None:
+    def __init__(self, hook: str, now: datetime, patient: Mapping[str, Any]) -> None:
         self.hook = hook
         self.now = now
+        self.patient = patient
         self.found: dict[str, list[Resource]] = {name: [] for name in SOURCES}
         self.orders: list[tuple[Resource, bool]] = []
         self.states: dict[str, Part] = {}
@@ -133,9 +140,11 @@ class _Case:
             if self.found[name] and state.text.lower() != "partial":
                 state.fail(f"other lines say what {name} holds", ("partial",))
         patient = self.found["patient"][0] if self.found["patient"] else resources.default_patient(self.now)
+        patient |= self.patient
         patient_id = patient.setdefault("id", "patient-1")
         orders = [order for order, _ in self.orders]
-        _name([*(one for name, some in self.found.items() if name != "patient" for one in some), *orders], patient_id, self.taken)
+        found = [*(one for name, some in self.found.items() if name != "patient" for one in some), *orders]
+        _name(found, patient_id, self.taken, f"{patient_id}-" if self.patient else "")
         prefetch = {name: self._key(name, patient) for name in SOURCES if self._state(name) != "absent"}
         context: dict[str, Any] = {"userId": "Practitioner/practitioner-1", "patientId": patient_id}
         if self.hook == "order-select":
@@ -169,13 +178,13 @@ class _Case:
         return bundle
 
 
-def _name(found: Sequence[Resource], patient_id: str, taken: set[str]) -> None:
-    """Give every resource its subject, and an id where it has none; `taken` are the references that are in use."""
+def _name(found: Sequence[Resource], patient_id: str, taken: set[str], prefix: str) -> None:
+    """Give every resource its subject, and an id that begins with `prefix` where it has none; `taken` references are in use."""
     for resource in found:
         kind = resource["resourceType"]
         if "id" not in resource:
             numbers = range(1, len(found) + len(taken) + 2)
-            resource["id"] = next(name for n in numbers if f"{kind}/{(name := f'{kind.lower()}-{n}')}" not in taken)
+            resource["id"] = next(name for n in numbers if f"{kind}/{(name := f'{prefix}{kind.lower()}-{n}')}" not in taken)
             taken.add(_reference(resource))
         resource["patient" if kind == "AllergyIntolerance" else "subject"] = {"reference": f"Patient/{patient_id}"}
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
+from cds_service import metrics
 from cds_service.approvals import load_approvals, shadow_rule
+from cds_service.events import Event, tell
 from cds_service.knowledge import Knowledge, ShadowRule, unless_active
 from cds_service.paths import cards_dir
 from cds_service.settings import Settings
 from cds_service.terminology import Terminology
-
-log = logging.getLogger(__name__)
 
 
 def approvals_path(settings: Settings) -> Path:
@@ -55,6 +54,7 @@ def log_card_states(knowledge: Knowledge) -> None:
     """The same as log lines, for the start of a process."""
     states = card_states(knowledge)
     live, shadow = states["live"], states["shadow"]
-    log.info("cards live=%d shadow=%d hash=%s: %s", len(live), len(shadow), knowledge.hash, ", ".join(live) or "none is shown")
+    metrics.CARDS_LIVE.set(len(live))
+    tell(Event.CARDS_LIVE, live=len(live), shadow=len(shadow), hash=knowledge.hash, cards=", ".join(live) or "none is shown")
     for one in shadow:
-        log.warning("card in shadow, evaluated and logged, never shown: %s %s: %s", one["id"], one["version"], one["why"])
+        tell(Event.CARD_IN_SHADOW, card=one["id"], version=one["version"], why=one["why"])

@@ -12,15 +12,16 @@ from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
 from cds_service.protocol import decode_members, decode_request, fitting
 from cds_service.settings import Settings
+from cds_service.trust import Caller
 
 
-def try_request(body: bytes, settings: Settings, knowledge: Knowledge, now: datetime) -> Answer:
-    """What the service of the hook that `body` names answers at `now` (aware). Raises CdsError as a server would answer it."""
+def try_request(body: bytes, settings: Settings, knowledge: Knowledge, now: datetime, dialect: str = "") -> Answer:
+    """What the service of the hook that `body` names answers at `now` (aware). Raises CdsError as a server would."""
     name = fitting(decode_members(body).get("hook"), str)
     service = next((one for one in knowledge.services if one.hook == name), None)
     if service is None:
         raise BadRequest(f"`hook` must be one of {', '.join(one.hook for one in knowledge.services)}")
-    call = decode_request(body, service.hook)
+    call = decode_request(body, service.hook, Caller(client="trial", dialect=dialect))
     gathered = asyncio.run(gather(call, service.prefetch, None, settings.deadline_ms))
     if settings.on_unavailable == "412":
         require({key: one.source for key, one in gathered.items()})

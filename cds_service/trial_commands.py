@@ -33,16 +33,20 @@ def add_trial_commands(commands: argparse._SubParsersAction[Any], instant: Calla
         command.add_argument(
             "--json", action="store_true", help=f"print the {'response' if name == 'fire' else 'explanation'} as JSON"
         )
-        if name == "explain":
+        if name == "fire":
+            command.add_argument("--dialect", default="", help="as an EHR of this kind gets it: epic, oracle, sandbox")
+        else:
             command.add_argument("--card", metavar="ID", help="only this card")
+            command.set_defaults(dialect="")
         command.set_defaults(run=run)
 
 
 def _fire(options: argparse.Namespace) -> int:
     from cds_service.draw import draw_cards
 
-    if (tried := _tried(options)) is None:
-        return 1
+    tried = _tried(options)
+    if isinstance(tried, int):
+        return tried
     answer, _ = tried
     response = msgspec.json.decode(answer.body)
     print(msgspec.json.format(answer.body).decode() if options.json else draw_cards(response["cards"]))
@@ -53,8 +57,9 @@ def _explain(options: argparse.Namespace) -> int:
     from cds_service.draw_explanation import draw_explanation
     from cds_service.explain import explain
 
-    if (tried := _tried(options)) is None:
-        return 1
+    tried = _tried(options)
+    if isinstance(tried, int):
+        return tried
     answer, knowledge = tried
     explanation = explain(answer.facts, answer.decisions, knowledge)
     if options.card is not None:
@@ -74,16 +79,19 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tried(options: argparse.Namespace) -> tuple[Answer, Knowledge] | None:
-    """The answer to the request file; None, and the reason on standard error, where the service would refuse it."""
+def _tried(options: argparse.Namespace) -> tuple[Answer, Knowledge] | int:
+    """The answer to the request file; an exit status, and the reason on standard error, where there is none."""
     from cds_service.errors import CdsError
     from cds_service.trial import try_request
 
     settings = load_settings(os.environ)
     knowledge = load_knowledge(settings)
+    if options.dialect and options.dialect not in knowledge.dialects:
+        print(f"unknown dialect{suggestion(options.dialect, knowledge.dialects)}", file=sys.stderr)
+        return 2
     body = sys.stdin.buffer.read() if str(options.request) == "-" else options.request.read_bytes()
     try:
-        return try_request(body, settings, knowledge, options.now or datetime.now(UTC)), knowledge
+        return try_request(body, settings, knowledge, options.now or datetime.now(UTC), options.dialect), knowledge
     except CdsError as error:
         print(f"{options.request}: {error}", file=sys.stderr)
-        return None
+        return 1

@@ -16,7 +16,7 @@ import yaml
 
 from cds_service.alert_log import AlertLog
 from cds_service.decide import Decision, decide
-from cds_service.ehr import new_http_client
+from cds_service.egress import Egress
 from cds_service.evaluate import Answer, evaluate
 from cds_service.facts import SOURCES, Facts
 from cds_service.findings import Finding
@@ -29,7 +29,7 @@ from cds_service.read import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.shorthand import request_from_case
-from cds_service.trust import Caller
+from cds_service.trust.callers import AnyCaller, Callers
 from tests.reading import terminology
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)
@@ -116,17 +116,17 @@ def presenter(known: Knowledge) -> Presenter:
     return Presenter(known)
 
 
-def a_runtime(folder: Path, known: Knowledge | None = None, **settings: Any) -> Runtime:
-    """What a service process holds, with its log in `folder`."""
+def a_runtime(folder: Path, known: Knowledge | None = None, callers: Callers | None = None, **settings: Any) -> Runtime:
+    """What a service process holds, with its log in `folder`; anybody may call where no `callers` are given."""
     known = known or knowledge()
-    chosen = Settings(log_path=folder / "alerts.sqlite3", **settings)
+    chosen = Settings(log_path=folder / "alerts.sqlite3", **{"checking_seconds": 0} | settings)
     return Runtime(
         settings=chosen,
-        caller=Caller(client="anonymous"),
+        callers=callers or AnyCaller(),
         knowledge=known,
         presenter=presenter(known),
         alert_log=AlertLog(chosen.log_path),
-        http=new_http_client(),
+        http=Egress(),
         hash_secret=bytes(32),
     )
 
@@ -223,7 +223,7 @@ def small(criteria: Json, *cards_data: Json, orders: Json | None = None) -> Know
 
 def write_small(folder: Path, criteria: Json, *cards_data: Json, orders: Json | None = None) -> None:
     """The files of `small`."""
-    for shared in ("services.yaml", "notice.yaml", "labels.yaml"):
+    for shared in ("services.yaml", "notice.yaml", "labels.yaml", "dialects.yaml"):
         shutil.copy(cards_dir() / shared, folder / shared)
     source = {"title": "A source", "url": "https://source.example/1", "says": "This", "read": "all of it"}
     contents: dict[str, Any] = {

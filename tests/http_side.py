@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from cds_service.alert_log import AlertLog
 from cds_service.app import create_app
-from cds_service.ehr import new_http_client
+from cds_service.egress import Egress, Reply
 from cds_service.hooks import Respond
 from cds_service.knowledge import Knowledge
 from cds_service.prefetch import ServiceDefinition
@@ -23,6 +23,7 @@ from cds_service.protocol import HookRequest
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.trust import Caller
+from cds_service.trust.callers import AnyCaller, Callers, Endpoint, Headers, new_callers
 
 SERVICES = tuple(
     ServiceDefinition(
@@ -51,15 +52,38 @@ class Stub:
         return b'{"cards":[]}'
 
 
-def new_test_app(folder: Path, respond: Respond, **settings: Any) -> tuple[FastAPI, Runtime]:
-    chosen = Settings(log_path=folder / "alerts.sqlite3", **settings)
+class AppEgress(Egress):
+    """Whatever address is asked, `app` answers."""
+
+    def __init__(self, app: FastAPI) -> None:
+        super().__init__()
+        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app))
+
+    async def get(self, url: httpx.URL, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int) -> Reply:
+        answer = await self._client.get(url, headers=list(headers))
+        return Reply(answer.status_code, dict(answer.headers), answer.content)
+
+
+class SameCaller(AnyCaller):
+    """Every request is of `caller`."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+
+    async def identify(self, headers: Headers, endpoint: Endpoint) -> Caller:
+        return self.caller
+
+
+def new_test_app(folder: Path, respond: Respond, *, callers: Callers | None = None, **settings: Any) -> tuple[FastAPI, Runtime]:
+    """`callers`: instead of those that the settings mean."""
+    chosen = Settings(log_path=folder / "alerts.sqlite3", **{"checking_seconds": 0} | settings)
     runtime = Runtime(
         settings=chosen,
-        caller=Caller(client="anonymous"),
+        callers=callers or new_callers(chosen),
         knowledge=cast("Knowledge", SimpleNamespace(services=SERVICES, cards=(), hash="")),
         presenter=cast("Presenter", None),  # the stub presents nothing
         alert_log=AlertLog(chosen.log_path),
-        http=new_http_client(),
+        http=Egress(),
         hash_secret=bytes(32),
     )
     return create_app(chosen, runtime=runtime, respond=respond), runtime

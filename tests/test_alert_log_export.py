@@ -75,6 +75,7 @@ def test_a_row_of_a_card_says_what_when_why_and_what_became_of_it(path: Path) ->
         "hook": "order-sign",
         "hookInstance": "instance-1",
         "client": "",
+        "tenant": "",
         "patientKey": "k1:patient",
         "userKey": "k1:user",
         "encounterKey": "",

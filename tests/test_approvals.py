@@ -13,9 +13,8 @@ from cds_service.approvals import Approval, ApprovalError, approve, load_approva
 from cds_service.cli import main
 from cds_service.decide import Outcome
 from cds_service.knowledge import Card, Knowledge
-from cds_service.settings import Settings, SettingsError
+from cds_service.settings import Settings
 from cds_service.site import approvals_path, card_states, load_knowledge, log_card_states
-from cds_service.trust import anonymous
 from cds_service.yamlfile import KnowledgeError
 from tests.core import Json, a_card, answer, cards, decision, write_small
 from tests.http_side import Stub, new_test_app, running
@@ -271,11 +270,6 @@ def test_a_file_of_approvals_with_mistakes_stops_production_and_not_dev(with_val
     assert card_states(load_knowledge(settings(with_value_sets, "dev")))["live"] == ["first", "second"]
 
 
-def test_production_itself_still_does_not_start() -> None:
-    with pytest.raises(SettingsError):
-        anonymous(Settings(profile="production"))
-
-
 def test_log_lines_at_start_say_which_cards_are_live_and_which_run_in_shadow_and_why(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -283,9 +277,9 @@ def test_log_lines_at_start_say_which_cards_are_live_and_which_run_in_shadow_and
     with caplog.at_level(logging.INFO):
         log_card_states(known)
     assert caplog.messages == [
-        f"cards live=1 shadow=2 hash={known.hash}: second",
-        "card in shadow, evaluated and logged, never shown: first 1.0.0: not approved by this site",
-        "card in shadow, evaluated and logged, never shown: trial 1.0.0: draft",
+        f"cards_live live=1 shadow=2 hash={known.hash} cards=second",
+        "card_in_shadow card=first version=1.0.0 why=not approved by this site",
+        "card_in_shadow card=trial version=1.0.0 why=draft",
     ]
 
 
@@ -303,7 +297,7 @@ async def test_health_says_which_cards_are_live_and_which_run_in_shadow(
             told: Json = (await client.get("/health")).json()["cards"]
     assert told == card_states(known)
     assert [one["id"] for one in told["shadow"]] == ["first", "second", "trial"]
-    assert any(message.startswith("cards live=0 shadow=3") for message in caplog.messages)
+    assert any(message.startswith("cards_live live=0 shadow=3") for message in caplog.messages)
 
 
 # The command line

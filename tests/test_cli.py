@@ -10,16 +10,17 @@ import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
 from cds_service import __version__
 from cds_service.alert_log import AlertLog
-from cds_service.cli import main
+from cds_service.cli import _what_next, main
 from cds_service.knowledge import Knowledge
 from cds_service.paths import cards_dir, fixtures_dir
 from cds_service.samples import load_samples
-from cds_service.settings import OPTIONS
+from cds_service.settings import OPTIONS, Settings
 from cds_service.shorthand import request_from_case
 from cds_service.versions import write_lock
 from tests.alert_log_samples import a_call, a_card, a_feedback
@@ -84,7 +85,7 @@ def test_fire_reads_standard_input_and_a_sample_can_be_sent_there(monkeypatch: p
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(out.encode())))
         status, out, err = run(["fire", "-", "--json"], capsys)
         assert (status, err) == (0, "")
-        assert bool(json.loads(out)["cards"]) == (name != "normal-chart"), name
+        assert bool(json.loads(out)["cards"]) == (not sample.story.startswith("Silent")), name
 
 
 @pytest.mark.parametrize(
@@ -356,3 +357,18 @@ def test_help_goes_to_standard_output_and_wrong_use_to_standard_error(
     assert left.value.code == status
     assert words in (captured.err if status else captured.out)
     assert not (captured.out if status else captured.err)
+
+
+# serve
+
+
+def test_serve_says_how_to_try_it_in_the_public_sandbox() -> None:
+    shown = _what_next("127.0.0.1", 8123, Settings())
+    (link,) = (line.split()[1] for line in shown.splitlines() if "Sandbox" in line)
+    assert dict(parse_qsl(urlsplit(link).query)) == {
+        "patientId": "mild-potassium",
+        "fhirServiceUrl": "http://127.0.0.1:8123/fhir",
+        "serviceDiscoveryURL": "http://127.0.0.1:8123/cds-services",
+    }
+    assert "mild-potassium" in load_samples(fixtures_dir())
+    assert "http://127.0.0.1:8123/fhir/Patient " in shown

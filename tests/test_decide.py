@@ -9,7 +9,7 @@ from hypothesis import given as examples
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from cds_service import evaluate
+from cds_service import evaluate, metrics
 from cds_service.criteria import ProblemCriterion
 from cds_service.decide import Decision, Outcome, decide
 from cds_service.facts import SOURCES, Facts
@@ -222,7 +222,6 @@ def _break(monkeypatch: pytest.MonkeyPatch, kind: type, name: str = "find") -> N
         raise ZeroDivisionError("names nobody")
 
     monkeypatch.setattr(kind, name, broken)
-    monkeypatch.setattr(evaluate, "failures", type(evaluate.failures)())
 
 
 def test_one_criterion_that_breaks_is_said_and_counted_and_the_other_cards_still_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +230,7 @@ def test_one_criterion_that_breaks_is_said_and_counted_and_the_other_cards_still
     answered = answer(f"{POTASSIUM} 3.0 mmol/L", known=known)
     assert topics(answered) == ["two", "not-checked"]
     assert "**what one checks**: the evaluation failed." in cards(answered)[1]["detail"]
-    assert dict(evaluate.failures) == {"cramp": 1}
+    assert metrics.counts(metrics.EVALUATION_FAILURES) == {"cramp": 1}
 
 
 def test_one_card_that_breaks_is_said_and_counted_and_the_other_cards_still_answer(
@@ -246,7 +245,7 @@ def test_one_card_that_breaks_is_said_and_counted_and_the_other_cards_still_answ
     detail = cards(answered)[0]["detail"]
     assert "**what one checks**: the check itself failed" in detail
     assert "**what two checks**: laboratory results: the EHR reported an error." in detail
-    assert dict(evaluate.failures) == {"one": 1}
+    assert metrics.counts(metrics.EVALUATION_FAILURES) == {"one": 1}
     assert "names nobody" not in caplog.text
 
 
@@ -254,7 +253,6 @@ def test_one_card_that_cannot_be_drawn_is_said_and_counted_and_the_other_cards_s
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     known = small(CRITERIA, a_card("one", fire_when=["low"]), a_card("two", fire_when=["low"]))
-    monkeypatch.setattr(evaluate, "failures", type(evaluate.failures)())
     broken = known.card("one")
     assert broken is not None
     presenter(known)
@@ -263,7 +261,7 @@ def test_one_card_that_cannot_be_drawn_is_said_and_counted_and_the_other_cards_s
     assert topics(answered) == ["two", "not-checked"]
     assert "**what one checks**: the check itself failed" in cards(answered)[1]["detail"]
     assert state(decision(answered, "one")) == ("failed", True)
-    assert dict(evaluate.failures) == {"one": 1}
+    assert metrics.counts(metrics.EVALUATION_FAILURES) == {"one": 1}
 
 
 # Giving way, shadow cards, retired cards

@@ -52,6 +52,8 @@ def test_an_accepted_suggestion_is_recorded() -> None:
         reason_display="",
         comment_length=0,
         outcome_timestamp="2026-02-28T10:00:00Z",
+        client="anonymous",
+        tenant="",
     )
 
 

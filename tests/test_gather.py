@@ -3,19 +3,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import h11
+import httpcore
 import httpx
 import pytest
+import respx
 
+from cds_service.breaker import FAILURES, PAUSE_SECONDS
+from cds_service.connect import EgressError, Fault
 from cds_service.decode import Gathered
-from cds_service.ehr import MAX_ANSWER_BYTES, EhrClient, new_http_client, under
+from cds_service.egress import Egress
+from cds_service.ehr import MAX_ANSWER_BYTES, EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
 from cds_service.facts import Source, SourceState
-from cds_service.gather import MAX_PAGES, gather, require, resolve
+from cds_service.gather import MAX_PAGES, AbandonedError, gather, require, resolve
+from cds_service.metrics import FHIR_FETCHES
 from cds_service.protocol import Context, decode_request
-from cds_service.trust import Caller
+from cds_service.trust import FhirBase
 from tests.http_side import call_body, encoded
 
 BASE = "https://ehr.example/fhir/tenant"
@@ -71,14 +80,23 @@ class Server:
         return [str(request.url) for request in self.requests]
 
 
+@contextmanager
+def answered_by(server: Handler) -> Iterator[Callable[[str | None], EhrClient]]:
+    """Makes clients (of a token) of the FHIR server at BASE, for which `server` answers. They share what is known of it."""
+    with respx.mock(assert_all_called=False) as router:
+        router.route().mock(side_effect=server)
+        egress = Egress()
+        yield lambda token: EhrClient(egress, FhirBase(BASE), token)
+
+
 async def gathered_from(
     server: Server | None, prefetch: dict[str, Any] | None = None, deadline_ms: int = 2000, token: str | None = TOKEN
 ) -> dict[str, Gathered]:
     request = decode_request(encoded(call_body(prefetch=prefetch)), "patient-view")
     if server is None:
         return await gather(request, TEMPLATES, None, deadline_ms)
-    async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as http:
-        result = await gather(request, TEMPLATES, EhrClient(http, BASE, token), deadline_ms)
+    with answered_by(server) as ehr:
+        result = await gather(request, TEMPLATES, ehr(token), deadline_ms)
     assert server.running == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
     return result
@@ -152,38 +170,129 @@ async def test_absent_keys_are_asked_for_at_the_same_time() -> None:
         return httpx.Response(200, json=PATIENT)
 
     request = decode_request(encoded(call_body()), "patient-view")
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
-        result = await gather(request, TEMPLATES, EhrClient(http, BASE, None), 2000)
+    with answered_by(answer) as ehr:
+        result = await gather(request, TEMPLATES, ehr(None), 2000)
     assert states(result)["patient"] == (PRESENT, "fhir")
 
 
-FAULTS: dict[str, tuple[Any, str]] = {
-    "connection refused": (httpx.ConnectError("SECRET"), "the FHIR server could not be reached"),
-    "broken off": (httpx.RemoteProtocolError("SECRET"), "the FHIR server could not be reached"),
-    "own time-out": (httpx.ReadTimeout("SECRET"), "the FHIR server could not be reached"),
-    "not allowed": (httpx.Response(403, text="SECRET"), "the FHIR server answered with status 403"),
-    "not found": (httpx.Response(404, json={"resourceType": "OperationOutcome"}), "the FHIR server answered with status 404"),
-    "down": (httpx.Response(503), "the FHIR server answered with status 503"),
-    "redirect": (httpx.Response(302, headers={"location": f"{BASE}/other"}), "the FHIR server answered with status 302"),
-    "HTML": (httpx.Response(200, html="<p>SECRET"), "the FHIR server's answer is not FHIR JSON"),
-    "nothing": (httpx.Response(200), "the FHIR server's answer is not FHIR JSON"),
-    "not UTF-8": (httpx.Response(200, content=b'{"resourceType":"\xff"}'), "the FHIR server's answer is not FHIR JSON"),
-    "deep": (httpx.Response(200, content=b'{"x":' + b"[" * 100_000), "the FHIR server's answer is not FHIR JSON"),
-    "endless": (httpx.Response(200, content=b" " * (MAX_ANSWER_BYTES + 1)), "the FHIR server's answer is too long"),
-    "outcome": ({"resourceType": "OperationOutcome", "issue": [{"severity": "fatal"}]}, "the EHR reported an error"),
-    "a list": ([], "was sent as something that is not a FHIR resource"),
+class Broken(httpx.AsyncByteStream):
+    """The body of an answer that breaks off after its first bytes."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'{"resourceType":'
+        raise httpcore.ReadError("SECRET")
+
+
+HTML = b"<!DOCTYPE html><p>SECRET"
+OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "fatal"}]}
+# What the server does, what that counts as, and the words for it. What only a socket can do is in test_fhir_sockets.py.
+FAULTS: dict[str, tuple[Any, Outcome, str]] = {
+    "name without address": (EgressError(Fault.NOT_RESOLVED), Outcome.NOT_RESOLVED, "the FHIR server could not be found"),
+    "not public": (EgressError(Fault.NOT_PUBLIC), Outcome.NOT_PUBLIC, "the FHIR server is at an address that may not be asked"),
+    "connection refused": (httpcore.ConnectError("SECRET"), Outcome.NOT_REACHED, "the FHIR server could not be reached"),
+    "reset": (httpcore.ReadError("SECRET"), Outcome.RESET, "the FHIR server broke off the connection"),
+    "garbage": (
+        httpcore.RemoteProtocolError(h11.RemoteProtocolError("SECRET")),
+        Outcome.GARBLED,
+        "the FHIR server's answer could not be understood",
+    ),
+    "half a body": (httpx.Response(200, stream=Broken()), Outcome.INCOMPLETE, "the FHIR server's answer broke off"),
+    "no content": (httpx.Response(204), Outcome.EMPTY, "the FHIR server's answer is empty"),
+    "nothing": (httpx.Response(200), Outcome.EMPTY, "the FHIR server's answer is empty"),
+    "a space": (httpx.Response(200, content=b" \n"), Outcome.EMPTY, "the FHIR server's answer is empty"),
+    "a part": (httpx.Response(206, json=bundle()), Outcome.REFUSED, "the FHIR server answered with status 206"),
+    "redirect": (
+        httpx.Response(302, headers={"location": f"{BASE}/other"}),
+        Outcome.REDIRECT,
+        "the FHIR server pointed to another address, which is not followed (status 302)",
+    ),
+    "bad request": (httpx.Response(400, json=OUTCOME), Outcome.REFUSED, "the FHIR server answered with status 400"),
+    "no access": (
+        httpx.Response(401, text="SECRET"),
+        Outcome.UNAUTHORIZED,
+        "the FHIR server did not accept the access that this call was given (status 401)",
+    ),
+    "not allowed": (
+        httpx.Response(403, text="SECRET"),
+        Outcome.FORBIDDEN,
+        "the FHIR server does not let this service read it (status 403)",
+    ),
+    "not found": (httpx.Response(404, json=OUTCOME), Outcome.NOT_FOUND, "the FHIR server does not have it (status 404)"),
+    "gone": (httpx.Response(410), Outcome.GONE, "the FHIR server does not have it any more (status 410)"),
+    "too often": (
+        httpx.Response(429, headers={"retry-after": "120"}),
+        Outcome.TOO_MANY,
+        "the FHIR server was asked too often (status 429)",
+    ),
+    "too often, until nobody knows": (
+        httpx.Response(429, headers=[(b"retry-after", b"\xb2")]),
+        Outcome.TOO_MANY,
+        "the FHIR server was asked too often (status 429)",
+    ),
+    "broken": (httpx.Response(500, html="SECRET"), Outcome.FAILED, "the FHIR server failed (status 500)"),
+    "broken gateway": (httpx.Response(502, html="SECRET"), Outcome.FAILED, "the FHIR server failed (status 502)"),
+    "down": (httpx.Response(503), Outcome.UNAVAILABLE, "the FHIR server is not available at the moment (status 503)"),
+    "HTML": (httpx.Response(200, html="<p>SECRET"), Outcome.WEB_PAGE, "the FHIR server sent a web page in place of data"),
+    "unnamed HTML": (httpx.Response(200, content=HTML), Outcome.WEB_PAGE, "the FHIR server sent a web page in place of data"),
+    "XML": (httpx.Response(200, content=b"<Bundle/>"), Outcome.NOT_JSON, "the FHIR server's answer is not FHIR JSON"),
+    "not UTF-8": (
+        httpx.Response(200, content=b'{"resourceType":"\xff"}'),
+        Outcome.NOT_JSON,
+        "the FHIR server's answer is not FHIR JSON",
+    ),
+    "deep": (
+        httpx.Response(200, content=b'{"x":' + b"[" * 100_000),
+        Outcome.NOT_JSON,
+        "the FHIR server's answer is not FHIR JSON",
+    ),
+    "cut": (httpx.Response(200, content=b'{"resourceType":'), Outcome.NOT_JSON, "the FHIR server's answer is not FHIR JSON"),
+    "endless": (
+        httpx.Response(200, content=b" " * (MAX_ANSWER_BYTES + 1)),
+        Outcome.TOO_LONG,
+        "the FHIR server's answer is too long",
+    ),
+    "compressed": (
+        httpx.Response(200, stream=Broken(), headers={"content-encoding": "gzip"}),
+        Outcome.ENCODED,
+        "the FHIR server's answer is compressed, which was not asked for",
+    ),
+    "TLS": (EgressError(Fault.TLS), Outcome.TLS, "no secure connection to the FHIR server was possible"),
+    "outcome": (OUTCOME, Outcome.UNUSABLE, "the EHR reported an error"),
+    "a list": ([], Outcome.UNUSABLE, "was sent as something that is not a FHIR resource"),
 }
+
+
+def counted(outcome: Outcome) -> float:
+    return float(FHIR_FETCHES.labels(outcome)._value.get())
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("key", ["patient", "labs"])
 async def test_a_fault_of_the_server_is_an_error_of_that_key_with_a_reason_in_words(fault: str, key: str) -> None:
-    answer, note = FAULTS[fault]
-    result = await gathered_from(Server({TEMPLATES[key].partition("{{")[0].rstrip("/"): answer}))
+    answer, outcome, note = FAULTS[fault]
+    before = counted(outcome)
+    server = Server({TEMPLATES[key].partition("{{")[0].rstrip("/"): answer})
+    result = await gathered_from(server)
     assert result[key].source == Source(ERROR, "fhir", note)
     others = {name: state for name, (state, _) in states(result).items() if name != key}
     assert set(others.values()) <= {PRESENT, EMPTY}
     require({name: value.source for name, value in result.items()})  # a failed query is no reason for a 412
+    tries = 2 if fault in ("reset", "down") else 1
+    assert (len(server.requests), counted(outcome) - before) == (2 + tries, tries)
+
+
+async def test_a_resource_of_another_type_is_an_error() -> None:
+    condition = {"resourceType": "Condition", "id": "c1"}
+    for rules, key, note in [
+        ({"Patient": condition}, "patient", "no Patient was found where it was expected"),
+        ({"Observation": bundle(condition)}, "labs", "no Observation was found where it was expected"),
+    ]:
+        assert (await gathered_from(Server(rules)))[key].source == Source(ERROR, "fhir", note)
+
+
+def test_every_outcome_but_success_has_words_for_a_clinician() -> None:
+    for outcome in set(Outcome) - {Outcome.OK, Outcome.UNUSABLE}:
+        assert str(EhrError(outcome, 499)).startswith(("the ", "no "))
 
 
 async def test_a_server_that_does_not_answer_costs_its_keys_and_no_more_than_the_deadline() -> None:
@@ -270,6 +379,7 @@ async def test_a_relative_next_link_is_followed(relative: str) -> None:
         "//evil.example/fhir/tenant?page=2",
         "https://[::1?page=2",
         "file:///etc/passwd?page=2",
+        "http:\\\\evil.example/fhir?page=2",
     ],
 )
 async def test_a_next_link_to_another_place_is_not_followed_and_the_search_is_partial(elsewhere: str) -> None:
@@ -282,35 +392,18 @@ async def test_a_next_link_to_another_place_is_not_followed_and_the_search_is_pa
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_when_a_later_page_fails_the_earlier_ones_are_kept(fault: str) -> None:
-    answer, note = FAULTS[fault]
+    answer, _, note = FAULTS[fault]
     labs = (await gathered_from(Server({"page=2": answer, "Observation": bundle(lab(1), next_url=f"{BASE}?page=2")})))["labs"]
     assert (labs.source.state, [resource.id for resource in labs.resources]) == (PARTIAL, ["o1"])
     assert note in labs.source.note
 
 
-async def test_a_page_that_names_itself_as_the_next_is_read_five_times_at_most() -> None:
-    server = Server({"Observation": bundle(lab(1), next_url=f"{BASE}/Observation")})
-    assert (await gathered_from(server, {"patient": PATIENT, "problems": None}))["labs"].source.state is PARTIAL
-    assert len(server.requests) == MAX_PAGES
-
-
-@pytest.mark.parametrize(
-    ("base", "url", "inside"),
-    [
-        ("https://a.example", "https://a.example/Patient", True),
-        ("https://a.example/fhir", "https://a.example:443/fhir/Patient?x=//b", True),
-        ("https://A.example/fhir", "https://a.EXAMPLE/fhir", True),
-        ("http://a.example:80/fhir", "http://a.example/fhir/", True),
-        ("https://a.example/fhir", "https://a.example/FHIR/Patient", False),
-        ("https://a.example/fhir", "https://a.example/fhirs", False),
-        ("https://a.example/a/b", "https://a.example/a%2Fb/c", False),
-        ("ftp://a.example", "ftp://a.example/x", False),
-        ("http:///x", "http:///x/y", False),
-        ("http://a.example:99999", "http://a.example:99999/x", False),
-    ],
-)
-def test_a_url_is_under_a_base_by_origin_and_whole_path_segments(base: str, url: str, inside: bool) -> None:
-    assert under(httpx.URL(base), httpx.URL(url)) is inside
+@pytest.mark.parametrize("second", [f"{BASE}/Observation", "Observation?page=2"])
+async def test_pages_that_go_round_in_a_circle_are_read_once(second: str) -> None:
+    rules = {"page=2": bundle(lab(2), next_url=f"{BASE}/Observation"), "Observation": bundle(lab(1), next_url=second)}
+    labs = (await gathered_from(Server(rules | {"code": rules["Observation"]}), {"patient": PATIENT, "problems": None}))["labs"]
+    assert (labs.source.state, labs.source.more) == (PARTIAL, True)
+    assert labs.source.note == "there are more pages than were read; the pages of the search go round in a circle"
 
 
 # Templates
@@ -337,10 +430,8 @@ def test_a_template_is_filled_with_encoded_values_or_not_at_all(template: str, q
 async def test_a_key_whose_template_can_not_be_filled_stays_absent() -> None:
     request = decode_request(encoded(call_body()), "patient-view")
     server = Server()
-    async with httpx.AsyncClient(transport=httpx.MockTransport(server)) as http:
-        result = await gather(
-            request, {"labs": "Observation?encounter={{context.encounterId}}"}, EhrClient(http, BASE, None), 2000
-        )
+    with answered_by(server) as ehr:
+        result = await gather(request, {"labs": "Observation?encounter={{context.encounterId}}"}, ehr(None), 2000)
     assert (states(result)["labs"], server.requests) == ((ABSENT, "none"), [])
 
 
@@ -359,24 +450,120 @@ def test_only_absence_is_a_reason_for_a_412() -> None:
     require({state.value: Source(state) for state in SourceState if state is not ABSENT})
 
 
+# How long, how often and whether at all
+
+
+async def test_there_is_one_more_try_where_most_of_the_time_is_left() -> None:
+    late = 0.0
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(late)
+        calls.append(request)
+        return httpx.Response(503)
+
+    request = decode_request(encoded(call_body(prefetch={"patient": PATIENT, "problems": None})), "patient-view")
+    for late, tries in [(0.0, 2), (0.15, 1)]:  # noqa: B007 (read by the server)
+        calls: list[httpx.Request] = []
+        with answered_by(answer) as ehr:
+            await gather(request, TEMPLATES, ehr(None), 150 + 300)
+        assert len(calls) == tries
+
+
+async def test_without_time_nothing_is_asked() -> None:
+    server = Server()
+    result = await gathered_from(server, deadline_ms=150)
+    assert {value.source for value in result.values()} == {Source(ERROR, "fhir", "no time was left to ask the FHIR server")}
+    assert server.requests == []
+
+
+async def test_a_server_that_fails_is_left_alone_until_one_call_finds_it_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server({"": httpx.Response(500)})
+    request = decode_request(encoded(call_body()), "patient-view")
+    note = "the FHIR server failed shortly before and is not asked for some seconds"
+    with answered_by(server) as ehr:
+
+        async def notes() -> set[str]:
+            server.requests.clear()
+            return {value.source.note for value in (await gather(request, TEMPLATES, ehr(None), 2000)).values()}
+
+        for _ in range(FAILURES):
+            assert await notes() == {"the FHIR server failed (status 500)"}
+        assert (await notes(), server.requests) == ({note}, [])
+        now = time.monotonic()
+        monkeypatch.setattr("cds_service.breaker.time.monotonic", lambda: now + PAUSE_SECONDS + 1)
+        ehr(None)._egress.server(BASE).breaker._clock = time.monotonic
+        server.rules = {}
+        assert (await notes(), len(server.requests)) == ({""}, len(TEMPLATES))
+
+
+async def test_a_server_asks_to_be_left_alone() -> None:
+    server = Server({"Observation": httpx.Response(429, headers={"retry-after": "2"})})
+    request = decode_request(encoded(call_body()), "patient-view")
+    with answered_by(server) as ehr:
+        await gather(request, TEMPLATES, ehr(None), 2000)
+        await gather(request, TEMPLATES, ehr(None), 2000)
+    assert len(server.requests) == len(TEMPLATES)
+
+
+async def test_one_server_is_asked_so_many_questions_at_once_and_no_more() -> None:
+    most = running = 0
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        nonlocal most, running
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return httpx.Response(200, json=PATIENT)
+
+    request = decode_request(encoded(call_body()), "patient-view")
+    with answered_by(answer) as ehr:
+        await asyncio.gather(*(gather(request, TEMPLATES, ehr(None), 2000) for _ in range(20)))
+    assert most == 24
+
+
+async def test_a_question_that_never_got_its_turn_says_so() -> None:
+    request = decode_request(encoded(call_body()), "patient-view")
+    with answered_by(Server({"": "never"})) as ehr:
+        results = await asyncio.gather(*(gather(request, TEMPLATES, ehr(None), 250) for _ in range(10)))
+    notes = Counter(value.source.note for result in results for value in result.values())
+    assert notes == {"the FHIR server did not answer in time": 24, "the FHIR server was too busy with other questions": 6}
+
+
+async def test_when_the_client_has_gone_nothing_is_asked_any_more_and_what_was_known_is_kept() -> None:
+    server = Server({"Observation": "never"})
+    request = decode_request(encoded(call_body()), "patient-view")
+
+    async def gone() -> None:
+        await asyncio.sleep(0.1)
+
+    with answered_by(server) as ehr:
+        with pytest.raises(AbandonedError) as caught:
+            await gather(request, TEMPLATES, ehr(None), 60_000, gone)
+        assert ehr(None)._egress.server(BASE).breaker._failures == 0
+    assert states(caught.value.gathered) == {"patient": (PRESENT, "fhir"), "labs": (ABSENT, "none"), "problems": (EMPTY, "fhir")}
+    assert server.running == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_whether_the_client_has_gone_is_asked_only_while_the_server_is() -> None:
+    def never() -> Any:
+        raise AssertionError
+
+    request = decode_request(encoded(call_body(prefetch={"patient": PATIENT, "labs": None, "problems": None})), "patient-view")
+    with answered_by(Server()) as ehr:
+        assert set(await gather(request, TEMPLATES, ehr(None), 2000, never)) == set(TEMPLATES)
+
+
 # Who is asked
-
-
-@pytest.mark.parametrize("address", ["http://ehr.example", "https://ehr.example/fhir"])
-def test_in_the_dev_profile_any_web_server_may_be_asked(address: str) -> None:
-    assert Caller("anonymous").may_call(address)
-
-
-@pytest.mark.parametrize("address", ["", "ehr.example", "ftp://ehr.example", "file:///etc/passwd", "HTTP"])
-def test_what_is_no_web_server_may_not_be_asked(address: str) -> None:
-    assert not Caller("anonymous").may_call(address)
 
 
 async def errors_of(address: str) -> set[tuple[SourceState, str]]:
     """State and note of all keys when the FHIR server is at `address`, over real connections."""
     request = decode_request(encoded(call_body()), "patient-view")
-    async with new_http_client() as http:
-        result = await gather(request, TEMPLATES, EhrClient(http, address, None), 2000)
+    egress = Egress()
+    result = await gather(request, TEMPLATES, EhrClient(egress, FhirBase(address, private=True), None), 2000)
+    await egress.aclose()
     return {(value.source.state, value.source.note) for value in result.values()}
 
 
@@ -396,51 +583,27 @@ async def test_an_address_that_can_not_be_used_is_an_error_and_not_a_crash(addre
     assert note in text
 
 
-async def test_a_token_that_can_not_be_sent_is_an_error_and_not_a_crash() -> None:
-    result = await gathered_from(Server(), token="tökén")
-    assert {state for state, _ in states(result).values()} == {ERROR}
-
-
-async def test_the_shared_client_follows_no_redirects_and_no_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:1")
-    async with new_http_client() as http:
-        assert (http.follow_redirects, http.trust_env) == (False, False)
+@pytest.mark.parametrize("token", ["tökén", "two words", "line\r\nx-evil: 1", "nul\0"])
+async def test_a_token_that_can_not_be_sent_is_an_error_and_nothing_is_sent(token: str) -> None:
+    server = Server()
+    result = await gathered_from(server, token=token)
+    assert {value.source for value in result.values()} == {
+        Source(ERROR, "fhir", "the access that this call was given can't be used")
+    }
+    assert server.requests == []
 
 
 async def test_addresses_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    new = new_http_client()
-    await new.aclose()
+    await Egress().aclose()
     caplog.set_level(logging.DEBUG)
     await gathered_from(Server())
     assert "Patient/123" not in caplog.text
 
 
-@pytest.mark.loopback
-@pytest.mark.enable_socket
-@pytest.mark.parametrize("host", ["127.0.0.1:1", "no..label", "%00", "a" * 64 + ".example"])
-async def test_hosts_that_can_not_be_connected_to_are_errors_and_not_crashes(host: str) -> None:
-    assert await errors_of(f"http://{host}/fhir") == {(ERROR, "the FHIR server could not be reached")}
-
-
-@pytest.mark.loopback
-@pytest.mark.enable_socket
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"",
-        b"garbage\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{",
-        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}",
-    ],
-)
-async def test_a_server_that_breaks_off_or_talks_rubbish_is_an_error(answer: bytes) -> None:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        assert await errors_of(f"http://127.0.0.1:{port}") == {(ERROR, "the FHIR server could not be reached")}
+async def test_what_one_server_sets_is_not_sent_to_it_again() -> None:
+    server = Server({"": httpx.Response(200, json=PATIENT, headers={"set-cookie": "session=1"})})
+    request = decode_request(encoded(call_body()), "patient-view")
+    with answered_by(server) as ehr:
+        for _ in range(2):
+            await gather(request, TEMPLATES, ehr(None), 2000)
+    assert not any("cookie" in request.headers for request in server.requests)

@@ -193,8 +193,11 @@ async def test_a_client_that_leaves_while_sending_is_not_answered_and_no_error(
 
 async def test_no_task_is_left_after_a_call(app: FastAPI) -> None:
     async with running(app) as client:
+        await asyncio.sleep(0)
+        before = asyncio.all_tasks()
         await client.post(PATH, json=call_body("order-sign"))
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert asyncio.all_tasks() <= before
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_log_lines_hold_no_ids_and_no_tokens(app: FastAPI, caplog: pytest.LogCaptureFixture) -> None:
@@ -258,13 +261,6 @@ async def test_long_lived_objects_are_taken_from_the_garbage_collector_at_the_st
         assert gc.get_freeze_count() > 1000
 
 
-def test_the_production_profile_does_not_start() -> None:
+def test_the_production_profile_does_not_start_as_it_comes() -> None:
     with pytest.raises(SettingsError, match="CDS_PROFILE=production can't start"):
-        create_app(Settings(profile="production", hash_secret="x" * 32), respond=Stub())
-
-
-async def test_feedback_discovery_and_health_are_documented(app: FastAPI) -> None:
-    async with running(app) as client:
-        paths = (await client.get("/openapi.json")).json()["paths"]
-    assert set(paths) == {"/cds-services", "/cds-services/{id}/feedback", "/health"}
-    assert "feedback" in paths["/cds-services/{id}/feedback"]["post"]["requestBody"]["content"]["application/json"]["example"]
+        create_app(Settings(profile="production"), respond=Stub())

@@ -15,11 +15,12 @@ from cds_service.decide import Decision, Outcome, decide
 from cds_service.facts import Facts
 from cds_service.fhir import bare_id
 from cds_service.knowledge import Knowledge
-from cds_service.logged import Timings, call_record
+from cds_service.logged import call_record
 from cds_service.present import Presenter
 from cds_service.protocol import decode_request
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
+from cds_service.timings import Timings
 from tests.core import NOW, PATIENTS, Json, a_card, a_runtime, all_requests, answer_to, facts, knowledge, small, unexpected
 
 CRITERIA = {

@@ -13,7 +13,6 @@ import pytest
 import respx
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cds_service import evaluate
 from cds_service.app import create_app
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
@@ -33,9 +32,7 @@ def runtime(tmp_path: Path) -> Runtime:
 
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process() -> Iterator[None]:
-    evaluate.failures.clear()
     yield
-    evaluate.failures.clear()
     gc.unfreeze()
 
 

@@ -5,7 +5,7 @@ pseudonyms that stand for patients, users, encounters and orders in it.
 """
 
 from cds_service.alert_log.export import export
-from cds_service.alert_log.keys import keyed_hash, load_or_create_secret
+from cds_service.alert_log.keys import keyed_hash, load_or_create_secret, tenant_secret
 from cds_service.alert_log.records import CallRecord, CardRecord, FeedbackRecord, PriorRecord
 from cds_service.alert_log.store import SchemaMismatchError
 from cds_service.alert_log.writer import AlertLog, LogHealth
@@ -21,4 +21,5 @@ __all__ = [
     "export",
     "keyed_hash",
     "load_or_create_secret",
+    "tenant_secret",
 ]

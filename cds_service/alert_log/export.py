@@ -16,7 +16,7 @@ import msgspec
 from cds_service.alert_log.store import instant, open_for_reading
 
 COLUMNS = (
-    *("receivedAt", "call", "service", "hook", "hookInstance", "client", "patientKey", "userKey", "encounterKey"),
+    *("receivedAt", "call", "service", "hook", "hookInstance", "client", "tenant", "patientKey", "userKey", "encounterKey"),
     *("cardUuid", "cardId", "version", "contentHash", "indicator", "mode", "orderKey", "about"),
     *("evidence", "missing", "feedback"),
     *("serviceVersion", "knowledgeHash", "jurisdiction"),
@@ -29,11 +29,16 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _CALLS = """SELECT * FROM call WHERE (received_at, seq) > (:received_at, :seq) AND seq <= :last
     AND (:calls OR EXISTS (SELECT 1 FROM card WHERE call_seq = call.seq)) ORDER BY received_at, seq LIMIT :page"""
 _CARDS = "SELECT * FROM card WHERE call_seq = ? ORDER BY position"
-# Feedback belongs to the newest card of its uuid: a repeated call returns the same card again.
-_FEEDBACK = """SELECT * FROM feedback WHERE card_uuid = :uuid AND NOT EXISTS
-    (SELECT 1 FROM card WHERE uuid = :uuid AND seq > :seq AND call_seq <= :last) ORDER BY seq"""
-_ORPHANS = """SELECT * FROM feedback WHERE received_at >= :since AND seq > :seq
-    AND NOT EXISTS (SELECT 1 FROM card WHERE uuid = card_uuid) ORDER BY seq LIMIT :page"""
+# Feedback belongs to the newest card of its uuid that its sender was shown: a repeated call returns the same card again.
+_FEEDBACK = """SELECT * FROM feedback WHERE card_uuid = :uuid
+    AND (client = '' OR (client, tenant) = (:client, :tenant)) AND NOT EXISTS
+    (SELECT 1 FROM card JOIN call ON call.seq = call_seq
+        WHERE uuid = :uuid AND card.seq > :seq AND call_seq <= :last
+        AND (feedback.client = '' OR (feedback.client, feedback.tenant) = (call.client, call.tenant))) ORDER BY seq"""
+_ORPHANS = """SELECT * FROM feedback WHERE received_at >= :since AND seq > :seq AND NOT EXISTS
+    (SELECT 1 FROM card JOIN call ON call.seq = call_seq WHERE uuid = card_uuid
+        AND (feedback.client = '' OR (feedback.client, feedback.tenant) = (call.client, call.tenant)))
+    ORDER BY seq LIMIT :page"""
 
 _NOTHING = msgspec.Raw(b"[]")
 
@@ -111,7 +116,7 @@ def _pages(connection: sqlite3.Connection, start: str, *, calls: bool) -> Iterat
         page = []
         for call in connection.execute(_CALLS, position).fetchall():
             cards = connection.execute(_CARDS, (call["seq"],)).fetchall()
-            page.append((call, [(card, _feedback(connection, card, last)) for card in cards]))
+            page.append((call, [(card, _feedback(connection, call, card, last)) for card in cards]))
         connection.execute("COMMIT")
         if not page:
             return
@@ -119,15 +124,24 @@ def _pages(connection: sqlite3.Connection, start: str, *, calls: bool) -> Iterat
         position |= {"received_at": page[-1][0]["received_at"], "seq": page[-1][0]["seq"]}
 
 
-def _feedback(connection: sqlite3.Connection, card: sqlite3.Row, last: int) -> list[dict[str, Any]]:
-    query = {"uuid": card["uuid"], "seq": card["seq"], "last": last}
+def _feedback(connection: sqlite3.Connection, call: sqlite3.Row, card: sqlite3.Row, last: int) -> list[dict[str, Any]]:
+    query = {"uuid": card["uuid"], "seq": card["seq"], "last": last, "client": call["client"], "tenant": call["tenant"]}
     return [_feedback_row(item) for item in connection.execute(_FEEDBACK, query)]
 
 
 def _orphans(connection: sqlite3.Connection, start: str) -> Iterator[list[dict[str, Any]]]:
     seq = 0
     while found := connection.execute(_ORPHANS, {"since": start, "seq": seq, "page": _PAGE}).fetchall():
-        yield [{"row": "feedback", "cardUuid": item["card_uuid"], **_feedback_row(item)} for item in found]
+        yield [
+            {
+                "row": "feedback",
+                "cardUuid": item["card_uuid"],
+                "client": item["client"],
+                "tenant": item["tenant"],
+                **_feedback_row(item),
+            }
+            for item in found
+        ]
         seq = found[-1]["seq"]
 
 
@@ -153,6 +167,7 @@ def _about_call(call: sqlite3.Row) -> dict[str, Any]:
         "hook": call["hook"],
         "hookInstance": call["hook_instance"],
         "client": call["client"],
+        "tenant": call["tenant"],
         "patientKey": call["patient_key"],
         "userKey": call["user_key"],
         "encounterKey": call["encounter_key"],

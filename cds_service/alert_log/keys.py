@@ -29,6 +29,14 @@ def keyed_hash(secret: bytes, kind: str, value: str) -> str:
     return f"{_KEY_ID}:{blake2b(f'{kind}|{value}'.encode('utf-8', 'surrogatepass'), key=secret[:64], digest_size=16).hexdigest()}"
 
 
+def tenant_secret(secret: bytes, client: str, tenant: str) -> bytes:
+    """The secret of one tenant's hashes, so that no patient has the same key in two tenants. `secret` itself where there is none.
+
+    `client` and `tenant` must not contain NUL, which tells them apart.
+    """
+    return blake2b(f"tenant\0{client}\0{tenant}".encode(), key=secret[:64], digest_size=32).digest() if tenant else secret
+
+
 def load_or_create_secret(path: Path) -> bytes:
     """The 32 bytes in the file, which is made (mode 0600) when missing. For development; production is given its secret.
 

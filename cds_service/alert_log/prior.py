@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -11,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
+from cds_service import metrics
 from cds_service.alert_log.records import PriorRecord
 from cds_service.alert_log.store import instant, open_for_reading
+from cds_service.events import Event, tell
 
 # Seconds. An answer takes a fraction of a millisecond from a healthy file; a busy disk gets time that nobody notices beside the
 # half second that a clinician waits for a hook, and a broken one no more than that.
@@ -27,12 +28,12 @@ _INSTRUCTIONS = 1000  # of SQLite's machine between two looks at the clock, some
 # what was accepted once stays accepted. min: "accepted" comes before "overridden".
 _SHOWN = """SELECT card.uuid, card.card, version, indicator, about, table_row AS row, order_key, hook, user_key,
         call.received_at AS shown_at, coalesce((SELECT min(outcome) FROM feedback
-            WHERE card_uuid = card.uuid AND (outcome = 'accepted' OR feedback.received_at >= call.received_at)), '') AS answered
+            WHERE card_uuid = card.uuid
+            AND (feedback.client = '' OR (feedback.client, feedback.tenant) = (call.client, call.tenant))
+            AND (outcome = 'accepted' OR feedback.received_at >= call.received_at)), '') AS answered
     FROM (SELECT seq, call_seq, uuid, card, version, indicator, about, table_row, order_key FROM card
         WHERE patient_key = ? AND card = ? AND mode = 'live' ORDER BY seq DESC LIMIT ?) AS card
     JOIN call ON call.seq = call_seq WHERE client = ? AND call.received_at >= ? ORDER BY card.seq DESC"""
-
-_logger = logging.getLogger(__name__)
 
 
 class PriorCards:
@@ -63,8 +64,9 @@ class PriorCards:
             return await asyncio.wait_for(asking, self._limit)
         except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
             if not self.unanswered:
-                _logger.warning("alert log: can't say which cards were shown before (%s), they are shown", type(error).__name__)
+                tell(Event.LOG_UNREAD, error=type(error).__name__)
             self.unanswered += 1
+            metrics.LOG_UNREAD.inc()
             return []
 
     async def close(self) -> None:

@@ -56,6 +56,7 @@ class CallRecord(msgspec.Struct, gc=False):
     bytes_in: int
     bytes_out: int
     cards: list[CardRecord]
+    tenant: str = ""  # of the client
 
 
 class PriorRecord(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +88,8 @@ class FeedbackRecord(msgspec.Struct, gc=False):
     reason_display: str
     comment_length: int  # characters, 0 for none
     outcome_timestamp: str  # as sent
+    client: str = ""  # who sent it: it speaks for cards of calls of the same client and tenant
+    tenant: str = ""
 
 
 class QuarantineRecord(msgspec.Struct, gc=False):

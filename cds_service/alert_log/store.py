@@ -58,18 +58,34 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE card ADD COLUMN table_row INTEGER NOT NULL DEFAULT -1",
         "CREATE INDEX card_of_patient ON card (patient_key, card) WHERE mode = 'live'",
     ),
+    # Who sent feedback: it speaks for that caller's cards alone. Feedback of before this migration came from callers that nobody
+    # verified; it stays without a client and speaks for every card, as it did. The table is written anew for its new key.
+    (
+        "ALTER TABLE call ADD COLUMN tenant TEXT NOT NULL DEFAULT ''",
+        """CREATE TABLE feedback_of_client (
+            seq INTEGER PRIMARY KEY, received_at TEXT NOT NULL, service TEXT NOT NULL, card_uuid TEXT NOT NULL,
+            outcome TEXT NOT NULL, accepted TEXT NOT NULL, reason_system TEXT NOT NULL, reason_code TEXT NOT NULL,
+            reason_display TEXT NOT NULL, comment_length INTEGER NOT NULL, outcome_timestamp TEXT NOT NULL,
+            client TEXT NOT NULL, tenant TEXT NOT NULL, repeats INTEGER NOT NULL DEFAULT 0,
+            UNIQUE (card_uuid, client, tenant, service, outcome, outcome_timestamp, accepted, reason_system, reason_code,
+                    reason_display, comment_length)) STRICT""",
+        """INSERT INTO feedback_of_client SELECT seq, received_at, service, card_uuid, outcome, accepted, reason_system,
+            reason_code, reason_display, comment_length, outcome_timestamp, '', '', repeats FROM feedback""",
+        "DROP TABLE feedback",
+        "ALTER TABLE feedback_of_client RENAME TO feedback",
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 _INSERTS = (
     """INSERT INTO call (id, received_at, service, hook, hook_instance, client, patient_key, user_key, encounter_key, status,
-        outcome, evaluations, sources, timings, facts, service_version, knowledge_hash, jurisdiction, bytes_in, bytes_out)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        outcome, evaluations, sources, timings, facts, service_version, knowledge_hash, jurisdiction, bytes_in, bytes_out, tenant)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
     # Calls of one transaction have consecutive numbers: a card counts back to its own from the last.
     """INSERT INTO card (call_seq, position, uuid, card, version, content_hash, indicator, mode, order_key, body,
         patient_key, about, table_row) VALUES ((SELECT max(seq) FROM call) - ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
     """INSERT INTO feedback (received_at, service, card_uuid, outcome, accepted, reason_system, reason_code, reason_display,
-        comment_length, outcome_timestamp) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        comment_length, outcome_timestamp, client, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT DO UPDATE SET repeats = repeats + 1""",
     "INSERT INTO quarantine (noted_at, kind, record_id, error) VALUES (?, ?, ?, ?)",
 )
@@ -202,7 +218,7 @@ def _rows(records: Sequence[Record]) -> tuple[list[Row], list[Row], list[Row], l
                     *(r.id, instant(r.received_at), r.service, r.hook, r.hook_instance, r.client),
                     *(r.patient_key, r.user_key, r.encounter_key, r.status, r.outcome),
                     *(r.evaluations.decode(), r.sources.decode(), r.timings.decode(), r.facts.decode() or None),
-                    *(r.service_version, r.knowledge_hash, r.jurisdiction, r.bytes_in, r.bytes_out),
+                    *(r.service_version, r.knowledge_hash, r.jurisdiction, r.bytes_in, r.bytes_out, r.tenant),
                 )
             )
             for position, c in enumerate(r.cards):
@@ -211,7 +227,7 @@ def _rows(records: Sequence[Record]) -> tuple[list[Row], list[Row], list[Row], l
         elif isinstance(r, FeedbackRecord):
             reason = (r.reason_system, r.reason_code, r.reason_display, r.comment_length, r.outcome_timestamp)
             accepted = msgspec.json.encode(r.accepted).decode()
-            feedback.append((instant(r.received_at), r.service, r.card_uuid, r.outcome, accepted, *reason))
+            feedback.append((instant(r.received_at), r.service, r.card_uuid, r.outcome, accepted, *reason, r.client, r.tenant))
         else:
             quarantine.append((instant(r.noted_at), r.kind, r.record_id, r.error))
     return calls, cards, feedback, quarantine

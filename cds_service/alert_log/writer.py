@@ -8,7 +8,6 @@ never waits for a broken disk, and nothing is dropped without being counted.
 from __future__ import annotations
 
 import asyncio
-import logging
 import queue
 import sqlite3
 import sys
@@ -23,9 +22,11 @@ from typing import Any, Literal
 
 import msgspec
 
+from cds_service import metrics
 from cds_service.alert_log.prior import TIME_LIMIT, PriorCards
 from cds_service.alert_log.records import CallRecord, FeedbackRecord, PriorRecord, QuarantineRecord
 from cds_service.alert_log.store import Record, Store
+from cds_service.events import Event, tell
 
 _BATCH = 256  # records per commit
 _FIRST_PAUSE = 0.2  # seconds before the first retry; doubles up to the longest
@@ -43,8 +44,6 @@ _RECORD_ERRORS = (
     TypeError,
     ValueError,
 )
-
-_logger = logging.getLogger(__name__)
 
 _Entry = tuple[Record, "asyncio.Future[bool] | None"]
 
@@ -120,7 +119,7 @@ class AlertLog:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join, self._grace + 1)
         if self._thread.is_alive():
-            _logger.critical("alert log: closed while a commit hangs, up to %d records are lost", self.health().waiting)
+            tell(Event.LOG_LOST, count=self.health().waiting, state="a commit hangs")
         self._release()
         if self._watch is not None:
             self._watch.cancel()
@@ -163,6 +162,7 @@ class AlertLog:
     def _put(self, record: Record) -> asyncio.Future[bool] | None:
         if self._closing.is_set() or not self._thread.is_alive():
             self._dropped += 1
+            metrics.LOG_RECORDS.labels("lost").inc()
             return None
         if self._queue.qsize() >= self._max_waiting:
             self._drop_oldest()
@@ -180,8 +180,9 @@ class AlertLog:
         with suppress(queue.Empty):
             entry = self._queue.get_nowait()
             if not self._dropped:
-                _logger.error("alert log: more than %d records wait, the oldest are lost", self._max_waiting)
+                tell(Event.LOG_FULL, count=self._max_waiting)
             self._dropped += 1
+            metrics.LOG_RECORDS.labels("lost").inc()
             if entry is not None and entry[1] is not None:
                 _settle((entry[1],), durable=False)
 
@@ -211,12 +212,12 @@ class AlertLog:
             while self._write_next():
                 pass
             if self._abandoned:
-                _logger.critical("alert log: closed while it can't be written, %d records are lost", self._abandoned)
+                tell(Event.LOG_LOST, count=self._abandoned, state="it can not be written")
         finally:
             error = sys.exc_info()[0]
             if error is not None:
                 self._last_error = error.__name__
-                _logger.critical("alert log: the writer ended with %s, nothing is logged any more", error.__name__)
+                tell(Event.LOG_ENDED, error=error.__name__)
             if self._store is not None:
                 self._store.close()
             self._on_loop(self._release)
@@ -254,9 +255,11 @@ class AlertLog:
             return
         if durable:
             self._written += len(entries)
+            metrics.LOG_RECORDS.labels("written").inc(len(entries))
             self._on_loop(self._committed, [waiter for _, waiter in entries if waiter is not None])
         else:
             self._abandoned += len(entries)
+            metrics.LOG_RECORDS.labels("lost").inc(len(entries))
 
     def _commit(self, records: Sequence[Record]) -> bool:
         """Try until the records are durable. False when the service ends before. Raises the errors of a record."""
@@ -279,7 +282,7 @@ class AlertLog:
             else:
                 if self._failing:
                     self._failing = False
-                    _logger.warning("alert log: can be written again")
+                    tell(Event.LOG_WRITABLE)
                 return True
         return False
 
@@ -291,7 +294,7 @@ class AlertLog:
         self._last_error = type(error).__name__
         if not self._failing:
             code = getattr(error, "sqlite_errorname", "")
-            _logger.error("alert log: can't be written (%s %s), records wait in memory", self._last_error, code)
+            tell(Event.LOG_UNWRITABLE, error=self._last_error, code=code)
         self._failing = True
 
     def _pause(self, seconds: float) -> None:
@@ -310,8 +313,12 @@ class AlertLog:
         kind: Literal["call", "feedback"] = "call" if isinstance(record, CallRecord) else "feedback"
         record_id = ascii(getattr(record, "id", "") or getattr(record, "card_uuid", ""))[1:-1]
         self._quarantined += 1
+        metrics.LOG_RECORDS.labels("quarantined").inc()
         self._last_error = type(error).__name__
-        _logger.error("alert log: %s %s can't be stored: %s", kind, record_id, self._last_error)
+        if isinstance(record, CallRecord):
+            tell(Event.LOG_QUARANTINED, kind=kind, record=record_id, error=self._last_error)
+        else:  # the uuid of its card is what was sent, and may be anything
+            tell(Event.LOG_QUARANTINED, kind=kind, error=self._last_error)
         if waiter is not None:
             self._on_loop(_settle, (waiter,), False)
         self._commit([QuarantineRecord(datetime.now(UTC), kind, record_id, self._last_error)])

@@ -19,9 +19,9 @@ from cds_service.draw_explanation import outcome_words
 from cds_service.explanation import CardLook
 from cds_service.knowledge import Knowledge
 from cds_service.playground.runs import Run
-from cds_service.review_site.pages import DEV_BANNER
 from cds_service.review_site.words import template
 from cds_service.samples import Sample
+from cds_service.settings import DEV_BANNER
 
 MOST_SHOWN = 200_000  # characters of a body on a page; the whole is in its file
 
@@ -131,7 +131,7 @@ def _counts(looks: list[CardLook]) -> dict[str, int]:
 def _times(run: Run) -> list[tuple[str, float, float]]:
     """(phase, ms, share of the whole in percent)"""
     rest = run.total_ms - sum(run.phases.values())
-    rows = [*run.phases.items(), ("HTTP, log and the rest" if run.phases else "the whole call", rest)]
+    rows = [*run.phases.items(), ("everything else" if run.phases else "the whole call", rest)]
     return [(name.replace("_", " "), ms, 100 * ms / run.total_ms) for name, ms in rows]
 
 

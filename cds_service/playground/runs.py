@@ -20,8 +20,8 @@ from cds_service.evaluate import Answer
 from cds_service.explain import explain
 from cds_service.explanation import Explanation
 from cds_service.knowledge import Knowledge
-from cds_service.logged import Timings
 from cds_service.respond import onlooker
+from cds_service.timings import Timings
 
 MOST_RUNS = 16  # in memory, of one process; the oldest goes first
 

@@ -15,9 +15,9 @@ from cds_service.knowledge import Card, Knowledge
 from cds_service.recommendations import Recommendations, carried_by
 from cds_service.review_site import words
 from cds_service.sentences import Sentences, repetition, unknown_policy
+from cds_service.settings import DEV_BANNER
 
 STYLE = "style.css"
-DEV_BANNER = "Development profile: answers anybody; no patient data"
 
 
 class Site:

@@ -142,7 +142,9 @@ def test_a_sample_shows_what_the_service_says(watched: Watched, service: Service
         expect(article.locator("option")).to_have_count(len(card.get("overrideReasons", [])))
         expect(article.locator(".links a")).to_have_count(len(card.get("links", [])))
     expect(page.locator(".why .outcome.fired")).to_have_count(len([one for one in response["cards"] if is_card(one)]))
-    again = service.post(f"/cds-services/cramp-care-{SAMPLES[sample].hook}", asked)
+    patient = asked["context"]["patientId"]
+    of_another = json.loads(json.dumps(asked).replace(patient, f"{patient}-b"))  # nothing was shown about this one yet
+    again = service.post(f"/cds-services/cramp-care-{SAMPLES[sample].hook}", of_another)
     assert [one["uuid"] for one in again["cards"]] == [one["uuid"] for one in response["cards"]]
 
 

@@ -1,0 +1,270 @@
+"""Checks a running service from outside, as an EHR would: what works, what doesn't, and what to mend.
+
+Every check is one `Finding`. Calls are about a patient who does not exist and carry no data; each stands in the service's alert
+log, as a call by the user `Practitioner/cds-service-doctor`. Tokens are made and sent, and never part of a finding.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from statistics import median
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import httpx
+import msgspec
+
+from cds_service.doctor.address import address, certificate
+from cds_service.doctor.finding import Finding
+from cds_service.doctor.token import Signer
+
+CLOCK_LIMIT = 5.0  # seconds
+LATENCY_LIMIT = 500.0  # ms; CDS Hooks 2.0: "on the order of 500 ms"
+_NOBODY = "cds-service-doctor"  # as patient, user and order
+_NEEDED_HEADERS = {"authorization", "content-type"}
+_HOOKS = ("patient-view", "order-select", "order-sign")
+_WHY_REFUSED = "compare iss, aud, kid, alg and the key with the registration of the client; its log says why"
+_GIVE_KEY = "give --key, --iss and --kid of a registered client"
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """The service to check. `url`: its base, without /cds-services and without a slash at the end."""
+
+    url: str
+    public_url: str = ""
+    origin: str = ""  # of a page that calls it, where browsers do
+    signer: Signer | None = None
+    calls: int = 10  # for the latency
+
+
+def base_of(url: str) -> str:
+    """The base URL in what a person types: the base, or the address of discovery."""
+    return url.rstrip("/").removesuffix("/cds-services").rstrip("/")
+
+
+class Checkup:
+    """One examination of a service: `findings` makes it, `templates` are the prefetch templates that it found."""
+
+    def __init__(self, target: Target, http: httpx.Client, trust: ssl.SSLContext) -> None:
+        self._target = target
+        self._http = http
+        self._trust = trust
+        self._url = f"{target.url}/cds-services"
+        self._document: Any = None
+        self._date = ""  # the Date header of an answer, and our time then
+        self._at = datetime.now(UTC)
+        self._services: list[dict[str, Any]] = []
+        self._locked = False  # it refuses unsigned calls, and there is no key to sign one
+
+    @property
+    def templates(self) -> dict[str, str]:
+        """Prefetch templates by key, of all services."""
+        return {key: text for one in self._services for key, text in one.get("prefetch", {}).items()}
+
+    def findings(self) -> Iterator[Finding]:
+        """Every check in turn; the later ones are left out where nothing can be reached."""
+        yield from address(self._target.url, self._target.public_url)
+        if urlsplit(self._target.url).scheme == "https":
+            yield certificate(self._target.url, self._trust)
+        yield from self._tried("discovery", self._reach)
+        if self._document is None:
+            return
+        yield from self._discovery()
+        if not self._services:
+            return
+        yield self._clock()
+        yield from self._tried("health", self._health)
+        if self._target.origin:
+            yield from self._tried("CORS", self._browsers)
+        yield from self._tried("unsigned call", self._unsigned)
+        if self._locked:
+            yield Finding("signed call", "warning", "calls, feedback and latency were not tried", _GIVE_KEY)
+            return
+        yield from self._tried("call", self._calls)
+        yield from self._tried("feedback", self._feedback)
+        yield from self._tried("latency", self._latency)
+
+    def _tried(self, check: str, make: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+        try:
+            yield from make()
+        except httpx.HTTPError as error:
+            yield Finding(check, "FAIL", f"no answer ({type(error).__name__})", "see whether it runs, and the address")
+
+    def _send(self, method: str, url: str, *, signed: bool = True, **options: Any) -> httpx.Response:
+        headers = dict(options.pop("headers", {}))
+        if signed and self._target.signer is not None:
+            headers["authorization"] = f"Bearer {self._target.signer.token(url)}"
+        return self._http.request(method, url, headers=headers, **options)
+
+    def _reach(self) -> Iterator[Finding]:
+        answer = self._send("GET", self._url, headers={"accept": "application/json"})
+        self._date, self._at = answer.headers.get("date", ""), datetime.now(UTC)
+        if answer.status_code == 401:
+            mend = _GIVE_KEY if self._target.signer is None else _WHY_REFUSED
+            yield Finding("discovery", "FAIL", "401: it wants a token that it knows", mend)
+        elif answer.is_redirect:
+            yield Finding("discovery", "FAIL", "it redirects", "give the address it redirects to; EHRs need not follow")
+        elif answer.status_code == 200 and (document := _json(answer)) is not None:
+            self._document = document
+            yield Finding("discovery", "ok", "status 200")
+        else:
+            mend = "give the address under which /cds-services answers with JSON"
+            yield Finding("discovery", "FAIL", f"status {answer.status_code} without a JSON document", mend)
+
+    def _discovery(self) -> Iterator[Finding]:
+        services = self._document.get("services") if isinstance(self._document, dict) else None
+        if not isinstance(services, list) or not services:
+            yield Finding("services", "FAIL", "the document lists no services", "see whether it is a CDS Hooks service")
+            return
+        whole = [one for one in services if _is_service(one)]
+        self._services = [one for one in whole if one["hook"] in _HOOKS]
+        if len(whole) < len(services):
+            yield Finding(
+                "services",
+                "FAIL",
+                "a service lacks id, hook or description, or its prefetch is odd",
+                "mend its discovery document",
+            )
+        else:
+            yield Finding("services", "ok", ", ".join(f"{one['id']} ({one['hook']})" for one in whole))
+        keys = {key for one in whole for key in one.get("prefetch", {})}
+        if keys:
+            yield Finding("prefetch", "ok", f"asks for {', '.join(sorted(keys))}")
+        else:
+            yield Finding("prefetch", "warning", "asks for nothing", "without prefetch every call needs a FHIR server")
+
+    def _clock(self) -> Finding:
+        """How far its clock is from ours; the Date header has whole seconds."""
+        try:
+            ahead = (parsedate_to_datetime(self._date) - self._at).total_seconds()
+        except ValueError:
+            return Finding("clock", "warning", "its answers have no Date header", "compare the clocks by hand")
+        if abs(ahead) > CLOCK_LIMIT:
+            mend = "set both clocks by NTP; tokens are refused when clocks differ"
+            return Finding("clock", "warning", f"it is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}", mend)
+        return Finding("clock", "ok", f"the same as here, to within {CLOCK_LIMIT:.0f} s")
+
+    def _health(self) -> Iterator[Finding]:
+        answer = self._send("GET", f"{self._target.url}/health", signed=False)
+        document = _json(answer)
+        status = document.get("status") if isinstance(document, dict) else None
+        if answer.status_code == 200 and status == "ok":
+            yield Finding("health", "ok", "it says that it is ok")
+        elif answer.status_code == 200 and status == "degraded":
+            yield Finding("health", "warning", "it says that it is degraded", "read /health and its log")
+        else:
+            mend = "ask it from inside, if it is not meant to be public"
+            yield Finding("health", "warning", f"/health: status {answer.status_code}, and no word of how it is", mend)
+
+    def _browsers(self) -> Iterator[Finding]:
+        """CORS for the origin: the question before the call, on every path that is called, and the header on an answer."""
+        paths = [self._url, *(f"{self._url}/{one['id']}{end}" for one in self._services for end in ("", "/feedback"))]
+        asked = {"origin": self._target.origin, "access-control-request-headers": ", ".join(sorted(_NEEDED_HEADERS))}
+        wrong = ""
+        for path in paths:
+            method = "GET" if path == self._url else "POST"
+            answer = self._send("OPTIONS", path, signed=False, headers={**asked, "access-control-request-method": method})
+            wrong = wrong or self._preflight_fault(answer)
+        mend = f"allow the origin {self._target.origin}, with the headers authorization and content-type"
+        yield Finding(
+            "CORS, asking", "FAIL" if wrong else "ok", wrong or f"{len(paths)} paths may be called", mend if wrong else ""
+        )
+        answer = self._send("GET", self._url, headers={"origin": self._target.origin})
+        if self._allows(answer):
+            yield Finding("CORS, answer", "ok", "may be read by the page")
+        else:
+            yield Finding("CORS, answer", "FAIL", "may not be read by the page", mend)
+
+    def _preflight_fault(self, answer: httpx.Response) -> str:
+        allowed = {name.strip().lower() for name in answer.headers.get("access-control-allow-headers", "").split(",")}
+        if not answer.is_success:
+            return f"OPTIONS is answered with status {answer.status_code}"
+        if not self._allows(answer):
+            return "the origin is not allowed"
+        if missing := _NEEDED_HEADERS - allowed:
+            return f"the header {' and '.join(sorted(missing))} is not allowed"  # `*` does not stand for authorization
+        return ""
+
+    def _allows(self, answer: httpx.Response) -> bool:
+        return answer.headers.get("access-control-allow-origin") in ("*", self._target.origin)
+
+    def _unsigned(self) -> Iterator[Finding]:
+        status = self._call(self._services[0], signed=False).status_code
+        if status == 401:
+            self._locked = self._target.signer is None
+            yield Finding("unsigned call", "ok", "refused with 401")
+        else:
+            mend = "CDS_PROFILE=dev is for machines without patient data; elsewhere, production with registered clients"
+            yield Finding("unsigned call", "warning", f"status {status}: it serves anybody", mend)
+
+    def _calls(self) -> Iterator[Finding]:
+        name = "signed call" if self._target.signer is not None else "call"
+        for service in self._services:
+            yield _answered(f"{name}, {service['hook']}", self._call(service))
+
+    def _call(self, service: dict[str, Any], *, signed: bool = True) -> httpx.Response:
+        context: dict[str, Any] = {"userId": f"Practitioner/{_NOBODY}", "patientId": _NOBODY}
+        if service["hook"] != "patient-view":
+            context["draftOrders"] = {"resourceType": "Bundle", "type": "collection"}
+        if service["hook"] == "order-select":
+            context["selections"] = [f"MedicationRequest/{_NOBODY}"]
+        prefetch = dict.fromkeys(service.get("prefetch", {}))  # null: there is nothing, so that nothing has to be fetched
+        body = {"hook": service["hook"], "hookInstance": str(uuid4()), "context": context, "prefetch": prefetch}
+        return self._send("POST", f"{self._url}/{service['id']}", signed=signed, json=body)
+
+    def _feedback(self) -> Iterator[Finding]:
+        """About a card that never was: CDS Hooks does not say that such feedback may be refused, and EHRs repeat old feedback."""
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        item = {"card": str(uuid4()), "outcome": "overridden", "outcomeTimestamp": now}
+        answer = self._send("POST", f"{self._url}/{self._services[0]['id']}/feedback", json={"feedback": [item]})
+        if answer.is_success:
+            yield Finding("feedback", "ok", f"taken with status {answer.status_code}")
+        else:
+            mend = _WHY_REFUSED if answer.status_code == 401 else "without feedback overrides are not known; read its log"
+            yield Finding("feedback", "FAIL", f"refused with status {answer.status_code}", mend)
+
+    def _latency(self) -> Iterator[Finding]:
+        """The median of a few calls without data; with data it is longer."""
+        took = []
+        for _ in range(self._target.calls):
+            started = time.perf_counter()
+            self._call(self._services[0])
+            took.append((time.perf_counter() - started) * 1000)
+        found = f"median of {len(took)} calls {median(took):.0f} ms, slowest {max(took):.0f} ms"
+        if median(took) > LATENCY_LIMIT:
+            yield Finding("latency", "warning", found, "clinicians wait; look at network, proxy and machine")
+        else:
+            yield Finding("latency", "ok", found)
+
+
+def _is_service(one: Any) -> bool:
+    """Whether an entry of the discovery document is what CDS Hooks says (id, hook, description, prefetch as texts)."""
+    if not isinstance(one, dict) or not isinstance(one.get("prefetch", {}), dict):
+        return False
+    return all(
+        isinstance(text, str)
+        for text in (one.get("id"), one.get("hook"), one.get("description"), *one.get("prefetch", {}).values())
+    )
+
+
+def _answered(check: str, answer: httpx.Response) -> Finding:
+    if answer.status_code == 401:
+        return Finding(check, "FAIL", "401: the token was not accepted", _WHY_REFUSED)
+    document = _json(answer)
+    cards = document.get("cards") if isinstance(document, dict) else None
+    if answer.status_code != 200 or not isinstance(cards, list):
+        mend = "read its log; the trace in the answer's body leads to the line"
+        return Finding(check, "FAIL", f"status {answer.status_code} without cards", mend)
+    return Finding(check, "ok", f"status 200, {len(cards)} cards")
+
+
+def _json(answer: httpx.Response) -> Any:
+    try:
+        return msgspec.json.decode(answer.content)
+    except (msgspec.DecodeError, RecursionError):
+        return None

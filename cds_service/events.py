@@ -1,0 +1,127 @@
+"""What this service writes into its own log: a closed list of events, each with fields of a closed list.
+
+One event is one line. Nothing that was sent can get in: an event has no free text, a field that is not in `Fields` does not pass
+the type checker and is dropped at run time, and a text with characters that our own words don't have is withheld.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from enum import Enum
+from pathlib import PurePath
+from types import TracebackType
+from typing import TypedDict, Unpack
+
+LOGGER = logging.getLogger("cds_service")
+WITHHELD = "(withheld)"
+
+_OWN_WORDS = re.compile(r"[A-Za-z0-9 _.,:;/()<>\[\]'@+*|-]{0,1200}")
+_FRAMES = 4
+
+
+class Event(Enum):
+    """Name in the log, severity, meaning."""
+
+    STARTED = "started", logging.INFO, "the process can answer"
+    START_FAILED = "start_failed", logging.CRITICAL, "the process ends because something it needs could not be opened"
+    DRAINING = "draining", logging.INFO, "told to end: not ready any more, still answering for so many milliseconds"
+    STOPPED = "stopped", logging.INFO, "what was under way is answered and the log is closed"
+    CARDS_LIVE = "cards_live", logging.INFO, "which cards are shown"
+    CARD_IN_SHADOW = "card_in_shadow", logging.WARNING, "the card is evaluated and logged, never shown"
+    ANSWERED = "answered", logging.DEBUG, "a call was answered; not for every call, the alert log has it"
+    CALLER_REFUSED = "caller_refused", logging.WARNING, "who called is not accepted, and why; `client` is only what was claimed"
+    KEYS_NOT_FETCHED = "keys_not_fetched", logging.WARNING, "the key server of a client gave no usable answer; known keys go on"
+    KEY_UNUSABLE = "key_unusable", logging.WARNING, "a key in a client's key set is not used, and why"
+    TOKENS_UNKNOWN = "tokens_unknown", logging.ERROR, "the store of used tokens can't be asked; each process looks at its own"
+    TOKENS_KNOWN = "tokens_known", logging.INFO, "the store of used tokens answers"
+    FHIR_PAUSED = "fhir_paused", logging.WARNING, "a FHIR server failed too often and is not asked for a while"
+    REFUSED = "refused", logging.INFO, "a request was answered with an error, joined to it by `trace`"
+    FEEDBACK = "feedback", logging.INFO, "feedback was taken"
+    SECURITY = "security", logging.WARNING, "what only a fault or an attack explains, by kind"
+    UNEXPECTED_ERROR = "unexpected_error", logging.ERROR, "a request was answered with 500, joined to it by `trace`"
+    EVALUATION_FAILED = "evaluation_failed", logging.ERROR, "a card or criterion broke; the others answered"
+    ENGINE_FAILED = "engine_failed", logging.CRITICAL, "no card could be evaluated for a call"
+    CHECK_FAILED = "check_failed", logging.ERROR, "a known patient is not decided as before"
+    CHECK_UNPROVEN = "check_unproven", logging.WARNING, "no known patient makes a card of this site fire, so nothing is proved"
+    CHECK_RECOVERED = "check_recovered", logging.WARNING, "the known patients are decided as before again"
+    LOG_UNWRITABLE = "log_unwritable", logging.ERROR, "the alert log can't be written, records wait in memory"
+    LOG_WRITABLE = "log_writable", logging.WARNING, "the alert log can be written again"
+    LOG_FULL = "log_full", logging.ERROR, "too many records wait for the alert log, the oldest are lost"
+    LOG_LOST = "log_lost", logging.CRITICAL, "the process ends with records that could not be written"
+    LOG_ENDED = "log_ended", logging.CRITICAL, "the writer of the alert log ended, nothing is logged any more"
+    LOG_QUARANTINED = "log_quarantined", logging.ERROR, "a record can't be stored"
+    LOG_UNREAD = "log_unread", logging.WARNING, "it is not known which cards were shown before; they are shown"
+    UNHANDLED = "unhandled", logging.CRITICAL, "an exception that nothing caught"
+    LIBRARY = "library", logging.INFO, "a library said something; `text` only where it is known to be harmless"
+
+    def __init__(self, label: str, level: int, meaning: str) -> None:
+        self.label = label
+        self.level = level
+        self.meaning = meaning
+
+
+class Fields(TypedDict, total=False):
+    """All fields that an event can have."""
+
+    # Counts and sizes
+    status: int
+    items: int
+    live: int
+    shadow: int
+    count: int
+    ms: float
+    stored: bool
+    # Names and hashes of this program and its cards
+    service: str
+    card: str
+    cards: str
+    version: str
+    hash: str
+    why: str  # of a card in shadow, a key, a refusal: one of our own sentences
+    client: str  # name in the registry
+    kind: str
+    check: str
+    state: str
+    # Failures
+    code: str  # FHIR issue type, or SQLite's name of an error
+    trace: str  # random, made here; joins an answer to its line
+    record: str  # id of a record of the alert log, made here
+    error: str  # class of an exception
+    place: str  # where it was raised, and the frames around it
+    # Of libraries
+    logger: str
+    text: str
+
+
+_NAMES = frozenset(Fields.__annotations__)
+
+
+class Line:
+    """One event with its fields: what a log record of this program holds as its message."""
+
+    def __init__(self, event: Event, fields: Fields) -> None:
+        self.event = event
+        self.fields = {name: _clean(value) for name, value in fields.items() if name in _NAMES}
+
+    def __str__(self) -> str:
+        return " ".join([self.event.label, *(f"{name}={value}" for name, value in self.fields.items())])
+
+
+def tell(event: Event, **fields: Unpack[Fields]) -> None:
+    """Writes one line into the service's log."""
+    if LOGGER.isEnabledFor(event.level):
+        LOGGER.log(event.level, Line(event, fields))
+
+
+def place(trace: TracebackType | None) -> str:
+    """Where an exception was raised, innermost frame first: "present.py:33 draw < evaluate.py:59 conclude"; "?" for nowhere."""
+    frames = traceback.extract_tb(trace)[: -_FRAMES - 1 : -1]
+    return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames) or "?"
+
+
+def _clean(value: object) -> object:
+    if isinstance(value, (bool, int, float)):
+        return value
+    return value if isinstance(value, str) and _OWN_WORDS.fullmatch(value) else WITHHELD

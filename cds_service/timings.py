@@ -1,0 +1,25 @@
+"""How long each phase of a call took, by a clock that only goes forward."""
+
+from __future__ import annotations
+
+import time
+
+
+class Timings:
+    """Milliseconds per phase since `started` (of `time.perf_counter`), in the order of the phases."""
+
+    __slots__ = ("_last", "cards", "phases", "started")
+
+    def __init__(self, started: float | None = None) -> None:
+        self.started = self._last = time.perf_counter() if started is None else started
+        self.phases: dict[str, float] = {}
+        self.cards = 0  # in the answer
+
+    def elapsed_ms(self) -> float:
+        return (time.perf_counter() - self.started) * 1000
+
+    def mark(self, phase: str) -> None:
+        """The phase ends now; it began when the one before ended."""
+        now = time.perf_counter()
+        self.phases[phase] = round((now - self._last) * 1000, 3)
+        self._last = now

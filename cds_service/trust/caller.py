@@ -1,0 +1,39 @@
+"""Who is calling, and which FHIR servers may be called on that caller's word."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cds_service.urls import base_place
+
+
+class FhirBase(msgspec.Struct, frozen=True):
+    """Base URL of a FHIR server that a client owns."""
+
+    url: str  # without a slash at the end
+    private: bool = False  # it may stand at an address that is not public
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """The party that sent a request."""
+
+    client: str  # name of a registered EHR client, or "anonymous"
+    tenant: str = ""  # of that client, "" where it has none
+    dialect: str = ""  # how its EHR wants cards: "epic", "oracle", "sandbox"; "" for plain CDS Hooks
+    fhir_bases: tuple[FhirBase, ...] | None = None  # those that may be asked; None: any, which only the dev profile allows
+    deadline_ms: int | None = None  # from request to answer, where the client has its own
+
+    def base_of(self, fhir_server: str) -> FhirBase | None:
+        """The base that `fhir_server` names, as it is registered, so that nothing that a request says is ever an address.
+
+        None where this caller has no such base. In the dev profile (`fhir_bases` is None) any web server will do, private or not.
+        """
+        asked = base_place(fhir_server)
+        if asked is None:
+            return None
+        if self.fhir_bases is None:
+            return FhirBase(fhir_server, private=True)
+        return next((base for base in self.fhir_bases if base_place(base.url) == asked), None)
+
+
+ANONYMOUS = Caller(client="anonymous")

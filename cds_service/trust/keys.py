@@ -1,0 +1,176 @@
+"""The keys of one EHR client, fetched from the URL in the registry and from nowhere else, and kept.
+
+- Kept for as long as the answer's Cache-Control allows, at most an hour; fetched again before that, without anybody waiting.
+- A `kid` that is not known may be a new key: it is looked for at once, but no more than once in 30 seconds, however many tokens
+  name unknown keys. So a new key works within 30 seconds.
+- While the key server can't be asked, the keys that are known go on working for 24 hours.
+- At most one question is under way, and everybody who needs the answer waits for the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+import httpx
+import msgspec
+
+from cds_service.events import Event, tell
+from cds_service.metrics import KEY_FETCHES
+from cds_service.trust.key_sets import KeySet, PublicKey, read_key_set
+from cds_service.trust.registry import Client
+
+FETCH_SECONDS = 2.0
+MAX_BYTES = 64 * 1024
+SHORTEST_TTL, LONGEST_TTL = 30.0, 3600.0  # seconds; a server that forbids caching is asked every 30 seconds
+AHEAD = 0.8  # of the time to live, then the keys are fetched anew
+PAUSE = 30.0  # seconds between two questions because of an unknown `kid`
+FIRST_RETRY = 5.0  # seconds, doubled up to PAUSE, after a question that got no answer
+STALE = 24 * 3600.0  # seconds that known keys go on working without an answer
+
+
+class FetchError(Exception):
+    """The key server gave no usable answer. The text is from a closed list."""
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    body: bytes
+    max_age: float | None  # seconds; None where the answer doesn't say
+
+
+class FetchKeys(Protocol):
+    async def __call__(self, http: httpx.AsyncClient, url: str, *, private: bool) -> Fetched: ...
+
+
+async def fetch_keys(http: httpx.AsyncClient, url: str, *, private: bool) -> Fetched:  # noqa: ARG001
+    """GET `url`, which stands in the registry: 200 or nothing, no redirect, at most 64 KiB, at most 2 seconds. Raises FetchError.
+
+    `private`: the registry allows this URL to lead to an address that is not public; the HTTP client sees to it.
+    """
+    headers = {"accept": "application/jwk-set+json, application/json", "accept-encoding": "identity"}
+    try:
+        async with asyncio.timeout(FETCH_SECONDS), http.stream("GET", url, headers=headers, follow_redirects=False) as response:
+            if response.status_code != 200:
+                raise FetchError("status")
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MAX_BYTES:
+                    raise FetchError("too_long")
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
+        raise FetchError("unreachable") from None
+    except TimeoutError:
+        raise FetchError("timeout") from None
+    return Fetched(bytes(body), _max_age(response.headers.get("cache-control", "")))
+
+
+def _max_age(cache_control: str) -> float | None:
+    """Seconds that RFC 9111 lets the answer be reused; 0 where it must not be."""
+    said = cache_control.lower()
+    if "no-store" in said or "no-cache" in said:
+        return 0.0
+    found = re.search(r"(?:^|[\s,])max-age\s*=\s*\"?(\d{1,9})", said)
+    return float(found[1]) if found else None
+
+
+class ClientKeys:
+    """The keys of one client. All methods run on the event loop."""
+
+    def __init__(
+        self,
+        client: Client,
+        http: httpx.AsyncClient,
+        clock: Callable[[], float],
+        *,
+        refused: Collection[str] = (),
+        fetch: FetchKeys = fetch_keys,
+    ) -> None:
+        """`clock`: seconds, never going back. `refused`: thumbprints of keys that may not be used."""
+        self._client = client
+        self._http = http
+        self._clock = clock
+        self._refused = refused
+        self._fetch = fetch
+        self._fetching: asyncio.Task[None] | None = None
+        self._keys: KeySet | None = client.pinned
+        self._answered = self._asked = float("-inf")  # when a question was last answered, and last asked
+        self._due = float("inf") if client.pinned is not None else float("-inf")
+        self._retry = FIRST_RETRY
+
+    @property
+    def state(self) -> str:
+        """ "ok"; "stale": the key server did not answer when it should have; "none": no token of this client can be verified."""
+        if self._client.pinned is not None:
+            return "ok"
+        if self._usable() is None:
+            return "none"
+        return "ok" if self._retry == FIRST_RETRY else "stale"
+
+    async def find(self, kid: str, algorithm: str) -> PublicKey | None:
+        """The one key with this `kid` that `algorithm` may use; None where there is none."""
+        self.refresh_if_due()
+        found = self._found(kid, algorithm)
+        if found is None and self._client.pinned is None:
+            if self._fetching is None and self._clock() - self._asked >= PAUSE:
+                self._start()
+            if self._fetching is not None:
+                await asyncio.shield(self._fetching)
+                found = self._found(kid, algorithm)
+        return found
+
+    def refresh_if_due(self) -> None:
+        """Begin to fetch the keys where it is time to; nobody waits for it."""
+        if self._fetching is None and self._clock() >= self._due:
+            self._start()
+
+    async def settled(self) -> None:
+        """Wait for a question that is under way."""
+        if self._fetching is not None:
+            await asyncio.shield(self._fetching)
+
+    async def close(self) -> None:
+        self._due = float("inf")
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
+
+    def _usable(self) -> KeySet | None:
+        pinned = self._client.pinned is not None
+        return self._keys if pinned or self._clock() - self._answered < STALE else None
+
+    def _found(self, kid: str, algorithm: str) -> PublicKey | None:
+        keys = self._usable()
+        return keys.find(kid, algorithm) if keys is not None else None
+
+    def _start(self) -> None:
+        self._asked = self._clock()
+        self._fetching = asyncio.get_running_loop().create_task(self._ask())
+
+    async def _ask(self) -> None:
+        try:
+            fetched = await self._fetch(self._http, self._client.jku, private=self._client.jku_private)
+            keys = read_key_set(fetched.body, self._refused)
+        except FetchError as error:
+            self._failed(str(error))
+        except ValueError:
+            self._failed("not_a_key_set")
+        else:
+            if not keys.keys:
+                self._failed("no_key")
+                return
+            self._keys, self._answered, self._retry = keys, self._clock(), FIRST_RETRY
+            age = LONGEST_TTL if fetched.max_age is None else fetched.max_age
+            self._due = self._answered + max(SHORTEST_TTL, AHEAD * min(age, LONGEST_TTL))
+            KEY_FETCHES.labels("fetched").inc()
+            for one in keys.problems:
+                tell(Event.KEY_UNUSABLE, client=self._client.name, why=one)
+        finally:
+            self._fetching = None
+
+    def _failed(self, why: str) -> None:
+        KEY_FETCHES.labels(why).inc()
+        tell(Event.KEYS_NOT_FETCHED, client=self._client.name, why=why)
+        self._due = self._clock() + self._retry
+        self._retry = min(2 * self._retry, PAUSE)

@@ -1,0 +1,79 @@
+"""Which URL is which place: the same base, or a place under it. Compared in parts, never as text.
+
+A base is scheme, host, port and path segments, as the HTTP client understands them: host names in lower case and IDNA, default
+ports left out. Whatever lets one text mean two places is no base at all: user names, a host written as a number, a dot segment, a
+query.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import httpx
+
+MAX_LENGTH = 2048  # of a base URL
+_PORTS = {"http": 80, "https": 443}
+_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"({_LABEL}\.)*{_LABEL}")
+_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")  # a last label like this, and resolvers take the name for an IPv4 address
+
+
+class Place(NamedTuple):
+    """A URL in its parts."""
+
+    scheme: str
+    host: str
+    port: int
+    segments: tuple[str, ...]  # of the path, as they go over the wire
+
+
+def base_place(url: str) -> Place | None:
+    """The parts of a base URL; None where it is none."""
+    return _base_place(url) if len(url) <= MAX_LENGTH else None
+
+
+@lru_cache(maxsize=1024)  # the same few bases in every call
+def _base_place(url: str) -> Place | None:
+    try:
+        return place(httpx.URL(url)) if not {"?", "#", "\\"} & set(url) else None
+    except (httpx.InvalidURL, UnicodeError):  # UnicodeError: a host name that IDNA can't write
+        return None
+
+
+def under(base: httpx.URL, url: httpx.URL) -> bool:
+    """Whether `url` lies under `base`: same scheme, host and port, and the base's path segments first."""
+    outer, inner = place(base), place(url)
+    return (
+        outer is not None
+        and inner is not None
+        and inner[:3] == outer[:3]
+        and inner.segments[: len(outer.segments)] == outer.segments
+    )
+
+
+def place(url: httpx.URL) -> Place | None:
+    """The parts of `url`; None where it is not of the web, or may be read in two ways."""
+    default = _PORTS.get(url.scheme)
+    host = url.raw_host.decode("ascii")
+    port = default if url.port is None else url.port
+    if default is None or port is None or not 0 < port <= 65535 or url.userinfo or not _is_host(host):
+        return None
+    segments = url.raw_path.partition(b"?")[0].decode("ascii").strip("/").split("/") if url.path.strip("/") else []
+    if any(unquote(segment) in (".", "..") for segment in segments):
+        return None
+    return Place(url.scheme, host, port, tuple(segments))
+
+
+def _is_host(host: str) -> bool:
+    if len(host) > 253:
+        return False
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return _NAME.fullmatch(host) is not None and not _NUMBER.fullmatch(host.rpartition(".")[2])
+    plain = str(address) == host  # one way of writing it, and without an interface
+    return plain and not (isinstance(address, IPv6Address) and (address.ipv4_mapped is not None or "%" in host))

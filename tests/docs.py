@@ -1,0 +1,80 @@
+"""The parts of the documentation that are made from the program: `python -m tests.docs` (`make docs`) writes them anew.
+
+Such a part stands between `<!-- generated: NAME -->` and `<!-- end -->`; `test_docs` fails where it is not what would be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cds_service.cli import _parser
+from cds_service.settings import OPTIONS, Settings
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("c*/**/*.md"), *ROOT.glob("fixtures/**/*.md")])
+_PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def settings() -> str:
+    """A table with a row for each setting."""
+    defaults = Settings()
+    rows = ["| variable | what it is | allowed | default |", "|---|---|---|---|"]
+    for option in OPTIONS:
+        default = getattr(defaults, option.name)
+        shown = f"`{default}`" if default not in (None, "", ()) else ""
+        rows.append(f"| `{option.variable}` | {_cell(option.meaning)} | {_cell(option.allowed)} | {shown} |")
+    return "\n".join(rows) + "\n"
+
+
+def commands() -> str:
+    """A table with a row for each command."""
+    rows = ["| command | what it does |", "|---|---|"]
+    rows += [f"| `{_cell(usage(parser))}` | {_cell(meaning)} |" for _, parser, meaning in every_command()]
+    return "\n".join(rows) + "\n"
+
+
+GENERATED: dict[str, Callable[[], str]] = {"settings": settings, "commands": commands}
+
+
+def every_command() -> Iterator[tuple[str, argparse.ArgumentParser, str]]:
+    """(its words, its parser, its help) of every command that does something, in the order of the help."""
+    yield from _below("cds-service", _parser())
+
+
+def _below(words: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser, str]]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            meanings = {choice.dest: choice.help or "" for choice in action._choices_actions}
+            for name, one in action.choices.items():
+                inner = list(_below(f"{words} {name}", one))
+                yield from inner or [(f"{words} {name}", one, meanings.get(name, ""))]
+
+
+def usage(parser: argparse.ArgumentParser) -> str:
+    """The command with its arguments on one line."""
+    return " ".join(parser.format_usage().removeprefix("usage: ").replace("[-h] ", "").replace("[-h]", "").split())
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def updated(text: str) -> str:
+    """`text` with every generated part made anew. Raises KeyError for the name of a part that nobody makes."""
+    return _PART.sub(lambda match: match[1] + GENERATED[match[2]]() + match[3], text)
+
+
+def main() -> None:
+    for page in PAGES:
+        before = page.read_text(encoding="utf-8")
+        after = updated(before)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+            print(page.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

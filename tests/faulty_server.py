@@ -1,0 +1,26 @@
+"""The real service in a process of its own, with faults that a request asks for by its user id.
+
+Arguments: those of `cds-service serve`. The exceptions have the whole call in their messages, as careless code would.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from cds_service import cli, respond
+from cds_service.protocol import HookRequest
+
+
+def _faulty(name: str, real: Any) -> Any:
+    def work(call: HookRequest, *given: Any, **named: Any) -> Any:
+        if (call.context.userId or "").endswith(f"breaks-{name}"):
+            raise ValueError(repr(call))
+        return real(call, *given, **named)
+
+    return work
+
+
+for part in ("gather", "evaluate"):
+    setattr(respond, part, _faulty(part, getattr(respond, part)))
+sys.exit(cli.main(["serve", *sys.argv[1:]]))

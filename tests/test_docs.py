@@ -1,0 +1,75 @@
+"""The documentation says what is: its generated parts, its commands, its settings, its make targets and its links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cds_service.settings import OPTIONS
+from tests.docs import GENERATED, PAGES, ROOT, every_command, updated
+
+_FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_COMMAND = re.compile(r"cds-service((?: [a-z][a-z-]*)+)((?: [^`\n]*)?)")
+_COMMANDS = {words: parser for words, parser, _ in every_command()}
+_GROUPS = {" ".join(words.split()[:n]) for words in _COMMANDS for n in range(1, len(words.split()))}
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that headings get: lower case, spaces as dashes, punctuation dropped."""
+    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@each_page
+def test_generated_parts_are_up_to_date(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert updated(text) == text, "`make docs` writes it anew"
+
+
+def test_settings_and_commands_stand_somewhere() -> None:
+    everything = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert [name for name in GENERATED if f"<!-- generated: {name} -->" not in everything] == []
+
+
+@each_page
+def test_links_lead_somewhere(page: Path) -> None:
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
+    lost = []
+    for target in _LINK.findall(text):
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, anchor = target.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        if not there.exists() or (anchor and anchor not in anchors(there.read_text(encoding="utf-8"))):
+            lost.append(target)
+    assert lost == []
+
+
+@each_page
+def test_commands_exist(page: Path) -> None:
+    wrong = []
+    for words, rest in _COMMAND.findall(page.read_text(encoding="utf-8")):
+        said = ["cds-service", *words.split()]
+        known = next((" ".join(said[:n]) for n in range(len(said), 0, -1) if " ".join(said[:n]) in _COMMANDS), None)
+        if known is None:
+            wrong += [] if " ".join(said) in _GROUPS else [" ".join(said)]
+            continue
+        flags = {flag for action in _COMMANDS[known]._actions for flag in action.option_strings}
+        wrong += [
+            f"{known} {flag}" for flag in re.findall(r"(?<![\w-])--[a-z-]+", re.split("[|&;]", rest)[0]) if flag not in flags
+        ]
+    assert wrong == []
+
+
+@each_page
+def test_settings_and_make_targets_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    variables = {option.variable for option in OPTIONS} | {"CDS_SHARED", "CDS_KILLS"}  # the latter two of tests
+    assert set(re.findall(r"\bCDS_[A-Z_]+\b(?!\*)", text)) - variables - {"CDS_"} == set()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets

@@ -1,0 +1,215 @@
+"""The way out: which addresses, which connections, how much. With real sockets where only a socket can tell."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cds_service.connect import EgressError, Fault, is_public
+from cds_service.egress import Egress, Reply
+from tests.sockets import Names, Talk, certificates, http, loopback, saying
+
+LIMIT = 100_000
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "192.0.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00::1"])
+def test_addresses_of_the_internet_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("0.0.0.1", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.255.255.255", "169.254.169.254", "172.16.0.1", "172.31.255.255"),
+        *("192.0.0.1", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1"),
+        *("240.0.0.1", "255.255.255.255", "::1", "::7f00:1", "::ffff:8.8.8.8", "::ffff:127.0.0.1", "64:ff9b::7f00:1"),
+        *("64:ff9b:1::1", "100::1", "2001::1", "2001:db8::1", "2002:7f00:1::", "3fff::1", "5f00::1", "fc00::1", "fd12::1"),
+        *("fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1", "2606:4700::1%1", "", "localhost", "0x7f.1", "2130706433"),
+    ],
+)
+def test_all_others_are_not(address: str) -> None:
+    assert not is_public(address)
+
+
+async def asked(egress: Egress, url: str, private: bool = True, limit: int = LIMIT) -> Reply | Fault:
+    try:
+        async with asyncio.timeout(5):
+            return await egress.get(httpx.URL(url), [(b"Authorization", b"Bearer T")], private=private, limit=limit)
+    except EgressError as error:
+        return error.fault
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [["127.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["::ffff:8.8.8.8"], ["169.254.169.254"], ["fe80::1%eth0"], ["no address"]],
+)
+async def test_a_name_with_an_address_that_is_not_public_is_not_connected_to(addresses: list[str]) -> None:
+    names = Names(ehr_example=[addresses])
+    egress = Egress(names)  # sockets are off in this test: connecting would raise
+    assert await asked(egress, "https://ehr.example/x", private=False) is Fault.NOT_PUBLIC
+    assert names.asked == ["ehr.example"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/x", "http://[::1]/x", "http://169.254.169.254/latest"])
+async def test_an_address_in_place_of_a_name_is_looked_at_too(url: str) -> None:
+    assert await asked(Egress(Names()), url, private=False) is Fault.NOT_PUBLIC
+
+
+async def test_a_name_without_an_address_is_a_fault() -> None:
+    async def no_name(_: str, __: int) -> list[str]:
+        raise OSError
+
+    assert await asked(Egress(Names(ehr_example=[[]])), "https://ehr.example/x") is Fault.NOT_RESOLVED
+    assert await asked(Egress(no_name), "https://ehr.example/x") is Fault.NOT_RESOLVED
+
+
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+async def test_a_name_is_resolved_once_and_connected_to_where_it_pointed_then() -> None:
+    names = Names(ehr_example=[["127.0.0.1"], ["127.9.9.9"]])
+    async with loopback(saying(http(b"{}"), close=False)) as server:
+        egress = Egress(names)
+        for _ in range(3):  # over one connection
+            assert await asked(egress, f"http://ehr.example:{server.port}/x") == Reply(
+                200, {"content-length": "2", "content-type": "application/fhir+json"}, b"{}"
+            )
+        await egress.aclose()
+    assert (names.asked, server.connections) == (["ehr.example"], 1)
+    assert f"Host: ehr.example:{server.port}\r\n".encode() in server.received[0]
+    assert b"Accept-Encoding: identity\r\n" in server.received[0]
+
+
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+async def test_a_connection_to_a_private_place_serves_no_public_one() -> None:
+    async with loopback(saying(http(b"{}"), close=False)) as server:
+        egress = Egress(Names(ehr_example=[["127.0.0.1"]]))
+        assert isinstance(await asked(egress, f"http://ehr.example:{server.port}/x"), Reply)
+        assert await asked(egress, f"http://ehr.example:{server.port}/x", private=False) is Fault.NOT_PUBLIC
+        await egress.aclose()
+    assert len(server.received) == 1
+
+
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+async def test_of_several_addresses_the_next_is_tried() -> None:
+    async with loopback(saying(http(b"{}"))) as server:
+        egress = Egress(Names(ehr_example=[["127.0.0.2", "127.0.0.3", "127.0.0.1"]]))
+        assert isinstance(await asked(egress, f"http://ehr.example:{server.port}/x"), Reply)
+        await egress.aclose()
+
+
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+async def test_tls_is_for_the_name_and_not_for_the_address(tmp_path: Path) -> None:
+    serving, trusting = certificates(tmp_path, "ehr.example")
+    names = Names(ehr_example=[["127.0.0.1"]], other_example=[["127.0.0.1"]])
+    async with loopback(saying(http(b"{}")), serving) as server:
+        egress = Egress(names, trusting)
+        assert isinstance(await asked(egress, f"https://ehr.example:{server.port}/x"), Reply)
+        assert server.server_names == ["ehr.example"]
+        assert await asked(egress, f"https://other.example:{server.port}/x") is Fault.TLS
+        assert await asked(Egress(names), f"https://ehr.example:{server.port}/x") is Fault.TLS  # an authority that nobody trusts
+        await egress.aclose()
+    assert len(server.received) == 1
+
+
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+async def test_a_server_that_speaks_no_tls_is_a_fault() -> None:
+    def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(http(b"{}"))
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await asked(Egress(Names()), f"https://127.0.0.1:{port}/x") is Fault.TLS
+
+
+async def _hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def _reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+async def _headers_without_end(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        writer.write(b"x-more: " + b"x" * 10_000 + b"\r\n")
+        await writer.drain()
+
+
+async def _body_without_end(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        writer.write(b" " * 10_000)
+        await writer.drain()
+
+
+SOCKET_FAULTS: dict[str, tuple[Talk, Fault]] = {
+    "hangs up": (_hang_up, Fault.RESET),
+    "resets": (_reset, Fault.RESET),
+    "garbage": (saying(b"garbage\r\n\r\n"), Fault.GARBLED),
+    "half a head": (saying(b"HTTP/1.1 200 OK\r\ncontent-"), Fault.RESET),
+    "two lengths": (saying(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}"), Fault.GARBLED),
+    "head without end": (_headers_without_end, Fault.GARBLED),
+    "half a body": (saying(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"), Fault.INCOMPLETE),
+    "half a chunk": (saying(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n9\r\n{"), Fault.INCOMPLETE),
+    "no chunk": (saying(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{"), Fault.INCOMPLETE),
+    "too long by its own word": (saying(b"HTTP/1.1 200 OK\r\ncontent-length: 100001\r\n\r\n{"), Fault.TOO_LONG),
+    "body without end": (_body_without_end, Fault.TOO_LONG),
+    "compressed": (saying(http(b"{}", "content-encoding: gzip")), Fault.ENCODED),
+}
+
+
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("name", SOCKET_FAULTS)
+async def test_what_is_wrong_with_an_answer_has_a_name(name: str) -> None:
+    talk, fault = SOCKET_FAULTS[name]
+    async with loopback(talk) as server:
+        egress = Egress(Names(ehr_example=[["127.0.0.1"]]))
+        assert await asked(egress, f"http://ehr.example:{server.port}/x") is fault
+        await egress.aclose()
+
+
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+async def test_a_redirect_is_an_answer_and_its_body_is_not_read() -> None:
+    async with loopback(saying(http(b"x", "location: http://127.0.0.1/other", status="302 Found"))) as server:
+        egress = Egress(Names(ehr_example=[["127.0.0.1"]]))
+        reply = await asked(egress, f"http://ehr.example:{server.port}/x")
+        await egress.aclose()
+    assert isinstance(reply, Reply)
+    assert (reply.status, reply.body, len(server.received)) == (302, b"", 1)
+
+
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+async def test_a_place_where_nobody_listens_is_not_reached() -> None:
+    async with loopback(saying(b"")) as server:
+        port = server.port
+    assert await asked(Egress(Names()), f"http://127.0.0.1:{port}/x") is Fault.NOT_REACHED
+
+
+async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://proxy.example:1")
+    names = Names(ehr_example=[["127.0.0.1"]])
+    assert await asked(Egress(names), "http://ehr.example/x", private=False) is Fault.NOT_PUBLIC
+    assert names.asked == ["ehr.example"]
+
+
+def test_what_is_remembered_of_servers_is_bounded() -> None:
+    egress = Egress()
+    first = egress.server("http://0")
+    for number in range(300):
+        assert egress.server("http://0") is first
+        egress.server(f"http://{number}")
+    assert len(egress._servers) == 256
+    assert egress.server("http://1") is not egress.server("http://299")

@@ -1,0 +1,116 @@
+"""Faults of a FHIR server that only a socket can have: each is a defined state of its key, with words, and counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from cds_service.egress import Egress
+from cds_service.ehr import EhrClient, EhrError, Outcome
+from cds_service.facts import Source, SourceState
+from cds_service.gather import gather
+from cds_service.metrics import FHIR_FETCHES
+from cds_service.protocol import decode_request
+from cds_service.trust import FhirBase
+from tests.http_side import call_body, encoded
+from tests.sockets import Names, Talk, certificates, http, loopback, saying
+from tests.test_egress import SOCKET_FAULTS
+
+pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
+
+TEMPLATES = {"labs": "Observation?patient={{context.patientId}}"}
+BUNDLE = b'{"resourceType":"Bundle","type":"searchset","total":0}'
+
+
+async def _slow(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(30)
+
+
+async def _slow_head(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    for byte in http(BUNDLE):
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0.05)
+
+
+async def _slow_body(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    answer = http(BUNDLE)
+    writer.write(answer[:-20])
+    await asyncio.sleep(30)
+
+
+FAULTS: dict[str, tuple[Talk, Outcome]] = {
+    **{name: (talk, Outcome(fault)) for name, (talk, fault) in SOCKET_FAULTS.items() if name != "body without end"},
+    "slow": (_slow, Outcome.TIMEOUT),
+    "slow head": (_slow_head, Outcome.TIMEOUT),
+    "slow body": (_slow_body, Outcome.TIMEOUT),
+    "length too short": (saying(http(BUNDLE).replace(b"content-length: 54", b"content-length: 50")), Outcome.NOT_JSON),
+    "length too long": (saying(http(BUNDLE).replace(b"content-length: 54", b"content-length: 58")), Outcome.INCOMPLETE),
+    "length that is none": (saying(http(BUNDLE).replace(b"content-length: 54", b"content-length: x")), Outcome.GARBLED),
+    "empty": (saying(http(b"")), Outcome.EMPTY),
+    "no content": (saying(b"HTTP/1.1 204 No Content\r\n\r\n"), Outcome.EMPTY),
+    "not UTF-8": (saying(http(b'{"resourceType":"Bundle","id":"\xff"}')), Outcome.NOT_JSON),
+    "redirect": (saying(http(b"", "location: /elsewhere", status="302 Found")), Outcome.REDIRECT),
+}
+
+
+async def labs_from(egress: Egress, base: str) -> Source:
+    request = decode_request(encoded(call_body()), "patient-view")
+    async with asyncio.timeout(5):
+        return (await gather(request, TEMPLATES, EhrClient(egress, FhirBase(base, private=True), "T"), 450))["labs"].source
+
+
+async def checked(ask: Callable[[], Awaitable[Source]], outcome: Outcome, status: int = 0) -> None:
+    before = FHIR_FETCHES.labels(outcome)._value.get()
+    source = await ask()
+    assert (source.state, source.origin, source.note) == (SourceState.ERROR, "fhir", str(EhrError(outcome, status)))
+    assert FHIR_FETCHES.labels(outcome)._value.get() - before == (2 if outcome is Outcome.RESET else 1)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_a_fault_is_a_state_of_its_key_with_words_and_counted(name: str) -> None:
+    talk, outcome = FAULTS[name]
+    if name == "too long by its own word":  # for FHIR that is more than for the test of the egress
+        talk = saying(b"HTTP/1.1 200 OK\r\ncontent-length: 5242881\r\n\r\n{")
+    async with loopback(talk) as server:
+        egress = Egress()
+        await checked(lambda: labs_from(egress, f"http://127.0.0.1:{server.port}/fhir"), outcome, 302)
+        await egress.aclose()
+
+
+async def test_a_name_without_address_and_a_server_without_listener_are_states() -> None:
+    async with loopback(_slow) as server:
+        port = server.port
+    egress = Egress(Names(ehr_example=[[]]))
+    await checked(lambda: labs_from(egress, "http://ehr.example/fhir"), Outcome.NOT_RESOLVED)
+    await checked(lambda: labs_from(egress, f"http://127.0.0.1:{port}/fhir"), Outcome.NOT_REACHED)
+
+
+async def test_a_certificate_of_another_name_is_a_state(tmp_path: Path) -> None:
+    serving, trusting = certificates(tmp_path, "ehr.example")
+    async with loopback(saying(http(BUNDLE)), serving) as server:
+        egress = Egress(Names(ehr_example=[["127.0.0.1"]], other_example=[["127.0.0.1"]]), trusting)
+        await checked(lambda: labs_from(egress, f"https://other.example:{server.port}/fhir"), Outcome.TLS)
+        assert (await labs_from(egress, f"https://ehr.example:{server.port}/fhir")).state is SourceState.EMPTY
+        await egress.aclose()
+
+
+async def test_what_is_left_over_of_an_answer_is_not_taken_for_the_next_one() -> None:
+    """A server that says too short a length over a connection that stays: the rest is no answer to another question."""
+    smuggled = http(b'{"resourceType":"Bundle","type":"searchset","total":0,"id":"smuggled"}')
+    async with loopback(saying(http(BUNDLE) + smuggled, close=False)) as server:
+        egress = Egress()
+        first = await labs_from(egress, f"http://127.0.0.1:{server.port}/fhir")
+        second = await labs_from(egress, f"http://127.0.0.1:{server.port}/fhir")
+        await egress.aclose()
+    assert (first.state, second.note) == (SourceState.EMPTY, str(EhrError(Outcome.GARBLED)))
+
+
+async def test_a_connection_that_the_server_closed_while_it_was_idle_costs_nothing() -> None:
+    async with loopback(saying(http(BUNDLE))) as server:
+        egress = Egress()
+        for _ in range(3):
+            assert (await labs_from(egress, f"http://127.0.0.1:{server.port}/fhir")).state is SourceState.EMPTY
+        await egress.aclose()
