@@ -41,13 +41,6 @@ class UnknownService(CdsError):
     code = "not-found"
 
 
-class UnknownPage(CdsError):
-    """No page at this address."""
-
-    status = 404
-    code = "not-found"
-
-
 class Forbidden(CdsError):
     """A form that a page of somebody else sent."""
 

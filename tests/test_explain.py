@@ -104,6 +104,9 @@ def test_the_explanation_is_that_of_the_decisions(part: int) -> None:
                 assert [row.truth for row in look.rows[: decision.row]].count("met") == 0, (name, look.card)
                 assert look.rows[decision.row].truth == "met", (name, look.card)
                 assert {one.effect for one in look.conditions} <= {"holds"}, (name, look.card)
+                assert sum(row.reached for row in look.rows) == look.row, (name, look.card)
+            elif any(one.effect == "stops" for one in look.conditions):
+                assert not any(row.reached for row in look.rows), (name, look.card)
             for one in all_looks(look):
                 assert one.truth == WORDS[decision.findings[one.name].truth], (name, look.card, one.name)
         assert msgspec.json.decode(msgspec.json.encode(explanation))["hook"] == answered.facts.hook

@@ -7,12 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cds_service.body import read_body
-from cds_service.errors import BadRequest, Forbidden, UnknownPage
+from cds_service.errors import BadRequest, Forbidden
 from cds_service.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class _Playground:
             return _see_other("/cards/index.html")
         pages = await run_in_threadpool(lambda: self._reviews)
         if name not in pages:
-            raise UnknownPage("There is no such page; /cards lists the cards")
+            raise HTTPException(404)
         return Response(pages[name], headers=HEADERS, media_type="text/css" if name.endswith(".css") else "text/html")
 
     async def _form(self, request: Request) -> dict[str, bytes]:
