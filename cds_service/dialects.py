@@ -2,8 +2,8 @@
 
 A dialect changes how a card is presented and which suggestions it offers, never whether it is shown, how loud it is or what its
 detail says: an EHR that can do less is not told less. A suggestion is offered as a whole or not at all, with one exception:
-several orders that are to be created are independent of each other, so that an EHR that takes one action at a time gets one
-suggestion for each. Everything here happens once, when the cards load, but for `shortened`.
+several tests or procedures to order (ServiceRequests) are independent of each other, so that an EHR that takes one action at a
+time gets one suggestion for each. Everything here happens once, when the cards load, but for `shortened`.
 """
 
 from __future__ import annotations
@@ -70,8 +70,10 @@ def _parts(
 ) -> Iterator[Offer]:
     able = [_can(action, orders, created, dialect) for action in item.actions]
     if dialect.one_action and len(item.actions) > 1:
-        if any(action.type != "create" for action in item.actions):
-            return  # actions that belong together: a removal without what replaces it is another advice
+        if not all(
+            action.type == "create" and orders[action.resource]["resourceType"] == "ServiceRequest" for action in item.actions
+        ):
+            return  # a removal without what replaces it, or a drug without its monitoring, is another advice
         for number, (action, can) in enumerate(zip(item.actions, able, strict=True), 1):
             if can:
                 part = msgspec.structs.replace(item, id=f"{item.id}.{number}", label=action.description, actions=[action])

@@ -28,7 +28,7 @@ from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
 from tests.core import NOW, PATIENTS, Json, a_runtime, knowledge
-from tests.http_side import running
+from tests.http_side import SameCaller, running
 
 FORMAT = 2  # spaces of an indent
 CRAMP = "ICD10#R25.2 Cramp and spasm"
@@ -99,7 +99,7 @@ async def response(golden: Golden, dialect: str) -> tuple[int, Json]:
 
 
 def _called_by(caller: Caller, runtime: Runtime) -> Runtime:
-    return msgspec.structs.replace(runtime, caller=caller)
+    return msgspec.structs.replace(runtime, callers=SameCaller(caller))
 
 
 def canonical(data: Json) -> str:

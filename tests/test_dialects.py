@@ -24,10 +24,11 @@ from cds_service.runtime import new_runtime
 from cds_service.settings import Settings, SettingsError
 from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
+from cds_service.trust.callers import AnyCaller
 from cds_service.yamlfile import KnowledgeError
 from tests.alert_log_samples import rows
 from tests.core import NOW, PATIENTS, Json, a_card, a_runtime, all_requests, cards, knowledge, presenter, small, write_small
-from tests.http_side import running
+from tests.http_side import SameCaller, running
 from tests.reading import terminology
 
 Everything = list[tuple[Json, list[Json], dict[str, list[Json]]]]
@@ -108,7 +109,7 @@ def test_a_caller_without_a_dialect_gets_plain_cds_hooks(everything: Everything)
 
 async def test_the_log_keeps_the_card_as_this_ehr_got_it_under_the_id_of_the_card(tmp_path: Path) -> None:
     hook, lines = PATIENTS["other orders"]
-    runtime = msgspec.structs.replace(a_runtime(tmp_path), caller=Caller(client="north", dialect="epic"))
+    runtime = msgspec.structs.replace(a_runtime(tmp_path), callers=SameCaller(Caller(client="north", dialect="epic")))
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         answer = await client.post(f"/cds-services/cramp-care-{hook}", json=request_from_case(lines, hook, datetime.now(UTC)))
     returned = answer.json()["cards"]
@@ -189,37 +190,33 @@ def test_a_site_adds_its_own_codes_and_epic_is_offered_these_orders(tmp_path: Pa
 
 
 def alternatives(selection: str = "at-most-one") -> Knowledge:
-    """A card with three alternatives for each order, of which the second is recommended."""
-    drug = {
-        "resourceType": "MedicationRequest",
-        "status": "draft",
-        "intent": "proposal",
-        "medicationCodeableConcept": {"coding": [{"system": RXNORM, "code": "1"}], "text": "A drug"},
-        "subject": {"reference": "{patient.reference}"},
+    """A card with alternatives for each order, of which the second is recommended."""
+    common = {"status": "draft", "intent": "proposal", "subject": {"reference": "{patient.reference}"}}
+    concept = {"coding": [{"system": RXNORM, "code": "1"}], "text": "A drug"}
+    orders = {
+        "drug": {"resourceType": "MedicationRequest", "medicationCodeableConcept": concept, **common},
+        "test": {"resourceType": "ServiceRequest", "code": {**concept, "text": "A test"}, **common},
     }
-    swap = [{"type": "delete", "description": "Remove"}, {"type": "create", "description": "Add", "resource": "drug"}]
-    data = a_card(
-        for_each="any_quinine",
-        fire_when=["any_quinine"],
-        selection=selection,
-        suggestions=[
-            {"id": "swap", "label": "Swap", "actions": swap},
-            {"id": "add", "label": "Add", "recommended": True, "actions": [swap[1], {**swap[1], "description": "Add more"}]},
-            {"id": "remove", "label": "Remove", "actions": [swap[0]]},
-        ],
-    )
-    criterion = {"kind": "order", "classes": ["quinine"], "source": ["S1"]}
-    return small({"any_quinine": criterion}, data, orders={"drug": drug})
+    remove = {"type": "delete", "description": "Remove"}
+    drug, test = ({"type": "create", "description": f"A {name}", "resource": name} for name in orders)
+    suggestions = [
+        {"id": "swap", "label": "Swap", "actions": [remove, drug]},
+        {"id": "tests", "label": "Tests", "recommended": True, "actions": [test, {**test, "description": "Another test"}]},
+        {"id": "monitored", "label": "Drug and test", "actions": [drug, test]},
+        {"id": "remove", "label": "Remove", "actions": [remove]},
+    ]
+    data = a_card(for_each="quinine", fire_when=["quinine"], selection=selection, suggestions=suggestions)
+    return small({"quinine": {"kind": "order", "classes": ["quinine"], "source": ["S1"]}}, data, orders=orders)
 
 
 def test_of_alternatives_epic_gets_the_recommended_one_only_and_what_belongs_together_is_not_split() -> None:
     request = request_from_case(["order: quinine 300 mg, id a"], "order-sign", NOW)
     (plain,) = in_dialect(request, "", alternatives())
     (epic,) = in_dialect(request, "epic", alternatives())
-    assert [item["label"] for item in plain["suggestions"]] == ["Swap", "Add", "Remove"]
-    assert [item["label"] for item in epic["suggestions"]] == ["Add", "Add more"]  # the two parts of one alternative
-    (chosen,) = in_dialect(request, "epic", alternatives(selection="any"))
-    assert [item["label"] for item in chosen["suggestions"]] == ["Add", "Add more", "Remove"]
+    assert [item["label"] for item in plain["suggestions"]] == ["Swap", "Tests", "Drug and test", "Remove"]
+    assert [item["label"] for item in epic["suggestions"]] == ["A test", "Another test"]  # the two parts of one alternative
+    (chosen,) = in_dialect(request, "epic", alternatives("any"))
+    assert [item["label"] for item in chosen["suggestions"]] == ["A test", "Another test", "Remove"]
 
 
 # Oracle and the sandbox
@@ -303,8 +300,10 @@ def test_a_mistake_in_the_dialects_is_told_with_its_line(tmp_path: Path, old: st
 
 
 def test_a_caller_with_an_unknown_dialect_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cds_service.runtime.anonymous", lambda _: Caller(client="north", dialect="epik"))
-    with pytest.raises(SettingsError, match="north: unknown dialect `epik`; did you mean `epic`"):
+    callers = AnyCaller()
+    callers.dialects = frozenset({"", "epik"})
+    monkeypatch.setattr("cds_service.runtime.new_callers", lambda _: callers)
+    with pytest.raises(SettingsError, match="no dialect `epik`"):
         new_runtime(Settings(log_path=tmp_path / "alerts.sqlite3"))
 
 

@@ -10,12 +10,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import h11
+import httpcore
 import httpx
 import pytest
 import respx
 
+from cds_service.egress import Egress
 from cds_service.metrics import AUTH_REFUSED, KEY_FETCHES
-from cds_service.trust.callers import Endpoint, RegisteredCallers
+from cds_service.trust.callers import Endpoint
 from cds_service.trust.key_sets import read_key_set
 from cds_service.trust.keys import MAX_BYTES, Fetched, FetchError, fetch_keys
 from cds_service.trust.refused import RefusedError
@@ -181,7 +184,7 @@ async def test_keys_are_fetched_again_before_they_are_too_old(tmp_path: Path, ma
 
 async def test_a_refresh_keeps_nobody_waiting(tmp_path: Path) -> None:
     class Hanging(KeyServer):
-        async def __call__(self, http: httpx.AsyncClient, url: str, *, private: bool) -> Fetched:
+        async def __call__(self, http: Egress, url: str, *, private: bool) -> Fetched:
             if self.asked:
                 self.asked.append(url)
                 await asyncio.Event().wait()
@@ -284,13 +287,14 @@ async def test_production_refuses_the_published_key_wherever_it_comes_from(tmp_p
 
 
 @pytest.fixture
-async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
-        yield client
+async def http() -> AsyncIterator[Egress]:
+    egress = Egress()
+    yield egress
+    await egress.aclose()
 
 
 @respx.mock
-async def test_what_is_fetched_and_for_how_long(http: httpx.AsyncClient) -> None:
+async def test_what_is_fetched_and_for_how_long(http: Egress) -> None:
     for said, age in (
         *(("max-age=600", 600.0), ("public, max-age=60, must-revalidate", 60.0), ("Max-Age = 5", 5.0), ("s-maxage=9", None)),
         *(("no-store", 0.0), ("no-cache, max-age=600", 0.0), ("", None), ("max-age=x", None), ("max-age=-1", None)),
@@ -309,12 +313,13 @@ async def test_what_is_fetched_and_for_how_long(http: httpx.AsyncClient) -> None
         (httpx.Response(404), "status"),
         (httpx.Response(500), "status"),
         (httpx.Response(200, content=b" " * (MAX_BYTES + 1)), "too_long"),
-        (httpx.ConnectError("no"), "unreachable"),
-        (httpx.ReadTimeout("slow"), "unreachable"),
-        (httpx.RemoteProtocolError("half"), "unreachable"),
+        (httpcore.ConnectError("no"), "not_reached"),
+        (httpcore.ReadError("ended"), "reset"),
+        (httpcore.RemoteProtocolError(h11.RemoteProtocolError("half")), "garbled"),
+        (TimeoutError(), "timeout"),
     ],
 )
-async def test_anything_but_a_short_200_is_no_answer(http: httpx.AsyncClient, reply: Any, why: str) -> None:
+async def test_anything_but_a_short_200_is_no_answer(http: Egress, reply: Any, why: str) -> None:
     route = respx.get(JKU)
     if isinstance(reply, httpx.Response):
         route.return_value = reply
@@ -326,7 +331,7 @@ async def test_anything_but_a_short_200_is_no_answer(http: httpx.AsyncClient, re
 
 
 @respx.mock
-async def test_an_endless_answer_is_given_up_after_64_kib(http: httpx.AsyncClient) -> None:
+async def test_an_endless_answer_is_given_up_after_64_kib(http: Egress) -> None:
     taken = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -465,9 +470,3 @@ async def test_2000_hostile_jkus_lead_to_no_connection(tmp_path: Path) -> None:
             assert (await client.post("/cds-services/cramps-order-sign", json=call_body("order-sign"), headers=good)).is_success
     assert statuses == {401: 2000}
     assert connections == {"sentinel": 0, "registered": 1}
-
-
-def test_callers_hold_no_key_client_that_follows_redirects_or_uses_proxies(tmp_path: Path) -> None:
-    known: RegisteredCallers = callers(tmp_path)
-    assert known._http.follow_redirects is False
-    assert known._http.trust_env is False

@@ -13,8 +13,9 @@ import pytest
 from cds_service.app import create_app
 from cds_service.cli import main
 from cds_service.settings import Settings, SettingsError, load_settings
-from cds_service.trust.callers import AnyCaller, RegisteredCallers, new_callers
+from cds_service.trust.callers import AnyCaller, new_callers
 from cds_service.trust.production import weak_secret
+from cds_service.trust.registered import RegisteredCallers
 from cds_service.trust.registry import presets
 from tests.core import a_runtime
 from tests.http_side import Stub, call_body, running

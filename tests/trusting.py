@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 from fastapi import FastAPI
 
+from cds_service.egress import Egress
 from cds_service.settings import Settings
-from cds_service.trust.callers import RegisteredCallers
 from cds_service.trust.keys import Fetched, FetchError, FetchKeys
+from cds_service.trust.registered import RegisteredCallers
 from cds_service.trust.registry import load_registry
 from cds_service.trust.replay import Replay, StoreDownError, Use
 from tests.http_side import Stub, new_test_app
@@ -74,7 +74,7 @@ class KeyServer:
         self.max_age: float | None = None
         self.asked: list[str] = []
 
-    async def __call__(self, http: httpx.AsyncClient, url: str, *, private: bool) -> Fetched:
+    async def __call__(self, http: Egress, url: str, *, private: bool) -> Fetched:
         self.asked.append(url)
         if url not in self.sets:
             raise FetchError("unreachable")
@@ -109,5 +109,5 @@ def app_with(folder: Path, known: RegisteredCallers, respond: Stub | None = None
 
 def reason_in(text: str) -> str | None:
     """The last reason in a log; None where nobody was refused."""
-    found = text.rpartition("caller refused reason=")[2].split()
-    return found[0] if found and "caller refused" in text else None
+    found = text.rpartition("caller_refused why=")[2].split()
+    return found[0] if found and "caller_refused" in text else None

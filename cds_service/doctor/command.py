@@ -86,8 +86,7 @@ def _told(findings: Iterable[Finding], *, quiet: bool) -> list[Finding]:
     for one in findings:
         told.append(one)
         if not quiet:
-            print(
-                f"{one.level:8} {one.check}: {one.found}" + (f". {one.mend[0].upper()}{one.mend[1:]}." if one.mend else ""),
-                flush=True,
-            )
+            mend = f". {one.mend[0].upper()}{one.mend[1:]}." if one.mend else ""
+            line = f"{one.level:8} {one.check}: {one.found}{mend}"
+            print("".join(char if char.isprintable() else "?" for char in line), flush=True)  # ids are the server's own
     return told

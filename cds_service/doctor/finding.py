@@ -11,7 +11,7 @@ Level = Literal["ok", "warning", "FAIL"]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What one check found. No text of it repeats a token or anything that a server answered."""
+    """What one check found. No text of it repeats a token or a body."""
 
     check: str
     level: Level

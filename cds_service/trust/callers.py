@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
-import httpx
-
-from cds_service.events import Event, tell
-from cds_service.metrics import AUTH_DEGRADED, AUTH_REFUSED
-from cds_service.settings import Settings, SettingsError
+from cds_service.settings import Settings
 from cds_service.trust.caller import ANONYMOUS, Caller
-from cds_service.trust.key_sets import is_signed_by
-from cds_service.trust.keys import FETCH_SECONDS, ClientKeys, FetchKeys, fetch_keys
-from cds_service.trust.production import start_problems
-from cds_service.trust.refused import REASONS, RefusedError
-from cds_service.trust.registry import Client, RegistryError, load_registry, published_keys
-from cds_service.trust.replay import Replay
-from cds_service.trust.tokens import bearer, read_token
-from cds_service.trust.verify import LEEWAY, Issuers, check_claims, endpoint_urls
 
 Headers = Iterable[tuple[bytes, bytes]]  # of a request, names in lower case
 
@@ -73,140 +58,10 @@ class AnyCaller:
         return {"verified": False}
 
 
-class RegisteredCallers:
-    """The clients of a registry. Verifies in the order iss, aud, times, life, tenant, algorithm, signature, use."""
-
-    def __init__(
-        self,
-        clients: Iterable[Client],
-        settings: Settings,
-        replay: Replay,
-        *,
-        fetch: FetchKeys = fetch_keys,
-        now: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`now`: seconds since 1970; `clock`: seconds, never going back. Nothing is opened or asked yet."""
-        self._clients = tuple(clients)
-        self._public_url = settings.public_url
-        self._strict = settings.replay_down == "refuse"
-        self._issuers = Issuers(self._clients)
-        self._replay = replay
-        self._now = now
-        self._http = httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=FETCH_SECONDS)
-        refused = published_keys() if settings.profile == "production" else ()
-        self._keys = {one.name: ClientKeys(one, self._http, clock, refused=refused, fetch=fetch) for one in self._clients}
-        self._callers: dict[tuple[str, str], Caller] = {}
-        self._maintaining: asyncio.Task[None] | None = None
-        self.origins = frozenset(origin for client in self._clients for origin in client.origins)
-        self.dialects = frozenset(client.preset for client in self._clients)
-        for reason in REASONS:  # so that each is shown as 0, and an alarm on a reason works from the start
-            AUTH_REFUSED.labels(reason)
-
-    async def start(self) -> None:
-        """Reach the store of used tokens and fetch all keys; waits for slow ones no longer than a question may take."""
-        for keys in self._keys.values():
-            keys.refresh_if_due()
-        await asyncio.gather(self._replay.start(), *(keys.settled() for keys in self._keys.values()))
-        self._maintaining = asyncio.get_running_loop().create_task(self._maintain())
-
-    async def close(self) -> None:
-        if self._maintaining is not None:
-            self._maintaining.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._maintaining
-        await asyncio.gather(*(keys.close() for keys in self._keys.values()))
-        await self._replay.close()
-        await self._http.aclose()
-
-    async def identify(self, headers: Headers, endpoint: Endpoint) -> Caller:
-        try:
-            return await self._identified(headers, endpoint)
-        except RefusedError as error:
-            AUTH_REFUSED.labels(error.reason).inc()
-            tell(Event.CALLER_REFUSED, why=error.reason, client=error.client or "-")
-            raise
-
-    @property
-    def degraded(self) -> bool:
-        return self._replay.degraded
-
-    def health(self) -> dict[str, Any]:
-        states = [keys.state for keys in self._keys.values()]
-        return {
-            "verified": True,
-            "clients": len(states),
-            "keys_stale": states.count("stale"),
-            "keys_missing": states.count("none"),
-            "degraded_auth": self._replay.degraded,
-        }
-
-    async def _identified(self, headers: Headers, endpoint: Endpoint) -> Caller:
-        token = read_token(bearer(headers))
-        client = self._issuers.client_of(token)
-        check_claims(token, client, endpoint_urls(self._public_url, endpoint.path), self._now())
-        key = await self._keys[client.name].find(token.kid, token.algorithm)
-        if key is None:
-            raise RefusedError("key", client.name)
-        if not is_signed_by(token, key):
-            raise RefusedError("signature", client.name)
-        if client.hooks and endpoint.hook is not None and endpoint.hook not in client.hooks:
-            raise RefusedError("hook", client.name)
-        if endpoint.once:
-            new = await self._replay.first_use(token, LEEWAY)
-            if new is False:
-                raise RefusedError("replayed", client.name)
-            if new is None:
-                if self._strict:
-                    raise RefusedError("replay_unknown", client.name)
-                AUTH_DEGRADED.inc()
-        return self._caller(client, token.tenant)
-
-    def _caller(self, client: Client, tenant: str) -> Caller:
-        known = self._callers.get((client.name, tenant))
-        if known is None:  # few: tenants are registered
-            known = Caller(client.name, tenant, client.preset, client.fhir_bases, client.deadline_ms)
-            self._callers[client.name, tenant] = known
-        return known
-
-    async def _maintain(self) -> None:
-        while True:
-            await asyncio.sleep(1)
-            await self.tick()
-
-    async def tick(self) -> None:
-        """What is done every second: keys that are due are fetched, used tokens that expired are forgotten."""
-        for keys in self._keys.values():
-            keys.refresh_if_due()
-        await self._replay.maintain()
-
-
 def new_callers(settings: Settings) -> Callers:
     """The callers that `settings` allow. Raises SettingsError where they can't be served like this, OSError for the registry."""
-    clients = load_registry(settings.clients_file) if settings.clients_file is not None else ()
-    if settings.profile == "production":
-        problems = start_problems(settings, clients)
-        if problems:
-            raise SettingsError("\n".join(["CDS_PROFILE=production can't start:", *(f"- {one}" for one in problems)]))
-    if settings.clients_file is None:
+    if settings.profile == "dev" and settings.clients_file is None:
         return AnyCaller()
-    if not clients:
-        raise RegistryError(f"{settings.clients_file}:1: no [[client]] is registered; without CDS_CLIENTS_FILE anybody may call")
-    for client in clients:
-        if not client.audiences and not settings.public_url:
-            raise SettingsError(
-                f'CDS_PUBLIC_URL is needed: client "{client.name}" has no `audiences` of its own, so its tokens are made for the '
-                "URLs under which EHRs reach this service"
-            )
-    return RegisteredCallers(clients, settings, new_replay(settings))
+    from cds_service.trust.registered import registered_callers  # cryptography costs 10 MB, which a laptop's worker may save
 
-
-def new_replay(settings: Settings) -> Replay:
-    """The memory of used tokens: in PostgreSQL where a database is set, else in a file beside the alert log."""
-    from cds_service.trust.replay_sqlite import SqliteUsedTokens
-
-    if settings.database_url:
-        from cds_service.trust.replay_postgres import PostgresUsedTokens  # psycopg costs 10 MB
-
-        return Replay(PostgresUsedTokens(settings.database_url), time.time, time.monotonic)
-    return Replay(SqliteUsedTokens(settings.log_path.with_name("used_tokens.sqlite3")), time.time, time.monotonic)
+    return registered_callers(settings)

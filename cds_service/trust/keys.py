@@ -17,6 +17,8 @@ from typing import Protocol
 import httpx
 import msgspec
 
+from cds_service.connect import EgressError
+from cds_service.egress import Egress
 from cds_service.events import Event, tell
 from cds_service.metrics import KEY_FETCHES
 from cds_service.trust.key_sets import KeySet, PublicKey, read_key_set
@@ -24,6 +26,7 @@ from cds_service.trust.registry import Client
 
 FETCH_SECONDS = 2.0
 MAX_BYTES = 64 * 1024
+ACCEPTED = b"application/jwk-set+json, application/json"
 SHORTEST_TTL, LONGEST_TTL = 30.0, 3600.0  # seconds; a server that forbids caching is asked every 30 seconds
 AHEAD = 0.8  # of the time to live, then the keys are fetched anew
 PAUSE = 30.0  # seconds between two questions because of an unknown `kid`
@@ -41,29 +44,24 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 class FetchKeys(Protocol):
-    async def __call__(self, http: httpx.AsyncClient, url: str, *, private: bool) -> Fetched: ...
+    async def __call__(self, http: Egress, url: str, *, private: bool) -> Fetched: ...
 
 
-async def fetch_keys(http: httpx.AsyncClient, url: str, *, private: bool) -> Fetched:  # noqa: ARG001
-    """GET `url`, which stands in the registry: 200 or nothing, no redirect, at most 64 KiB, at most 2 seconds. Raises FetchError.
+async def fetch_keys(http: Egress, url: str, *, private: bool) -> Fetched:
+    """GET `url`, which stands in the registry: 200 or nothing, at most 64 KiB, at most 2 seconds. Raises FetchError.
 
-    `private`: the registry allows this URL to lead to an address that is not public; the HTTP client sees to it.
+    `private`: the registry allows this URL to lead to an address that is not public.
     """
-    headers = {"accept": "application/jwk-set+json, application/json", "accept-encoding": "identity"}
     try:
-        async with asyncio.timeout(FETCH_SECONDS), http.stream("GET", url, headers=headers, follow_redirects=False) as response:
-            if response.status_code != 200:
-                raise FetchError("status")
-            body = bytearray()
-            async for chunk in response.aiter_raw():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    raise FetchError("too_long")
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
-        raise FetchError("unreachable") from None
+        async with asyncio.timeout(FETCH_SECONDS):
+            reply = await http.get(httpx.URL(url), [(b"Accept", ACCEPTED)], private=private, limit=MAX_BYTES)
+    except (EgressError, httpx.InvalidURL, UnicodeError) as error:
+        raise FetchError(error.fault.value if isinstance(error, EgressError) else "unreachable") from None
     except TimeoutError:
         raise FetchError("timeout") from None
-    return Fetched(bytes(body), _max_age(response.headers.get("cache-control", "")))
+    if reply.status != 200:
+        raise FetchError("status")
+    return Fetched(reply.body, _max_age(reply.headers.get("cache-control", "")))
 
 
 def _max_age(cache_control: str) -> float | None:
@@ -81,7 +79,7 @@ class ClientKeys:
     def __init__(
         self,
         client: Client,
-        http: httpx.AsyncClient,
+        http: Egress,
         clock: Callable[[], float],
         *,
         refused: Collection[str] = (),

@@ -10,17 +10,20 @@ store what it let in as soon as that can be reached again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from hashlib import blake2b
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from cds_service.events import Event, tell
 from cds_service.trust.tokens import Token
 
-ANSWER_SECONDS = 1.0  # that one question to the store may take; a healthy one takes a millisecond
+ANSWER_SECONDS = 2.0  # that one question to the store may take; a healthy one takes a millisecond
+STALL_SECONDS = 0.25  # more where the event loop itself was held up, and the answer may be there already
 RETRY_SECONDS = 2.0  # between two attempts to reach a store that failed
 PURGE_SECONDS = 60.0
 MAX_REMEMBERED = 500_000  # tokens in this process, some 100 MB: more than an hour of 100 calls a second
+
+T = TypeVar("T")
 
 Use = tuple[bytes, int]  # hash of a token; the second since 1970 from which it need not be remembered
 
@@ -77,9 +80,8 @@ class Replay:
             self._seen[key] = until
         if not self._down:
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    return await self._store.insert((key, until))
-            except (StoreDownError, TimeoutError) as error:
+                return await _in_time(self._store.insert((key, until)), ANSWER_SECONDS)
+            except StoreDownError as error:
                 self._lost(error)
         if full:
             return False  # what can't be remembered could be used again
@@ -88,9 +90,10 @@ class Replay:
 
     async def start(self) -> None:
         """Reach the store; processes that start together may be in each other's way for a moment."""
+        began = self._clock()
         for pause in (0.05, 0.2, 0.5, 0.0):
             await self._recover()
-            if not self._down:
+            if not self._down or self._clock() - began > ANSWER_SECONDS:
                 return
             await asyncio.sleep(pause)
 
@@ -105,7 +108,7 @@ class Replay:
             self._untold = [use for use in self._untold if use[1] > now]
             if not self._down:
                 try:
-                    await self._store.purge(now)
+                    await _in_time(self._store.purge(now), 5 * ANSWER_SECONDS)
                 except StoreDownError as error:
                     self._lost(error)
 
@@ -116,10 +119,9 @@ class Replay:
         self._retry_at = self._clock() + RETRY_SECONDS
         untold = self._untold[:]
         try:
-            async with asyncio.timeout(5 * ANSWER_SECONDS):
-                await self._store.open()
-                await self._store.insert_all(untold)
-        except (StoreDownError, TimeoutError) as error:
+            await _in_time(self._store.open(), 5 * ANSWER_SECONDS)
+            await _in_time(self._store.insert_all(untold), 5 * ANSWER_SECONDS)
+        except StoreDownError as error:
             self._lost(error)
             return
         self._untold = self._untold[len(untold) :]
@@ -127,8 +129,25 @@ class Replay:
         if not self._down:
             tell(Event.TOKENS_KNOWN)
 
-    def _lost(self, error: Exception) -> None:
+    def _lost(self, error: StoreDownError) -> None:
         self._retry_at = self._clock() + RETRY_SECONDS
         if not self._down or not self._said:
-            tell(Event.TOKENS_UNKNOWN, error=str(error) or type(error).__name__)  # a StoreDownError holds the name of a class
+            tell(Event.TOKENS_UNKNOWN, error=str(error))  # which holds the name of a class
         self._down = self._said = True
+
+
+async def _in_time(question: Coroutine[Any, Any, T], seconds: float) -> T:
+    """The answer to `question`, which is given up after `seconds`. Raises StoreDownError."""
+    asking = asyncio.get_running_loop().create_task(question)
+    asking.add_done_callback(_look_at)
+    for limit in (seconds, STALL_SECONDS):
+        if (await asyncio.wait((asking,), timeout=limit))[0]:
+            return asking.result()
+    asking.cancel()
+    raise StoreDownError("TimeoutError")
+
+
+def _look_at(asked: asyncio.Task[Any]) -> None:
+    """An answer that nobody waits for any more, because a client went away, is no error."""
+    if not asked.cancelled():
+        asked.exception()

@@ -26,7 +26,7 @@ _FAULTS = (psycopg.Error, PoolTimeout, PoolClosed, OSError)
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     await connection.execute("SET synchronous_commit = off")
-    await connection.execute(f"SET statement_timeout = {int(ANSWER_SECONDS * 1000)}")
+    await connection.execute(f"SET statement_timeout = {int(2 * ANSWER_SECONDS * 1000)}")
 
 
 class PostgresUsedTokens:
@@ -48,7 +48,7 @@ class PostgresUsedTokens:
                     min_size=1,
                     max_size=_CONNECTIONS,
                     configure=_configure,
-                    timeout=ANSWER_SECONDS,
+                    timeout=2 * ANSWER_SECONDS,  # who asks gives up before
                     reconnect_timeout=5,
                     open=False,
                     name="used-tokens",

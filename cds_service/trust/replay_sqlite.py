@@ -20,7 +20,7 @@ from cds_service.trust.replay import StoreDownError, Use
 
 T = TypeVar("T")
 
-_BUSY_MS = 800  # less than what a caller waits
+_BUSY_MS = 1500  # less than what a caller waits
 _INSERT = "INSERT INTO used_token (token, until) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
