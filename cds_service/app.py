@@ -22,16 +22,15 @@ from cds_service.guard import Guard, add_error_handlers
 from cds_service.health import Condition, health_routes
 from cds_service.hooks import Respond, hook_routes
 from cds_service.observe import configure_logging
+from cds_service.playground import playground_routes
 from cds_service.respond import respond as real_respond
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.sample_fhir import fhir_routes
-from cds_service.settings import Settings, load_settings
+from cds_service.settings import DEV_BANNER, Settings, load_settings
 from cds_service.site import log_card_states
 
 # FastAPI's own telemetry would send paths, query strings and the messages of exceptions; `traces` says what a span may hold.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
-
-DEV_BANNER = "Dev profile: it answers anybody. For machines without patient data."
 
 
 def application() -> FastAPI:
@@ -100,6 +99,7 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
     if dev:
         app.include_router(fhir_routes(settings.public_url))
         app.include_router(docs_routes(app, banner=DEV_BANNER))
+        app.router.routes.extend(playground_routes(held))
     return app
 
 

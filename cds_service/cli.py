@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sqlite3
 import sys
@@ -26,6 +25,7 @@ from cds_service.paths import cards_dir, fixtures_dir
 from cds_service.settings import Settings, SettingsError, load_settings, settings_help
 from cds_service.site import load_knowledge
 from cds_service.terminology_commands import add_terminology_commands
+from cds_service.trial_commands import add_trial_commands
 from cds_service.yamlfile import KnowledgeError
 
 if TYPE_CHECKING:
@@ -66,12 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--workers", type=_at_least_one, default=1, help="processes that share the port and the log")
     serve.set_defaults(run=_serve)
 
-    fire = commands.add_parser("fire", help="evaluate a request file without a server and draw the cards")
-    fire.add_argument("request", type=Path, metavar="REQUEST.json", help="a CDS Hooks request, '-' for standard input")
-    fire.add_argument("--now", type=_instant, help="evaluate as of this ISO time, UTC where no zone is given")
-    fire.add_argument("--json", action="store_true", help="print the response as JSON")
-    fire.add_argument("--dialect", default="", help="as an EHR of this kind gets it: epic, oracle, sandbox")
-    fire.set_defaults(run=_fire)
+    add_trial_commands(commands, _instant)
 
     sample = commands.add_parser("sample", help="print a sample request, dated today, to send with curl")
     sample.add_argument("name", nargs="?", help="one of the samples; without it they are listed")
@@ -208,42 +203,6 @@ Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
   The log     {shown} log export --format ndjson     (in {settings.log_path})
   Stop        Ctrl-C
 """
-
-
-def _fire(options: argparse.Namespace) -> int:
-    from cds_service.draw import draw_cards
-    from cds_service.errors import BadRequest, CdsError
-    from cds_service.evaluate import evaluate
-    from cds_service.gather import gather, require
-    from cds_service.present import Presenter
-    from cds_service.protocol import decode_request, fitting
-    from cds_service.strictjson import members_of
-    from cds_service.trust import Caller
-    from cds_service.yamlfile import suggestion
-
-    settings = load_settings(os.environ)
-    knowledge = load_knowledge(settings)
-    presenter = Presenter(knowledge)
-    if options.dialect not in presenter.dialects:
-        print(f"unknown dialect{suggestion(options.dialect, presenter.dialects - {''})}", file=sys.stderr)
-        return 2
-    body = sys.stdin.buffer.read() if str(options.request) == "-" else options.request.read_bytes()
-    try:
-        name = fitting(members_of(body, "the body").get("hook"), str)
-        service = next((one for one in knowledge.services if one.hook == name), None)
-        if service is None:
-            raise BadRequest(f"`hook` must be one of {', '.join(one.hook for one in knowledge.services)}")
-        call = decode_request(body, service.hook, Caller(client="fire", dialect=options.dialect))
-        gathered = asyncio.run(gather(call, service.prefetch, None, settings.deadline_ms))
-        if settings.on_unavailable == "412":
-            require({key: one.source for key, one in gathered.items()})
-    except CdsError as error:
-        print(f"{options.request}: {error}", file=sys.stderr)
-        return 1
-    answer = evaluate(call, gathered, knowledge, presenter, options.now or datetime.now(UTC), settings.jurisdiction)
-    response = msgspec.json.decode(answer.body)
-    print(msgspec.json.format(answer.body).decode() if options.json else draw_cards(response["cards"]))
-    return 0
 
 
 def _sample(options: argparse.Namespace) -> int:

@@ -41,6 +41,13 @@ class UnknownService(CdsError):
     code = "not-found"
 
 
+class Forbidden(CdsError):
+    """A form that a page of somebody else sent."""
+
+    status = 403
+    code = "forbidden"
+
+
 class PreconditionFailed(CdsError):
     """Required data was neither prefetched nor could it be asked for (CDS Hooks 2.0: 412)."""
 

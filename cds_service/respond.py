@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
 
@@ -13,7 +15,7 @@ from cds_service.caps import capped
 from cds_service.decide import Outcome
 from cds_service.ehr import EhrClient
 from cds_service.errors import BadRequest, EngineFailed, LogUnavailable, PreconditionFailed
-from cds_service.evaluate import conclude, evaluate, not_evaluated
+from cds_service.evaluate import Answer, conclude, evaluate, not_evaluated
 from cds_service.events import Event, tell
 from cds_service.gather import AbandonedError, gather, require
 from cds_service.logged import call_record, refused_record, withdraw
@@ -24,7 +26,12 @@ from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError
 from cds_service.runtime import Runtime
 from cds_service.tally import note_answer
+from cds_service.timings import Timings
 from cds_service.whose import Owner, Whose
+
+# Who wants to see how a call of the same context was answered sets this, and is told before the answer is logged: the playground,
+# which explains it.
+onlooker: ContextVar[Callable[[Answer, Timings], None] | None] = ContextVar("onlooker", default=None)
 
 
 async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, arrival: Arrival) -> bytes:
@@ -88,6 +95,8 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     note_answer(service.id, answer.decisions, answer.shown, answer.shadows)
     body = answer.body
     timings.cards = len(answer.shown)
+    if (told := onlooker.get()) is not None:
+        told(answer, timings)
     del call, gathered, answer  # a large request is not held while the log is written
     durable = await append(record)
     timings.mark("log")

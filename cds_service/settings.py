@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 _SECRET = ("hash_secret", "database_url")
+DEV_BANNER = "Development profile: answers anybody; no patient data"  # on every page of the dev profile
 MINIMUM_SECRET = 32  # characters; 16 random bytes as hex
 
 

@@ -14,8 +14,9 @@ import pytest
 import schemathesis
 
 from cds_service.api_docs import models
-from cds_service.app import DEV_BANNER, create_app
+from cds_service.app import create_app
 from cds_service.respond import respond
+from cds_service.settings import DEV_BANNER
 from cds_service.trust.callers import AnyCaller
 from tests.core import Json, a_runtime, knowledge
 from tests.golden import kept

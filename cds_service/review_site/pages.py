@@ -15,6 +15,7 @@ from cds_service.knowledge import Card, Knowledge
 from cds_service.recommendations import Recommendations, carried_by
 from cds_service.review_site import words
 from cds_service.sentences import Sentences, repetition, unknown_policy
+from cds_service.settings import DEV_BANNER
 
 STYLE = "style.css"
 
@@ -22,10 +23,12 @@ STYLE = "style.css"
 class Site:
     """The pages for all cards of `knowledge`; `runs` are the runs of their cases.
 
-    `card(id)` and `write(folder)` are what it is for.
+    `card(id)` and `write(folder)` are what it is for. With `banner` each page says that it is of the dev profile.
     """
 
-    def __init__(self, knowledge: Knowledge, recommendations: Recommendations, runs: Sequence[Run]) -> None:
+    def __init__(
+        self, knowledge: Knowledge, recommendations: Recommendations, runs: Sequence[Run], *, banner: bool = False
+    ) -> None:
         self._knowledge = knowledge
         self._recommendations = recommendations
         self._runs = {card.id: [run for run in runs if run.case.card is card] for card in knowledge.cards}
@@ -40,6 +43,7 @@ class Site:
         self._pages.filters["sentence"] = words.sentence
         self._pages.globals.update(html=words.html, template=words.template, given=words.given, expected=words.expected)
         self._pages.globals.update(conditions=self._conditions, carried_by=carried_by, say=self._say, knowledge=knowledge)
+        self._pages.globals.update(banner=DEV_BANNER if banner else "")
 
     def card(self, card: Card, *, alone: bool = True) -> str:
         """The page of one card. Where it stands `alone`, its style is inside it and it links to no other page."""

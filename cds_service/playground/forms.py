@@ -1,0 +1,120 @@
+"""What the forms of the playground send: who may send them, how they are read, and the CDS Hooks request that they ask for."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from email.parser import BytesParser
+from email.policy import HTTP
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+from starlette.datastructures import Headers
+
+from cds_service.card_file import Hook
+from cds_service.errors import BadRequest
+from cds_service.prefetch import ServiceDefinition
+from cds_service.protocol import fitting
+from cds_service.samples import PATIENT_VIEW, Sample
+from cds_service.shorthand import ShorthandError
+from cds_service.strictjson import members_of
+
+MAX_FORM_BYTES = 4 * 1024 * 1024
+MAX_ORDER = 300  # characters
+
+Form = Mapping[str, bytes]
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What is to be fired."""
+
+    service: str
+    body: bytes
+    title: str
+
+
+def from_this_site(headers: Headers) -> bool:
+    """Whether a form was sent by a page of this service, or by a program. Browsers say which page sends; programs say nothing."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == headers.get("host", "")
+
+
+def read_form(content_type: str, body: bytes) -> Form:
+    """The fields of a form, as bytes; the last of a name counts, and an uploaded file is a field like others."""
+    if not content_type.lower().startswith("multipart/form-data"):
+        return {name: value.encode() for name, value in parse_qsl(body.decode("utf-8", "replace"), max_num_fields=50)}
+    header = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
+    fields: dict[str, bytes] = {}
+    for part in BytesParser(policy=HTTP).parsebytes(header + body).iter_parts():
+        name, content = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(content, bytes):
+            fields[name] = content
+    return fields
+
+
+def text(form: Form, name: str) -> str:
+    """A field as one line of text; "" where it was not sent."""
+    return " ".join(form.get(name, b"").decode("utf-8", "replace").split())
+
+
+def wanted(form: Form, samples: Mapping[str, Sample], services: Mapping[str, ServiceDefinition], now: datetime) -> Wanted:
+    """What a form asks to be fired at `now`. `services` are by hook. Raises BadRequest in words for the page."""
+    hook = text(form, "hook")
+    if hook and hook not in services:
+        raise BadRequest(f"Choose one of the hooks {', '.join(services)}")
+    if text(form, "what") == "request":
+        return _pasted(form, hook, services)
+    sample = samples.get(text(form, "sample"))
+    if sample is None:
+        raise BadRequest("Choose a sample patient first")
+    return _of_sample(form, sample, hook, services, now)
+
+
+def _pasted(form: Form, hook: str, services: Mapping[str, ServiceDefinition]) -> Wanted:
+    """The request as it was written, whatever it is: what the service says to it is what the page is for."""
+    body = form.get("file", b"").strip() or form.get("request", b"").strip()
+    if not body:
+        raise BadRequest("Paste a request, or choose a file")
+    if not hook:
+        try:
+            hook = fitting(members_of(body, "the request").get("hook"), str) or ""
+        except BadRequest:
+            hook = ""
+    service = services.get(hook) or next(iter(services.values()))
+    return Wanted(service.id, body, "A request of your own")
+
+
+def _of_sample(form: Form, sample: Sample, hook: str, services: Mapping[str, ServiceDefinition], now: datetime) -> Wanted:
+    order = text(form, "order")
+    if len(order) > MAX_ORDER:
+        raise BadRequest(f"An order may have at most {MAX_ORDER} characters")
+    at: Hook = sample.hook
+    if hook:
+        at = services[hook].hook  # type: ignore[assignment]  # checked when the cards load
+    elif order and at == PATIENT_VIEW:
+        at = "order-sign"
+    if order and at == PATIENT_VIEW:
+        raise BadRequest("There are no orders at patient-view; choose order-select or order-sign, or leave the order out")
+    line = order if order.lower().startswith("order:") else f"order: {order}"
+    try:
+        request = sample.request(now, at, [line] if order else None)
+    except ShorthandError as error:
+        raise BadRequest(f"The order could not be read: {error}") from None
+    body = msgspec.json.encode(request)
+    if not text(form, "same"):
+        body = _as_new_patient(request["context"]["patientId"], body)
+    return Wanted(services[at].id, body, sample.title)
+
+
+def _as_new_patient(patient: str, body: bytes) -> bytes:
+    """The request about somebody about whom nothing was shown before, so that no card is held back as a repeat."""
+    fresh = f"{patient}-{secrets.token_hex(3)}"
+    request = msgspec.json.decode(body.replace(f'"Patient/{patient}"'.encode(), f'"Patient/{fresh}"'.encode()))
+    request["context"]["patientId"] = fresh
+    if chart := request["prefetch"].get("patient"):
+        chart["id"] = fresh
+    return msgspec.json.encode(request)

@@ -1,0 +1,173 @@
+"""Draws the pages of the playground. Imported when the first page is asked for: a process that draws none pays nothing."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup, escape
+
+from cds_service import __version__
+from cds_service.decide import Outcome
+from cds_service.draw_explanation import outcome_words
+from cds_service.explanation import CardLook
+from cds_service.knowledge import Knowledge
+from cds_service.playground.runs import Run
+from cds_service.review_site.words import template
+from cds_service.samples import Sample
+from cds_service.settings import DEV_BANNER
+
+MOST_SHOWN = 200_000  # characters of a body on a page; the whole is in its file
+
+_TOKEN = re.compile(r'("(?:\\.|[^"\\])*")(\s*:)?|(-?\d[\d.eE+-]*)|\b(true|false|null)\b')
+_INTERESTING = (
+    Outcome.FAILED, Outcome.FIRED, Outcome.COULD_NOT_CHECK, Outcome.GAVE_WAY, Outcome.REPEATED, Outcome.CAPPED, Outcome.NOT_FIRED,
+)  # fmt: skip
+# No HTML, and no images: a card must not make the page fetch anything.
+_markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
+
+
+class Pages:
+    """The pages, for one set of cards and samples."""
+
+    def __init__(self, knowledge: Knowledge, samples: Mapping[str, Sample]) -> None:
+        self._knowledge = knowledge
+        self._samples = samples
+        self._pages = Environment(
+            loader=PackageLoader("cds_service.playground"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._pages.globals.update(
+            markdown=_rendered, coloured=coloured, encoded=msgspec.json.encode, outcome_words=outcome_words
+        )
+        self._pages.globals.update(template=template, banner=DEV_BANNER, version=__version__)
+        self._pages.globals.update(hooks=[service.hook for service in knowledge.services], samples=samples)
+        orders = (line for sample in samples.values() for line in sample.orders if isinstance(line, str))
+        self._pages.globals.update(drafts=list(dict.fromkeys(line.removeprefix("order:").strip() for line in orders)))
+
+    def home(self, values: Mapping[str, str], error: str = "") -> str:
+        """The forms, filled with `values`, with what was wrong with them."""
+        return self._pages.get_template("home.html").render(values=values, error=error)
+
+    def run(self, run: Run) -> str:
+        """One call: its cards, why, both bodies, times, and how to repeat it."""
+        looks = run.explanation.cards if run.explanation is not None else []
+        looks = sorted(looks, key=lambda look: _INTERESTING.index(look.outcome))
+        outcome = msgspec.json.decode(run.response) if run.status != 200 and _is_json(run.response) else None
+        return self._pages.get_template("run.html").render(
+            run=run,
+            looks=looks,
+            counts=_counts(looks),
+            chart=_chart(run.request),
+            outcome=outcome,
+            times=_times(run),
+            curl=_curl(run),
+            error="",
+            values={"request": pretty(run.request)},
+        )
+
+    def gone(self) -> str:
+        """What is said where a call is not remembered any more."""
+        return self._pages.get_template("gone.html").render()
+
+
+def style() -> bytes:
+    """The style sheet: that of the review pages, and what only the playground has."""
+    base = files("cds_service.review_site").joinpath("templates", "style.css").read_bytes()
+    return base + files("cds_service.playground").joinpath("static", "playground.css").read_bytes()
+
+
+def script() -> bytes:
+    return files("cds_service.playground").joinpath("static", "playground.js").read_bytes()
+
+
+def pretty(body: bytes) -> str:
+    """A body with its JSON indented; as it is where it is no JSON."""
+    return msgspec.json.format(body, indent=2).decode() if _is_json(body) else body.decode("utf-8", "replace")
+
+
+def coloured(body: bytes) -> Markup:
+    """A body as HTML: indented, and with its keys, texts and numbers told apart."""
+    whole = pretty(body)
+    parts: list[Markup] = []
+    end = 0
+    for match in _TOKEN.finditer(whole, 0, MOST_SHOWN):
+        string, colon, number, _ = match.groups()
+        kind = "k" if colon else "s" if string else "n" if number else "l"
+        parts += [escape(whole[end : match.start()]), Markup('<span class="{}">{}</span>').format(kind, match[0])]
+        end = match.end()
+    rest = whole[end:MOST_SHOWN]
+    more = f"\n… {len(whole) - MOST_SHOWN} more characters; the file holds all" if len(whole) > MOST_SHOWN else ""
+    return Markup("").join([*parts, escape(rest), escape(more)])
+
+
+def _rendered(text: str) -> Markup:
+    """The Markdown of a card as an EHR would draw it."""
+    return Markup(_markdown.render(text))  # noqa: S704 (markdown-it escapes all HTML in it)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _counts(looks: list[CardLook]) -> dict[str, int]:
+    spoken = [outcome_words(look) for look in looks]
+    return {one: spoken.count(one) for one in dict.fromkeys(spoken)}
+
+
+def _times(run: Run) -> list[tuple[str, float, float]]:
+    """(phase, ms, share of the whole in percent)"""
+    rest = run.total_ms - sum(run.phases.values())
+    rows = [*run.phases.items(), ("everything else" if run.phases else "the whole call", rest)]
+    return [(name.replace("_", " "), ms, 100 * ms / run.total_ms) for name, ms in rows]
+
+
+def _chart(body: bytes) -> dict[str, Any]:
+    """Who and what the request is about, as far as that can be read: `patient`, `about`, `hook`, `orders`."""
+    found: dict[str, Any] = {"patient": "", "about": "", "hook": "", "orders": []}
+    if not _is_json(body) or not isinstance(request := msgspec.json.decode(body), dict):
+        return found
+    patient = _at(request, "prefetch", "patient")
+    name = _at(patient, "name", 0)
+    names = [_at(name, "text"), _at(name, "family"), _at(request, "context", "patientId")]
+    found["patient"] = next((one for one in names if isinstance(one, str)), "")
+    found["about"] = ", ".join(one for key in ("gender", "birthDate") if isinstance(one := _at(patient, key), str))
+    found["hook"] = hook if isinstance(hook := request.get("hook"), str) else ""
+    entries = _at(request, "context", "draftOrders", "entry")
+    for entry in entries if isinstance(entries, list) else []:
+        texts = [_at(entry, "resource", field, "text") for field in ("medicationCodeableConcept", "code")]
+        kind = _at(entry, "resource", "resourceType")
+        found["orders"].append(next((one for one in [*texts, kind] if isinstance(one, str)), "an order"))
+    return found
+
+
+def _at(value: Any, *path: str | int) -> Any:
+    """What stands at a path; None where there is nothing, or something else than what the path needs."""
+    for key in path:
+        if isinstance(key, int):
+            value = value[key] if isinstance(value, list) and len(value) > key else None
+        else:
+            value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _curl(run: Run) -> tuple[str, str]:
+    """The call as a shell command: (with its body in a file, with its body in the command or "" where that isn't JSON)."""
+    begin = f"curl -sS -H 'content-type: application/json' {shlex.quote(run.url)}"
+    file = f"{begin} --data-binary @request.json"
+    # No line of JSON text can be the word that ends the body: a text in it holds no line break.
+    whole = f"{begin} --data-binary @- <<'END_OF_REQUEST'\n{pretty(run.request)}\nEND_OF_REQUEST" if _is_json(run.request) else ""
+    return file, whole

@@ -1,0 +1,21 @@
+"""The review pages of the cards, drawn in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cds_service.cases import load_cases, run_cases
+from cds_service.paths import cards_dir
+from cds_service.recommendations import Recommendations
+from cds_service.review_site import Site
+from cds_service.runtime import Runtime
+
+
+def review_pages(runtime: Runtime) -> dict[str, str]:
+    """All files of the review site by name, after running the cards' cases. Not for the event loop's thread."""
+    folder = runtime.settings.cards_dir or cards_dir()
+    runs = list(run_cases(load_cases(folder, runtime.knowledge), runtime.knowledge))
+    with TemporaryDirectory() as name:
+        written = Site(runtime.knowledge, Recommendations(folder), runs, banner=True).write(Path(name))
+        return {path.name: path.read_text(encoding="utf-8") for path in written}

@@ -1,0 +1,178 @@
+"""The routes of the playground, which the application has in the dev profile only. No script or style but its own ever runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from cds_service.body import Room, read_body
+from cds_service.errors import BadRequest, Forbidden
+from cds_service.runtime import Runtime
+
+if TYPE_CHECKING:
+    from cds_service.playground.pages import Pages
+    from cds_service.playground.runs import Run, Runs
+    from cds_service.samples import Sample
+
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+def playground_routes(runtime: Runtime) -> list[Route]:
+    """`/` and all below `/playground` and `/cards`."""
+    page = _Playground(runtime)
+    return [
+        Route("/", page.home, methods=["GET"]),
+        Route("/", page.fire, methods=["POST"]),
+        Route("/playground/playground.css", page.style, methods=["GET"]),
+        Route("/playground/playground.js", page.script, methods=["GET"]),
+        Route("/playground/runs/{id}", page.run, methods=["GET"]),
+        Route("/playground/runs/{id}/feedback", page.feedback, methods=["POST"]),
+        Route("/playground/runs/{id}/{body}.json", page.file, methods=["GET"]),
+        Route("/favicon.ico", page.icon, methods=["GET"]),
+        Route("/cards", page.review, methods=["GET"]),
+        Route("/cards/{name}", page.review, methods=["GET"]),
+    ]
+
+
+class _Playground:
+    """What the pages need is made when the first is asked for: a process that draws none stays as small as it is."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    @cached_property
+    def _samples(self) -> dict[str, Sample]:
+        from cds_service.paths import fixtures_dir
+        from cds_service.samples import load_samples
+
+        return load_samples(fixtures_dir())
+
+    @cached_property
+    def _pages(self) -> Pages:
+        from cds_service.playground.pages import Pages
+
+        return Pages(self._runtime.knowledge, self._samples)
+
+    @cached_property
+    def _runs(self) -> Runs:
+        from cds_service.playground.runs import Runs
+
+        return Runs(self._runtime.knowledge)
+
+    @cached_property
+    def _reviews(self) -> dict[str, str]:
+        from cds_service.playground.reviews import review_pages
+
+        return review_pages(self._runtime)
+
+    async def home(self, request: Request) -> Response:
+        return _page(self._pages.home({"sample": request.query_params.get("sample", "")}))
+
+    async def fire(self, request: Request) -> Response:
+        from cds_service.playground.forms import text, wanted
+
+        form = await self._form(request)
+        services = {service.hook: service for service in self._runtime.knowledge.services}
+        try:
+            call = wanted(form, self._samples, services, datetime.now(UTC))
+        except BadRequest as error:
+            values = {name: text(form, name) for name in ("sample", "hook", "order", "same")}
+            values["request"] = form.get("request", b"").decode("utf-8", "replace")
+            return _page(self._pages.home(values, str(error)), 400)
+        base_url = str(request.base_url).rstrip("/")
+        run = await self._runs.fire(request.app, base_url, call.service, call.body, call.title)
+        return _see_other(f"/playground/runs/{run.id}")
+
+    async def run(self, request: Request) -> Response:
+        run = self._runs.get(request.path_params["id"])
+        return _page(self._pages.run(run)) if run is not None else _page(self._pages.gone(), 404)
+
+    async def feedback(self, request: Request) -> Response:
+        form = await self._form(request)
+        run = self._runs.get(request.path_params["id"])
+        if run is None:
+            return _page(self._pages.gone(), 404)
+        item, words = _feedback(run, {name: value.decode("utf-8", "replace") for name, value in form.items()})
+        await self._runs.give_feedback(request.app, run, item, words)
+        return _see_other(f"/playground/runs/{run.id}#card-{item['card']}")
+
+    async def file(self, request: Request) -> Response:
+        run = self._runs.get(request.path_params["id"])
+        name = request.path_params["body"]
+        if run is None or name not in ("request", "response"):
+            return _page(self._pages.gone(), 404)
+        body = run.request if name == "request" else run.response
+        headers = HEADERS | {"content-disposition": f'attachment; filename="{name}.json"'}
+        return Response(body, headers=headers, media_type="application/json")
+
+    async def style(self, _: Request) -> Response:
+        from cds_service.playground.pages import style
+
+        return Response(style(), headers=HEADERS, media_type="text/css")
+
+    async def script(self, _: Request) -> Response:
+        from cds_service.playground.pages import script
+
+        return Response(script(), headers=HEADERS, media_type="text/javascript")
+
+    async def icon(self, _: Request) -> Response:
+        return Response(status_code=204)  # browsers ask for it on pages that name none
+
+    async def review(self, request: Request) -> Response:
+        """A page of the review site, drawn when it is first asked for: that runs all cases of all cards once, in some seconds."""
+        name = request.path_params.get("name", "")
+        if not name:
+            return _see_other("/cards/index.html")
+        pages = await run_in_threadpool(lambda: self._reviews)
+        if name not in pages:
+            raise HTTPException(404)
+        return Response(pages[name], headers=HEADERS, media_type="text/css" if name.endswith(".css") else "text/html")
+
+    async def _form(self, request: Request) -> dict[str, bytes]:
+        from cds_service.playground.forms import MAX_FORM_BYTES, from_this_site, read_form
+
+        if not from_this_site(request.headers):
+            raise Forbidden("A form of the playground is taken from its own pages only")
+        limit = min(MAX_FORM_BYTES, self._runtime.settings.max_body_bytes)
+        body = await read_body(request.scope, request.receive, limit, Room(limit))
+        return dict(read_form(request.headers.get("content-type", ""), body))
+
+
+def _feedback(run: Run, form: dict[str, str]) -> tuple[dict[str, Any], str]:
+    """The item of feedback that a form asks for, and what it says in words. Raises BadRequest."""
+    card = next((one for one in run.cards if one.get("uuid") == form.get("card")), None)
+    if card is None:
+        raise BadRequest("The answer has no such card")
+    for suggestion in card.get("suggestions", []):
+        if suggestion.get("uuid") == form.get("suggestion"):
+            accepted = {"acceptedSuggestions": [{"id": suggestion["uuid"]}]}
+            return {"card": card["uuid"], "outcome": "accepted", **accepted}, f"accepted “{suggestion['label']}”"
+    item: dict[str, Any] = {"card": card["uuid"], "outcome": "overridden"}
+    for reason in card.get("overrideReasons", []):
+        if reason.get("code") == form.get("reason"):
+            item["overrideReason"] = {"reason": {"code": reason["code"], "system": reason["system"]}}
+            return item, f"dismissed because “{reason['display']}”"
+    return item, "dismissed"
+
+
+def _page(text: str, status: int = 200) -> Response:
+    return Response(text, status, HEADERS, media_type="text/html")
+
+
+def _see_other(path: str) -> Response:
+    return RedirectResponse(path, 303, HEADERS)

@@ -1,0 +1,120 @@
+"""Fires calls at the application in which the playground itself runs, and remembers the last few with what came back.
+
+A call is a real HTTP request to `/cds-services/{id}`, handed to the application in this process (httpx.ASGITransport): it passes
+through the same middleware, routes and log as one from the network; only the socket is left out.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import msgspec
+from starlette.types import ASGIApp
+
+from cds_service.evaluate import Answer
+from cds_service.explain import explain
+from cds_service.explanation import Explanation
+from cds_service.knowledge import Knowledge
+from cds_service.respond import onlooker
+from cds_service.timings import Timings
+
+MOST_RUNS = 16  # in memory, of one process; the oldest goes first
+
+
+class Sent(msgspec.Struct):
+    """One piece of feedback and the answer to it."""
+
+    card: str
+    words: str
+    request: bytes
+    status: int
+    response: bytes
+
+
+class Run(msgspec.Struct):
+    """One call and its answer. Bodies are as they were on the wire; times are in milliseconds."""
+
+    id: str
+    title: str
+    at: datetime
+    service: str
+    base_url: str  # without a slash at the end
+    request: bytes
+    status: int
+    response: bytes
+    total_ms: float
+    phases: dict[str, float] = {}
+    explanation: Explanation | None = None  # None where the call was refused
+    feedback: list[Sent] = []
+
+    @property
+    def url(self) -> str:
+        return f"{self.base_url}/cds-services/{self.service}"
+
+    @property
+    def cards(self) -> list[dict[str, Any]]:
+        """The cards of the answer; none where the call was refused."""
+        return list(msgspec.json.decode(self.response)["cards"]) if self.status == 200 else []
+
+
+class Runs:
+    """The last calls of this process."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+        self._runs: OrderedDict[str, Run] = OrderedDict()
+
+    def get(self, run_id: str) -> Run | None:
+        return self._runs.get(run_id)
+
+    async def fire(self, app: ASGIApp, base_url: str, service: str, body: bytes, title: str) -> Run:
+        """Sends `body` to a service and keeps what came back."""
+        seen: list[tuple[Answer, Timings]] = []
+        token = onlooker.set(lambda answer, timings: seen.append((answer, timings)))
+        at = datetime.now(UTC)
+        try:
+            answered, total_ms = await _post(app, base_url, f"/cds-services/{service}", body)
+        finally:
+            onlooker.reset(token)
+        run = Run(
+            id=secrets.token_hex(8),
+            title=title,
+            at=at,
+            service=service,
+            base_url=base_url,
+            request=body,
+            status=answered.status_code,
+            response=answered.content,
+            total_ms=total_ms,
+        )
+        if seen and run.status == 200:
+            answer, timings = seen[-1]
+            run.phases = dict(timings.phases)
+            run.explanation = explain(answer.facts, answer.decisions, self._knowledge)
+        self._runs[run.id] = run
+        while len(self._runs) > MOST_RUNS:
+            self._runs.popitem(last=False)
+        return run
+
+    async def give_feedback(self, app: ASGIApp, run: Run, item: dict[str, Any], words: str) -> Sent:
+        """Sends one item of feedback to the service of `run`; its `outcomeTimestamp` is now."""
+        item = item | {"outcomeTimestamp": datetime.now(UTC).isoformat(timespec="seconds")}
+        body = msgspec.json.encode({"feedback": [item]})
+        answered, _ = await _post(app, run.base_url, f"/cds-services/{run.service}/feedback", body)
+        sent = Sent(item["card"], words, body, answered.status_code, answered.content)
+        run.feedback.append(sent)
+        return sent
+
+
+async def _post(app: ASGIApp, base_url: str, path: str, body: bytes) -> tuple[httpx.Response, float]:
+    """The answer to a POST of JSON, and how many milliseconds it took."""
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url=base_url) as client:
+        started = time.perf_counter()
+        answered = await client.post(path, content=body, headers={"content-type": "application/json"})
+        return answered, (time.perf_counter() - started) * 1000

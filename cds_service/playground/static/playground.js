@@ -1,0 +1,40 @@
+// Makes the page nicer; everything works without it. It asks the network for nothing.
+"use strict";
+
+// Copy buttons
+for (const button of document.querySelectorAll("[data-copy]")) {
+  button.hidden = !navigator.clipboard;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    const label = button.textContent;
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = label; }, 1500);
+  });
+}
+
+// Live filters
+for (const input of document.querySelectorAll("[data-filter]")) {
+  input.closest(".finder").hidden = false;
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\s+/);
+    for (const item of document.querySelectorAll(input.dataset.filter)) {
+      const text = (item.dataset.words || item.textContent).toLowerCase();
+      item.hidden = !words.every((word) => text.includes(word));
+    }
+  });
+  input.addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(); });
+}
+
+// A file dropped on the form for a request is read into it
+for (const form of document.querySelectorAll("[data-drop]")) {
+  const area = form.querySelector("textarea");
+  form.addEventListener("dragover", (event) => { event.preventDefault(); form.classList.add("dropping"); });
+  form.addEventListener("dragleave", () => form.classList.remove("dropping"));
+  form.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    form.classList.remove("dropping");
+    const file = event.dataTransfer.files[0];
+    area.value = file ? await file.text() : event.dataTransfer.getData("text");
+    area.focus();
+  });
+}

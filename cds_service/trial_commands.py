@@ -1,0 +1,97 @@
+"""`cds-service fire` and `explain`: what the cards say about a request file, and why."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cds_service.settings import load_settings
+from cds_service.site import load_knowledge
+from cds_service.yamlfile import suggestion
+
+if TYPE_CHECKING:
+    from cds_service.evaluate import Answer
+    from cds_service.knowledge import Knowledge
+
+
+def add_trial_commands(commands: argparse._SubParsersAction[Any], instant: Callable[[str], datetime]) -> None:
+    """Add them to `commands`; `instant` reads the time of `--now`."""
+    for name, meaning, run in (
+        ("fire", "evaluate a request file without a server and draw the cards", _fire),
+        ("explain", "say why each card fires or does not for a request file, criterion by criterion", _explain),
+    ):
+        command = commands.add_parser(name, help=meaning)
+        command.add_argument("request", type=Path, metavar="REQUEST.json", help="a CDS Hooks request, '-' for standard input")
+        command.add_argument("--now", type=instant, help="evaluate as of this ISO time, UTC where no zone is given")
+        command.add_argument(
+            "--json", action="store_true", help=f"print the {'response' if name == 'fire' else 'explanation'} as JSON"
+        )
+        if name == "fire":
+            command.add_argument("--dialect", default="", help="as an EHR of this kind gets it: epic, oracle, sandbox")
+        else:
+            command.add_argument("--card", metavar="ID", help="only this card")
+            command.set_defaults(dialect="")
+        command.set_defaults(run=run)
+
+
+def _fire(options: argparse.Namespace) -> int:
+    from cds_service.draw import draw_cards
+
+    tried = _tried(options)
+    if isinstance(tried, int):
+        return tried
+    answer, _ = tried
+    response = msgspec.json.decode(answer.body)
+    print(msgspec.json.format(answer.body).decode() if options.json else draw_cards(response["cards"]))
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from cds_service.draw_explanation import draw_explanation
+    from cds_service.explain import explain
+
+    tried = _tried(options)
+    if isinstance(tried, int):
+        return tried
+    answer, knowledge = tried
+    explanation = explain(answer.facts, answer.decisions, knowledge)
+    if options.card is not None:
+        if knowledge.card(options.card) is None:
+            print(f"unknown card{suggestion(options.card, [one.id for one in knowledge.cards])}", file=sys.stderr)
+            return 2
+        if options.card in explanation.elsewhere and not options.json:
+            hooks = explanation.elsewhere[options.card]
+            told = f"it speaks at {', '.join(hooks)}" if hooks else "it is retired"
+            print(f"{options.card} does not speak at {explanation.hook}: {told}")
+            return 0
+        explanation.cards = [card for card in explanation.cards if card.card == options.card]
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode(explanation)).decode())
+    else:
+        print(draw_explanation(explanation, options.card or ""), end="")
+    return 0
+
+
+def _tried(options: argparse.Namespace) -> tuple[Answer, Knowledge] | int:
+    """The answer to the request file; an exit status, and the reason on standard error, where there is none."""
+    from cds_service.errors import CdsError
+    from cds_service.trial import try_request
+
+    settings = load_settings(os.environ)
+    knowledge = load_knowledge(settings)
+    if options.dialect and options.dialect not in knowledge.dialects:
+        print(f"unknown dialect{suggestion(options.dialect, knowledge.dialects)}", file=sys.stderr)
+        return 2
+    body = sys.stdin.buffer.read() if str(options.request) == "-" else options.request.read_bytes()
+    try:
+        return try_request(body, settings, knowledge, options.now or datetime.now(UTC), options.dialect), knowledge
+    except CdsError as error:
+        print(f"{options.request}: {error}", file=sys.stderr)
+        return 1
