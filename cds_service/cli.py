@@ -194,6 +194,7 @@ def _what_next(host: str, port: int, settings: Settings) -> str:
     return f"""
 Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
+  Playground  {base}/     (fire a hook, see the cards and why)
   A card      {shown} sample quinine-for-cramps | \\
                 curl -s -H content-type:application/json --data-binary @- {base}/cds-services/cramp-care-order-sign
   Sandbox     https://sandbox.cds-hooks.org/?{sandbox}
