@@ -69,12 +69,13 @@ def is_public(address: str) -> bool:
 
 
 class CheckedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to the addresses that it has looked at, and to no other."""
+    """The network of one connection: to the addresses that were looked at, and to no other."""
 
     def __init__(self, resolve: Resolve, private: bool) -> None:
         self._resolve = resolve
         self._private = private
         self._network = httpcore.AnyIOBackend()
+        self._stream: httpcore.AsyncNetworkStream | None = None
 
     async def connect_tcp(
         self,
@@ -92,13 +93,23 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
             raise EgressError(Fault.NOT_RESOLVED)
         if not self._private and not all(map(is_public, addresses)):
             raise EgressError(Fault.NOT_PUBLIC)
-        for address in addresses[:-1]:
+        for number, address in enumerate(addresses, 1):
+            last = number == len(addresses)
             try:
-                stream = await self._network.connect_tcp(address, port, _NEXT_ADDRESS_SECONDS, local_address, socket_options)
+                self._stream = await self._network.connect_tcp(
+                    address, port, timeout if last else _NEXT_ADDRESS_SECONDS, local_address, socket_options
+                )
+                break
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-            return HeardStream(stream)
-        return HeardStream(await self._network.connect_tcp(addresses[-1], port, timeout, local_address, socket_options))
+                if last:
+                    raise
+        assert self._stream is not None  # noqa: S101 (the loop ends with one, or raises)
+        return HeardStream(self._stream)
+
+    async def aclose(self) -> None:
+        """Closes the socket, whoever holds it: httpcore leaves it open where it is cancelled at certain moments."""
+        if self._stream is not None:
+            await self._stream.aclose()
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:

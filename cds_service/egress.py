@@ -28,8 +28,9 @@ from cds_service.connect import CheckedBackend, EgressError, Fault, HeardStream,
 from cds_service.connect import resolve as system_resolve
 
 Headers = Sequence[tuple[bytes, bytes]]
+_Place = tuple[bool, str]  # (whether it may be private, origin): a connection serves no other
 
-_MAX_CONNECTIONS = 200  # public, and as many private
+_MAX_IDLE = 64  # connections that stay open between questions
 _MAX_QUESTIONS = 24  # to one server at once: four calls that ask for everything
 _MAX_SERVERS = 256
 _KEPT_SECONDS = 15  # that an idle connection stays open
@@ -51,22 +52,32 @@ class Server:
         self.slots = asyncio.Semaphore(_MAX_QUESTIONS)
 
 
+class _Connection:
+    """A connection to one place, in use by one question or idle."""
+
+    def __init__(self, origin: httpcore.Origin, tls: ssl.SSLContext, network: CheckedBackend) -> None:
+        self._network = network
+        self.http = httpcore.AsyncHTTPConnection(origin, tls, keepalive_expiry=_KEPT_SECONDS, network_backend=network)
+
+    async def aclose(self) -> None:
+        await self.http.aclose()
+        await self._network.aclose()
+
+
 class Egress:
-    """The connections of this process to other servers. Made without an event loop, closed with `aclose`."""
+    """The connections of this process to other servers. Made without an event loop, closed with `aclose`.
+
+    httpcore's own pool is not used: where a question is cancelled at a certain moment, it counts the connection as in use for
+    ever, and after enough of them nothing is asked any more. Here each question owns its connection until it ends.
+    """
 
     def __init__(self, resolve: Resolve = system_resolve, tls: ssl.SSLContext | None = None) -> None:
         """`resolve` and `tls` replace the system's resolver and trusted authorities in tests."""
         for name in ("httpx", "httpcore"):  # they log addresses, which hold patient ids, and headers, which hold tokens
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._public, self._private = (
-            httpcore.AsyncConnectionPool(
-                ssl_context=tls or _authorities(),
-                max_connections=_MAX_CONNECTIONS,
-                keepalive_expiry=_KEPT_SECONDS,
-                network_backend=CheckedBackend(resolve, private),
-            )
-            for private in (False, True)
-        )
+        self._resolve = resolve
+        self._tls = tls or _authorities()
+        self._idle: dict[_Place, list[_Connection]] = {}
         self._servers: dict[str, Server] = {}  # by base URL, the one that was not used for longest first
 
     def server(self, base_url: str) -> Server:
@@ -82,23 +93,52 @@ class Egress:
 
         Raises EgressError, and UnicodeError for a host that can't be put on the wire.
         """
-        pool = self._private if private else self._public
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         sent = [(b"Host", url.netloc), (b"Accept-Encoding", b"identity"), *headers]
-        started = False
+        place = (private, str(target.origin))
+        connection = await self._taken(place)
+        if connection is None:
+            connection = _Connection(target.origin, self._tls, CheckedBackend(self._resolve, private))
+        started = done = False
         try:
-            async with pool.stream("GET", target, headers=sent) as response:
+            async with connection.http.stream("GET", target, headers=sent) as response:
                 stream = response.extensions.get("network_stream")  # there is none in tests without sockets
                 if isinstance(stream, HeardStream) and not stream.heard:
                     raise EgressError(Fault.GARBLED)
                 started = True
-                return await _read(response, limit)
+                reply = await _read(response, limit)
+            done = connection.http.is_idle()
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise EgressError(_fault(error, started)) from None
+        finally:
+            await (self._kept(place, connection) if done else connection.aclose())
+        return reply
 
     async def aclose(self) -> None:
-        await self._public.aclose()
-        await self._private.aclose()
+        for place in list(self._idle):
+            for connection in self._idle.pop(place):
+                await connection.aclose()
+
+    async def _kept(self, place: _Place, connection: _Connection) -> None:
+        """Keeps a connection for the next question to `place`; of too many, the one is closed whose place came first."""
+        self._idle.setdefault(place, []).append(connection)
+        if sum(map(len, self._idle.values())) > _MAX_IDLE:
+            first = next(iter(self._idle))
+            oldest = self._idle[first].pop(0)
+            if not self._idle[first]:
+                del self._idle[first]
+            await oldest.aclose()
+
+    async def _taken(self, place: _Place) -> _Connection | None:
+        """An idle connection to `place` that is still good, where there is one; those that are not are closed."""
+        idle = self._idle.get(place, [])
+        while idle:
+            connection = idle.pop()
+            if not connection.http.has_expired():
+                return connection
+            await connection.aclose()
+        self._idle.pop(place, None)
+        return None
 
 
 async def _read(response: httpcore.Response, limit: int) -> Reply:

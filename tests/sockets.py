@@ -24,11 +24,13 @@ class Loopback:
         self._talk = talk
         self.port = 0
         self.connections = 0
+        self.open = 0  # connections that neither side has closed
         self.received: list[bytes] = []  # requests, up to the empty line
         self.server_names: list[str | None] = []  # of TLS handshakes
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.open += 1
         try:
             while not writer.is_closing():
                 self.received.append(await reader.readuntil(b"\r\n\r\n"))
@@ -36,6 +38,7 @@ class Loopback:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the other side has gone
         finally:
+            self.open -= 1
             writer.close()
 
 

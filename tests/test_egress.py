@@ -205,6 +205,48 @@ async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -
     assert names.asked == ["ehr.example"]
 
 
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("secure", [False, True])
+async def test_a_question_that_is_cancelled_at_whatever_moment_leaves_no_connection(tmp_path: Path, secure: bool) -> None:
+    serving, trusting = certificates(tmp_path, "ehr.example")
+    async with loopback(saying(http(b"{}"), close=False), serving if secure else None) as server:
+        egress = Egress(Names(ehr_example=[["127.0.0.1"]]), trusting)
+        url = f"{'https' if secure else 'http'}://ehr.example:{server.port}/x"
+        finished = 0
+        for steps in range(80):
+            await egress.aclose()  # so that each question makes a connection
+            question = asyncio.create_task(asked(egress, url))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            finished += question.done()
+            question.cancel()
+            await asyncio.wait((question,))
+        assert isinstance(await asked(egress, url), Reply)
+        await egress.aclose()
+        async with asyncio.timeout(2):
+            while server.open:  # noqa: ASYNC110 (the server has yet to see that the connections were closed)
+                await asyncio.sleep(0.01)
+    assert 0 < finished < 80
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+async def test_idle_connections_are_bounded() -> None:
+    async with loopback(saying(http(b"{}"), close=False)) as server:
+        egress = Egress(lambda _, __: _local())
+        for number in range(70):
+            assert isinstance(await asked(egress, f"http://ehr-{number}.example:{server.port}/x"), Reply)
+        assert sum(map(len, egress._idle.values())) == 64
+        await egress.aclose()
+        assert egress._idle == {}
+
+
+async def _local() -> list[str]:
+    return ["127.0.0.1"]
+
+
 def test_what_is_remembered_of_servers_is_bounded() -> None:
     egress = Egress()
     first = egress.server("http://0")

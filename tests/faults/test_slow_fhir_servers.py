@@ -10,6 +10,8 @@ import os
 import random
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -55,6 +57,8 @@ class WickedServer:
             return
         elif kind == "drip":
             for byte in EMPTY:
+                if writer.is_closing():
+                    return
                 writer.write(bytes([byte]))
                 await asyncio.sleep(seconds / len(EMPTY))
             return
@@ -72,6 +76,24 @@ class WickedServer:
         elif kind == "never":
             await asyncio.sleep(60)
         writer.write(EMPTY)
+
+
+@asynccontextmanager
+async def measured_lateness() -> AsyncIterator[list[float]]:
+    """By how many ms the event loop was late, again and again: what a busy machine adds, to these calls as to all else."""
+    late: list[float] = []
+
+    async def measure() -> None:
+        while True:
+            started = time.perf_counter()
+            await asyncio.sleep(0.01)
+            late.append((time.perf_counter() - started - 0.01) * 1000)
+
+    task = asyncio.create_task(measure())
+    yield late
+    task.cancel()
+    await asyncio.wait((task,))
+    late.sort()
 
 
 async def calls(runtime: Runtime, fhir_servers: list[str], count: int) -> tuple[list[float], Counter[int]]:
@@ -107,19 +129,21 @@ async def test_calls_are_answered_by_the_deadline_whatever_the_server_does(
     runtime = msgspec.structs.replace(runtime, caller=Caller("anonymous", deadline_ms=DEADLINE_MS))
     opened = FHIR_BREAKERS.labels("opened")._value.get()
     wicked = WickedServer()
-    async with loopback(wicked) as server:
+    async with measured_lateness() as late, loopback(wicked) as server:
         bases = [f"http://127.0.0.1:{server.port}/fhir/{number}" for number in range(AT_ONCE)]
         taken, statuses = await calls(runtime, bases, CALLS)
-    p50, p99 = (taken[int(len(taken) * share)] for share in (0.5, 0.99))
+    p50, p99, machine = taken[len(taken) // 2], taken[len(taken) * 99 // 100], late[len(late) * 99 // 100]
     opened = FHIR_BREAKERS.labels("opened")._value.get() - opened
     print(
         f"{len(taken)} calls, {sum(wicked.done.values())} questions, breaker {breaker} (opened {opened:.0f} times): "
-        f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {taken[-1]:.0f} ms, deadline {DEADLINE_MS} ms"
+        f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {taken[-1]:.0f} ms, deadline {DEADLINE_MS} ms; "
+        f"the event loop was late by {machine:.0f} ms (p99)"
     )
     assert statuses == {200: len(taken)}
-    assert p99 <= DEADLINE_MS + GRACE_MS
+    assert p99 <= DEADLINE_MS + GRACE_MS + machine
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert set(wicked.done) == set(KINDS)
     assert rows(runtime.settings.log_path, "SELECT count(*) FROM call WHERE status = 200") == [len(taken)]
     if breaker == "never opens":
         assert opened == 0
+        assert sum(wicked.done.values()) >= 4 * len(taken)  # of 5 or more: nothing is used up that questions need
