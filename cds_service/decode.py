@@ -42,6 +42,7 @@ class _Envelope(msgspec.Struct, gc=False):
     resourceType: object = None
     entry: Raw = Raw()
     link: Raw = Raw()
+    total: object = None
     resource: Raw = Raw()
 
 
@@ -58,22 +59,25 @@ _decode_links = msgspec.json.Decoder(list[Link] | Link | None).decode
 _peek = msgspec.json.Decoder(_Peek).decode
 
 
-def gathered(value: Resource | None, name: str, origin: Origin) -> Gathered:
-    """The content of a decoded value of the source `name` (a key of `facts.SOURCES`)."""
+def gathered(value: Resource | None, name: str, origin: Origin, *, further: bool = False) -> Gathered:
+    """The content of a decoded value of the source `name` (a key of `facts.SOURCES`); `further`: it is a later page of a search."""
     if value is None:
         return Gathered(Source(SourceState.EMPTY, origin))
     while value.resourceType is None and value.resource is not None:  # wrapped, as before CDS Hooks 1.0
         value = value.resource
-    return _Collector(name, origin).collect(value).result()
+    if value.resourceType == "OperationOutcome":  # in place of an answer: whatever it says, nothing was looked up
+        note = "the EHR reported an error"
+        return Gathered(Source(SourceState.ERROR, origin, note), faults=note)
+    return _Collector(name, origin, further).collect(value).result()
 
 
-def gathered_raw(raw: bytes | Raw, name: str, origin: Origin) -> Gathered:
+def gathered_raw(raw: bytes | Raw, name: str, origin: Origin, *, further: bool = False) -> Gathered:
     """The content of an undecoded value of the source `name`: what doesn't fit is left out, entry by entry.
 
     Raises msgspec.DecodeError where `raw` is no JSON, UnicodeDecodeError, and RecursionError where it is nested too deeply.
     """
     try:
-        return gathered(_decode(raw), name, origin)
+        return gathered(_decode(raw), name, origin, further=further)
     except msgspec.ValidationError as error:
         problem = error
     try:
@@ -83,7 +87,7 @@ def gathered_raw(raw: bytes | Raw, name: str, origin: Origin) -> Gathered:
         return Gathered(Source(SourceState.ERROR, origin, note), faults=note)
     if envelope.resourceType is None and envelope.resource:
         return gathered_raw(envelope.resource, name, origin)
-    collector = _Collector(name, origin)
+    collector = _Collector(name, origin, further)
     if envelope.resourceType == "Bundle":
         return collector.collect_raw(envelope).result()
     collector.unreadable(0, envelope.resourceType, problem)
@@ -123,9 +127,10 @@ def reason_of(error: msgspec.ValidationError) -> str:
 class _Collector:
     """Walks through one value and keeps the score."""
 
-    def __init__(self, name: str, origin: Origin) -> None:
+    def __init__(self, name: str, origin: Origin, further: bool) -> None:
         self.name = name
         self.origin = origin
+        self.further = further
         self.expected = EXPECTED[name]
         self.resources: list[Resource] = []
         self.by_url: dict[str, Resource] = {}
@@ -142,7 +147,6 @@ class _Collector:
         if value.resourceType == "Bundle":
             self._links(value.link)
             entries = listed(value.entry)
-            self.cut |= not entries and isinstance(value.total, int) and value.total > 0
             expected, kept = self.expected, self.resources
             for position, entry in enumerate(entries):
                 resource = entry.resource
@@ -152,6 +156,7 @@ class _Collector:
                     kept.append(resource)
                     self.matches += 1
             self.entries += len(entries)
+            self._compare(value.total)
         else:
             self._resource(value, 0)
         return self
@@ -166,6 +171,7 @@ class _Collector:
         except msgspec.ValidationError:
             raws = [envelope.entry]
         self.entries = len(raws)
+        self._compare(envelope.total)
         for position, raw in enumerate(raws):
             try:
                 self._entry(_decode_entry(raw), position)
@@ -232,6 +238,11 @@ class _Collector:
             if link.relation == "next":
                 self.next_url = link.url
                 self.cut |= not link.url
+
+    def _compare(self, total: object) -> None:
+        """`Bundle.total` counts all matches (FHIR R4, "Searching"): fewer entries, and no next page, are not all of them."""
+        short = isinstance(total, int) and total > self.entries
+        self.cut |= short and self.next_url is None and not self.further
 
     def _faults(self) -> str:
         faults = []

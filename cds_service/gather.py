@@ -145,7 +145,7 @@ class _Queries:
         pages, note = [first], ""
         while (url := pages[-1].next_url) and len(pages) < MAX_PAGES and not note:
             try:
-                pages.append(await self._page(key, url, asked))
+                pages.append(await self._page(key, url, asked, further=True))
             except EhrError as error:
                 note = str(error)
         search = joined(pages)
@@ -153,23 +153,23 @@ class _Queries:
             search.source = msgspec.structs.replace(search.source, note=f"{search.source.note}; {note}")
         return search
 
-    async def _page(self, key: str, url: str, asked: list[httpx.URL]) -> Gathered:
+    async def _page(self, key: str, url: str, asked: list[httpx.URL], *, further: bool = False) -> Gathered:
         try:
-            page = await self._asked(key, url, asked)
+            page = await self._asked(key, url, asked, further)
         except EhrError as error:
             FHIR_FETCHES.labels(error.outcome).inc()
             raise
         FHIR_FETCHES.labels(Outcome.OK).inc()
         return page
 
-    async def _asked(self, key: str, url: str, asked: list[httpx.URL]) -> Gathered:
+    async def _asked(self, key: str, url: str, asked: list[httpx.URL], further: bool) -> Gathered:
         target = self._ehr.target(url)
         if target in asked:
             raise EhrError(Outcome.CIRCLE)
         asked.append(target)
         body = await self._ehr.get(target)
         try:
-            page = gathered_raw(body, key, "fhir")
+            page = gathered_raw(body, key, "fhir", further=further)
         except NOT_JSON:
             raise EhrError(Outcome.NOT_JSON) from None
         if page.source.state is SourceState.ERROR:

@@ -41,6 +41,9 @@ def labs(value: object) -> Gathered:
         (bundle(observation(), link=NEXT), SourceState.PARTIAL, 1),
         (bundle(link=NEXT), SourceState.PARTIAL, 0),
         (bundle(total=5), SourceState.PARTIAL, 0),
+        (bundle(observation(), total=1), SourceState.PRESENT, 1),
+        (bundle(observation(), total=2), SourceState.PARTIAL, 1),
+        (bundle(observation(), BAD, total=3), SourceState.PARTIAL, 1),
         (bundle(observation(), link=[{"relation": "next"}]), SourceState.PARTIAL, 1),
         (bundle(observation(), link="next"), SourceState.PARTIAL, 1),
         (bundle(observation(), BAD), SourceState.PARTIAL, 1),
@@ -57,7 +60,7 @@ def labs(value: object) -> Gathered:
         (outcome(), SourceState.ERROR, 0),
         (bundle(outcome("error")), SourceState.ERROR, 0),
         (bundle(observation(), outcome("error")), SourceState.PARTIAL, 1),
-        (outcome("warning"), SourceState.EMPTY, 0),
+        (outcome("warning"), SourceState.ERROR, 0),
         (bundle(outcome("warning"), total=0), SourceState.EMPTY, 0),
         (bundle(observation(), outcome("information")), SourceState.PRESENT, 1),
         (patient(), SourceState.ERROR, 0),
@@ -231,3 +234,8 @@ def test_good_entries_survive_any_neighbour(value: Json) -> None:
     value["entry"].append({"resource": statement(id="good")})
     found = gathered_raw(as_json(value), "statements", "prefetch")
     assert "good" in [one.id for one in found.resources]
+
+
+def test_the_total_of_a_later_page_counts_the_whole_search() -> None:
+    page = gathered_raw(as_json(bundle(observation(), total=9)), "labs", "fhir", further=True)
+    assert page.source.state is SourceState.PRESENT
