@@ -60,7 +60,7 @@ _peek = msgspec.json.Decoder(_Peek).decode
 
 
 def gathered(value: Resource | None, name: str, origin: Origin, *, further: bool = False) -> Gathered:
-    """The content of a decoded value of the source `name` (a key of `facts.SOURCES`); `further`: it is a later page of a search."""
+    """The content of a decoded value of the source `name` (a key of `facts.SOURCES`); `further`: a later page of a search."""
     if value is None:
         return Gathered(Source(SourceState.EMPTY, origin))
     while value.resourceType is None and value.resource is not None:  # wrapped, as before CDS Hooks 1.0
