@@ -24,7 +24,9 @@ def settings() -> str:
     rows = ["| variable | what it is | allowed | default |", "|---|---|---|---|"]
     for option in OPTIONS:
         default = getattr(defaults, option.name)
-        shown = f"`{default}`" if default not in (None, "", ()) else ""
+        if isinstance(default, bool):
+            default = "yes" if default else "no"
+        shown = "" if default in (None, "") else f"`{default}`"
         rows.append(f"| `{option.variable}` | {_cell(option.meaning)} | {_cell(option.allowed)} | {shown} |")
     return "\n".join(rows) + "\n"
 
