@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -90,9 +91,8 @@ def test_names_are_counted_whatever_they_replace(members: dict[str, int], again:
             "`context.draftOrders` is nested more than",
         ),
         (call(drafts='"draftOrders":{"a":' + "[" * 950 + "]" * 950 + "}"), "`context.draftOrders` is nested more than"),
-        (call(drafts='"draftOrders":{"a":1e999}'), "A number in `context.draftOrders` has"),
-        (call(drafts='"draftOrders":{"a":-1.5E-400}'), "A number in `context.draftOrders` has"),
-        (call(drafts=f'"draftOrders":{{"a":{"7" * 5000}}}'), "A number in `context.draftOrders` has"),
+        (call(drafts='"draftOrders":{"a":1e999}'), "A number in `context.draftOrders` is out of range"),
+        (call(drafts=f'"draftOrders":{{"a":{"7" * 5000}}}'), "A number in `context.draftOrders` is out of range"),
         (call(',"userId":"' + "x" * 3000 + '"'), "`context.userId` may have at most"),
         (call().replace(b'"123"', b'"' + b"1" * 300 + b'"'), "`context.patientId` may have at most 255 characters"),
         (call().replace(b'"i"', b'"' + b"1" * 300 + b'"'), "`hookInstance` may have at most 255 characters"),
@@ -117,6 +117,36 @@ def test_what_is_refused_is_told_by_its_kind(body: bytes, text: str) -> None:
 )
 def test_what_only_looks_odd_or_is_not_read_is_accepted(top: str) -> None:
     assert decode_request(call(top=top), "order-sign").hookInstance == "i"
+
+
+TEXTS = st.text(st.sampled_from('":\\u {}[]a0\n/é'), max_size=6)
+VALUES = st.recursive(
+    st.none() | st.integers() | TEXTS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3)
+)
+
+
+@given(VALUES, st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :"), (",\n", "\n:\t")]), st.booleans(), st.data())
+def test_a_repeated_member_is_found_however_the_text_is_written(
+    value: Any, separators: tuple[str, str], ascii_only: bool, data: st.DataObject
+) -> None:
+    text = json.dumps(value, separators=separators, ensure_ascii=ascii_only)
+    check_whole(text.encode(), "x")
+    opened = [at + 1 for at, char in enumerate(text) if char == "{" and is_outside(text, at) and text[at + 1] != "}"]
+    if opened:
+        at = data.draw(st.sampled_from(opened))
+        end = next(end for end in range(at, len(text)) if text[end] == ":" and is_outside(text, end))
+        name = data.draw(st.sampled_from([text[at:end], json.dumps(json.loads(text[at:end])), _escaped(text[at:end])]))
+        with pytest.raises(BadRequest, match="stands twice"):
+            check_whole(f"{text[:at]}{name}:null,{text[at:]}".encode(), "x")
+
+
+def is_outside(text: str, at: int) -> bool:
+    """Whether no string is open at a place in a JSON text."""
+    return re.sub(r"\\.", "", text[:at]).count('"') % 2 == 0
+
+
+def _escaped(name: str) -> str:
+    return '"' + "".join(f"\\u{ord(char):04x}" for char in json.loads(name)) + '"'
 
 
 def test_orders_may_be_nested_up_to_the_limit() -> None:
