@@ -104,6 +104,7 @@ def _of_sample(form: Form, sample: Sample, hook: str, services: Mapping[str, Ser
         request = sample.request(now, at, [line] if order else None)
     except ShorthandError as error:
         raise BadRequest(f"The order could not be read: {error}") from None
+    request["hookInstance"] = str(uuid4())  # each firing is a moment of its own, not the same call sent again
     body = msgspec.json.encode(request)
     if not text(form, "same"):
         body = _as_new_patient(request["context"]["patientId"], body)
