@@ -8,6 +8,7 @@ from datetime import datetime
 from email.parser import BytesParser
 from email.policy import HTTP
 from urllib.parse import parse_qsl, urlsplit
+from uuid import uuid4
 
 import msgspec
 from starlette.datastructures import Headers
