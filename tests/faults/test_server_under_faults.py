@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
 import httpx
 import msgspec
@@ -28,7 +29,12 @@ pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 
 PATH = "/cds-services/cramp-care-order-sign"
 ROUNDS = int(os.environ.get("CDS_ROUNDS", "3"))  # of filling the disk; a nightly run can afford more
-BODY = msgspec.json.encode(request_from_case(["order: quinine 300 mg, for leg cramps"], "order-sign", datetime.now(UTC)))
+REQUEST = request_from_case(["order: quinine 300 mg, for leg cramps"], "order-sign", datetime.now(UTC))
+
+
+def body() -> bytes:
+    """A call that was not made before, always as long as any other."""
+    return msgspec.json.encode(REQUEST | {"hookInstance": str(uuid4())})
 
 
 def fires(answer: httpx.Response) -> bool:
@@ -63,26 +69,27 @@ def test_a_server_that_is_told_to_end_says_so_first_and_answers_what_is_under_wa
     with RealServer(tmp_path, workers=workers, drain_ms="1500") as server:
         address = ("127.0.0.1", server.port)
         half_sent = [socket.create_connection(address, timeout=15) for _ in range(20)]
-        head = f"POST {PATH} HTTP/1.1\r\nhost: cds.example\r\ncontent-length: {len(BODY)}\r\n\r\n".encode()
-        for connection in half_sent:
-            connection.sendall(head + BODY[:100])
+        head = f"POST {PATH} HTTP/1.1\r\nhost: cds.example\r\ncontent-length: {len(body())}\r\n\r\n".encode()
+        bodies = [body() for _ in half_sent]
+        for connection, one in zip(half_sent, bodies, strict=True):
+            connection.sendall(head + one[:100])
         answers: list[int | str] = []
         ready: list[int | str] = []
 
-        def ask(path: str, method: str, seen: list[int | str], **sent: Any) -> None:
+        def ask(path: str, method: str, seen: list[int | str]) -> None:
             """Calls on connections of their own until none is accepted any more."""
             limits = httpx.Limits(max_keepalive_connections=0)
             with httpx.Client(base_url=server.address, trust_env=False, timeout=15, limits=limits) as client:
                 while True:
                     try:
-                        seen.append(client.request(method, path, **sent).status_code)
+                        seen.append(client.request(method, path, content=body() if method == "POST" else None).status_code)
                     except httpx.ConnectError:
                         return  # the port is closed: a load balancer has gone elsewhere long ago
                     except httpx.HTTPError as error:
                         seen.append(type(error).__name__)
 
         threads = [
-            threading.Thread(target=ask, args=(PATH, "POST", answers), kwargs={"content": BODY}),
+            threading.Thread(target=ask, args=(PATH, "POST", answers)),
             threading.Thread(target=ask, args=("/health/ready", "GET", ready)),
         ]
         for thread in threads:
@@ -91,8 +98,8 @@ def test_a_server_that_is_told_to_end_says_so_first_and_answers_what_is_under_wa
         begun = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         time.sleep(1.0)
-        for connection in half_sent:
-            connection.sendall(BODY[100:])
+        for connection, one in zip(half_sent, bodies, strict=True):
+            connection.sendall(one[100:])
         for connection in half_sent:
             assert connection.recv(100).startswith(b"HTTP/1.1 200 OK")
             connection.close()
@@ -177,7 +184,7 @@ def serve_on_a_disk_that_fills_up(server: RealServer, disk: Disk, rounds: int, s
         def degraded() -> bool:
             """There may be room in SQLite's write-ahead log yet; the first record that finds none is to be seen at once."""
             nonlocal sent
-            assert fires(server.client.post(PATH, content=BODY)), "cards go out"
+            assert fires(server.client.post(PATH, content=body())), "cards go out"
             sent += 1
             health = server.client.get("/health").json()
             assert health["status"] == "degraded" or health["log"]["written"] == sent
@@ -186,7 +193,7 @@ def serve_on_a_disk_that_fills_up(server: RealServer, disk: Disk, rounds: int, s
         within(60, degraded)
         begun = time.monotonic()
         for _ in range(20):
-            assert fires(server.client.post(PATH, content=BODY))
+            assert fires(server.client.post(PATH, content=body()))
         sent += 20
         assert time.monotonic() - begun < 5
         within(3, lambda: totals(server)["cds_log_state degraded"] == 1 and totals(server)["cds_log_waiting"] >= 20)
@@ -202,7 +209,7 @@ def serve_on_a_disk_that_fills_up(server: RealServer, disk: Disk, rounds: int, s
 
 def test_cards_go_out_while_the_disk_is_full_and_the_log_catches_up(tmp_path: Path) -> None:
     with RealServer(tmp_path) as server:
-        assert fires(server.client.post(PATH, content=BODY))
+        assert fires(server.client.post(PATH, content=body()))
         serve_on_a_disk_that_fills_up(server, Limit(server.process.pid), ROUNDS, sent=1)
 
 
@@ -210,7 +217,7 @@ if os.environ.get("CDS_SMALL_DISK"):  # needs the right to mount
 
     def test_the_same_on_a_file_system_that_is_really_full(tmp_path: Path) -> None:
         with small_disk(tmp_path / "disk") as folder, RealServer(tmp_path, log_path=str(folder / "alerts.sqlite3")) as server:
-            assert fires(server.client.post(PATH, content=BODY))
+            assert fires(server.client.post(PATH, content=body()))
             serve_on_a_disk_that_fills_up(server, Filled(folder), ROUNDS, sent=1)
 
 
@@ -222,7 +229,7 @@ def test_metrics_are_those_of_all_workers_also_after_one_was_killed(tmp_path: Pa
         within(10, lambda: sum(value for name, value in totals(server).items() if name.startswith("cds_workers ")) == 3)
         for _ in range(30):
             with httpx.Client(base_url=server.address, trust_env=False) as fresh:
-                assert fires(fresh.post(PATH, content=BODY))
+                assert fires(fresh.post(PATH, content=body()))
         calls = "cds_calls_total cramp-care-order-sign 200"
         within(3, lambda: totals(server)[calls] == 30)
         pids = {line["pid"] for line in server.events() if line["event"] == "started"}
