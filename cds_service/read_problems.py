@@ -100,6 +100,24 @@ def read_allergies(allergies: Iterable[Resource], terminology: Terminology, sour
             )
 
 
+def unnamed(resources: Iterable[Resource]) -> int:
+    """How many conditions and allergies that may hold have neither a code nor a name, so that nobody knows what they are."""
+    return sum(
+        not any(texts(one) or pairs(one) for one in (first(resource.code), resource.substance)) and _may_hold(resource)
+        for resource in resources
+    )
+
+
+def _may_hold(resource: Resource) -> bool:
+    if resource.resourceType == "Condition":
+        return _is_active(resource)
+    states = (resource.status, status_code(resource.clinicalStatus), status_code(resource.verificationStatus))
+    substances = [
+        pair for reaction in listed(resource.reaction) for pair in (*pairs(reaction.substance), *texts(reaction.substance))
+    ]
+    return _ALLERGY_OVER.isdisjoint(states) and not substances
+
+
 def _is_active(condition: Resource) -> bool:
     if condition.resourceType != "Condition" or status_code(condition.verificationStatus) in _NOT_TRUE:
         return False
