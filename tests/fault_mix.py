@@ -22,8 +22,7 @@ from tests.core import NOW, PATIENTS, Json, knowledge
 
 BASE = "https://ehr.example/fhir"
 DIALECTS = ("", "", "", "epic", "oracle", "sandbox")
-# What a clinical data source that is looked at completely may say after it: another truth, and not one that is missing.
-OTHER_TRUTH = {"null", "empty", "stale"}
+TRUE = {"null", "empty", "stale"}  # states of a source that are the truth about the patient, with nothing missing
 SLOW = "slow"
 
 
@@ -40,11 +39,6 @@ class Mix(NamedTuple):
     dialect: str
     settings: dict[str, Any]
     client_deadline_ms: int | None
-
-    @property
-    def another_truth(self) -> bool:
-        """Whether the data that is sent tells another story, and does not only tell less of it."""
-        return not OTHER_TRUTH.isdisjoint(self.states.values())
 
 
 @cache
@@ -66,6 +60,7 @@ def mix(seed: int, criteria: list[str], cards: list[str]) -> Mix:
     whole = _whole(chance)
     sent = copy.deepcopy(whole)
     states = _spoil_data(chance, sent)
+    whole["prefetch"] |= copy.deepcopy({key: sent["prefetch"][key] for key, state in states.items() if state in TRUE})
     unreadable: list[int] = []
     if whole["hook"] != "patient-view" and chance.random() < 0.45:
         states["orders"] = chance.choice(list(_ORDERS))

@@ -254,8 +254,7 @@ ROWS = [
         logged=(200, "not_fired"),
         decided=("quinine-avoid", "not_fired"),
         counted=("cds_decisions_total", {"card": "quinine-avoid", "outcome": "not_fired"}),
-        differs="no decision record: the log has one word, not_fired, for every card that had nothing to say; the truth of its "
-        "criteria, which is kept, tells whether the order was of its kind",
+        differs="0012: not_fired is the one word for every card that had nothing to say; the truth of its criteria tells more",
     ),
     Row(
         line="Checked, no issue",
@@ -625,7 +624,7 @@ ROWS = [
         send=posting(b'{"hook": "order-sign", "secret'),
         status=400,
         counted=("cds_refused_total", {"status": "400"}),
-        differs="no decision record: refused before there is a patient to log it for; counted, and a line of the service's log",
+        differs="0012: refused before there is a patient to log it for; counted, and a line of the service's own log",
     ),
     Row(
         line="Malformed or invalid CDS Hooks JSON",
@@ -634,7 +633,7 @@ ROWS = [
         status=400,
         says=("hookInstance",),
         counted=("cds_refused_total", {"status": "400"}),
-        differs="as above",
+        differs="0012, as above",
     ),
     Row(
         line="Unknown service id",
@@ -643,7 +642,7 @@ ROWS = [
         status=404,
         says=("GET /cds-services",),
         counted=("cds_refused_total", {"status": "404"}),
-        differs="as above",
+        differs="0012, as above",
     ),
     Row(
         line="Overload",

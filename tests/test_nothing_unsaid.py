@@ -200,8 +200,6 @@ def against_all_data(mixed: Mix, whole: list[Decision], answer: Answer, told: To
     """What would have been said with all data, and is not said to be missing now."""
     entries = mixed.whole["context"].get("draftOrders", {}).get("entry", [])
     unreadable = {f"{entries[at]['resource']['resourceType']}/{entries[at]['resource']['id']}" for at in mixed.unreadable}
-    if mixed.another_truth:
-        return
     yield from lost([one for one in whole if one.order is None or one.order.key not in unreadable], answer, told)
     if mixed.states.get("orders") == "without a name" and mixed.whole["hook"] != "order-sign":
         return  # one datum that can't be used, see 0004
