@@ -13,7 +13,21 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from cds_service.facts import Drug, Facts, Lab, Order, Problem, When
-from cds_service.findings import IS_MET, IS_UNKNOWN, IS_UNMET, MET, UNMET, Cause, Evidence, Finding, Findings, Newest, Truth, View
+from cds_service.findings import (
+    IS_MET,
+    IS_UNKNOWN,
+    IS_UNMET,
+    MET,
+    UNMET,
+    UNNAMED_ORDER,
+    Cause,
+    Evidence,
+    Finding,
+    Findings,
+    Newest,
+    Truth,
+    View,
+)
 
 
 class Base(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", kw_only=True):
@@ -138,9 +152,10 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
         index = view.session_by_class if self.drafts else view.active_by_class
         ordered = findings.focus.drug if findings.focus is not None else None
         if self.same_as_order and (ordered is None or ordered.classes.isdisjoint(self.classes)):
-            return UNMET
+            return view.no_order if findings.focus is None else UNMET
+        nothing = view.no_session_drug if self.drafts else view.no_drug
         if index.keys().isdisjoint(self.classes):
-            return view.no_drug
+            return nothing
         found: list[Drug] = []
         undated: Drug | None = None
         for name in self.classes:
@@ -156,7 +171,7 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
             return Finding(IS_MET, tuple(found))
         if undated is not None:
             return Finding(IS_UNKNOWN, (undated,), "not_readable", "when a medication was started is not recorded")
-        return view.no_drug
+        return nothing
 
     def _fits(self, drug: Drug, view: View) -> Truth:
         if self.route is not None and drug.route != self.route:
@@ -194,14 +209,15 @@ class ProblemCriterion(Base, frozen=True, tag="problem", kw_only=True):
     onset_more_than_days_ago: int | None = None
 
     def find(self, view: View, findings: Findings) -> Finding:
+        nothing = view.no_pregnancy if "pregnancy" in self.sets else view.no_problem
         if view.problems_by_set.keys().isdisjoint(self.sets):
-            return view.no_problem
+            return nothing
         found: list[Problem] = []
         for name in self.sets:
             for problem in view.problems_by_set.get(name, ()):
                 if problem not in found and self._fits(problem, view.facts):
                     found.append(problem)
-        return Finding(IS_MET, tuple(found)) if found else view.no_problem
+        return Finding(IS_MET, tuple(found)) if found else nothing
 
     def _fits(self, problem: Problem, facts: Facts) -> bool:
         if self.text_patterns and problem.patterns.isdisjoint(self.text_patterns):
@@ -283,10 +299,10 @@ class OrderCriterion(Base, frozen=True, tag="order", kw_only=True):
         if found:
             return Finding(IS_MET, tuple(found))
         if any(order.drug is not None and not order.drug.identified for order in orders):
-            return Finding(IS_UNKNOWN, (), "not_readable", "an order names no medication that could be read")
-        if findings.focus is None and (source := view.facts.sources.get("orders")) is not None and not source.complete:
-            return Finding(IS_UNKNOWN, (), "not_obtained", source.note)
-        return UNMET
+            return UNNAMED_ORDER
+        if self.action == "switch" and any(self._may_replace(order) for order in orders) and view.no_drug is not UNMET:
+            return view.no_drug  # what is replaced may be among what was not seen
+        return view.no_order if findings.focus is None else UNMET
 
     def _fits(self, order: Order, view: View) -> bool:
         drug = order.drug
@@ -294,7 +310,7 @@ class OrderCriterion(Base, frozen=True, tag="order", kw_only=True):
             return False
         is_drug = not drug.classes.isdisjoint(self.classes)
         if self.action == "switch":
-            return not is_drug and bool(order.replaces) and order.action == "start" and self._replaces(order, view)
+            return self._may_replace(order) and self._replaces(order, view)
         return (
             is_drug
             and order.action == self.action
@@ -303,6 +319,10 @@ class OrderCriterion(Base, frozen=True, tag="order", kw_only=True):
             and drug.route not in self.not_routes
             and (not self.ingredients or not set(self.ingredients).isdisjoint(drug.ingredients))
         )
+
+    def _may_replace(self, order: Order) -> bool:
+        drug = order.drug
+        return drug is not None and drug.classes.isdisjoint(self.classes) and bool(order.replaces) and order.action == "start"
 
     def _replaces(self, order: Order, view: View) -> bool:
         replaced = order.replaces.partition("/_history")[0].rsplit("/", 1)[-1]
@@ -322,7 +342,9 @@ class DoseCriterion(Base, frozen=True, tag="dose", kw_only=True):
         return True
 
     def find(self, view: View, findings: Findings) -> Finding:
-        if findings.focus is None or findings.focus.drug is None:
+        if findings.focus is None:
+            return view.no_order
+        if findings.focus.drug is None:
             return UNMET
         dose = findings.focus.drug.daily_dose_mg
         if dose is None:
@@ -352,12 +374,17 @@ class ReasonCriterion(Base, frozen=True, tag="reason", kw_only=True):
         drugs: Iterable[Drug] = [order.drug for order in orders if order.drug is not None]
         if self.of == "order or medication":
             drugs = [*drugs, *view.facts.drugs]
-        found = tuple(drug for drug in drugs if (drug.reason_stated or drug.reasons or drug.reason_sets) and self._fits(drug))
-        return Finding(IS_MET, found) if found else UNMET
+        speaking = [drug for drug in drugs if (drug.reason_stated or drug.reasons or drug.reason_sets) and self._fits(drug)]
+        found = tuple(drug for drug in speaking if not self.of_classes or not drug.classes.isdisjoint(self.of_classes))
+        if found:
+            return Finding(IS_MET, found)
+        if not all(drug.identified for drug in speaking):
+            return Finding(IS_UNKNOWN, (), "not_readable", "a medication that is given for it has neither a name nor a code")
+        if self.of == "order or medication" and view.no_therapy is not UNMET:
+            return view.no_therapy
+        return view.no_order if findings.focus is None or self.of != "order" else UNMET
 
     def _fits(self, drug: Drug) -> bool:
-        if self.of_classes and drug.classes.isdisjoint(self.of_classes):
-            return False
         if self.stated and drug.reason_stated:
             return True
         return not (drug.reason_sets.isdisjoint(self.sets) and drug.reasons.isdisjoint(self.patterns))

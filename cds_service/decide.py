@@ -11,7 +11,7 @@ import msgspec
 
 from cds_service.card_file import Row
 from cds_service.facts import Facts, Order
-from cds_service.findings import IS_MET, IS_UNKNOWN, IS_UNMET, Finding, Findings, OnError, Truth, View
+from cds_service.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, Findings, OnError, Truth, View
 from cds_service.knowledge import Card, Knowledge
 from cds_service.repetition import about, repeated
 
@@ -39,6 +39,7 @@ class Decision(msgspec.Struct):
     unknown: tuple[str, ...] = ()  # criteria that were unknown and mattered, in the order of the card
     reason: str = ""  # for could_not_check: in words for a clinician
     say: bool = False  # for could_not_check and failed: the clinician is told
+    hushed: bool = False  # it would be said, and a card that is shown speaks about the same
     gave_way_to: str = ""
     about: str = ""  # what the card is about, where it fired and its repetition depends on it
     repeats: str = ""  # for repeated: uuid of the card that was shown before
@@ -63,8 +64,28 @@ def decide(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisi
                     decisions.append(_decide_safely(card, own, order, facts, on_error))
         if not focused:
             decisions.append(_decide_safely(card, findings, None, facts, on_error))
+        elif view.no_order is not UNMET:  # the orders that were read must not hide that there are others
+            unread = _decide_safely(card, findings.of_unread_orders(), None, facts, on_error)
+            if unread.outcome in (Outcome.COULD_NOT_CHECK, Outcome.FAILED):
+                decisions.append(unread)
     _hold_repeats_back(decisions, facts)
-    return _cap(_give_way(decisions), knowledge.labels.most_cards)
+    settle(decisions, knowledge.labels.most_cards)
+    return decisions
+
+
+def settle(decisions: list[Decision], most: int) -> None:
+    """Which of the cards that fired are shown: one for each subject, at most `most`, all warnings.
+
+    May be done again when one of them turns out not to be showable: then what stood back for it is shown or said.
+    """
+    for decision in decisions:
+        if decision.outcome in (Outcome.GAVE_WAY, Outcome.CAPPED):
+            decision.outcome, decision.gave_way_to = Outcome.FIRED, ""
+        if decision.hushed:
+            decision.say, decision.hushed = True, False
+    _give_way(decisions)
+    _cap(decisions, most)
+    _hush(decisions)
 
 
 def _decide_safely(card: Card, findings: Findings, order: Order | None, facts: Facts, on_error: OnError) -> Decision:
@@ -116,12 +137,15 @@ def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
 
 
 def _worth_a_notice(card: Card, findings: Findings, finding: Finding, hook: str) -> bool:
-    """Data that did not arrive is always said; a single datum that cannot be used only when an order is signed that needs it."""
+    """Data that did not arrive is always said; a single datum that cannot be used only when an order is signed that needs it, or
+    where what would tell that it needs it did not arrive.
+    """
     if finding.cause in _NEVER_ARRIVED:
         return True
     if hook != "order-sign":
         return False
-    return not card.file.notice_when or any(findings[name].truth is IS_MET for name in card.file.notice_when)
+    needs = [findings[name] for name in card.file.notice_when]
+    return not needs or any(one.truth is IS_MET or one.cause in _NEVER_ARRIVED for one in needs)
 
 
 class _Unsure:
@@ -180,16 +204,15 @@ def _hold_repeats_back(decisions: list[Decision], facts: Facts) -> None:
                 decision.repeats = prior.uuid
 
 
-def _cap(decisions: list[Decision], most: int) -> list[Decision]:
+def _cap(decisions: list[Decision], most: int) -> None:
     """At most `most` cards of active knowledge are shown. Warnings are all shown; cards that inform share what is left."""
     shown = [one for one in decisions if one.outcome is Outcome.FIRED and one.card.live]
     informing = [one for one in shown if one.card.file.table[one.row].indicator == "info"]
     for decision in informing[max(0, most - (len(shown) - len(informing))) :]:
         decision.outcome = Outcome.CAPPED
-    return decisions
 
 
-def _give_way(decisions: list[Decision]) -> list[Decision]:
+def _give_way(decisions: list[Decision]) -> None:
     """At most one shown card per subject: a card gives way to one of lower rank that covers its subjects or that it names."""
     taken: dict[str, str] = {}
     spoken: dict[str, str] = {}  # subjects whatever the order
@@ -210,7 +233,16 @@ def _give_way(decisions: list[Decision]) -> list[Decision]:
         spoken.update(dict.fromkeys(file.subjects, decision.card.id))
         if file.table[decision.row].indicator != "info":
             loud.update(dict.fromkeys(file.subjects, decision.card.id))
-    for decision in decisions:  # what a shown card speaks about needs no notice
-        if decision.outcome is Outcome.COULD_NOT_CHECK and all(subject in taken for subject in decision.card.file.subjects):
-            decision.say = False
-    return decisions
+
+
+def _hush(decisions: list[Decision]) -> None:
+    """What a shown card about the patient speaks about needs no notice."""
+    spoken = {
+        subject
+        for one in decisions
+        if one.outcome is Outcome.FIRED and one.card.live and one.order is None
+        for subject in one.card.file.subjects
+    }
+    for decision in decisions:
+        if decision.outcome is Outcome.COULD_NOT_CHECK and decision.say and spoken.issuperset(decision.card.file.subjects):
+            decision.say, decision.hushed = False, True

@@ -103,7 +103,7 @@ def not_evaluated(
     decisions = [
         Decision(card, Outcome.FAILED, findings, say=True, error=type(error).__name__) for card in knowledge.cards_at(call.hook)
     ]
-    shown, shadows = presenter.present(decisions, facts, call.hookInstance, _note_failure)
+    shown, shadows = presenter.present(decisions, facts, call.hookInstance, _note_failure, call.caller.dialect)
     body = b'{"cards":[' + b",".join([one.body for one in shown]) + b"]}"
     return Answer(body, facts, decisions, shown, shadows, broke=True)
 

@@ -141,7 +141,7 @@ class _Explainer:
     def _other_orders(self, decision: Decision) -> Iterable[OrderLook]:
         """The orders of the session that a card which looks at each of its orders was not decided for."""
         name = decision.card.file.for_each
-        if not name or decision.order is not None:
+        if not name or decision.order is not None or decision.findings is not decision.findings.of_patient:
             return
         for order in self.facts.orders:
             if not order.selected:

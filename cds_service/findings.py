@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from enum import IntEnum
 from typing import Literal, Protocol, TypeAlias
 
@@ -53,14 +54,15 @@ SPOKEN_SOURCES = {
 _NEVER_SENT = Source(SourceState.ABSENT)
 UNMET = Finding(IS_UNMET)
 MET = Finding(IS_MET)
+UNNAMED_ORDER = Finding(IS_UNKNOWN, cause="not_readable", note="an order names no medication that could be read")
 
 
 class View:
     """The facts of one request with the indexes that criteria look things up in, made once per request."""
 
     __slots__ = (
-        "_labs", "active_by_class", "allergies_by_class", "facts", "no_allergy", "no_drug", "no_lab", "no_problem",
-        "orders", "problems_by_set", "session_by_class",
+        "_labs", "active_by_class", "allergies_by_class", "facts", "no_allergy", "no_drug", "no_lab", "no_order",
+        "no_pregnancy", "no_problem", "no_session_drug", "no_therapy", "orders", "problems_by_set", "session_by_class",
     )  # fmt: skip
 
     def __init__(self, facts: Facts) -> None:
@@ -87,12 +89,25 @@ class View:
         for allergy in facts.allergies:
             for name in allergy.classes:
                 self.allergies_by_class.setdefault(name, []).append(allergy)
-        self.no_drug = self._nothing_in("statements", "prescriptions")
-        if self.no_drug.truth is IS_UNMET and not all(drug.identified for drug in facts.drugs):
+        self.no_therapy = self.no_drug = self._nothing_in("statements", "prescriptions")
+        if self.no_drug is UNMET and not all(drug.identified for drug in facts.drugs):
             self.no_drug = Finding(IS_UNKNOWN, cause="not_readable", note="a medication has neither a name nor a code")
+        orders = facts.sources.get("orders")
+        unread = orders is not None and not orders.complete
+        self.no_order = Finding(IS_UNKNOWN, cause="not_obtained", note=orders.note) if orders is not None and unread else UNMET
+        self.no_session_drug = self.no_drug if self.no_drug is not UNMET else self.no_order
+        if self.no_session_drug is UNMET and not all(drug.identified for drug in drafted):
+            self.no_session_drug = UNNAMED_ORDER
         self.no_problem = self._nothing_in("problems")
+        self.no_pregnancy = self._nothing_in("problems", "labs")  # which is recorded as either
         self.no_allergy = self._nothing_in("allergies")
         self.no_lab = self._nothing_in("labs")
+
+    def of_unread_orders(self) -> View:
+        """The same facts, with none of the orders that could be read to look at."""
+        unread = copy(self)
+        unread.orders = ()
+        return unread
 
     def newest(self, analyte: str) -> Newest:
         """The results of an analyte that can decide, found once per request."""
@@ -144,6 +159,12 @@ class Findings(dict[str, Finding]):
         focused._patient_level = self
         return focused
 
+    def of_unread_orders(self) -> Findings:
+        """The same criteria about the orders that are there and could not be read."""
+        unread = Findings(self._view.of_unread_orders(), self._criteria, self._per_order, self._on_error)
+        unread._patient_level = self
+        return unread
+
     def __missing__(self, name: str) -> Finding:
         if self._patient_level is not self and name not in self._per_order:
             finding = self._patient_level[name]
@@ -165,7 +186,7 @@ class Findings(dict[str, Finding]):
     def own(self) -> Iterator[tuple[str, Finding]]:
         """All that was evaluated for this order; without one, all that does not depend on which order is looked at."""
         for name, finding in self.items():
-            if self.focus is None or name in self._per_order:
+            if self._patient_level is self or name in self._per_order:
                 yield name, finding
 
     def evaluated(self, names: Iterable[str]) -> Iterator[tuple[str, Finding]]:

@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 
 from cds_service.card_file import DialectFile, Resource
-from cds_service.decide import Decision, Outcome
+from cds_service.decide import Decision, Outcome, settle
 from cds_service.dialects import PLAIN, Offer, creatable, narrowed, offers, shortened, topic_code
 from cds_service.facts import Facts, Lab, Order
 from cds_service.findings import IS_MET, IS_UNMET, Findings, OnError
@@ -82,6 +82,7 @@ class Presenter:
     def __init__(self, knowledge: Knowledge) -> None:
         self._in = {name: _Dialect(dialect, knowledge) for name, dialect in knowledge.dialects.items()}
         self._in[""] = self._in[PLAIN]
+        self._most = knowledge.labels.most_cards
 
     @property
     def dialects(self) -> frozenset[str]:
@@ -89,29 +90,20 @@ class Presenter:
         return frozenset(self._in)
 
     def present(
-        self, decisions: Iterable[Decision], facts: Facts, hook_instance: str, on_error: OnError, dialect: str = ""
+        self, decisions: list[Decision], facts: Facts, hook_instance: str, on_error: OnError, dialect: str = ""
     ) -> tuple[list[Shown], list[Shown]]:
         """(what is shown, what cards in shadow would have): cards that fired; at most one notice ends the first.
 
         The loudest come first, as some EHRs draw only the first cards; those as loud as each other in the order of their ranks.
 
-        A card that cannot be drawn becomes a decision that failed: `on_error(card id, exception)` is told, the others are shown.
+        A card that cannot be drawn becomes a decision that failed: `on_error(card id, exception)` is told, the others are shown,
+        among them those that stood back for it.
         """
-        shown: list[Shown] = []
-        shadows: list[Shown] = []
-        unchecked: list[Decision] = []
         spoken = self._in[dialect]
-        for decision in decisions:
-            live = decision.card.live
-            if decision.outcome is Outcome.FIRED:
-                try:
-                    card = spoken.cards[decision.card.id].draw(decision, facts, hook_instance)
-                    (shown if live else shadows).append(card)
-                except Exception as error:  # noqa: BLE001 - law 5: one card that breaks must not silence the others
-                    on_error(decision.card.id, error)
-                    decision.outcome, decision.say, decision.error = Outcome.FAILED, True, type(error).__name__
-            if decision.say and live:
-                unchecked.append(decision)
+        while (drawn := spoken.draw(decisions, facts, hook_instance, on_error)) is None:
+            settle(decisions, self._most)
+        shown, shadows = drawn
+        unchecked = [decision for decision in decisions if decision.say and decision.card.live]
         shown.sort(key=lambda card: _LOUDEST_FIRST.index(card.indicator))
         if unchecked:
             shown.append(spoken.notice(unchecked, hook_instance))
@@ -127,6 +119,23 @@ class _Dialect:
         self.cards = {card.id: _Drawn(card, knowledge, dialect) for card in knowledge.cards}
         words = knowledge.notice
         self._notice_source = _source(knowledge, words.url, topic_code(NOT_CHECKED, dialect), words.title)
+
+    def draw(
+        self, decisions: list[Decision], facts: Facts, hook_instance: str, on_error: OnError
+    ) -> tuple[list[Shown], list[Shown]] | None:
+        """(cards that fired, those of them in shadow); None where one that is live could not be drawn."""
+        drawn: tuple[list[Shown], list[Shown]] = ([], [])
+        broke = False
+        for decision in decisions:
+            if decision.outcome is Outcome.FIRED:
+                live = decision.card.live
+                try:
+                    drawn[0 if live else 1].append(self.cards[decision.card.id].draw(decision, facts, hook_instance))
+                except Exception as error:  # noqa: BLE001 - law 5: one card that breaks must not silence the others
+                    on_error(decision.card.id, error)
+                    decision.outcome, decision.say, decision.error = Outcome.FAILED, True, type(error).__name__
+                    broke |= live
+        return None if broke else drawn
 
     def notice(self, decisions: list[Decision], hook_instance: str) -> Shown:
         """The one notice that lists all that could not be checked; never a warning, never "safe"."""

@@ -14,7 +14,7 @@ from cds_service.fhir import Resource, bare_id
 from cds_service.read_drugs import Targets, read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_orders import read_orders
-from cds_service.read_problems import read_allergies, read_pregnancy, read_problems
+from cds_service.read_problems import read_allergies, read_pregnancy, read_problems, unnamed
 from cds_service.when import when
 from cds_service.whose import Owner, Whose
 
@@ -49,6 +49,8 @@ def read(
     patient_id = bare_id(patient_id)
     owner = Owner(patient_id, fhir_server, {url: one for source in sources.values() for url, one in source.by_url.items()})
     given = {name: _of_patient(owner, sources.get(name, _ABSENT)) for name in SOURCES}
+    for name in ("problems", "allergies"):
+        given[name] = _without_unnamed(given[name])
     targets = Targets(given.values())
     patient = read_patient(given["patient"].resources, patient_id)
     observations = given["labs"].resources
@@ -91,6 +93,17 @@ def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
     source = gathered.source
     source = Source(SourceState.PARTIAL, source.origin, "; ".join(filter(None, (source.note, note))), more=True)
     return msgspec.structs.replace(gathered, source=source, resources=kept)
+
+
+def _without_unnamed(gathered: Gathered) -> Gathered:
+    """The same; what says not what it is could be anything, so that its source is known in part only."""
+    if not (count := unnamed(gathered.resources)):
+        return gathered
+    source = gathered.source
+    note = f"{count} of {len(gathered.resources)} entries have neither a name nor a code"
+    state = SourceState.PARTIAL if source.complete else source.state
+    source = msgspec.structs.replace(source, state=state, note="; ".join(filter(None, (source.note, note))))
+    return msgspec.structs.replace(gathered, source=source)
 
 
 def read_patient(resources: list[Resource], patient_id: str) -> Patient:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cds_service.facts import Allergy, Problem, When
-from cds_service.fhir import Resource, first, listed, pairs, status_code, texts
+from cds_service.fhir import CodeableConcept, Resource, first, listed, pairs, status_code, texts
 from cds_service.read_labs import USABLE, effective_of, lab_coding
 from cds_service.when import when
 
@@ -98,6 +98,32 @@ def read_allergies(allergies: Iterable[Resource], terminology: Terminology, sour
                 reference=f"AllergyIntolerance/{allergy.id}" if allergy.id else "",
                 source=source,
             )
+
+
+def unnamed(resources: Iterable[Resource]) -> int:
+    """How many conditions and allergies that may hold have neither a code nor a name, so that nobody knows what they are."""
+    return sum(not _says_what(one) and _may_hold(one) for one in resources)
+
+
+def _says_what(resource: Resource) -> bool:
+    return _is_named(first(resource.code)) or any(
+        _is_named(concept) for concept in (resource.substance, *(one.substance for one in listed(resource.reaction)))
+    )
+
+
+def _is_named(concept: CodeableConcept | None) -> bool:
+    if concept is None:
+        return False
+    if concept.text and not concept.text.isspace():  # as nearly always
+        return True
+    return bool(pairs(concept)) or any(not text.isspace() for text in texts(concept))
+
+
+def _may_hold(resource: Resource) -> bool:
+    if resource.resourceType == "AllergyIntolerance":
+        states = (resource.status, status_code(resource.clinicalStatus), status_code(resource.verificationStatus))
+        return _ALLERGY_OVER.isdisjoint(states)
+    return _is_active(resource)
 
 
 def _is_active(condition: Resource) -> bool:

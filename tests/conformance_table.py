@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -21,13 +20,12 @@ TITLES = {"cds-hooks_2.0": "CDS Hooks 2.0", "cds-hooks-library_1.0.1": "Hook lib
 
 
 class Requirement(File, frozen=True, kw_only=True):
-    """One row: exactly one of `test`, `not_applicable` and `after_merge`."""
+    """One row: either `test` or `not_applicable`."""
 
     level: Literal["SHALL", "SHALL NOT", "SHOULD", "SHOULD NOT", "MAY", "DEPRECATED"]
     says: Text  # in our own words
     test: Annotated[list[Text], msgspec.Meta(min_length=1)] | None = None  # pytest node ids
     not_applicable: str = ""  # why
-    after_merge: str = ""  # work in progress that brings the test
 
 
 Table = dict[str, dict[int, Requirement]]
@@ -57,15 +55,12 @@ test_nodes.__test__ = False  # type: ignore[attr-defined]  # it is no test
 
 def table_problems(table: Table, nodes: set[str]) -> Iterator[str]:
     """Rows that say nothing, or too much, and tests that do not exist."""
-    complete = os.environ.get("CDS_CONFORMANCE_COMPLETE") == "1"
     for name, rows in table.items():
         for number, row in rows.items():
             at = f"{name}@{number}"
-            if sum(map(bool, (row.test, row.not_applicable, row.after_merge))) != 1:
+            if bool(row.test) == bool(row.not_applicable):
                 yield f"{at} must have a test or a reason why it does not apply"
             yield from (f"{at}: there is no test {node}" for node in row.test or () if node not in nodes)
-            if row.after_merge and complete:
-                yield f"{at} waits for {row.after_merge}"
 
 
 def page(table: Table) -> str:
@@ -78,9 +73,7 @@ def page(table: Table) -> str:
         "Written from `tests/conformance.yaml` by `make conformance`; a test fails where a row, a test or this page is missing.",
     ]
     for name, rows in table.items():
-        kinds = Counter(
-            "tested" if row.test else "not applicable" if row.not_applicable else "in progress" for row in rows.values()
-        )
+        kinds = Counter("tested" if row.test else "not applicable" for row in rows.values())
         count = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
         lines += ["", f"## {TITLES[name]}", "", f"{len(rows)} requirements: {count}.", ""]
         lines += ["| id | level | requirement | shown by |", "|---|---|---|---|"]
@@ -91,7 +84,7 @@ def page(table: Table) -> str:
 def _shown_by(row: Requirement) -> str:
     if row.test:
         return "<br>".join(f"`{node.removeprefix('tests/')}`" for node in row.test)
-    return f"does not apply: {row.not_applicable}" if row.not_applicable else f"in progress: {row.after_merge}"
+    return f"does not apply: {row.not_applicable}"
 
 
 def main() -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from datetime import datetime, tzinfo
@@ -135,8 +134,8 @@ def kept() -> dict[str, str]:
 def main() -> int:
     """Writes all golden files anew."""
     files = generated()
-    for name in ("requests", "responses"):
-        shutil.rmtree(fixtures_dir() / name, ignore_errors=True)
+    for name in kept().keys() - files.keys():  # and nothing else: recordings stand beside them
+        (fixtures_dir() / name).unlink()
     for name, text in files.items():
         path = fixtures_dir() / name
         path.parent.mkdir(parents=True, exist_ok=True)

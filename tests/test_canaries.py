@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,6 +135,50 @@ def test_no_canary_is_in_anything_that_the_service_writes(tmp_path: Path) -> Non
     events = [line["event"] for line in server.events()]
     assert {"unexpected_error", "engine_failed", "security", "refused", "feedback", "started", "stopped"} <= set(events)
     assert any(output.startswith(b"SQLite format 3") for output in outputs.values()), "the alert log was looked at"
+
+
+def fired(server: RealServer, outputs: dict[str, bytes]) -> None:
+    """Fires requests in the playground, which shows a developer what he sent and got; nothing else may."""
+    for hook in HOOKS:
+        for what, _, body in calls(hook):
+            text = body.decode() if isinstance(body, bytes) else json.dumps(body)
+            form = {"what": "request", "request": text, "hook": hook}
+            answer = server.client.post("/", data=form, headers=headers_with_canaries(), params={"q": canary("query")})
+            if answer.status_code != 303:
+                assert answer.status_code in (400, 413), f"{hook}, {what}: {answer.text}"
+                continue
+            run = answer.headers["location"]
+            page = server.client.get(run)
+            assert page.status_code == 200, f"{hook}, {what}"
+            assert answer.headers["cache-control"] == page.headers["cache-control"] == "no-store"
+            assert not found({f"where {hook}, {what} leads": run.encode()})
+            response = server.client.get(f"{run}/response.json")
+            if not response.content.startswith(b'{"cards"'):
+                outputs[f"error body of {hook}, {what}, in the playground"] = response.content
+            for uuid in dict.fromkeys(re.findall(r'name="card" value="([^"]+)"', page.text)):
+                dismissal = {"card": uuid, "reason": canary("reason")}
+                server.client.post(f"{run}/feedback", data=dismissal, headers=headers_with_canaries())
+    outputs["a page of a run that is gone"] = server.client.get(f"/playground/runs/{canary('run')}").content
+
+
+def test_no_canary_of_the_playground_is_in_anything_but_its_own_pages(tmp_path: Path) -> None:
+    outputs: dict[str, bytes] = {}
+    with RealServer(tmp_path, "tests.faulty_server", max_body_bytes="100000") as server:
+        fired(server, outputs)
+        outputs["home"] = server.client.get("/").content
+        for path in (f"/fhir/{canary('kind')}", f"/fhir/Patient/{canary('patient')}", f"/fhir/Patient?{canary('name')}=1"):
+            refused = server.client.get(path, headers=headers_with_canaries())
+            outputs[f"error body of {path[:13]}"] = refused.content
+            assert refused.status_code in (400, 404)
+        form = {"patient": canary("patient"), canary("parameter"): canary("value")}
+        outputs["error body of a search"] = server.client.post("/fhir/Observation/_search", data=form).content
+        for path in ("/metrics", "/health", "/health/checking"):
+            outputs[path] = server.client.get(path).content
+        outputs |= {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name.startswith("alerts.sqlite3")}
+    outputs |= {name: server.output(name).encode() for name in ("stdout", "stderr")}
+    assert found(outputs) == {}
+    assert sum(name.startswith("error body of order-sign") for name in outputs) >= 5
+    assert {"unexpected_error", "engine_failed", "security", "refused"} <= {line["event"] for line in server.events()}
 
 
 def test_canaries_are_where_they_should_be_and_are_found() -> None:

@@ -29,11 +29,3 @@ def test_a_row_without_a_test_is_told(change: dict[str, object], message: str) -
     (told,) = table_problems({"list": {7: row}}, {"tests/test_x.py::test_a"})
     assert told.startswith("list@7")
     assert message in told
-
-
-def test_a_row_that_waits_is_told_once_the_table_must_be_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = Requirement(level="SHALL", says="something", after_merge="trust")
-    monkeypatch.delenv("CDS_CONFORMANCE_COMPLETE", raising=False)
-    assert list(table_problems({"list": {7: row}}, set())) == []
-    monkeypatch.setenv("CDS_CONFORMANCE_COMPLETE", "1")
-    assert list(table_problems({"list": {7: row}}, set())) == ["list@7 waits for trust"]

@@ -30,6 +30,7 @@ from cds_service.doctor.finding import Finding, failed
 from cds_service.doctor.service import Checkup, Target, base_of
 from cds_service.doctor.token import KeyFileError, Signer, load_signer
 from tests.bench.server import Server, free_port, service_command
+from tests.tokens import ISS, a_client, key_set, write_registry
 
 URL = "https://cds.example"
 ORIGIN = "https://page.example"
@@ -349,6 +350,37 @@ def test_a_started_service_is_examined(dev_service: str, capsys: pytest.CaptureF
     told = json.loads(capsys.readouterr().out)
     assert told["failed"] is True
     assert [finding["check"] for finding in told["findings"] if finding["level"] == "FAIL"] == ["FHIR server"]
+
+
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+def test_the_service_verifies_what_the_doctor_signs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both sides of a token are the real ones: the doctor's own signature, the service's own registry and verification."""
+    right, wrong = (ECKey.generate_key("P-384", {"kid": "key-1"}, private=True) for _ in range(2))
+    for name, made in (("right", right), ("wrong", wrong)):
+        (tmp_path / f"{name}.jwk").write_text(json.dumps(made.as_dict(private=True)), encoding="utf-8")
+    registry = write_registry(tmp_path, a_client(jwks=key_set(dict(right.as_dict(private=False)))))
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    settings = {"CDS_CLIENTS_FILE": registry, "CDS_PUBLIC_URL": url, "CDS_LOG_PATH": tmp_path / "alerts.sqlite3"}
+    with Server(service_command(port), port, tmp_path, None, {name: str(value) for name, value in settings.items()}) as server:
+        server.wait()
+
+        def examined_with(key: str, iss: str = ISS) -> tuple[int, list[str]]:
+            args = ["--public-url", url, "--origin", ORIGIN, "--key", str(tmp_path / f"{key}.jwk"), "--iss", iss]
+            return main(["doctor", url, *args]), capsys.readouterr().out.splitlines()
+
+        status, lines = examined_with("right")
+        assert (status, [line for line in lines if not line.startswith("ok ")]) == (0, [])
+        assert "ok       unsigned call: refused with 401" in lines
+        for hook in ("patient-view", "order-select", "order-sign"):
+            assert any(line.startswith(f"ok       signed call, {hook}: status 200, ") for line in lines)
+        for key, iss in (("wrong", ISS), ("right", "https://another.example/fhir")):
+            status, lines = examined_with(key, iss)
+            failures = [line for line in lines if line.startswith("FAIL")]
+            assert status == 1
+            assert failures
+            assert all("Compare iss, aud, kid, alg and the key with the registration of the client" in line for line in failures)
 
 
 @pytest.mark.loopback

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import httpx
 import msgspec
@@ -146,8 +147,8 @@ async def test_a_new_patient_is_the_subject_of_everything(client: httpx.AsyncCli
 async def test_a_card_that_was_shown_before_is_explained_as_a_repeat(client: httpx.AsyncClient) -> None:
     lines = ["ICD10#R25.2 Cramp", "takes: hydrochlorothiazide 25 mg", "LOINC#2823-3 Potassium 4.2 mmol/L at today"]
     request = request_from_case(lines, "patient-view", datetime.now(UTC))
-    moments = [json.dumps(request | {"hookInstance": f"moment-{number}"}) for number in range(2)]
-    first, again = [await fire(client, what="request", request=body) for body in moments]
+    bodies = [json.dumps(request | {"hookInstance": str(uuid4())}) for _ in range(2)]  # the same one is the same call, sent again
+    first, again = [await fire(client, what="request", request=body) for body in bodies]
     assert len(drawn(again)) < len(drawn(first))
     assert "fired, held back: shown before" in words(again)
 
