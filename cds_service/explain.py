@@ -6,10 +6,11 @@ because who asks wants to see all that a card waits for; what decided is marked 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cds_service.criteria import AllCriterion, Composite
 from cds_service.decide import Decision, Outcome
+from cds_service.decode import Gathered
 from cds_service.explanation import CardLook, Explanation, Look, OrderLook, RowLook, TruthWord
 from cds_service.facts import Facts, Order
 from cds_service.findings import IS_MET, IS_UNKNOWN, Findings, Truth
@@ -17,10 +18,16 @@ from cds_service.knowledge import Card, Knowledge
 from cds_service.say import cleaned, name_of
 from cds_service.seen import all_seen, looked_through, seen
 from cds_service.sentences import Sentences, repetition
+from cds_service.unused import unused
 
 
-def explain(facts: Facts, decisions: Sequence[Decision], knowledge: Knowledge) -> Explanation:
-    """Explains the decisions that were made from `facts` with `knowledge`, whose findings it completes. Never raises."""
+def explain(
+    facts: Facts, decisions: Sequence[Decision], knowledge: Knowledge, sent: Mapping[str, Gathered] | None = None
+) -> Explanation:
+    """Explains the decisions that were made from `facts` with `knowledge`, whose findings it completes. Never raises.
+
+    `sent` is what the facts were read from, to tell what of it is in none of them.
+    """
     at_hook = knowledge.cards_at(facts.hook)
     explainer = _Explainer(facts, knowledge)
     return Explanation(
@@ -29,6 +36,7 @@ def explain(facts: Facts, decisions: Sequence[Decision], knowledge: Knowledge) -
         sources=facts.sources,
         read=all_seen(facts, knowledge.terminology),
         quarantined=list(facts.quarantined),
+        unused=unused(sent or {}, facts, knowledge.terminology),
         cards=[explainer.card(decision) for decision in decisions],
         elsewhere={
             card.id: list(card.file.hooks) if card.file.status != "retired" else []

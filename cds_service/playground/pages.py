@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from cds_service import __version__
 from cds_service.decide import Outcome
-from cds_service.draw_explanation import outcome_words
+from cds_service.draw_explanation import MOST_UNUSED, outcome_words
 from cds_service.explanation import CardLook
 from cds_service.knowledge import Knowledge
 from cds_service.playground.runs import Run
@@ -49,7 +49,7 @@ class Pages:
         self._pages.globals.update(
             markdown=_rendered, coloured=coloured, encoded=msgspec.json.encode, outcome_words=outcome_words
         )
-        self._pages.globals.update(template=template, banner=DEV_BANNER, version=__version__)
+        self._pages.globals.update(template=template, banner=DEV_BANNER, version=__version__, most_unused=MOST_UNUSED)
         self._pages.globals.update(hooks=[service.hook for service in knowledge.services], samples=samples)
         orders = (line for sample in samples.values() for line in sample.orders if isinstance(line, str))
         self._pages.globals.update(drafts=list(dict.fromkeys(line.removeprefix("order:").strip() for line in orders)))
