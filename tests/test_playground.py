@@ -161,7 +161,15 @@ async def test_a_card_that_was_shown_before_is_explained_as_a_repeat(client: htt
             {"what": "sample", "sample": "low-potassium", "hook": "patient-view", "order": "x"},
             "There are no orders at patient-view",
         ),
-        ({"what": "sample", "sample": "low-potassium", "order": "x, wobble"}, "The order could not be read: line"),
+        ({"what": "sample", "sample": "low-potassium", "hook": "order-select"}, "order-select is about an order"),
+        (
+            {"what": "sample", "sample": "low-potassium", "order": "x, wobble"},
+            "The order could not be read at character 4: 'wobble' is not known here; allowed: active",
+        ),
+        (
+            {"what": "sample", "sample": "low-potassium", "order": "order: x, wobble"},
+            "The order could not be read at character 11: 'wobble' is not known here",
+        ),
         ({"what": "sample", "sample": "low-potassium", "order": "x" * 301}, "An order may have at most 300 characters"),
         ({"what": "request", "request": "  "}, "Paste a request, or choose a file"),
     ],
@@ -174,6 +182,12 @@ async def test_what_cannot_be_fired_is_said_and_what_was_typed_is_kept(
     assert f"Nothing was fired. {message}" in words(page)
     if len(order := fields.get("order", "")) < 100:
         assert f'value="{order}"' in page.text
+
+
+async def test_a_form_that_is_too_long_is_answered_with_the_page(client: httpx.AsyncClient) -> None:
+    page = await client.post("/", data={"what": "request", "request": "x" * 3_000_000})
+    assert page.status_code == 413
+    assert "Nothing was fired. The body may have at most 2097152 bytes" in words(page)
 
 
 async def test_a_pasted_request_is_fired_as_it_is(client: httpx.AsyncClient) -> None:
