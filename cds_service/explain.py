@@ -122,7 +122,7 @@ class _Explainer:
 
     def _look(self, findings: Findings, name: str, *, wanted: bool) -> Look:
         finding, criterion = findings[name], self.knowledge.criteria[name]
-        evidence = [seen(item, self.facts, self.knowledge.terminology) for item in finding.evidence]
+        evidence = list(dict.fromkeys(seen(item, self.facts, self.knowledge.terminology) for item in finding.evidence))
         if isinstance(criterion, Composite):
             members = [self._look(findings, one, wanted=wanted) for one in criterion.of]
             members += [self._look(findings, one, wanted=not wanted) for one in criterion.none_of]

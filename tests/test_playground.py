@@ -184,6 +184,17 @@ async def test_what_cannot_be_fired_is_said_and_what_was_typed_is_kept(
         assert f'value="{order}"' in page.text
 
 
+async def test_what_turns_or_hides_text_is_seen_on_the_page_and_sent_as_it_is(client: httpx.AsyncClient) -> None:
+    request = request_from_case(["order: quinine 324 mg"], "order-sign", NOW)
+    request["prefetch"]["patient"]["name"] = [{"text": "Ann\u202e<b>Other\u200b"}]
+    body = json.dumps(request, ensure_ascii=False)
+    page = await fire(client, what="request", request=body)
+    assert not re.search("[\u202e\u200b]", page.text)
+    assert "<b>Ann\u2039b&gt;Other</b>" in page.text
+    assert page.text.count("Ann\\u202e&lt;b&gt;Other\\u200b") == 3  # the request, the form to change it, and the curl command
+    assert (await client.get(f"{page.url.path}/request.json")).text == body
+
+
 async def test_a_form_that_is_too_long_is_answered_with_the_page(client: httpx.AsyncClient) -> None:
     page = await client.post("/", data={"what": "request", "request": "x" * 3_000_000})
     assert page.status_code == 413
