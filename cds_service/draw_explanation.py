@@ -19,6 +19,7 @@ SPOKEN = {
     Outcome.GAVE_WAY: "fired, gave way to another card",
     Outcome.FAILED: "failed",
 }
+MOST_UNUSED = 40  # resources that are listed
 _TRUTH = {"met": "met", "unmet": "not met", "unknown": "NOT KNOWN"}
 _MARK = {"holds": "  ", "stops": "> ", "unsure": "? "}
 
@@ -35,6 +36,8 @@ def draw_explanation(explanation: Explanation, only: str = "") -> str:
     lines = [f"At {explanation.hook}, {explanation.now:%Y-%m-%d %H:%M} UTC: {_counts(cards)}", ""]
     if not only:
         lines += ["What was read", *_read(explanation), ""]
+        if explanation.unused:
+            lines += ["What was sent and is used by no card", *_unused(explanation), ""]
         lines += [f"  {card.card:28} {outcome_words(card)}{f', order {card.order}' if card.order else ''}" for card in cards]
         lines.append("")
     for card in cards:
@@ -60,6 +63,14 @@ def _read(explanation: Explanation) -> Iterator[str]:
         yield from _wrapped(f"{one.kind}: {one.words}{f' [{told}]' if told else ''}", "    ")
     for bad in explanation.quarantined:
         yield from _wrapped(f"not readable: {bad.resource_type} at {bad.position} of {bad.source}: {bad.reason}", "    ")
+
+
+def _unused(explanation: Explanation) -> Iterator[str]:
+    for one in explanation.unused[:MOST_UNUSED]:
+        code = f" [{one.code}]" if one.code else ""
+        yield from _wrapped(f"{one.reference}: {one.text or 'no text'}{code}: {one.because}", "    ")
+    if (more := len(explanation.unused) - MOST_UNUSED) > 0:
+        yield f"    and {more} more; --json has them all"
 
 
 def _card(card: CardLook) -> Iterator[str]:

@@ -6,21 +6,28 @@ because who asks wants to see all that a card waits for; what decided is marked 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from cds_service.criteria import AllCriterion, Composite
+from cds_service.criteria import AllCriterion, Composite, Criterion, LabCriterion
 from cds_service.decide import Decision, Outcome
+from cds_service.decode import Gathered
 from cds_service.explanation import CardLook, Explanation, Look, OrderLook, RowLook, TruthWord
 from cds_service.facts import Facts, Order
-from cds_service.findings import IS_MET, IS_UNKNOWN, Findings, Truth
+from cds_service.findings import IS_MET, IS_UNKNOWN, Finding, Findings, Truth
 from cds_service.knowledge import Card, Knowledge
 from cds_service.say import cleaned, name_of
 from cds_service.seen import all_seen, looked_through, seen
 from cds_service.sentences import Sentences, repetition
+from cds_service.unused import unused
 
 
-def explain(facts: Facts, decisions: Sequence[Decision], knowledge: Knowledge) -> Explanation:
-    """Explains the decisions that were made from `facts` with `knowledge`, whose findings it completes. Never raises."""
+def explain(
+    facts: Facts, decisions: Sequence[Decision], knowledge: Knowledge, sent: Mapping[str, Gathered] | None = None
+) -> Explanation:
+    """Explains the decisions that were made from `facts` with `knowledge`, whose findings it completes. Never raises.
+
+    `sent` is what the facts were read from, to tell what of it is in none of them.
+    """
     at_hook = knowledge.cards_at(facts.hook)
     explainer = _Explainer(facts, knowledge)
     return Explanation(
@@ -29,6 +36,7 @@ def explain(facts: Facts, decisions: Sequence[Decision], knowledge: Knowledge) -
         sources=facts.sources,
         read=all_seen(facts, knowledge.terminology),
         quarantined=list(facts.quarantined),
+        unused=unused(sent or {}, facts, knowledge.terminology),
         cards=[explainer.card(decision) for decision in decisions],
         elsewhere={
             card.id: list(card.file.hooks) if card.file.status != "retired" else []
@@ -114,17 +122,18 @@ class _Explainer:
 
     def _look(self, findings: Findings, name: str, *, wanted: bool) -> Look:
         finding, criterion = findings[name], self.knowledge.criteria[name]
-        evidence = [seen(item, self.facts, self.knowledge.terminology) for item in finding.evidence]
+        evidence = list(dict.fromkeys(seen(item, self.facts, self.knowledge.terminology) for item in finding.evidence))
         if isinstance(criterion, Composite):
             members = [self._look(findings, one, wanted=wanted) for one in criterion.of]
             members += [self._look(findings, one, wanted=not wanted) for one in criterion.none_of]
-            found = finding.note if finding.truth is IS_UNKNOWN else _group_words(criterion, members, finding.truth)
+            unsure = next((one.found for one in members if one.truth == "unknown"), finding.note)
+            found = unsure if finding.truth is IS_UNKNOWN else _group_words(criterion, members, finding.truth)
         else:
             members = []
             there = looked_through(criterion, self.facts)
             found = ", ".join(one.words for one in evidence) or there
             if finding.truth is IS_UNKNOWN:
-                found = "; ".join(dict.fromkeys(part for part in (finding.note, there) if part))
+                found = "; ".join(dict.fromkeys(part for part in (self._note(finding, criterion), there) if part))
         as_wanted = (finding.truth is IS_MET) is wanted
         return Look(
             name=name,
@@ -137,6 +146,12 @@ class _Explainer:
             evidence=evidence,
             members=members,
         )
+
+    def _note(self, finding: Finding, criterion: Criterion) -> str:
+        """The note of a finding, in which a result is called as people call it and not by its id."""
+        if finding.cause == "not_recorded" and isinstance(criterion, LabCriterion):
+            return finding.note.replace(criterion.analyte, self.knowledge.terminology.analytes[criterion.analyte].name, 1)
+        return finding.note
 
     def _other_orders(self, decision: Decision) -> Iterable[OrderLook]:
         """The orders of the session that a card which looks at each of its orders was not decided for."""

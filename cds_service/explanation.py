@@ -80,6 +80,16 @@ class OrderLook(msgspec.Struct):
     because: str
 
 
+class Unused(msgspec.Struct, frozen=True):
+    """A resource that was sent and of which the cards have nothing."""
+
+    reference: str  # "Condition/123"; the type alone where it has no id
+    source: str  # name of the prefetch key
+    text: str
+    code: str  # "system|code" of each coding, joined with ", "
+    because: str
+
+
 class Explanation(msgspec.Struct):
     """All decisions of one answer, in the order of the cards' ranks."""
 
@@ -88,5 +98,6 @@ class Explanation(msgspec.Struct):
     sources: dict[str, Source]
     read: list[Seen]
     quarantined: list[Quarantined]
+    unused: list[Unused]
     cards: list[CardLook]
     elsewhere: dict[str, list[str]]  # cards that do not speak at this hook, with the hooks at which they do

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +13,7 @@ from cds_service import metrics
 from cds_service.arrival import Arrival
 from cds_service.caps import capped
 from cds_service.decide import Outcome
+from cds_service.decode import Gathered
 from cds_service.ehr import EhrClient
 from cds_service.errors import BadRequest, EngineFailed, LogUnavailable, PreconditionFailed
 from cds_service.evaluate import Answer, conclude, evaluate, not_evaluated
@@ -29,9 +30,11 @@ from cds_service.tally import note_answer
 from cds_service.timings import Timings
 from cds_service.whose import Owner, Whose
 
+Sent = Mapping[str, Gathered]  # what was gathered, by prefetch key
+
 # Who wants to see how a call of the same context was answered sets this, and is told before the answer is logged: the playground,
 # which explains it.
-onlooker: ContextVar[Callable[[Answer, Timings], None] | None] = ContextVar("onlooker", default=None)
+onlooker: ContextVar[Callable[[Answer, Sent, Timings], None] | None] = ContextVar("onlooker", default=None)
 
 
 async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, arrival: Arrival) -> bytes:
@@ -96,7 +99,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     body = answer.body
     timings.cards = len(answer.shown)
     if (told := onlooker.get()) is not None:
-        told(answer, timings)
+        told(answer, gathered, timings)
     del call, gathered, answer  # a large request is not held while the log is written
     durable = await append(record)
     timings.mark("log")

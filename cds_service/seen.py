@@ -109,9 +109,9 @@ def looked_through(criterion: Criterion, facts: Facts) -> str:
         case DrugCriterion() | CountCriterion():
             return f"among {_counted(len(facts.drugs), 'active medication')} there is none that fits"
         case ProblemCriterion():
-            return f"among {_counted(len(facts.problems), 'active problem')} there is none that fits"
+            return f"among {_counted(len(facts.problems), 'active problem')} that cards know there is none that fits"
         case AllergyCriterion():
-            return f"among {_counted(len(facts.allergies), 'allergy', 'allergies')} there is none that fits"
+            return f"among {_counted(len(facts.allergies), 'allergy', 'allergies')} that cards know there is none that fits"
         case OrderCriterion():
             return f"among {_counted(len(facts.orders), 'draft order')} there is none that fits"
         case ReasonCriterion():

@@ -73,7 +73,7 @@ class Sentences:
             case OrderCriterion():
                 return self._order(criterion)
             case DoseCriterion(above=above, at_least=at_least):
-                limit = f"above {above}" if above is not None else f"of {at_least} or more"
+                limit = f"above {above}" if above is not None else f"of at least {at_least}"
                 return f"an ordered daily dose {limit} {criterion.unit}"
             case ReasonCriterion():
                 return self._reason(criterion)
@@ -155,14 +155,15 @@ class Sentences:
         return f"{said} whose code means another drug than its text" if criterion.code_disagrees else said
 
     def _reason(self, criterion: ReasonCriterion) -> str:
-        meanings = [
-            *(one.replace("_", " ") for one in criterion.patterns),
-            *(self._terminology.problem_names[one] for one in criterion.sets),
-        ]
         where = "the order" if criterion.of == "order" else "an order or an active medication"
         if criterion.of_classes:
             where += f" of {_or(self._classes(criterion.of_classes))}"
-        return f"{where} states a reason" if criterion.stated else f"the reason of {where} says {_or(meanings)}"
+        if criterion.stated:
+            return f"{where} states a reason"
+        said = [one.removesuffix("_reason").replace("_", " ") for one in criterion.patterns]
+        coded = [self._terminology.problem_names[one] for one in criterion.sets]
+        ways = ([f"says {_or(said)}"] if said else []) + ([f"is coded as {_or(coded)}"] if coded else [])
+        return f"the reason of {where} {' or '.join(ways)}"
 
     def _classes(self, classes: list[str]) -> list[str]:
         return [self._terminology.class_display(name) for name in classes]

@@ -20,9 +20,10 @@ class ShorthandError(ValueError):
 
     def __init__(self, line: int, column: int, problem: str, allowed: Iterable[str] = ()) -> None:
         choices = ", ".join(allowed)
-        super().__init__(f"line {line}, character {column}: {problem}" + (f"; allowed: {choices}" if choices else ""))
         self.line = line
         self.column = column
+        self.problem = problem + (f"; allowed: {choices}" if choices else "")
+        super().__init__(f"line {line}, character {column}: {self.problem}")
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from cds_service.site import load_knowledge
 from cds_service.yamlfile import suggestion
 
 if TYPE_CHECKING:
+    from cds_service.decode import Gathered
     from cds_service.evaluate import Answer
     from cds_service.knowledge import Knowledge
 
@@ -47,7 +48,7 @@ def _fire(options: argparse.Namespace) -> int:
     tried = _tried(options)
     if isinstance(tried, int):
         return tried
-    answer, _ = tried
+    answer, _, _ = tried
     response = msgspec.json.decode(answer.body)
     print(msgspec.json.format(answer.body).decode() if options.json else draw_cards(response["cards"]))
     return 0
@@ -60,8 +61,8 @@ def _explain(options: argparse.Namespace) -> int:
     tried = _tried(options)
     if isinstance(tried, int):
         return tried
-    answer, knowledge = tried
-    explanation = explain(answer.facts, answer.decisions, knowledge)
+    answer, sent, knowledge = tried
+    explanation = explain(answer.facts, answer.decisions, knowledge, sent)
     if options.card is not None:
         if knowledge.card(options.card) is None:
             print(f"unknown card{suggestion(options.card, [one.id for one in knowledge.cards])}", file=sys.stderr)
@@ -79,8 +80,8 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tried(options: argparse.Namespace) -> tuple[Answer, Knowledge] | int:
-    """The answer to the request file; an exit status, and the reason on standard error, where there is none."""
+def _tried(options: argparse.Namespace) -> tuple[Answer, Mapping[str, Gathered], Knowledge] | int:
+    """The answer to the request file and what that was read from; an exit status where there is none, which is told why."""
     from cds_service.errors import CdsError
     from cds_service.trial import try_request
 
@@ -91,7 +92,7 @@ def _tried(options: argparse.Namespace) -> tuple[Answer, Knowledge] | int:
         return 2
     body = sys.stdin.buffer.read() if str(options.request) == "-" else options.request.read_bytes()
     try:
-        return try_request(body, settings, knowledge, options.now or datetime.now(UTC), options.dialect), knowledge
+        return *try_request(body, settings, knowledge, options.now or datetime.now(UTC), options.dialect), knowledge
     except CdsError as error:
         print(f"{options.request}: {error}", file=sys.stderr)
         return 1

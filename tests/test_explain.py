@@ -202,6 +202,14 @@ def test_a_converted_result_is_shown_as_it_was_sent_and_as_it_is_compared() -> N
     assert magnesium.meaning == "compared as 0.8227 mmol/L"
 
 
+def test_a_result_that_is_not_there_is_called_as_people_call_it() -> None:
+    looks = [look for card in explained(answer("ICD10#R25.2 Cramp")).cards for look in all_looks(card)]
+    found = {look.found for look in looks if look.cause == "not_recorded"}
+    assert "no QTc result in the last 365 days" in found
+    assert "no eGFR result in the last 365 days" in found
+    assert not any(name in words for words in found for name in ("qtc", "egfr", "_"))
+
+
 def test_a_condition_that_silences_the_card_is_the_reason() -> None:
     look = one_look("ICD10#R25.2 Cramp and spasm", unless=["cramp"])
     assert look.because == "it is silent where this is met: an active problem: muscle cramp (Cramp and spasm)"

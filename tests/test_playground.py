@@ -163,7 +163,15 @@ async def test_a_card_that_was_shown_before_is_explained_as_a_repeat(client: htt
             {"what": "sample", "sample": "low-potassium", "hook": "patient-view", "order": "x"},
             "There are no orders at patient-view",
         ),
-        ({"what": "sample", "sample": "low-potassium", "order": "x, wobble"}, "The order could not be read: line"),
+        ({"what": "sample", "sample": "low-potassium", "hook": "order-select"}, "order-select is about an order"),
+        (
+            {"what": "sample", "sample": "low-potassium", "order": "x, wobble"},
+            "The order could not be read at character 4: 'wobble' is not known here; allowed: active",
+        ),
+        (
+            {"what": "sample", "sample": "low-potassium", "order": "order: x, wobble"},
+            "The order could not be read at character 11: 'wobble' is not known here",
+        ),
         ({"what": "sample", "sample": "low-potassium", "order": "x" * 301}, "An order may have at most 300 characters"),
         ({"what": "request", "request": "  "}, "Paste a request, or choose a file"),
     ],
@@ -176,6 +184,23 @@ async def test_what_cannot_be_fired_is_said_and_what_was_typed_is_kept(
     assert f"Nothing was fired. {message}" in words(page)
     if len(order := fields.get("order", "")) < 100:
         assert f'value="{order}"' in page.text
+
+
+async def test_what_turns_or_hides_text_is_seen_on_the_page_and_sent_as_it_is(client: httpx.AsyncClient) -> None:
+    request = request_from_case(["order: quinine 324 mg"], "order-sign", NOW)
+    request["prefetch"]["patient"]["name"] = [{"text": "Ann\u202e<b>Other\u200b"}]
+    body = json.dumps(request, ensure_ascii=False)
+    page = await fire(client, what="request", request=body)
+    assert not re.search("[\u202e\u200b]", page.text)
+    assert "<b>Ann\u2039b&gt;Other</b>" in page.text
+    assert page.text.count("Ann\\u202e&lt;b&gt;Other\\u200b") == 3  # the request, the form to change it, and the curl command
+    assert (await client.get(f"{page.url.path}/request.json")).text == body
+
+
+async def test_a_form_that_is_too_long_is_answered_with_the_page(client: httpx.AsyncClient) -> None:
+    page = await client.post("/", data={"what": "request", "request": "x" * 3_000_000})
+    assert page.status_code == 413
+    assert "Nothing was fired. The body may have at most 2097152 bytes" in words(page)
 
 
 async def test_a_pasted_request_is_fired_as_it_is(client: httpx.AsyncClient) -> None:

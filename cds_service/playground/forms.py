@@ -100,11 +100,14 @@ def _of_sample(form: Form, sample: Sample, hook: str, services: Mapping[str, Ser
         at = "order-sign"
     if order and at == PATIENT_VIEW:
         raise BadRequest("There are no orders at patient-view; choose order-select or order-sign, or leave the order out")
+    if at == "order-select" and not order and not sample.orders:
+        raise BadRequest("order-select is about an order that is being picked, and this sample drafts none; type one")
     line = order if order.lower().startswith("order:") else f"order: {order}"
     try:
         request = sample.request(now, at, [line] if order else None)
     except ShorthandError as error:
-        raise BadRequest(f"The order could not be read: {error}") from None
+        column = error.column - len(line) + len(order)  # what the field holds begins behind the keyword
+        raise BadRequest(f"The order could not be read at character {max(column, 1)}: {error.problem}") from None
     request["hookInstance"] = str(uuid4())  # each firing is a moment of its own, not the same call sent again
     body = msgspec.json.encode(request)
     if not text(form, "same"):

@@ -15,17 +15,20 @@ from markupsafe import Markup, escape
 
 from cds_service import __version__
 from cds_service.decide import Outcome
-from cds_service.draw_explanation import outcome_words
+from cds_service.draw_explanation import MOST_UNUSED, outcome_words
 from cds_service.explanation import CardLook
 from cds_service.knowledge import Knowledge
 from cds_service.playground.runs import Run
 from cds_service.review_site.words import template
 from cds_service.samples import Sample
+from cds_service.say import cleaned
 from cds_service.settings import DEV_BANNER
 
 MOST_SHOWN = 200_000  # characters of a body on a page; the whole is in its file
 
 _TOKEN = re.compile(r'("(?:\\.|[^"\\])*")(\s*:)?|(-?\d[\d.eE+-]*)|\b(true|false|null)\b')
+# Characters that have no width or turn the direction of what follows.
+_UNSEEN = re.compile("[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _INTERESTING = (
     Outcome.FAILED, Outcome.FIRED, Outcome.COULD_NOT_CHECK, Outcome.GAVE_WAY, Outcome.REPEATED, Outcome.CAPPED, Outcome.NOT_FIRED,
 )  # fmt: skip
@@ -49,7 +52,7 @@ class Pages:
         self._pages.globals.update(
             markdown=_rendered, coloured=coloured, encoded=msgspec.json.encode, outcome_words=outcome_words
         )
-        self._pages.globals.update(template=template, banner=DEV_BANNER, version=__version__)
+        self._pages.globals.update(template=template, banner=DEV_BANNER, version=__version__, most_unused=MOST_UNUSED)
         self._pages.globals.update(hooks=[service.hook for service in knowledge.services], samples=samples)
         orders = (line for sample in samples.values() for line in sample.orders if isinstance(line, str))
         self._pages.globals.update(drafts=list(dict.fromkeys(line.removeprefix("order:").strip() for line in orders)))
@@ -91,8 +94,10 @@ def script() -> bytes:
 
 
 def pretty(body: bytes) -> str:
-    """A body with its JSON indented; as it is where it is no JSON."""
-    return msgspec.json.format(body, indent=2).decode() if _is_json(body) else body.decode("utf-8", "replace")
+    """A body with its JSON indented, and what can't be seen in it escaped, which is the same JSON; as it is where it is none."""
+    if not _is_json(body):
+        return body.decode("utf-8", "replace")
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", msgspec.json.format(body, indent=2).decode())
 
 
 def coloured(body: bytes) -> Markup:
@@ -143,14 +148,14 @@ def _chart(body: bytes) -> dict[str, Any]:
     patient = _at(request, "prefetch", "patient")
     name = _at(patient, "name", 0)
     names = [_at(name, "text"), _at(name, "family"), _at(request, "context", "patientId")]
-    found["patient"] = next((one for one in names if isinstance(one, str)), "")
-    found["about"] = ", ".join(one for key in ("gender", "birthDate") if isinstance(one := _at(patient, key), str))
-    found["hook"] = hook if isinstance(hook := request.get("hook"), str) else ""
+    found["patient"] = next((cleaned(one) for one in names if isinstance(one, str)), "")
+    found["about"] = ", ".join(cleaned(one) for key in ("gender", "birthDate") if isinstance(one := _at(patient, key), str))
+    found["hook"] = cleaned(hook) if isinstance(hook := request.get("hook"), str) else ""
     entries = _at(request, "context", "draftOrders", "entry")
     for entry in entries if isinstance(entries, list) else []:
         texts = [_at(entry, "resource", field, "text") for field in ("medicationCodeableConcept", "code")]
         kind = _at(entry, "resource", "resourceType")
-        found["orders"].append(next((one for one in [*texts, kind] if isinstance(one, str)), "an order"))
+        found["orders"].append(next((cleaned(one) for one in [*texts, kind] if isinstance(one, str)), "an order"))
     return found
 
 

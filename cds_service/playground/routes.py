@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cds_service.body import Room, read_body
-from cds_service.errors import BadRequest, Forbidden
+from cds_service.errors import BadRequest, Forbidden, PayloadTooLarge
 from cds_service.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -86,7 +86,10 @@ class _Playground:
     async def fire(self, request: Request) -> Response:
         from cds_service.playground.forms import text, wanted
 
-        form = await self._form(request)
+        try:
+            form = await self._form(request)
+        except PayloadTooLarge as error:
+            return _page(self._pages.home({}, f"{error}, the form's own among them"), error.status)
         services = {service.hook: service for service in self._runtime.knowledge.services}
         try:
             call = wanted(form, self._samples, services, datetime.now(UTC))

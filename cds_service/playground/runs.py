@@ -16,11 +16,11 @@ import httpx
 import msgspec
 from starlette.types import ASGIApp
 
+from cds_service import respond
 from cds_service.evaluate import Answer
 from cds_service.explain import explain
 from cds_service.explanation import Explanation
 from cds_service.knowledge import Knowledge
-from cds_service.respond import onlooker
 from cds_service.timings import Timings
 
 MOST_RUNS = 16  # in memory, of one process; the oldest goes first
@@ -74,13 +74,13 @@ class Runs:
 
     async def fire(self, app: ASGIApp, base_url: str, service: str, body: bytes, title: str) -> Run:
         """Sends `body` to a service and keeps what came back."""
-        seen: list[tuple[Answer, Timings]] = []
-        token = onlooker.set(lambda answer, timings: seen.append((answer, timings)))
+        seen: list[tuple[Answer, respond.Sent, Timings]] = []
+        token = respond.onlooker.set(lambda answer, sent, timings: seen.append((answer, sent, timings)))
         at = datetime.now(UTC)
         try:
             answered, total_ms = await _post(app, base_url, f"/cds-services/{service}", body)
         finally:
-            onlooker.reset(token)
+            respond.onlooker.reset(token)
         run = Run(
             id=secrets.token_hex(8),
             title=title,
@@ -93,9 +93,9 @@ class Runs:
             total_ms=total_ms,
         )
         if seen and run.status == 200:
-            answer, timings = seen[-1]
+            answer, sent, timings = seen[-1]
             run.phases = dict(timings.phases)
-            run.explanation = explain(answer.facts, answer.decisions, self._knowledge)
+            run.explanation = explain(answer.facts, answer.decisions, self._knowledge, sent)
         self._runs[run.id] = run
         while len(self._runs) > MOST_RUNS:
             self._runs.popitem(last=False)
