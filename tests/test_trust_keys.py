@@ -269,6 +269,19 @@ def test_a_key_that_is_not_usable_is_left_out_and_said(jwk: Any, problem: str) -
     assert found.problems[0].startswith("key 1 ")
 
 
+async def test_the_log_says_why_a_key_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one = World(tmp_path)
+    one.server.sets[JKU] = key_set({}, public_jwk("old", use="enc"), public_jwk(), public_jwk())
+    await one.callers.start()
+    await one.callers.close()
+    why = [line.partition(" why=")[2] for line in caplog.text.splitlines() if "key_unusable client=ehr" in line]
+    assert why == [
+        "key 1 has no `kid`",
+        "key 2 is not for signatures (`use`, `key_ops`)",
+        "key 4 has the `kid` of another: tokens that name it are refused",
+    ]
+
+
 def test_two_keys_with_one_kid_verify_nothing_unless_their_types_differ() -> None:
     same = read_key_set(key_set(public_jwk("a"), public_jwk("b") | {"kid": "a"}).encode())
     assert same.find("a", "ES384") is None
