@@ -93,7 +93,7 @@ class Egress:
                     raise EgressError(Fault.GARBLED)
                 started = True
                 return await _read(response, limit)
-        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:  # the last one: after the handshake
             raise EgressError(_fault(error, started)) from None
 
     async def aclose(self) -> None:
@@ -124,6 +124,8 @@ def _fault(error: Exception, started: bool) -> Fault:
         return Fault.TLS if isinstance(origin, ssl.SSLError) else Fault.NOT_REACHED
     if started:
         return Fault.INCOMPLETE
+    if isinstance(error, ssl.SSLError):
+        return Fault.TLS
     return Fault.GARBLED if isinstance(origin, h11.ProtocolError) else Fault.RESET
 
 
