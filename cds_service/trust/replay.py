@@ -72,7 +72,7 @@ class Replay:
     async def first_use(self, token: Token, leeway: int) -> bool | None:
         """True: not used before, as far as anybody knows; False: it was; None: this process doesn't know it and can't ask."""
         key = blake2b(f"{token.issuer}\0{token.id}".encode(), digest_size=16).digest()
-        until = int(token.expires) + leeway + 1
+        until = int(token.expires) + 2 * leeway + 1  # a machine that is ahead forgets it for one that is behind, too
         if key in self._seen:
             return False
         full = len(self._seen) >= MAX_REMEMBERED
