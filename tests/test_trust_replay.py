@@ -144,6 +144,15 @@ async def test_a_machine_whose_clock_is_ahead_makes_none_forget_a_token_that_is_
     assert await second.first_use(token, LEEWAY) is False
 
 
+async def test_a_store_that_hangs_does_not_keep_the_service_from_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cds_service.trust.replay.ANSWER_SECONDS", 0.05)
+    memory = Memory()
+    monkeypatch.setattr(memory, "close", asyncio.Event().wait)
+    async with asyncio.timeout(5):
+        async with running(app_with(tmp_path, callers(tmp_path, memory=memory))) as client:
+            assert (await client.post(PATH, json=call_body("order-sign"), headers=bearer(now=NOW))).status_code == 200
+
+
 async def test_a_store_that_is_down_is_not_asked_by_every_call(tmp_path: Path) -> None:
     clock, memory = Clock(), Memory()
     replay = Replay(memory, clock.now, clock.monotonic)

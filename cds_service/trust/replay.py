@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
 
@@ -113,7 +114,9 @@ class Replay:
                     self._lost(error)
 
     async def close(self) -> None:
-        await self._store.close()
+        """A store that hangs holds up neither the end of the process nor what is closed after it: the alert log."""
+        with suppress(StoreDownError):
+            await _in_time(self._store.close(), 2 * ANSWER_SECONDS)
 
     async def _recover(self) -> None:
         self._retry_at = self._clock() + RETRY_SECONDS
