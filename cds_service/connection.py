@@ -55,6 +55,11 @@ class LimitedConnection(HttpToolsProtocol):
         self._in_head = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Trailers are none (RFC 9110, section 6.5.1): what a proxy looked at in the head is not said anew after the body."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         if len(self.headers) > MAX_HEADERS:
             self._refuse()

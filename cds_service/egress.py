@@ -108,7 +108,7 @@ class Egress:
                 started = True
                 reply = await _read(response, limit)
             done = connection.http.is_idle()
-        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:  # the last one: after the handshake
             raise EgressError(_fault(error, started)) from None
         finally:
             await (self._kept(place, connection) if done else connection.aclose())
@@ -164,6 +164,8 @@ def _fault(error: Exception, started: bool) -> Fault:
         return Fault.TLS if isinstance(origin, ssl.SSLError) else Fault.NOT_REACHED
     if started:
         return Fault.INCOMPLETE
+    if isinstance(error, ssl.SSLError):
+        return Fault.TLS
     return Fault.GARBLED if isinstance(origin, h11.ProtocolError) else Fault.RESET
 
 

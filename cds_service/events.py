@@ -17,7 +17,7 @@ from typing import TypedDict, Unpack
 LOGGER = logging.getLogger("cds_service")
 WITHHELD = "(withheld)"
 
-_OWN_WORDS = re.compile(r"[A-Za-z0-9 _.,:;/()<>\[\]'@+*|-]{0,1200}")
+_OWN_WORDS = re.compile(r"[A-Za-z0-9 _.,:;/()<>\[\]'`@+*|-]{0,1200}")
 _FRAMES = 4
 
 

@@ -25,6 +25,7 @@ from cds_service.prefetch import ServiceDefinition
 from cds_service.present import NOT_CHECKED, Shown
 from cds_service.protocol import HookRequest
 from cds_service.timings import Timings
+from cds_service.trust import ANONYMOUS
 
 if TYPE_CHECKING:
     from cds_service.evaluate import Answer
@@ -182,11 +183,12 @@ def _digest(r: CallRecord, answer: bytes, secret: bytes) -> str:
 
 class Hasher(dict[tuple[str, str], str]):
     """Hashes the ids of one call, each once. The FHIR server is part of an id, because ids are unique within a server only, and
-    each tenant has hashes of its own.
+    each client and tenant has hashes of its own: not every call names its server. Nobody's are those of the secret itself.
     """
 
     def __init__(self, call: HookRequest, runtime: Runtime) -> None:
-        self._secret = tenant_secret(runtime.hash_secret, call.caller.client, call.caller.tenant)
+        secret, caller = runtime.hash_secret, call.caller
+        self._secret = secret if caller == ANONYMOUS else tenant_secret(secret, caller.client, caller.tenant)
         self._base = f"{call.fhirServer or ''}|"
 
     def __missing__(self, key: tuple[str, str]) -> str:

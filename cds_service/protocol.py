@@ -171,10 +171,11 @@ def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str,
         raise BadRequest(f"`hook` must be `{hook}` for this service")
     if not wire.hookInstance:
         raise BadRequest("`hookInstance` is required and must be a string that is not empty")
-    authorization = _fitting_fields(cast("Mapping[str, Raw] | None", wire.fhirAuthorization), FhirAuthorization)
+    access = cast("Mapping[str, Raw]", wire.fhirAuthorization or {})
+    authorization = _fitting_fields(access, FhirAuthorization) if access else None
     if authorization is not None:
         _no_longer_than(MAX_TOKEN, "fhirAuthorization.access_token", authorization.access_token)
-        _no_longer_than(MAX_URL, "fhirAuthorization.patient", authorization.patient)
+        authorization.patient = _token_patient(access.get("patient"))
     context = _fitting_fields(cast("Mapping[str, Raw] | None", wire.context), Context)
     return HookRequest(
         hook=hook,
@@ -185,6 +186,14 @@ def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str,
         prefetch=prefetch,
         caller=caller,
     )
+
+
+def _token_patient(raw: Raw | None) -> str | None:
+    """Whose data the token is limited to; None where it is to nobody's. What can't be read can't be compared and is refused."""
+    patient = fitting(raw, str | int | None)
+    if patient is None and raw and bytes(raw) != b"null":
+        raise BadRequest("`fhirAuthorization.patient` must be a string")
+    return None if patient is None else _no_longer_than(MAX_URL, "fhirAuthorization.patient", str(patient))
 
 
 def _checked_context(context: Context, hook: str) -> Context:

@@ -28,6 +28,9 @@ class Runtime(msgspec.Struct, frozen=True):
     hash_secret: bytes
     traces: Traces | None = None
 
+    def __repr__(self) -> str:
+        return "Runtime(…)"
+
 
 def new_runtime(settings: Settings) -> Runtime:
     """Load the cards and prepare everything else; nothing is opened yet but the key of the log's hashes.

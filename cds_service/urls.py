@@ -63,9 +63,14 @@ def place(url: httpx.URL) -> Place | None:
     if default is None or port is None or not 0 < port <= 65535 or url.userinfo or not _is_host(host):
         return None
     segments = url.raw_path.partition(b"?")[0].decode("ascii").strip("/").split("/") if url.path.strip("/") else []
-    if any(unquote(segment) in (".", "..") for segment in segments):
+    if any(map(_is_dots, segments)):
         return None
     return Place(url.scheme, host, port, tuple(segments))
+
+
+def _is_dots(segment: str) -> bool:
+    """Whether some server takes `segment` for a step up or for none: encoded slashes, and parameters as in `..;x=1`, count."""
+    return any(part.partition(";")[0] in (".", "..") for part in re.split(r"[/\\]", unquote(segment)))
 
 
 def _is_host(host: str) -> bool:

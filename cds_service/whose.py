@@ -59,6 +59,7 @@ class Owner:
     def _meant_by(self, reference: str) -> Whose:
         if reference.startswith("#"):
             return Whose.NOT_SAID
+        reference = reference.rstrip("/")
         key = bare_id(reference)
         base = ""
         if reference.startswith("urn:"):
@@ -66,9 +67,9 @@ class Owner:
             key = bare_id(target.id) if target is not None and target.resourceType == "Patient" else key
         else:
             base, _, kind = reference.partition("/_history")[0].rpartition("/")[0].rpartition("/")
-            if kind not in ("", "Patient"):
+            if kind.lower() not in ("", "patient"):
                 return Whose.NOT_SAID
-        elsewhere = "://" in base and self._base is not None and _base(base) != self._base
+        elsewhere = "//" in base and self._base is not None and _base(base) != self._base
         return Whose.ANOTHERS if key != self.id or elsewhere else Whose.THE_PATIENTS
 
 

@@ -14,6 +14,8 @@ from fastapi import FastAPI
 from cds_service import body, connection
 from cds_service.connection import MAX_HEAD_BYTES, MAX_HEADERS, LimitedConnection
 from tests.http_side import Stub, call_body, encoded, new_test_app
+from tests.tokens import bearer
+from tests.trusting import NOW, app_with, callers
 
 PATH = b"/cds-services/cramps-order-sign"
 CALL = encoded(call_body("order-sign"))
@@ -199,6 +201,21 @@ async def test_trailers_without_end_are_closed(address: str) -> None:
     assert (await rest_of(reader)).count(b"HTTP/1.1 200") == 0
     await closed(writer)
     await sending
+
+
+async def test_trailers_are_no_headers(tmp_path: Path) -> None:
+    token = bearer(now=NOW)["authorization"].encode()
+    chunked = b"%x\r\n%b\r\n0\r\n" % (len(CALL), CALL)
+    async with serving(app_with(tmp_path, callers(tmp_path)), tmp_path) as path:
+        for first, trailer, status in (
+            (b"x: y", b"authorization: " + token, 401),
+            (b"authorization: " + token, b"content-encoding: gzip", 200),
+        ):
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(head(0, first).replace(b"content-length: 0", b"transfer-encoding: chunked") + chunked)
+            writer.write(trailer + b"\r\n\r\n")
+            assert (await answer_of(reader))[0] == status
+            await closed(writer)
 
 
 async def test_others_are_served_while_some_send_halves(address: str) -> None:

@@ -129,6 +129,27 @@ async def test_a_server_that_speaks_no_tls_is_a_fault() -> None:
         assert await asked(Egress(Names()), f"https://127.0.0.1:{port}/x") is Fault.TLS
 
 
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+@pytest.mark.parametrize(("said", "fault"), [(b"", Fault.TLS), (b"HTTP/1.1 200 OK\r\n\r\n{", Fault.INCOMPLETE)])
+async def test_tls_that_breaks_after_the_handshake_is_a_fault(tmp_path: Path, said: bytes, fault: Fault) -> None:
+    serving, trusting = certificates(tmp_path, "ehr.example")
+
+    async def broken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        plain = writer.transport
+        await writer.start_tls(serving)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await writer.drain()
+        plain.write(b"\x17\x03\x03\x00\x20" + b"x" * 32)  # a record that nobody enciphered
+        plain.close()
+
+    async with await asyncio.start_server(broken, "127.0.0.1", 0) as server:
+        egress = Egress(Names(ehr_example=[["127.0.0.1"]]), trusting)
+        assert await asked(egress, f"https://ehr.example:{server.sockets[0].getsockname()[1]}/x") is fault
+        await egress.aclose()
+
+
 async def _hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.close()
 

@@ -329,3 +329,8 @@ def test_what_is_kept_is_what_was_read_but_for_ids(runtime: Runtime) -> None:
     (lab,), (read,) = kept.labs["potassium"].results, facts(line).labs["potassium"].results
     assert msgspec.structs.replace(lab, reference="") == msgspec.structs.replace(read, reference="")
     assert copy.copy(lab.value).as_tuple() == read.value.as_tuple()
+
+
+def test_the_repr_of_what_a_process_holds_does_not_show_its_secret(runtime: Runtime) -> None:
+    assert "x00" in repr(runtime.hash_secret)
+    assert "x00" not in repr(runtime)

@@ -71,6 +71,19 @@ def test_optional_fields_of_a_wrong_type_count_as_not_sent() -> None:
     assert (call.fhirAuthorization.access_token, call.fhirAuthorization.expires_in) == (None, "300")
 
 
+@pytest.mark.parametrize(("sent", "read"), [("123", "123"), ("Patient/123", "Patient/123"), (123, "123"), ("", ""), (None, None)])
+def test_a_tokens_patient_may_be_a_number_or_nobody(sent: object, read: str | None) -> None:
+    authorization = decoded(fhirAuthorization={"access_token": "t", "patient": sent}).fhirAuthorization
+    assert authorization is not None
+    assert authorization.patient == read
+
+
+@pytest.mark.parametrize("sent", [["123"], {"reference": "Patient/123"}, True, 1.5, []])
+def test_a_tokens_patient_that_can_not_be_read_is_refused(sent: object) -> None:
+    with pytest.raises(BadRequest, match="must be a string"):
+        decoded(fhirAuthorization={"access_token": "t", "patient": sent})
+
+
 def test_the_repr_of_a_call_does_not_show_the_token() -> None:
     assert "s3cret" not in repr(decoded(fhirAuthorization={"access_token": "s3cret"}))
 

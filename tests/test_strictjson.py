@@ -77,6 +77,8 @@ def test_names_are_counted_whatever_they_replace(members: dict[str, int], again:
         (call(top=',"extension":"\xed"').replace("í".encode(), b"\xed\xa0\x80"), "The body holds text that is not UTF-8"),
         (call(top=',"extension":"\\u0000"'), "The body holds the character U+0000"),
         (call(top=',"extension":"\\\\\\u0000"'), "The body holds the character U+0000"),
+        (call(top=',"extension":"' + "\\\\" * 500 + '\\u0000"'), "The body holds the character U+0000"),
+        (call(top=',"extension":"' + "\\\\u0000" * 500 + '\\u0000"'), "The body holds the character U+0000"),
         (call(top=',"extension":"\\ud800"'), "The body holds half of a surrogate pair"),
         (call(top=',"extension":"\\udc00"'), "The body holds half of a surrogate pair"),
         (call(top=',"extension":"a\x00b"'), "The body is not JSON"),
@@ -108,6 +110,7 @@ def test_what_is_refused_is_told_by_its_kind(body: bytes, text: str) -> None:
     "top",
     [
         ',"extension":"\\\\u0000"',  # a backslash and a text, no U+0000
+        ',"extension":"' + "\\\\u0000" * 1000 + '"',
         ',"extension":"\\ud83d\\ude00"',
         ',"extension":"\\n\\t\\u0001"',
         ',"extension":{"a":1,"a":2}',  # not read

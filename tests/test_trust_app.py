@@ -171,20 +171,25 @@ async def test_a_token_speaks_for_one_client_and_one_tenant(tmp_path: Path) -> N
     assert all(client == owner == name for client, owner, name in let_in)
 
 
-async def test_tenants_never_share_the_key_of_a_patient_and_no_tenant_keeps_todays_hashes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("server", [ISS, None])
+async def test_clients_and_tenants_never_share_the_key_of_a_patient(tmp_path: Path, server: str | None) -> None:
     tenants = ["A", "B"]
     known = callers(
         tmp_path,
         a_client("shared", iss=SHARED, tenants=tenants),
         a_client("other", iss="https://other.example", tenants=tenants),
         a_client("plain", iss="https://plain.example"),
+        a_client("simple", iss="https://simple.example"),
     )
     runtime = a_runtime(tmp_path, callers=known, public_url=PUBLIC_URL)
     anonymous = a_runtime(tmp_path / "anonymous")
     service = runtime.knowledge.services[0]
-    body = call_body(service.hook, prefetch=dict.fromkeys(service.prefetch), fhirServer=ISS)
+    body = call_body(service.hook, prefetch=dict.fromkeys(service.prefetch), fhirServer=server)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
-        for iss, tenant in ((SHARED, "A"), (SHARED, "B"), ("https://other.example", "A"), ("https://plain.example", None)):
+        for iss, tenant in (
+            *((SHARED, "A"), (SHARED, "B"), ("https://other.example", "A")),
+            *(("https://plain.example", None), ("https://simple.example", None)),
+        ):
             url = f"{DISCOVERY}/{service.id}"
             headers = bearer(url, now=NOW, iss=iss, tenant=tenant)
             assert (await client.post(f"/cds-services/{service.id}", json=body, headers=headers)).status_code == 200
@@ -192,16 +197,15 @@ async def test_tenants_never_share_the_key_of_a_patient_and_no_tenant_keeps_toda
         assert (await client.post(f"/cds-services/{service.id}", json=body)).status_code == 200
     logged = rows(tmp_path / "alerts.sqlite3", "SELECT client, tenant, patient_key, user_key FROM call ORDER BY seq")
     before = rows(tmp_path / "anonymous" / "alerts.sqlite3", "SELECT client, tenant, patient_key, user_key FROM call")
-    assert [one[:2] for one in logged] == [("shared", "A"), ("shared", "B"), ("other", "A"), ("plain", "")]
-    assert len({one[2] for one in logged}) == len({one[3] for one in logged}) == 4
-    assert logged[3][2:] == before[0][2:]
+    assert [one[:2] for one in logged] == [("shared", "A"), ("shared", "B"), ("other", "A"), ("plain", ""), ("simple", "")]
+    assert len({one[2] for one in [*logged, *before]}) == len({one[3] for one in [*logged, *before]}) == 6
 
 
 def test_the_secret_of_a_tenant_is_its_own() -> None:
     secret = bytes(range(32))
-    assert tenant_secret(secret, "a", "") == secret
-    made = {tenant_secret(secret, client, tenant) for client, tenant in (("a", "bc"), ("ab", "c"), ("a", "b"), ("b", "b"))}
-    assert len(made) == 4
+    pairs = (("a", "bc"), ("ab", "c"), ("a", "b"), ("b", "b"), ("a", ""), ("b", ""))
+    made = {secret, *(tenant_secret(secret, client, tenant) for client, tenant in pairs)}
+    assert len(made) == 7
     assert tenant_secret(bytes(32), "a", "b") not in made
 
 

@@ -240,6 +240,14 @@ async def test_an_answer_that_is_no_key_set_leaves_the_known_keys(tmp_path: Path
         ({"kid": "a", "kty": "OKP", "crv": "Ed25519", "x": "AA"}, "neither an EC nor an RSA key"),
         (public_jwk(use="enc"), "not for signatures"),
         (public_jwk(key_ops=["sign"]), "not for signatures"),
+        (public_jwk(key_ops=None), "not for signatures"),
+        (public_jwk(key_ops=5), "not for signatures"),
+        (public_jwk(use=["sig"]), "not for signatures"),
+        (public_jwk(alg=["ES384"]), "an algorithm that is not accepted"),
+        (public_jwk(alg={"is": "ES384"}), "an algorithm that is not accepted"),
+        (public_jwk(alg=None), "an algorithm that is not accepted"),
+        (public_jwk(crv=["P-384"]), "numbers that make no key"),
+        ({"kid": "a", "kty": ["EC"]}, "neither an EC nor an RSA key"),
         (public_jwk(alg="RS384"), "an algorithm that is not accepted"),
         (public_jwk(alg="none"), "an algorithm that is not accepted"),
         (public_jwk(crv="secp256k1"), "a curve that is not accepted"),
@@ -259,6 +267,19 @@ def test_a_key_that_is_not_usable_is_left_out_and_said(jwk: Any, problem: str) -
     assert [key.kid for key in found.keys] == ["good"]
     assert problem in found.problems[0]
     assert found.problems[0].startswith("key 1 ")
+
+
+async def test_the_log_says_why_a_key_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one = World(tmp_path)
+    one.server.sets[JKU] = key_set({}, public_jwk("old", use="enc"), public_jwk(), public_jwk())
+    await one.callers.start()
+    await one.callers.close()
+    why = [line.partition(" why=")[2] for line in caplog.text.splitlines() if "key_unusable client=ehr" in line]
+    assert why == [
+        "key 1 has no `kid`",
+        "key 2 is not for signatures (`use`, `key_ops`)",
+        "key 4 has the `kid` of another: tokens that name it are refused",
+    ]
 
 
 def test_two_keys_with_one_kid_verify_nothing_unless_their_types_differ() -> None:

@@ -176,8 +176,11 @@ def test_clients_are_told_apart_by_name_and_by_issuer_and_tenant(tmp_path: Path)
     [
         ("[[client]\n", ":1: this is no TOML file"),
         ('[[client]]\nname = "a"\nname = "b"\n', ":3: this is no TOML file: Cannot overwrite a value"),
-        ("[client]\nname = 'a'\n", "write `[[client]]`, in double brackets"),
-        ("[[clients]]\n", "did you mean `client`?"),
+        ('# ours\n[[client]]\nname = "a', ":3: this is no TOML file"),
+        ("[[client]]\nmax_life_s = " + "9" * 5000, ":2: this is no TOML file"),
+        ("[client]\nname = 'a'\n", ":1: a registry holds `[[client]]` tables and nothing else; write `[[client]]`, in double"),
+        ("# ours\n\n[[clients]]\n", ":3: a registry holds `[[client]]` tables and nothing else; unknown: `clients`; did you"),
+        ("# iss\niss = 'x'\n[[client]]\n", ":2: a registry holds"),
         ("client = 5\n", "write `[[client]]`, in double brackets"),
     ],
 )
@@ -192,7 +195,7 @@ def test_a_file_of_another_shape_is_told(tmp_path: Path, text: str, told: str) -
 def test_a_file_that_is_not_utf8_is_told(tmp_path: Path) -> None:
     path = tmp_path / "clients.toml"
     path.write_bytes(b'[[client]]\nname = "\xff"\n')
-    with pytest.raises(RegistryError, match="this is no TOML file"):
+    with pytest.raises(RegistryError, match=r":2: this is no TOML file: it is not UTF-8"):
         load_registry(path)
 
 

@@ -130,6 +130,29 @@ async def test_two_processes_share_what_was_used_also_what_one_let_in_alone(tmp_
     assert await two.first_use(second, LEEWAY) is False
 
 
+async def test_a_machine_whose_clock_is_ahead_makes_none_forget_a_token_that_is_still_good(tmp_path: Path) -> None:
+    ahead, behind, memory = Clock(), Clock(), Memory()
+    ahead.passed = LEEWAY
+    first, second = (Replay(memory, clock.now, clock.monotonic) for clock in (ahead, behind))
+    for process in (first, second):
+        await process.start()
+    token = read_token(signed(now=NOW))
+    assert await first.first_use(token, LEEWAY) is True
+    for clock in (ahead, behind):
+        clock.passed += token.expires + LEEWAY - NOW - 1  # the last second in which it is good where the clock is behind
+    await first.maintain()
+    assert await second.first_use(token, LEEWAY) is False
+
+
+async def test_a_store_that_hangs_does_not_keep_the_service_from_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cds_service.trust.replay.ANSWER_SECONDS", 0.05)
+    memory = Memory()
+    monkeypatch.setattr(memory, "close", asyncio.Event().wait)
+    async with asyncio.timeout(5):
+        async with running(app_with(tmp_path, callers(tmp_path, memory=memory))) as client:
+            assert (await client.post(PATH, json=call_body("order-sign"), headers=bearer(now=NOW))).status_code == 200
+
+
 async def test_a_store_that_is_down_is_not_asked_by_every_call(tmp_path: Path) -> None:
     clock, memory = Clock(), Memory()
     replay = Replay(memory, clock.now, clock.monotonic)

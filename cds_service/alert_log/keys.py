@@ -30,11 +30,11 @@ def keyed_hash(secret: bytes, kind: str, value: str) -> str:
 
 
 def tenant_secret(secret: bytes, client: str, tenant: str) -> bytes:
-    """The secret of one tenant's hashes, so that no patient has the same key in two tenants. `secret` itself where there is none.
+    """The secret of the hashes of one client and tenant, so that no patient of one has the key of a patient of another.
 
-    `client` and `tenant` must not contain NUL, which tells them apart.
+    `client` and `tenant` ("" where it has none) must not contain NUL, which tells them apart.
     """
-    return blake2b(f"tenant\0{client}\0{tenant}".encode(), key=secret[:64], digest_size=32).digest() if tenant else secret
+    return blake2b(f"tenant\0{client}\0{tenant}".encode(), key=secret[:64], digest_size=32).digest()
 
 
 def load_or_create_secret(path: Path) -> bytes:

@@ -101,10 +101,11 @@ def _public_key(jwk: dict[str, Any]) -> PublicKey:
         raise ValueError("has no `kid`")
     if kind not in ("EC", "RSA"):
         raise ValueError("is neither an EC nor an RSA key (`kty`)")
-    if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]):
+    uses = jwk.get("key_ops", ["verify"])
+    if jwk.get("use", "sig") != "sig" or not isinstance(uses, list) or "verify" not in uses:
         raise ValueError("is not for signatures (`use`, `key_ops`)")
     algorithm = jwk.get("alg", "")
-    if algorithm and (algorithm not in ALGORITHMS or ALGORITHMS[algorithm].type != kind):
+    if not isinstance(algorithm, str) or (algorithm and (algorithm not in ALGORITHMS or ALGORITHMS[algorithm].type != kind)):
         raise ValueError(f"is for an algorithm that is not accepted (`alg`; accepted: {', '.join(ALGORITHMS)})")
     curve = ""
     try:

@@ -66,13 +66,18 @@ def load_registry(path: Path) -> tuple[Client, ...]:
     try:
         text = data.decode("utf-8")
         content = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except UnicodeDecodeError as error:
+        at = data[: error.start].count(b"\n") + 1
+        raise RegistryError(f"{path}:{at}: this is no TOML file: it is not UTF-8") from None
+    except ValueError as error:  # TOMLDecodeError; and what `int` raises for thousands of digits
         line = re.search(r"at line (\d+)", str(error))
-        raise RegistryError(f"{path}:{line[1] if line else 1}: this is no TOML file: {error}") from None
+        at = int(line[1]) if line else max(1, len(text.splitlines()))  # "at end of document"
+        raise RegistryError(f"{path}:{at}: this is no TOML file: {error}") from None
     tables = content.pop("client", [])
     if content or not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
-        what = f"unknown:{suggestion(next(iter(content)), ['client'])}" if content else "write `[[client]]`, in double brackets"
-        raise RegistryError(f"{path}:1: a registry holds `[[client]]` tables and nothing else; {what}")
+        wrong = next(iter(content), "client")
+        what = f"unknown:{suggestion(wrong, ['client'])}" if content else "write `[[client]]`, in double brackets"
+        raise RegistryError(f"{path}:{_line_of(wrong, text)}: a registry holds `[[client]]` tables and nothing else; {what}")
     problems = _Problems(path, text)
     read = [(n, _client(table, n, path, problems)) for n, table in enumerate(tables)]
     clients = [(n, client) for n, client in read if client is not None]
@@ -170,6 +175,12 @@ def _check_together(clients: list[tuple[int, Client]], problems: _Problems) -> N
             owner = owners.setdefault((client.iss, tenant), client.name)
             if owner != client.name:
                 problems.add(position, label, "tenants", f'"{tenant}" is a tenant of "{owner}" already')
+
+
+def _line_of(name: str, text: str) -> int:
+    """The line in which the key or table `name` of the whole file stands first; 1 where it is written in a way not seen here."""
+    found = re.search(rf"^\s*(?:\[\[?\s*)?[\"']?{re.escape(name)}[\"']?\s*[]=.]", text, re.MULTILINE)
+    return text.count("\n", 0, found.end()) + 1 if found else 1
 
 
 def _lines(text: str) -> Iterator[dict[str, int]]:

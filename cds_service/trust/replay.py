@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
 
@@ -72,7 +73,7 @@ class Replay:
     async def first_use(self, token: Token, leeway: int) -> bool | None:
         """True: not used before, as far as anybody knows; False: it was; None: this process doesn't know it and can't ask."""
         key = blake2b(f"{token.issuer}\0{token.id}".encode(), digest_size=16).digest()
-        until = int(token.expires) + leeway + 1
+        until = int(token.expires) + 2 * leeway + 1  # a machine that is ahead forgets it for one that is behind, too
         if key in self._seen:
             return False
         full = len(self._seen) >= MAX_REMEMBERED
@@ -113,7 +114,9 @@ class Replay:
                     self._lost(error)
 
     async def close(self) -> None:
-        await self._store.close()
+        """A store that hangs holds up neither the end of the process nor what is closed after it: the alert log."""
+        with suppress(StoreDownError):
+            await _in_time(self._store.close(), 2 * ANSWER_SECONDS)
 
     async def _recover(self) -> None:
         self._retry_at = self._clock() + RETRY_SECONDS

@@ -6,7 +6,6 @@ be used again until they expire, some minutes later at most. Connections are mad
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -88,8 +87,7 @@ class PostgresUsedTokens:
     async def close(self) -> None:
         if self._pool is not None:
             pool, self._pool = self._pool, None
-            async with asyncio.timeout(5):
-                await pool.close()
+            await pool.close()
 
     def _connections(self) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
         if self._pool is None:
