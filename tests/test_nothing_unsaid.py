@@ -238,7 +238,7 @@ async def test_no_answer_implies_that_something_was_checked_which_was_not(
     monkeypatch.setattr(story, "datetime", StandingClock)
     logging.disable(logging.CRITICAL)
     bench = Bench(tmp_path)
-    story.onlooker.set(bench.watch)
+    story.onlooker.set(lambda answer, _, timings: bench.watch(answer, timings))
     bad: Counter[str] = Counter()
     examples: dict[str, str] = {}
     try:
