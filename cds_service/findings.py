@@ -93,8 +93,9 @@ class View:
         if self.no_drug is UNMET and not all(drug.identified for drug in facts.drugs):
             self.no_drug = Finding(IS_UNKNOWN, cause="not_readable", note="a medication has neither a name nor a code")
         orders = facts.sources.get("orders")
-        unread = orders is not None and not orders.complete
-        self.no_order = Finding(IS_UNKNOWN, cause="not_obtained", note=orders.note) if orders is not None and unread else UNMET
+        self.no_order = UNMET
+        if orders is not None and not orders.complete:
+            self.no_order = Finding(IS_UNKNOWN, cause="not_obtained", note=orders.note)
         self.no_session_drug = self.no_drug if self.no_drug is not UNMET else self.no_order
         if self.no_session_drug is UNMET and not all(drug.identified for drug in drafted):
             self.no_session_drug = UNNAMED_ORDER

@@ -204,8 +204,11 @@ def against_all_data(mixed: Mix, whole: list[Decision], answer: Answer, told: To
     if mixed.states.get("orders") == "without a name" and mixed.whole["hook"] != "order-sign":
         return  # one datum that can't be used, see 0004
     for one in whole:
-        about_it = one.order is not None and one.order.key in unreadable and one.outcome in SPOKE and one.card.live
-        if about_it and one.card.policy(one.card.file.for_each, missing=False) == "say_so" and not told.names(one.card):
+        if one.order is None or one.order.key not in unreadable or one.outcome not in SPOKE or not one.card.live:
+            continue
+        declared = one.card.policy(one.card.file.for_each, missing=False) != "say_so"
+        known_in_part = told.shows(one.card.id, one.order.key)  # which is enough to speak about it
+        if not (declared or known_in_part or told.names(one.card)):
             yield f"{one.card.id} speaks about an order that could not be read, and nothing says so"
 
 
