@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
+import socket
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -62,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="start the service")
     serve.add_argument("--profile", choices=["dev", "production"], help="overrides CDS_PROFILE")
     serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--port", type=_port, default=8000)
     serve.add_argument("--workers", type=_at_least_one, default=1, help="processes that share the port and the log")
     serve.set_defaults(run=_serve)
 
@@ -120,6 +122,13 @@ def _at_least_one(text: str) -> int:
     return number
 
 
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return number
+
+
 def _load(settings: Settings) -> tuple[Path, Knowledge]:
     folder = settings.cards_dir or cards_dir()
     return folder, load_knowledge(settings, before_approval=True)
@@ -143,6 +152,7 @@ def _serve(options: argparse.Namespace) -> int:
         from cds_service.app import create_app
 
         app = create_app(settings)
+    see_that_it_is_free(options.host, options.port)
     if settings.profile == "dev":
         if not _is_loopback(options.host):
             print(_OPEN_TO_THE_NETWORK.format(host=options.host), file=sys.stderr, flush=True)
@@ -161,6 +171,15 @@ def _serve(options: argparse.Namespace) -> int:
             timeout_graceful_shutdown=max(4, settings.deadline_ms // 1000 + 1),  # what is under way has its deadline
         )
     return 0
+
+
+def see_that_it_is_free(host: str, port: int) -> None:
+    """Raises SettingsError where another program listens there, before this one says that it does."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SettingsError(f"{host}:{port} is in use by another program; choose another port with --port") from None
 
 
 _OPEN_TO_THE_NETWORK = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 from datetime import date
@@ -16,11 +17,11 @@ import pytest
 
 from cds_service import __version__
 from cds_service.alert_log import AlertLog
-from cds_service.cli import _what_next, main
+from cds_service.cli import _what_next, main, see_that_it_is_free
 from cds_service.knowledge import Knowledge
 from cds_service.paths import cards_dir, fixtures_dir
 from cds_service.samples import load_samples
-from cds_service.settings import OPTIONS, Settings
+from cds_service.settings import OPTIONS, Settings, SettingsError
 from cds_service.shorthand import request_from_case
 from cds_service.versions import write_lock
 from tests.alert_log_samples import a_call, a_card, a_feedback
@@ -331,6 +332,16 @@ def test_production_is_refused_before_anything_is_served(capsys: Captured, monke
     assert "CDS_PROFILE=production" in err
 
 
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+def test_an_address_in_use_is_said_before_anything_else() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port} is in use by another program; choose another port"):
+            see_that_it_is_free("127.0.0.1", port)
+    see_that_it_is_free("127.0.0.1", port)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -342,6 +353,7 @@ def test_production_is_refused_before_anything_is_served(capsys: Captured, monke
         ([], 2, "COMMAND"),
         (["nonsense"], 2, "invalid choice"),
         (["serve", "--profile", "test"], 2, "invalid choice"),
+        (["serve", "--port", "65536"], 2, "must be a number from 0 to 65535"),
         (["fire"], 2, "REQUEST.json"),
         (["fire", "x", "--now", "soon"], 2, "must be an ISO time"),
         (["log", "export"], 2, "--format"),

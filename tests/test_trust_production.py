@@ -172,6 +172,7 @@ async def test_dev_takes_the_sandbox_by_its_own_key_only(tmp_path: Path) -> None
 def test_dev_warns_where_other_machines_may_reach_it(
     host: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("cds_service.cli.see_that_it_is_free", lambda *_: None)
     monkeypatch.setattr("cds_service.observe.configure_logging", lambda _: None)
     monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
     monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))
