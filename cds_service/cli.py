@@ -165,6 +165,7 @@ def _serve(options: argparse.Namespace) -> int:
             workers=options.workers,
             factory=options.workers > 1,
             http=LimitedConnection,
+            ws="none",
             access_log=False,
             log_config=None,
             server_header=False,

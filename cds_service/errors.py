@@ -15,6 +15,8 @@ from typing import ClassVar
 
 import msgspec
 
+CLIENT_WENT_AWAY = 499  # in metrics and the alert log only, as other servers have it: nobody gets it
+
 
 class CdsError(Exception):
     """A request that can't be served, and why. `str(error)` is the text for the integrator.

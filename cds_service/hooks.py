@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from cds_service.arrival import Arrival
 from cds_service.body import Room, read_body
 from cds_service.discovery import describe
-from cds_service.errors import CdsError, LogUnavailable, Overloaded, UnknownService
+from cds_service.errors import CLIENT_WENT_AWAY, CdsError, LogUnavailable, Overloaded, UnknownService
 from cds_service.events import Event, tell
 from cds_service.feedback import decode_feedback
 from cds_service.metrics import SHED
@@ -32,7 +32,6 @@ from cds_service.trust import Caller
 from cds_service.trust.callers import Endpoint
 from cds_service.trust.refused import RefusedError
 
-CLIENT_WENT_AWAY = 499  # in metrics only, as other servers have it: nobody gets it
 MAX_FEEDBACK_BYTES = 64 * 1024
 ROOM_FOR_BODIES = 32 * 1024 * 1024  # bytes, of all service calls that are being received; at least four of the longest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import partial
+from types import MappingProxyType
 
 from starlette.requests import ClientDisconnect
 
@@ -15,7 +15,7 @@ from cds_service.caps import capped
 from cds_service.decide import Outcome
 from cds_service.decode import Gathered
 from cds_service.ehr import EhrClient
-from cds_service.errors import BadRequest, EngineFailed, LogUnavailable, PreconditionFailed
+from cds_service.errors import CLIENT_WENT_AWAY, BadRequest, CdsError, EngineFailed, LogUnavailable, PreconditionFailed
 from cds_service.evaluate import Answer, conclude, evaluate, not_evaluated
 from cds_service.events import Event, tell
 from cds_service.gather import AbandonedError, gather, require
@@ -40,55 +40,28 @@ onlooker: ContextVar[Callable[[Answer, Sent, Timings], None] | None] = ContextVa
 async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, arrival: Arrival) -> bytes:
     """The response body of one call, logged before it is returned.
 
-    Raises PreconditionFailed (412) where data was not sent and there is nowhere to ask for it, BadRequest (400) where
-    `fhirServer` is not the client's own, or the bearer token or a draft order is for another patient, EngineFailed (500) where no
-    card could be evaluated, LogUnavailable (503) where the log must have the answer and can't take it, ClientDisconnect where
-    nobody waits.
+    Raises what `_gathered` and `_evaluated` refuse, which is logged, too, and LogUnavailable (503) where the log must have the
+    answer and can't take it.
     """
     received_at = datetime.now(UTC)
     timings = call.timings
-    refused = partial(refused_record, service=service, runtime=runtime, received_at=received_at, bytes_in=arrival.bytes_in)
-    append = runtime.alert_log.append
-    if _token_is_anothers(call):
-        _note_security("wrong_patient_token", call)
-        await append(refused(call, {}, status=400, outcome="wrong_patient"))
-        raise BadRequest("`fhirAuthorization.patient` is another patient than `context.patientId`")
     try:
-        ehr = _ehr_of(call, runtime)
-    except ForeignServerError:
-        _note_security("foreign_fhir_server", call)
-        await append(refused(call, {}, status=400, outcome="foreign_server"))
-        raise BadRequest("`fhirServer` is not among the FHIR servers that are registered for this client") from None
-    remaining_ms = (call.caller.deadline_ms or runtime.settings.deadline_ms) - timings.elapsed_ms()
-    try:
-        gathered = await gather(call, service.prefetch, ehr, remaining_ms, arrival.gone)
-    except AbandonedError as error:
-        timings.mark("gather")
-        await append(refused(call, error.gathered, status=499, outcome="abandoned"))
-        raise ClientDisconnect from None
-    gathered = capped(gathered, runtime.settings.max_entries)
-    timings.mark("gather")
-    if runtime.settings.on_unavailable == "412":
-        try:
-            require({key: one.source for key, one in gathered.items()})
-        except PreconditionFailed:
-            await append(refused(call, gathered, status=412, outcome=Outcome.COULD_NOT_CHECK))
-            raise
-    try:
-        answer = evaluate(
-            call, gathered, runtime.knowledge, runtime.presenter, received_at, runtime.settings.jurisdiction, mark=timings.mark
+        gathered = await _gathered(call, service, runtime, arrival)
+        answer = _evaluated(call, gathered, runtime, received_at)
+    except _Refusal as refusal:
+        await runtime.alert_log.append(
+            refused_record(
+                call,
+                refusal.gathered,
+                service=service,
+                runtime=runtime,
+                received_at=received_at,
+                bytes_in=arrival.bytes_in,
+                status=refusal.status,
+                outcome=refusal.outcome,
+            )
         )
-    except WrongPatientError:
-        _note_security("wrong_patient_order", call)
-        await append(refused(call, gathered, status=400, outcome="wrong_patient"))
-        raise BadRequest("An order in `context.draftOrders` is for another patient than `context.patientId`") from None
-    except Exception as error:  # noqa: BLE001 - whatever broke outside of the cards: counted, logged, and said
-        answer = not_evaluated(call, runtime.knowledge, runtime.presenter, received_at, runtime.settings.jurisdiction, error)
-    if answer.all_failed and (runtime.settings.on_crash == "500" or not answer.shown):  # an empty answer would say: checked
-        await append(refused(call, gathered, status=500, outcome=Outcome.FAILED))
-        raise EngineFailed("No card could be evaluated: nothing was checked for this patient")
-    if foreign := sum(source.note == FOREIGN for source in answer.facts.sources.values()):
-        _note_security("wrong_patient_data", call, foreign)
+        raise refusal.error from None
     if wanted := repeatable(answer.decisions, call.hook):  # few calls: one would show what may have been shown before
         prior = await prior_cards(wanted, answer.decisions, answer.facts, call, runtime)
         if prior:
@@ -101,7 +74,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     if (told := onlooker.get()) is not None:
         told(answer, gathered, timings)
     del call, gathered, answer  # a large request is not held while the log is written
-    durable = await append(record)
+    durable = await runtime.alert_log.append(record)
     timings.mark("log")
     if runtime.settings.log_required and not durable:
         withdraw(record)
@@ -109,10 +82,83 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     return body
 
 
+class _Refusal(Exception):  # noqa: N818 (it is no error of ours)
+    """The call gets no cards: the error that answers it, and what the log has of it."""
+
+    def __init__(self, error: CdsError | ClientDisconnect, outcome: str, gathered: Sent = MappingProxyType({})) -> None:
+        super().__init__(outcome)
+        self.error = error
+        self.outcome = outcome
+        self.gathered = gathered
+        self.status = error.status if isinstance(error, CdsError) else CLIENT_WENT_AWAY
+
+
+async def _gathered(call: HookRequest, service: ServiceDefinition, runtime: Runtime, arrival: Arrival) -> Sent:
+    """The data about the patient, as much of it as can be had in time.
+
+    Refuses with 400 where the token is for another patient or `fhirServer` is not the client's own, with 412 where data was not
+    sent and there is nowhere to ask for it, and with ClientDisconnect where nobody waits for it any more.
+    """
+    if _token_is_anothers(call):
+        _note_security("wrong_patient_token", call)
+        raise _Refusal(BadRequest("`fhirAuthorization.patient` is another patient than `context.patientId`"), "wrong_patient")
+    ehr = _ehr_of(call, runtime)
+    remaining_ms = (call.caller.deadline_ms or runtime.settings.deadline_ms) - call.timings.elapsed_ms()
+    try:
+        gathered = capped(await gather(call, service.prefetch, ehr, remaining_ms, arrival.gone), runtime.settings.max_entries)
+    except AbandonedError as error:
+        raise _Refusal(ClientDisconnect(), "abandoned", error.gathered) from None
+    finally:
+        call.timings.mark("gather")
+    if runtime.settings.on_unavailable == "412":
+        try:
+            require({key: one.source for key, one in gathered.items()})
+        except PreconditionFailed as error:
+            raise _Refusal(error, Outcome.COULD_NOT_CHECK, gathered) from None
+    return gathered
+
+
+def _evaluated(call: HookRequest, gathered: Sent, runtime: Runtime, now: datetime) -> Answer:
+    """The cards. Refuses with 400 where a draft order is for another patient, with 500 where no card could be evaluated."""
+    knowledge, presenter, jurisdiction = runtime.knowledge, runtime.presenter, runtime.settings.jurisdiction
+    try:
+        answer = evaluate(call, gathered, knowledge, presenter, now, jurisdiction, mark=call.timings.mark)
+    except WrongPatientError:
+        _note_security("wrong_patient_order", call)
+        wrong = BadRequest("An order in `context.draftOrders` is for another patient than `context.patientId`")
+        raise _Refusal(wrong, "wrong_patient", gathered) from None
+    except Exception as error:  # noqa: BLE001 - whatever broke outside of the cards: counted, logged, and said
+        answer = not_evaluated(call, knowledge, presenter, now, jurisdiction, error)
+    if answer.all_failed and (runtime.settings.on_crash == "500" or not answer.shown):  # an empty answer would say: checked
+        failed = EngineFailed("No card could be evaluated: nothing was checked for this patient")
+        raise _Refusal(failed, Outcome.FAILED, gathered)
+    if foreign := sum(source.note == FOREIGN for source in answer.facts.sources.values()):
+        _note_security("wrong_patient_data", call, foreign)
+    return answer
+
+
 def _token_is_anothers(call: HookRequest) -> bool:
     """Whether the EHR's token is limited to another patient: then one of the two patients is a mistake, and not known which."""
     patient = call.fhirAuthorization.patient if call.fhirAuthorization is not None else None
     return bool(patient) and Owner(call.context.patientId or "", call.fhirServer, {}).meant_by(patient) is not Whose.THE_PATIENTS
+
+
+def _ehr_of(call: HookRequest, runtime: Runtime) -> EhrClient | None:
+    """The FHIR server of this call, where it names one that its caller may have us ask.
+
+    Refuses where a registered client names one that is not its own, whether or not it would be asked.
+    """
+    if not call.fhirServer or call.caller.fhir_bases == ():
+        return None
+    base = call.caller.base_of(call.fhirServer)
+    if base is None:
+        if call.caller.fhir_bases is None:
+            return None
+        _note_security("foreign_fhir_server", call)
+        foreign = BadRequest("`fhirServer` is not among the FHIR servers that are registered for this client")
+        raise _Refusal(foreign, "foreign_server")
+    token = call.fhirAuthorization.access_token if call.fhirAuthorization is not None else None
+    return EhrClient(runtime.http, base, token)
 
 
 def _note_security(kind: str, call: HookRequest, count: int = 1) -> None:
@@ -126,20 +172,3 @@ async def answer_in_process(body: bytes, service_id: str, runtime: Runtime) -> b
     call = decode_request(body, service.hook)
     gathered = capped(await gather(call, service.prefetch, None, runtime.settings.deadline_ms), runtime.settings.max_entries)
     return evaluate(call, gathered, runtime.knowledge, runtime.presenter, datetime.now(UTC), runtime.settings.jurisdiction).body
-
-
-class ForeignServerError(Exception):
-    """A registered client names a FHIR server that is not its own."""
-
-
-def _ehr_of(call: HookRequest, runtime: Runtime) -> EhrClient | None:
-    """The FHIR server of this call, where it names one that its caller may have us ask. Raises ForeignServerError."""
-    if not call.fhirServer or call.caller.fhir_bases == ():
-        return None
-    base = call.caller.base_of(call.fhirServer)
-    if base is None:
-        if call.caller.fhir_bases is not None:
-            raise ForeignServerError
-        return None
-    token = call.fhirAuthorization.access_token if call.fhirAuthorization is not None else None
-    return EhrClient(runtime.http, base, token)
