@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import secrets
 from pathlib import Path
 from typing import Any
@@ -176,7 +175,6 @@ def test_dev_warns_where_other_machines_may_reach_it(
     monkeypatch.setattr("cds_service.observe.configure_logging", lambda _: None)
     monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
     monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))
-    logging.getLogger("cds_service").setLevel(logging.INFO)
     assert main(["serve", "--host", host]) == 0
     assert ("WARNING: the dev profile listens on" in capsys.readouterr().err) is warned
 
