@@ -40,11 +40,13 @@ def _check(options: argparse.Namespace) -> int:
         return 1
     for client in clients:
         print(_summary(client, settings.public_url))
-    for client in clients:
-        for problem in client_problems(client):
-            print(f'production will not start: client "{client.name}": {problem}')
+    problems = [f'client "{client.name}": {problem}' for client in clients for problem in client_problems(client)]
+    if not clients:
+        problems.append("no [[client]] is registered")
+    for problem in problems:
+        print(f"production will not start: {problem}")
     print(f"{len(clients)} client{'' if len(clients) == 1 else 's'} in {path}")
-    return 0
+    return 1 if not clients or (problems and settings.profile == "production") else 0
 
 
 def _summary(client: Client, public_url: str) -> str:

@@ -241,8 +241,6 @@ def load_settings(environ: Mapping[str, str], overrides: Mapping[str, str | None
             values[option.name] = option.read(text)
         except ValueError:
             raise SettingsError(f"{option.variable} must be {option.allowed}") from None
-    if values.get("profile") == "production" and "hash_secret" not in values:
-        raise SettingsError(f"CDS_HASH_SECRET is required in the production profile: at least {MINIMUM_SECRET} characters")
     return Settings(**values)
 
 

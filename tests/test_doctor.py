@@ -103,7 +103,7 @@ def test_a_service_that_is_well_is_found_well() -> None:
     service = Service(key=KEY)
     findings = examined(service, signer=SIGNER, origin=ORIGIN)
     assert [finding for finding in findings if finding.level != "ok"] == []
-    assert one(findings, "signed call, order-sign").found == "status 200, 0 cards"
+    assert one(findings, "signed call, order-sign").found == "status 200, cards: 0"
     assert one(findings, "unsigned call").found == "refused with 401"
     assert one(findings, "latency").found.startswith("median of 3 calls ")
 

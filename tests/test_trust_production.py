@@ -165,6 +165,30 @@ async def test_dev_takes_the_sandbox_by_its_own_key_only(tmp_path: Path) -> None
         assert (await client.post("/cds-services/cramp-care-order-sign", json={}, headers=forged)).status_code == 401
 
 
+def test_production_without_settings_is_told_all_that_is_missing_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cds_service.observe.configure_logging", lambda _: None)
+    monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))
+    assert main(["serve", "--profile", "production"]) == 1
+    said = capsys.readouterr().err
+    assert [name for name in ("CDS_HASH_SECRET", "CDS_PUBLIC_URL", "CDS_CLIENTS_FILE") if name not in said] == []
+
+
+def test_clients_check_fails_where_production_would_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = write_registry(tmp_path, a_client(fhir_bases=["http://ehr.example/fhir"]))
+    assert main(["clients", "check", str(plain)]) == 0
+    monkeypatch.setenv("CDS_PROFILE", "production")
+    assert main(["clients", "check", str(plain)]) == 1
+    assert "production will not start: client" in capsys.readouterr().out
+    empty = tmp_path / "empty.toml"
+    empty.touch()
+    monkeypatch.delenv("CDS_PROFILE")
+    assert main(["clients", "check", str(empty)]) == 1
+
+
 @pytest.mark.parametrize(
     ("host", "warned"),
     [("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True), ("::", True)],  # noqa: S104

@@ -260,7 +260,7 @@ def _answered(check: str, answer: httpx.Response) -> Finding:
     if answer.status_code != 200 or not isinstance(cards, list):
         mend = "read its log; the trace in the answer's body leads to the line"
         return Finding(check, "FAIL", f"status {answer.status_code} without cards", mend)
-    return Finding(check, "ok", f"status 200, {len(cards)} cards")
+    return Finding(check, "ok", f"status 200, cards: {len(cards)}")
 
 
 def _json(answer: httpx.Response) -> Any:
