@@ -137,7 +137,7 @@ def _load(settings: Settings) -> tuple[Path, Knowledge]:
 def _serve(options: argparse.Namespace) -> int:
     import uvicorn
 
-    from cds_service.connection import LimitedConnection
+    from cds_service.incoming import LimitedConnection
     from cds_service.observe import configure_logging
     from cds_service.runtime import new_runtime
 

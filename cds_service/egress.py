@@ -1,6 +1,6 @@
 """The only way out of this process over HTTP: GET, one answer, to an address that was looked at before connecting to it.
 
-- Addresses that are not public are refused, unless the place is registered as private (`connect`); private and public places
+- Addresses that are not public are refused, unless the place is registered as private (`outgoing`); private and public places
   share no connection.
 - No redirects, no proxies, no cookies, no user names, no decompression: httpcore has none of these. Whoever asks gives the
   headers.
@@ -24,8 +24,8 @@ import httpx
 import msgspec
 
 from cds_service.breaker import Breaker
-from cds_service.connect import CheckedBackend, EgressError, Fault, HeardStream, Resolve
-from cds_service.connect import resolve as system_resolve
+from cds_service.outgoing import CheckedBackend, EgressError, Fault, HeardStream, Resolve
+from cds_service.outgoing import resolve as system_resolve
 
 Headers = Sequence[tuple[bytes, bytes]]
 _Place = tuple[bool, str]  # (whether it may be private, origin): a connection serves no other

@@ -15,9 +15,9 @@ from urllib.parse import urljoin
 
 import httpx
 
-from cds_service.connect import EgressError, Fault
 from cds_service.egress import Egress, Reply
 from cds_service.metrics import FHIR_FETCHES
+from cds_service.outgoing import EgressError, Fault
 from cds_service.trust import FhirBase
 from cds_service.urls import under
 

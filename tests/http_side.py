@@ -14,10 +14,10 @@ from fastapi import FastAPI
 
 from cds_service.alert_log import AlertLog
 from cds_service.app import create_app
-from cds_service.connect import EgressError, Fault
 from cds_service.egress import Egress, Reply
 from cds_service.hooks import Respond
 from cds_service.knowledge import Knowledge
+from cds_service.outgoing import EgressError, Fault
 from cds_service.prefetch import ServiceDefinition
 from cds_service.present import Presenter
 from cds_service.protocol import HookRequest

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cds_service.connect import EgressError, Fault, is_public
 from cds_service.egress import Egress, Reply
+from cds_service.outgoing import EgressError, Fault, is_public
 from tests.sockets import Names, Talk, certificates, http, loopback, saying
 
 LIMIT = 100_000

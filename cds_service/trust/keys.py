@@ -17,10 +17,10 @@ from typing import Protocol
 import httpx
 import msgspec
 
-from cds_service.connect import EgressError
 from cds_service.egress import Egress
 from cds_service.events import Event, tell
 from cds_service.metrics import KEY_FETCHES
+from cds_service.outgoing import EgressError
 from cds_service.trust.key_sets import KeySet, PublicKey, read_key_set
 from cds_service.trust.registry import Client
 

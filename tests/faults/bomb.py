@@ -15,9 +15,9 @@ from pathlib import Path
 
 import httpx
 
-from cds_service.connect import EgressError
 from cds_service.egress import Egress
 from cds_service.ehr import MAX_ANSWER_BYTES
+from cds_service.outgoing import EgressError
 
 TEN_GB = 10 * 1024**3
 KEYS = 64 * 1024

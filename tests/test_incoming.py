@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cds_service import body, connection
-from cds_service.connection import MAX_HEAD_BYTES, MAX_HEADERS, LimitedConnection
+from cds_service.incoming import MAX_HEAD_BYTES, MAX_HEADERS, LimitedConnection
 from tests.http_side import Stub, call_body, encoded, new_test_app
 from tests.tokens import bearer
 from tests.trusting import NOW, app_with, callers
