@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from cds_service import body, connection
+from cds_service import body, incoming
 from cds_service.incoming import MAX_HEAD_BYTES, MAX_HEADERS, LimitedConnection
 from tests.http_side import Stub, call_body, encoded, new_test_app
 from tests.tokens import bearer
@@ -24,7 +24,7 @@ SOON = 5.0  # seconds, far beyond the limits that these tests set
 
 @pytest.fixture(autouse=True)
 def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(incoming, "HEAD_SECONDS", 0.2)
     monkeypatch.setattr(body, "BODY_SECONDS", 0.2)
 
 
@@ -158,7 +158,7 @@ async def test_who_sends_too_much_and_listens_only_then_gets_the_answer(address:
 
 
 async def test_who_never_stops_sending_too_much_is_closed(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_SECONDS", SOON)
+    monkeypatch.setattr(incoming, "HEAD_SECONDS", SOON)
     reader, writer = await asyncio.open_unix_connection(address)
     writer.write(head(10**9))
     sending = asyncio.create_task(dripping(writer, b" " * 2_000_000))
