@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -35,9 +38,20 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with started(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         printed = list(takewhile(lambda line: "Ctrl-C" not in line, process.stdout or ()))
         assert any(f"http://127.0.0.1:{chosen}/" in line for line in printed)
+        _wait(chosen)
         yield chosen
         os.killpg(process.pid, signal.SIGINT)
         process.wait(20)
+
+
+def _wait(port: int) -> None:
+    """Until the port accepts connections: what is printed comes a moment before."""
+    for _ in range(300):
+        with closing(socket.socket()) as attempt:
+            if attempt.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise TimeoutError("the service does not listen")
 
 
 def _here(text: str, port: int) -> str:
@@ -45,8 +59,7 @@ def _here(text: str, port: int) -> str:
 
 
 def test_a_card_is_on_the_screen(port: int) -> None:
-    command = _here(ASK, port).replace("curl -s", "curl -s --retry 20 --retry-connrefused --retry-delay 1")
-    answer = subprocess.run(command, shell=True, cwd=ROOT, check=True, capture_output=True)  # noqa: S602 (the README's own line)
+    answer = subprocess.run(_here(ASK, port), shell=True, cwd=ROOT, check=True, capture_output=True)  # noqa: S602 (the README's own line)
     [card] = msgspec.json.decode(answer.stdout)["cards"]
     assert card["source"]["topic"]["code"] == "quinine-avoid"
     assert card["summary"] in DRAWN
