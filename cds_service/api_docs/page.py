@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 from fastapi import APIRouter, FastAPI, Response
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
+
+from cds_service.page_templates import page_templates
 
 _REF = "#/components/schemas/"
 _HEADERS = {
@@ -34,13 +35,7 @@ class Member(NamedTuple):
 def docs_routes(app: FastAPI, *, banner: str) -> APIRouter:
     """`/docs` and its style sheet. `banner`: what stands above everything, "" for nothing."""
     router = APIRouter(include_in_schema=False)
-    pages = Environment(
-        loader=PackageLoader("cds_service.api_docs"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    pages = page_templates("cds_service.api_docs")
     pages.filters.update(pretty=_pretty, words=_words, model=_model_of, members=members, anchor=_anchor)
 
     @cache

@@ -9,7 +9,6 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
@@ -18,6 +17,7 @@ from cds_service.decide import Outcome
 from cds_service.draw_explanation import MOST_UNUSED, outcome_words
 from cds_service.explanation import CardLook
 from cds_service.knowledge import Knowledge
+from cds_service.page_templates import page_templates
 from cds_service.playground.runs import Run
 from cds_service.review_site.words import template
 from cds_service.samples import Sample
@@ -42,13 +42,7 @@ class Pages:
     def __init__(self, knowledge: Knowledge, samples: Mapping[str, Sample]) -> None:
         self._knowledge = knowledge
         self._samples = samples
-        self._pages = Environment(
-            loader=PackageLoader("cds_service.playground"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._pages = page_templates("cds_service.playground")
         self._pages.globals.update(
             markdown=_rendered, coloured=coloured, encoded=msgspec.json.encode, outcome_words=outcome_words
         )

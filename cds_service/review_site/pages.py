@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cds_service.card_file import Paragraph, Row, SuggestionFile
 from cds_service.cases import Run
 from cds_service.knowledge import Card, Knowledge
+from cds_service.page_templates import page_templates
 from cds_service.recommendations import Recommendations, carried_by
 from cds_service.review_site import words
 from cds_service.sentences import Sentences, repetition, unknown_policy
@@ -33,13 +33,7 @@ class Site:
         self._recommendations = recommendations
         self._runs = {card.id: [run for run in runs if run.case.card is card] for card in knowledge.cards}
         self._say = Sentences(knowledge.criteria, knowledge.terminology)
-        self._pages = Environment(
-            loader=PackageLoader("cds_service.review_site"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._pages = page_templates("cds_service.review_site")
         self._pages.filters["sentence"] = words.sentence
         self._pages.globals.update(html=words.html, template=words.template, given=words.given, expected=words.expected)
         self._pages.globals.update(conditions=self._conditions, carried_by=carried_by, say=self._say, knowledge=knowledge)
