@@ -35,12 +35,9 @@ DATABASE_SERVER = os.environ.get("CDS_TEST_DATABASE_URL", "postgresql://postgres
 
 @pytest.fixture
 def database() -> Iterator[str]:
+    """A database of its own on the PostgreSQL server at CDS_TEST_DATABASE_URL; where there is none, the test fails."""
     name = f"cds_test_{secrets.token_hex(6)}"
-    try:
-        server = psycopg.connect(DATABASE_SERVER, autocommit=True, connect_timeout=3)
-    except psycopg.OperationalError:
-        pytest.skip("there is no PostgreSQL server to use (CDS_TEST_DATABASE_URL)")
-    with server:
+    with psycopg.connect(DATABASE_SERVER, autocommit=True, connect_timeout=3) as server:
         server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         yield f"{DATABASE_SERVER.rpartition('/')[0]}/{name}"
         server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
