@@ -184,6 +184,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     allergies: tuple[Allergy, ...] = ()
     orders: tuple[Order, ...] = ()
     quarantined: tuple[Quarantined, ...] = ()
+    unread: tuple[Unread, ...] = ()
     prior_cards: tuple[PriorCard, ...] = ()  # from the log, where a card asks for them
 
     @property
@@ -204,6 +205,16 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
     position: int  # index of the entry in its Bundle, 0 for a bare resource
     resource_type: str
     reason: str  # "status: Expected `str`, got `object`", names of fields and types only
+
+
+class Unread(msgspec.Struct, frozen=True, gc=False):
+    """A code, unit or status that was sent and is not understood, so that a site can map it; never a name or a value."""
+
+    kind: Literal["lab", "unit", "drug", "problem", "allergy", "status"]
+    system: str  # of the code, as sent; "" where none was sent
+    code: str  # the code, unit or status, as sent
+    source: str  # prefetch key or "draftOrders"
+    meaning: str = ""  # id of the analyte, drug class or problem set that it seems to be by its name; "" where nothing tells
 
 
 # The sources of data and the FHIR resource type behind each. Prefetch templates are derived from these names.
