@@ -209,6 +209,8 @@ class Resource(msgspec.Struct, gc=False):
     # Patient
     birthDate: Text | None = None
     gender: Text | None = None
+    deceasedBoolean: bool | Text | None = None
+    deceasedDateTime: Text | None = None
     # Bundle, OperationOutcome
     entry: list[Entry] | Entry | None = None
     link: list[Link] | Link | None = None

@@ -274,6 +274,12 @@ def test_a_card_that_gave_way_names_the_other() -> None:
     assert look.because == "the card electrolyte-combined speaks about the same"
 
 
+def test_a_card_about_a_patient_who_has_died_says_so() -> None:
+    look = look_at(answer("patient: male, 80 years, deceased", "LOINC#2823-3 Potassium 2.2 mmol/L"), "electrolyte-hypokalaemia")
+    assert (look.outcome, look.shown) == (Outcome.NOT_APPLICABLE, False)
+    assert look.because == "no card speaks here: the patient is recorded as deceased"
+
+
 def test_a_repeat_says_when_it_was_shown() -> None:
     known = small(CRITERIA, a_card(fire_when=["cramp"], repeat={"after_days": 90}))
     prior = PriorCard("one", NOW - timedelta(days=3), indicator="info", uuid="an-uuid")
