@@ -16,7 +16,7 @@ from uuid import UUID
 
 import msgspec
 
-from cds_service.card_file import DialectFile, Resource
+from cds_service.card_file import ActionFile, DialectFile, Resource
 from cds_service.decide import Decision, Outcome, settle
 from cds_service.dialects import PLAIN, Offer, creatable, narrowed, offers, shortened, topic_code
 from cds_service.facts import Facts, Lab, Order
@@ -104,7 +104,6 @@ class Presenter:
             settle(decisions, self._most)
         shown, shadows = drawn
         unchecked = [decision for decision in decisions if decision.say and decision.card.live]
-        shown.sort(key=lambda card: _LOUDEST_FIRST.index(card.indicator))
         if unchecked:
             shown.append(spoken.notice(unchecked, hook_instance))
         return shown, shadows
@@ -126,11 +125,13 @@ class _Dialect:
         """(cards that fired, those of them in shadow); None where one that is live could not be drawn."""
         drawn: tuple[list[Shown], list[Shown]] = ([], [])
         broke = False
-        for decision in decisions:
+        offered: set[str] = set()  # the tests that the answer offers so far; the loudest card offers first
+        for decision in sorted(decisions, key=_loudness):
             if decision.outcome is Outcome.FIRED:
                 live = decision.card.live
                 try:
-                    drawn[0 if live else 1].append(self.cards[decision.card.id].draw(decision, facts, hook_instance))
+                    card = self.cards[decision.card.id]
+                    drawn[0 if live else 1].append(card.draw(decision, facts, hook_instance, offered if live else set()))
                 except Exception as error:  # noqa: BLE001 - law 5: one card that breaks must not silence the others
                     on_error(decision.card.id, error)
                     decision.outcome, decision.say, decision.error = Outcome.FAILED, True, type(error).__name__
@@ -179,7 +180,8 @@ class _Drawn:
         self._suggestions = [_Suggestion(offer, created, knowledge.orders) for offer in offers(file, knowledge.orders, dialect)]
         self._labs = [name for name, criterion in card.criteria.items() if criterion.__struct_config__.tag == "lab"]
 
-    def draw(self, decision: Decision, facts: Facts, hook_instance: str) -> Shown:
+    def draw(self, decision: Decision, facts: Facts, hook_instance: str, offered: set[str]) -> Shown:
+        """Draws the card without the tests that are `offered` already, and adds those that it offers."""
         file = self._card.file
         row = file.table[decision.row]
         identity = card_uuid(hook_instance, file.id, decision.order.key if decision.order is not None else "")
@@ -200,10 +202,15 @@ class _Drawn:
             if self._first_only and first not in ("", item.whole):
                 break
             if holds(decision.findings, item.file.when, item.file.unless):
+                if item.tests and not item.tests.isdisjoint(offered):
+                    if item.tests <= offered:
+                        continue
+                    item = item.without(offered)
                 own = item.change(decision.order)
                 if (suggestion := item.draw(identity, plain, decision.order, own)) is not None:
                     card.suggestions.append(suggestion)
                     first = first or item.whole
+                    offered |= item.tests
                     changed += [own] if own else []
         if card.suggestions:
             card.selectionBehavior = self._selection
@@ -244,6 +251,8 @@ class _Suggestion:
     def __init__(self, offer: Offer, created: Mapping[str, Resource], orders: Mapping[str, Resource]) -> None:
         self.file = item = offer.file
         self.whole = offer.whole
+        self._made_from = (created, orders)
+        self.tests = frozenset(_test(orders[action.resource]) for action in item.actions if _is_test(action, orders))
         self._update = next((orders[action.resource] for action in item.actions if action.type == "update"), None)
         self._deletes = any(action.type == "delete" for action in item.actions)
         suggestion: dict[str, Any] = {"label": _cut(item.label, LABEL_LIMIT), "uuid": "{suggestion.uuid}"}
@@ -261,6 +270,13 @@ class _Suggestion:
                     built["resource"] = msgspec.Raw(b"{order.changed}")
             actions.append(built)
         self._json = Template(_encode(suggestion).decode())
+
+    def without(self, tests: set[str]) -> _Suggestion:
+        """The same without the actions that create these tests; what is left names it."""
+        orders = self._made_from[1]
+        kept = [one for one in self.file.actions if not (_is_test(one, orders) and _test(orders[one.resource]) in tests)]
+        label = "; ".join(action.description for action in kept)
+        return _Suggestion(Offer(msgspec.structs.replace(self.file, label=label, actions=kept), self.whole), *self._made_from)
 
     def change(self, order: Order | None) -> bytes:
         """The JSON of the order as this suggestion changes it; b"" where it changes none, or cannot."""
@@ -282,6 +298,21 @@ class _Suggestion:
             return _encode(say(name, field))[1:-1].decode()
 
         return msgspec.Raw(self._json.render(say_json).encode())
+
+
+def _loudness(decision: Decision) -> int:
+    row = decision.row if decision.outcome is Outcome.FIRED else -1
+    return _LOUDEST_FIRST.index(decision.card.file.table[row].indicator)
+
+
+def _is_test(action: ActionFile, orders: Mapping[str, Resource]) -> bool:
+    return action.type == "create" and orders[action.resource]["resourceType"] == "ServiceRequest"
+
+
+def _test(order: Resource) -> str:
+    """What a requested test is, however often it is to be done."""
+    code = order["code"]
+    return "|".join(code["coding"][0][part] for part in ("system", "code")) if "coding" in code else str(code["text"])
 
 
 def holds(findings: Findings, when: list[str], unless: list[str]) -> bool:
