@@ -82,6 +82,7 @@ class Lab(msgspec.Struct, frozen=True, gc=False):
     code: str = ""  # "system|code" that identified it
     reference: str = ""  # "Observation/123"
     source: str = ""  # name of the source (prefetch key)
+    range_high: Decimal | None = None  # the laboratory's own upper limit, canonical unit
 
 
 class Unusable(msgspec.Struct, frozen=True, gc=False):
@@ -119,6 +120,7 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
     daily_dose_mg: Decimal | None = None  # None: not stated or not readable
     reference: str = ""
     source: str = ""
+    as_needed: bool | None = None  # None: not stated; read where the dose is read
 
 
 class Problem(msgspec.Struct, frozen=True, gc=False):
