@@ -69,6 +69,7 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
     preliminary: Literal["ignored", "accepted", "only"] = "ignored"
     below_reference_range: bool = False  # the laboratory's own lower limit, where it sent one, must be crossed too
     upper_limit_times: Decimal | None = None
+    own_range: Literal["below", "not below"] | None = None  # only against the limit that the laboratory sent; unknown without
     as_measured: bool = False  # only a value that was used as it was sent, not a computed or corrected one
     haemolysed: bool | None = None
     sampling: Literal["routine", "pre-dialysis"] | None = None
@@ -89,7 +90,8 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
             if days <= self.within_days:
                 return Finding(IS_UNKNOWN, (), "not_readable", bad.explanation)
         if unclear:
-            return Finding(IS_UNKNOWN, (), "not_readable", "a result with a comparator is not exact enough")
+            why = "came without the laboratory's range" if self.own_range else "with a comparator is not exact enough"
+            return Finding(IS_UNKNOWN, (), "not_readable", f"a result {why}")
         if candidates or (newest.usable is not None and newest.days <= self.within_days):  # the latter: too new, or final
             return newest.unmet if view.no_lab is UNMET else view.no_lab
         return self._nothing(view)
@@ -118,6 +120,11 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
             return IS_UNMET
         if self.as_measured and lab.computed_from:
             return IS_UNMET
+        if self.own_range is not None:
+            if lab.range_low is None or lab.comparator:
+                return IS_UNKNOWN
+            if (lab.value < lab.range_low) is not (self.own_range == "below"):
+                return IS_UNMET
         if (limit := self.at_most if self.below is None else self.below) is not None:
             below = lab.comparator == "<" or self.below is None  # a result of "<3.0" lies below 3.0
             value = lab.value
@@ -154,7 +161,6 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
     started_at_most_days_ago: int | None = None
     started_more_than_days_ago: int | None = None
     same_as_order: bool = False  # only what has an ingredient of the order that is looked at: it renews a therapy
-    not_routes: list[str] = []
     dose_above: Decimal | None = None  # mg/day; a dose that can't be read is unknown
     regular: bool = False  # only what is taken on a schedule, not as needed
     begun_days_before: int | None = None

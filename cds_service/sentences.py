@@ -114,6 +114,8 @@ class Sentences:
         said = f"{analyte} {' and '.join(limits)}" if limits else analyte
         if criterion.at_least == 0 and len(limits) == 1:
             said = f"any {analyte}"  # only asks that there is one
+        if criterion.own_range is not None:
+            said += f" {criterion.own_range} the laboratory's own lower limit"
         if criterion.as_measured:
             said += " as it was measured, without a correction"
         if criterion.below_reference_range:
