@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from cds_service.card_file import CardFile, Row
@@ -144,7 +144,7 @@ class Sentences:
         return f"{said}, or of unknown date" if criterion.undated else said
 
     def _drug(self, criterion: DrugCriterion) -> str:
-        said = f"takes {_or(self._classes(criterion.classes))}"
+        said = f"takes {_or(criterion.ingredients or self._classes(criterion.classes))}"
         if criterion.route is not None:
             said += f" ({criterion.route})"
         if criterion.not_routes:
@@ -218,7 +218,7 @@ def _name(criterion: str) -> str:
     return f"'{criterion.replace('_', ' ')}'"
 
 
-def _or(names: list[str]) -> str:
+def _or(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 

@@ -20,12 +20,12 @@ import msgspec
 from cds_service import drug_names, rxnorm
 from cds_service.drug_names import DrugIndex, Known, Recognition
 from cds_service.engineering import Engineering, read_engineering
+from cds_service.facts import Route
 from cds_service.value_sets import (
     Correction,
     LabsFile,
     PatternEntry,
     ProblemsFile,
-    Route,
     SystemId,
     SystemsFile,
     TextFile,
@@ -92,6 +92,7 @@ class Terminology:
             self.content_hash = hashlib.sha256(f"{self.content_hash} {products.content_hash}".encode()).hexdigest()
         self.drug_classes: Mapping[str, str] = MappingProxyType(self._drugs.displays)
         self.ingredients: frozenset[str] = self._drugs.ingredients
+        self.dosed: frozenset[str] = frozenset(self._drugs.dosed)  # classes of which the dose that is taken is read
         self._system = lru_cache(maxsize=256)(self._find_system)
         self._drug = lru_cache(maxsize=_CACHED)(self._find_drug)
         self._problems = lru_cache(maxsize=_CACHED)(self._find_problems)

@@ -13,12 +13,12 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from cds_service.facts import Route
 from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
 
 T = TypeVar("T")
 
 SystemId = Literal["loinc", "rxnorm", "atc", "snomed", "icd10"]
-Route = Literal["", "oral", "intrathecal", "inhaled", "topical", "injection", "rectal", "ophthalmic"]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 LoincCode = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,7}-[0-9]$")]
 AtcCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]([0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?)?$")]
@@ -123,6 +123,7 @@ class DrugFile(_Entry):
     only_routes: list[Route] = []
     not_routes: list[Route] = []
     route_rules: list[RouteRule] = []
+    taken_dose: bool = False  # the daily dose of what is taken is read too, because a card looks at it
 
 
 class RouteEntry(_Entry):
