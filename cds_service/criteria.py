@@ -120,31 +120,44 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
             return IS_UNMET
         if self.as_measured and lab.computed_from:
             return IS_UNMET
-        if self.own_range is not None:
-            if lab.range_low is None or lab.comparator:
-                return IS_UNKNOWN
-            if (lab.value < lab.range_low) is not (self.own_range == "below"):
-                return IS_UNMET
-        if (limit := self.at_most if self.below is None else self.below) is not None:
-            below = lab.comparator == "<" or self.below is None  # a result of "<3.0" lies below 3.0
-            value = lab.value
-            if lab.reported_unit in self.below_reported:
-                value, limit = lab.reported_value, self.below_reported[lab.reported_unit]
-            if not (value < limit or (value == limit and below)):
-                return IS_UNKNOWN if lab.comparator.startswith("<") else IS_UNMET
-            if lab.comparator.startswith(">"):
-                return IS_UNKNOWN
-            if self.below_reference_range and lab.range_low is not None and lab.value >= lab.range_low:
-                return IS_UNMET
-        if (limit := self.at_least if self.above is None else self.above) is not None:
-            if self.upper_limit_times is not None and lab.range_high is not None:
-                limit = self.upper_limit_times * lab.range_high
-            above = lab.comparator == ">" or self.above is None  # a result of ">60" lies above 60
-            if not (lab.value > limit or (lab.value == limit and above)):
-                return IS_UNKNOWN if lab.comparator.startswith(">") else IS_UNMET
-            if lab.comparator.startswith("<"):
-                return IS_UNKNOWN
+        for side in (self._against_range, self._below, self._above):
+            if (truth := side(lab)) is not IS_MET:
+                return truth
         return IS_MET
+
+    def _against_range(self, lab: Lab) -> Truth:
+        if self.own_range is None:
+            return IS_MET
+        if lab.range_low is None or lab.comparator:
+            return IS_UNKNOWN
+        return IS_MET if (lab.value < lab.range_low) is (self.own_range == "below") else IS_UNMET
+
+    def _below(self, lab: Lab) -> Truth:
+        limit = self.at_most if self.below is None else self.below
+        if limit is None:
+            return IS_MET
+        below = lab.comparator == "<" or self.below is None  # a result of "<3.0" lies below 3.0
+        value = lab.value
+        if lab.reported_unit in self.below_reported:
+            value, limit = lab.reported_value, self.below_reported[lab.reported_unit]
+        if not (value < limit or (value == limit and below)):
+            return IS_UNKNOWN if lab.comparator.startswith("<") else IS_UNMET
+        if lab.comparator.startswith(">"):
+            return IS_UNKNOWN
+        if self.below_reference_range and lab.range_low is not None and lab.value >= lab.range_low:
+            return IS_UNMET
+        return IS_MET
+
+    def _above(self, lab: Lab) -> Truth:
+        limit = self.at_least if self.above is None else self.above
+        if limit is None:
+            return IS_MET
+        if self.upper_limit_times is not None and lab.range_high is not None:
+            limit = self.upper_limit_times * lab.range_high
+        above = lab.comparator == ">" or self.above is None  # a result of ">60" lies above 60
+        if not (lab.value > limit or (lab.value == limit and above)):
+            return IS_UNKNOWN if lab.comparator.startswith(">") else IS_UNMET
+        return IS_UNKNOWN if lab.comparator.startswith("<") else IS_MET
 
 
 class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
