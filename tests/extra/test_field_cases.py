@@ -1,8 +1,8 @@
 """Requests after public reports of what EHRs really send (CDS_SHARED/field), each with what its answer must hold.
 
 The rows stand in `field_cases.yaml`: case → file → expectations. An expectation is one of
-`card:<id>` or `card:<id>:<indicator>` (shown), `said` (the notice is there) or `said:<checks>` (and names it), `silent` (no card and
-no notice), `refused` (answered with an error); alternatives are joined with " or ", and `never ` in front of one turns it around.
+`card:<id>` or `card:<id>:<indicator>` (shown), `said` (the notice is there) or `said:<checks>` (and names it), `silent` (no card
+and no notice), `refused` (answered with an error); alternatives are joined with " or ", and `never ` in front turns it around.
 """
 
 from __future__ import annotations
