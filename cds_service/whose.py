@@ -23,7 +23,8 @@ from urllib.parse import unquote, urlsplit
 from cds_service.fhir import Resource, Subject, bare_id, is_urn, listed
 
 _PORTS = {"http": 80, "https": 443}
-_ID = re.compile(r"[A-Za-z0-9._-]{1,255}")  # FHIR has up to 64 characters without "_"; EHRs use more of both
+# FHIR's ids have up to 64 characters without "_"; EHRs use more of both. Dots alone are no id, and neither is a lost "_history".
+_ID = re.compile(r"(?!_history$)(?=[._-]*[A-Za-z0-9])[A-Za-z0-9._-]{1,255}")
 _REST = re.compile(  # "[base/]Patient/id[/_history[/version]]" (FHIR R4, "References"), and with a slash at the end
     r"(?:(?P<base>(?:https?:)?//[^\s?#]+?)?/)?patient/(?P<id>[^\s/?#|]+)(?:/_history(?:/[^\s/?#|]+)?)?/*", re.IGNORECASE
 )
