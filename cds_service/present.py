@@ -202,6 +202,7 @@ class _Drawn:
             links=self._links,
         )
         changed: list[bytes] = []
+        own_tests: set[str] = set()
         first = ""
         for item in self._suggestions:
             if self._first_only and first not in ("", item.whole):
@@ -215,10 +216,11 @@ class _Drawn:
                 if (suggestion := item.draw(identity, plain, decision.order, own)) is not None:
                     card.suggestions.append(suggestion)
                     first = first or item.whole
-                    offered |= item.tests
+                    own_tests |= item.tests
                     changed += [own] if own else []
         if card.suggestions:
             card.selectionBehavior = self._selection
+        offered |= own_tests
         return Shown(identity, row.indicator, _encode(card), decision, changed)
 
     def _sayer(self, decision: Decision, facts: Facts, safe: Callable[[str], str]) -> Say:
@@ -272,7 +274,9 @@ class _Suggestion:
         self.file = item = offer.file
         self.whole = offer.whole
         self._made_from = (created, orders)
-        self.tests = frozenset(_test(orders[action.resource]) for action in item.actions if _is_test(action, orders))
+        # A drug and its monitoring belong together, so only what asks for nothing but tests can do without some of them.
+        tests_alone = all(_is_test(action, orders) for action in item.actions)
+        self.tests = frozenset(_test(orders[action.resource]) for action in item.actions) if tests_alone else frozenset()
         self._update = next((orders[action.resource] for action in item.actions if action.type == "update"), None)
         self._deletes = any(action.type == "delete" for action in item.actions)
         suggestion: dict[str, Any] = {"label": _cut(item.label, LABEL_LIMIT), "uuid": "{suggestion.uuid}"}
@@ -293,8 +297,7 @@ class _Suggestion:
 
     def without(self, tests: set[str]) -> _Suggestion:
         """The same without the actions that create these tests; what is left names it."""
-        orders = self._made_from[1]
-        kept = [one for one in self.file.actions if not (_is_test(one, orders) and _test(orders[one.resource]) in tests)]
+        kept = [one for one in self.file.actions if _test(self._made_from[1][one.resource]) not in tests]
         label = "; ".join(action.description for action in kept)
         return _Suggestion(Offer(msgspec.structs.replace(self.file, label=label, actions=kept), self.whole), *self._made_from)
 
@@ -331,8 +334,9 @@ def _is_test(action: ActionFile, orders: Mapping[str, Resource]) -> bool:
 
 def _test(order: Resource) -> str:
     """What a requested test is, however often it is to be done."""
-    code = order["code"]
-    return "|".join(code["coding"][0][part] for part in ("system", "code")) if "coding" in code else str(code["text"])
+    concept = order.get("code", {})
+    coding = next(iter(concept.get("coding", ())), {})
+    return f"{coding.get('system')}|{coding.get('code')}" if coding else str(concept.get("text", order))
 
 
 def holds(findings: Findings, when: list[str], unless: list[str]) -> bool:
