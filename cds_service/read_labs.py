@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
@@ -26,7 +26,6 @@ USABLE = frozenset({"final", "amended", "corrected", "preliminary"})  # the last
 _LOINC = frozenset(
     {"http://loinc.org", "http://loinc.org/", "https://loinc.org", "https://loinc.org/", "urn:oid:2.16.840.1.113883.6.1"}
 )
-_AHEAD = timedelta(hours=24)  # clocks and time zones differ; what lies further ahead is a mistake
 # A result under a local code only: its name says what was measured, unless it says that it was not measured in blood.
 _NAMED = re.compile(r"\b(?:(potassium|kalium)|magnesium)\b", re.IGNORECASE)
 _NOT_BLOOD = re.compile(
@@ -51,13 +50,16 @@ def read_labs(
     Where no eGFR was reported on the day of the newest creatinine or later, one computed from that stands in the eGFR series.
     A race-based eGFR (low priority) is in it only where there is neither.
     """
-    reader = _Reader(now + _AHEAD, terminology, source)
+    reader = _Reader(now + terminology.engineering.result_ahead.span, terminology, source)
     for observation in observations:
         if observation.status in USABLE:
             reader.add(observation)
     reader.add_egfr(patient)
     return {
-        analyte: LabSeries(tuple(newest_first(reader.results.get(analyte, []))), tuple(reader.unusable.get(analyte, ())))
+        analyte: LabSeries(
+            tuple(newest_first(reader.results.get(analyte, []), terminology.analytes[analyte].worse)),
+            tuple(reader.unusable.get(analyte, ())),
+        )
         for analyte in (*reader.results, *(other for other in reader.unusable if other not in reader.results))
     }
 
@@ -104,7 +106,8 @@ class _Reader:
         reported = [lab for lab in self.results.get("egfr", []) if not lab.low_priority]
         analyte, creatinine = self.terminology.analytes.get("egfr"), self.results.get("creatinine")
         if analyte is not None and creatinine:
-            computed = computed_egfr(newest_first(creatinine), patient, analyte)
+            newest = newest_first(creatinine, self.terminology.analytes["creatinine"].worse)
+            computed = computed_egfr(newest, patient, analyte, self.terminology.engineering.egfr_computed_from.value)
             if computed is not None and all(lab.preliminary or lab.effective.day < computed.effective.day for lab in reported):
                 reported.append(computed)
         if reported:

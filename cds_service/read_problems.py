@@ -7,7 +7,7 @@ hang on problems (encephalopathy, seizures, long QT) are there for safety.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cds_service.facts import Allergy, Problem, When
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _ACTIVE = frozenset({"active", "recurrence", "relapse"})
 _NOT_TRUE = frozenset({"refuted", "entered-in-error", "differential"})
 _ALLERGY_OVER = frozenset({"inactive", "resolved", "refuted", "entered-in-error"})  # DSTU2 has all of them in one status
-_PREGNANCY_HOLDS = timedelta(days=300)  # engineering: a pregnancy's length and a margin
 _UNDATED = When(datetime.min.replace(tzinfo=UTC), "")
 
 
@@ -53,7 +52,7 @@ def read_problems(conditions: Iterable[Resource], terminology: Terminology, sour
 
 
 def read_pregnancy(observations: Iterable[Resource], now: datetime, terminology: Terminology, source: str) -> Iterator[Problem]:
-    """Pregnancy, where the newest pregnancy status says so and is at most 300 days old; one without a date counts as now."""
+    """Pregnancy, where the newest pregnancy status says so and is recent enough; one without a date counts as now."""
     statuses: list[tuple[datetime, bool, Resource]] = []
     for observation in observations:
         if observation.valueCodeableConcept is None or observation.status not in USABLE:
@@ -67,7 +66,7 @@ def read_pregnancy(observations: Iterable[Resource], now: datetime, terminology:
     if not statuses:
         return
     start, pregnant, observation = max(statuses, key=lambda status: status[:2])
-    if pregnant and (start == _UNDATED.start or now - start <= _PREGNANCY_HOLDS):
+    if pregnant and (start == _UNDATED.start or now - start <= terminology.engineering.pregnancy_holds.span):
         yield Problem(
             sets=frozenset({"pregnancy"}),
             text=next(iter(texts(observation.valueCodeableConcept)), ""),

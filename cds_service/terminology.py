@@ -5,6 +5,7 @@ Everything comes from `cards/value_sets/`; nothing clinical stands here. A `Term
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ import msgspec
 
 from cds_service import drug_names, rxnorm
 from cds_service.drug_names import DrugIndex, Known, Recognition
+from cds_service.engineering import Engineering, read_engineering
 from cds_service.value_sets import (
     LabsFile,
     PatternEntry,
@@ -47,6 +49,7 @@ class Analyte(msgspec.Struct, frozen=True, gc=False):
     factors: Mapping[str, Decimal]
     plausible: tuple[Decimal, Decimal] | None  # in `unit`, both ends included
     no_unit: Literal["accept_code_unit", "unknown"]
+    worse: Literal["low", "high", ""]  # the end that is the more severe; "" where the value is a code
 
 
 class LabCode(msgspec.Struct, frozen=True, gc=False):
@@ -59,10 +62,11 @@ class LabCode(msgspec.Struct, frozen=True, gc=False):
 
 
 class Terminology:
-    """Lookups over one set of value set files. Make one with `load`."""
+    """Lookups over one set of value set files, and the numbers that reading needs (`engineering`). Make one with `load`."""
 
     def __init__(self, folder: Path, rxnorm_file: Path | None = None) -> None:
         self.content_hash = self.value_sets_hash = _hash(folder)  # the first covers the RxNorm lookup too
+        self.engineering: Engineering = read_engineering(folder.parent)
         self._systems = _systems(read(folder, "systems.yaml", SystemsFile))
         self._spellings = _spellings(read(folder, "units.yaml", UnitsFile))
         labs = read(folder, "labs.yaml", LabsFile)
@@ -97,6 +101,12 @@ class Terminology:
         Raises KnowledgeError with the file and what is wrong in it.
         """
         return cls(folder, rxnorm_file)
+
+    def with_engineering(self, engineering: Engineering) -> Terminology:
+        """The same lookups with a site's own numbers."""
+        other = copy.copy(self)
+        other.engineering = engineering
+        return other
 
     def lab(self, code: str) -> LabCode | None:
         """What a LOINC code measures; None for a code that is not listed (urine, ionised, antigens ...)."""
@@ -222,7 +232,9 @@ def _analytes(file: LabsFile, units: frozenset[str]) -> Iterator[tuple[str, Anal
             raise wrong(
                 "labs.yaml", f"analytes.{analyte}.units", f"{one.unit} is the unit of {one.name} and must have the factor 1"
             )
-        yield analyte, Analyte(analyte, one.name, one.unit, MappingProxyType(one.units), one.plausible, one.no_unit)
+        if bool(one.unit) != bool(one.worse):
+            raise wrong("labs.yaml", f"analytes.{analyte}.worse", "is needed for each analyte with a unit, and only there")
+        yield analyte, Analyte(analyte, one.name, one.unit, MappingProxyType(one.units), one.plausible, one.no_unit, one.worse)
 
 
 def _lab_codes(file: LabsFile) -> dict[str, LabCode]:

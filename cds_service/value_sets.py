@@ -60,6 +60,7 @@ class AnalyteEntry(_Entry):
     units: dict[Text, Decimal] = {}
     plausible: tuple[Decimal, Decimal] | None = None
     no_unit: Literal["accept_code_unit", "unknown"] = "unknown"
+    worse: Literal["low", "high", ""] = ""  # the end that is the more severe; "" where the value is no quantity
 
 
 class LabsFile(_Entry):

@@ -28,6 +28,7 @@ def terms() -> Terminology:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The value sets in a folder that a test may change."""
+    shutil.copy(FOLDER.parent / "engineering.yaml", tmp_path)
     return Path(shutil.copytree(FOLDER, tmp_path / "value_sets"))
 
 
