@@ -57,11 +57,16 @@ class Sentences:
                 return self._lab(criterion)
             case DrugCriterion():
                 return self._drug(criterion)
-            case ProblemCriterion(sets=sets, text_patterns=patterns, onset_within_days=within, onset_more_than_days_ago=more):
+            case (
+                ProblemCriterion(
+                    sets=sets, text_patterns=patterns, onset_within_days=within, onset_more_than_days_ago=more
+                ) as one
+            ):
                 said = f"an active problem: {_or([self._terminology.problem_names[one] for one in sets])}"
                 said += f" whose name says {_or([one.replace('_', ' ') for one in patterns])}" if patterns else ""
                 said += f", since at most {within} days" if within is not None else ""
-                return said + (f", since more than {more} days" if more is not None else "")
+                said += f", since more than {more} days" if more is not None else ""
+                return said + (", or since an unknown date" if one.undated == "met" else "")
             case CountCriterion(classes=classes, sets=sets, at_least=at_least, not_routes=routes):
                 named = _or(self._classes(classes) + [self._terminology.problem_names[one] for one in sets])
                 return f"at least {at_least} of: {named}" + (f" (not {_or(routes)})" if routes else "")
