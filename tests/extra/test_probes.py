@@ -31,7 +31,6 @@ NOT_YET = frozenset(
         "apap-hf",
         "azithro-on-quinine",
         "baclofen-600mg",
-        "ca-alb2",
         "claudication",
         "cyclo-maoi-nocramp",
         "dvt-massage",
@@ -71,7 +70,6 @@ NOT_YET = frozenset(
         "sugg-lact-rifax",
         "sugg-na122",
         "tiza-cipro",
-        "tsh-11580",
     }
 )
 
