@@ -83,6 +83,7 @@ class Lab(msgspec.Struct, frozen=True, gc=False):
     code: str = ""  # "system|code" that identified it
     reference: str = ""  # "Observation/123"
     source: str = ""  # name of the source (prefetch key)
+    range_high: Decimal | None = None  # the laboratory's own upper limit, canonical unit
 
 
 class Unusable(msgspec.Struct, frozen=True, gc=False):
@@ -126,6 +127,7 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
     daily_dose_mg: Decimal | None = None  # None: not stated or not readable
     reference: str = ""
     source: str = ""
+    as_needed: bool | None = None  # None: not stated; read where the dose is read
 
     def is_given_by(self, routes: Container[str]) -> bool:
         """Whether it is given by one of these routes, or by a kind of one of them."""

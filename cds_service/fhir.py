@@ -68,6 +68,7 @@ class Range(msgspec.Struct, gc=False):
 
 class ReferenceRange(msgspec.Struct, gc=False):
     low: Quantity | None = None
+    high: Quantity | None = None
 
 
 class Annotation(msgspec.Struct, gc=False):

@@ -22,6 +22,7 @@ from cds_service.drug_names import DrugIndex, Known, Recognition
 from cds_service.engineering import Engineering, read_engineering
 from cds_service.facts import Route
 from cds_service.value_sets import (
+    Correction,
     LabsFile,
     PatternEntry,
     ProblemsFile,
@@ -50,6 +51,7 @@ class Analyte(msgspec.Struct, frozen=True, gc=False):
     plausible: tuple[Decimal, Decimal] | None  # in `unit`, both ends included
     no_unit: Literal["accept_code_unit", "unknown"]
     worse: Literal["low", "high", ""]  # the end that is the more severe; "" where the value is a code
+    corrected: Correction | None = None
 
 
 class LabCode(msgspec.Struct, frozen=True, gc=False):
@@ -71,6 +73,7 @@ class Terminology:
         self._spellings = _spellings(read(folder, "units.yaml", UnitsFile))
         labs = read(folder, "labs.yaml", LabsFile)
         self.analytes: Mapping[str, Analyte] = MappingProxyType(dict(_analytes(labs, frozenset(self._spellings.values()))))
+        self.corrected = tuple(name for name, one in self.analytes.items() if one.corrected is not None)
         self._labs = _lab_codes(labs)
         problems = read(folder, "problems.yaml", ProblemsFile)
         self.problem_names: Mapping[str, str] = MappingProxyType({name: one.display for name, one in problems.sets.items()})
@@ -89,6 +92,7 @@ class Terminology:
             self.content_hash = hashlib.sha256(f"{self.content_hash} {products.content_hash}".encode()).hexdigest()
         self.drug_classes: Mapping[str, str] = MappingProxyType(self._drugs.displays)
         self.ingredients: frozenset[str] = self._drugs.ingredients
+        self.dosed: frozenset[str] = frozenset(self._drugs.dosed)  # classes of which the dose that is taken is read
         self._system = lru_cache(maxsize=256)(self._find_system)
         self._drug = lru_cache(maxsize=_CACHED)(self._find_drug)
         self._problems = lru_cache(maxsize=_CACHED)(self._find_problems)
@@ -234,7 +238,8 @@ def _analytes(file: LabsFile, units: frozenset[str]) -> Iterator[tuple[str, Anal
             )
         if bool(one.unit) != bool(one.worse):
             raise wrong("labs.yaml", f"analytes.{analyte}.worse", "is needed for each analyte with a unit, and only there")
-        yield analyte, Analyte(analyte, one.name, one.unit, MappingProxyType(one.units), one.plausible, one.no_unit, one.worse)
+        factors = MappingProxyType(one.units)
+        yield analyte, Analyte(analyte, one.name, one.unit, factors, one.plausible, one.no_unit, one.worse, one.corrected)
 
 
 def _lab_codes(file: LabsFile) -> dict[str, LabCode]:

@@ -53,6 +53,16 @@ class LabCodeEntry(_Entry):
     whole_blood: bool = False
 
 
+class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What another analyte adds to a result: `per_unit` for each unit that it lies below `normal`, measured within the days."""
+
+    by: Text  # id of the other analyte
+    normal: Decimal
+    per_unit: Decimal
+    within_days: int
+    source: Text
+
+
 class AnalyteEntry(_Entry):
     name: Text
     codes: list[LabCodeEntry]
@@ -61,6 +71,7 @@ class AnalyteEntry(_Entry):
     plausible: tuple[Decimal, Decimal] | None = None
     no_unit: Literal["accept_code_unit", "unknown"] = "unknown"
     worse: Literal["low", "high", ""] = ""  # the end that is the more severe; "" where the value is no quantity
+    corrected: Correction | None = None
 
 
 class LabsFile(_Entry):
@@ -112,6 +123,7 @@ class DrugFile(_Entry):
     only_routes: list[Route] = []
     not_routes: list[Route] = []
     route_rules: list[RouteRule] = []
+    taken_dose: bool = False  # the daily dose of what is taken is read too, because a card looks at it
 
 
 class RouteEntry(_Entry):
