@@ -58,7 +58,7 @@ _members: CountingDecoder[dict[Name, msgspec.Raw]] = CountingDecoder(dict[Name, 
 
 
 def checked_text(body: bytes) -> bytes:
-    """The JSON text in `body`, without a byte order mark: some clients begin with one (RFC 8259, section 8.1, permits to skip it).
+    """The JSON text in `body`, without a byte order mark, which RFC 8259 (section 8.1) permits to skip.
 
     Raises BadRequest where `body` is empty, is not UTF-8 or holds U+0000.
     """
