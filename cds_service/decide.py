@@ -5,6 +5,7 @@ Every card of the hook is decided, each on its own: a card that fails is reporte
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 
 import msgspec
@@ -68,7 +69,7 @@ def decide(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisi
             unread = _decide_safely(card, findings.of_unread_orders(), None, facts, on_error)
             if unread.outcome in (Outcome.COULD_NOT_CHECK, Outcome.FAILED):
                 decisions.append(unread)
-    _hold_repeats_back(decisions, facts)
+    _hold_repeats_back(decisions, facts, knowledge.engineering.answer_counts.span)
     settle(decisions, knowledge.labels.most_cards)
     return decisions
 
@@ -194,12 +195,12 @@ class _Unsure:
             self.blocking, self.speaks, self._weight = name, speaks, weight
 
 
-def _hold_repeats_back(decisions: list[Decision], facts: Facts) -> None:
+def _hold_repeats_back(decisions: list[Decision], facts: Facts, answer_counts: timedelta) -> None:
     """Says what each card that fired is about; one that was shown before, and has nothing new to say, is held back."""
     for decision in decisions:
         if decision.outcome is Outcome.FIRED:
             decision.about = about(decision)
-            if (prior := repeated(decision, facts)) is not None:
+            if (prior := repeated(decision, facts, answer_counts)) is not None:
                 decision.outcome = Outcome.REPEATED
                 decision.repeats = prior.uuid
 

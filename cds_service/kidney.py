@@ -13,7 +13,6 @@ from cds_service.facts import Lab, Patient
 if TYPE_CHECKING:
     from cds_service.terminology import Analyte
 
-ADULT_YEARS = 18  # the equation was made for adults
 _MICROMOLES_PER_MILLIGRAM = 88.4  # umol/L in 1 mg/dL of creatinine, the factor of the equation's authors
 
 
@@ -28,10 +27,11 @@ def ckd_epi_2021(creatinine: Decimal, age: int, sex: Literal["female", "male"]) 
     return Decimal(round(142 * min(ratio, 1) ** alpha * max(ratio, 1) ** -1.2 * 0.9938**age * factor))
 
 
-def computed_egfr(creatinine: Iterable[Lab], patient: Patient, egfr: Analyte) -> Lab | None:
+def computed_egfr(creatinine: Iterable[Lab], patient: Patient, egfr: Analyte, from_age: int) -> Lab | None:
     """The eGFR of the newest creatinine (given newest first, umol/L) that is final and an exact number.
 
-    None where there is none, where age or sex is unknown, and where the patient was under 18 when it was drawn.
+    None where there is none, where age or sex is unknown, and where the patient was younger than `from_age` (years) when it
+    was drawn.
     """
     usable = next((lab for lab in creatinine if not lab.preliminary and not lab.comparator), None)
     born = patient.birth_date
@@ -39,7 +39,7 @@ def computed_egfr(creatinine: Iterable[Lab], patient: Patient, egfr: Analyte) ->
         return None
     drawn = usable.effective.start
     age = drawn.year - born.year - ((drawn.month, drawn.day) < (born.month, born.day))
-    if age < ADULT_YEARS:
+    if age < from_age:
         return None
     value = ckd_epi_2021(usable.value, age, patient.sex)
     return msgspec.structs.replace(

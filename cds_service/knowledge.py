@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from cds_service import engineering
 from cds_service.card_file import (
     CardFile,
     DialectFile,
@@ -44,6 +45,7 @@ SHARED_FILES = (
     "notice.yaml",
     "labels.yaml",
     "dialects.yaml",
+    engineering.FILE,
 )
 ShadowRule = Callable[[CardFile, str], str]
 
@@ -121,6 +123,7 @@ class Knowledge:
         self.labels = labels
         self.dialects = dict(dialects)
         self.terminology = terminology
+        self.engineering = terminology.engineering
         self.overlay = overlay
         self.overlay_hash = overlay.hash if overlay is not None else ""
         self.hash = f"{content_hash}+{self.overlay_hash}" if self.overlay_hash else content_hash
@@ -175,6 +178,12 @@ class _Loader:
         notice = shared["notice.yaml"].convert(NoticeFile, shared["notice.yaml"].data)
         labels = shared["labels.yaml"].convert(LabelsFile, shared["labels.yaml"].data)
         dialects = shared["dialects.yaml"].convert(dict[str, DialectFile], shared["dialects.yaml"].data)
+        signed = shared[engineering.FILE]
+        numbers = signed.convert(engineering.Engineering, signed.data)
+        for one in numbers.__struct_fields__:
+            self._check_names(signed, (one, "source"), getattr(numbers, one).source, [*sources, "engineering"])
+        if numbers != self.terminology.engineering:
+            self.terminology = self.terminology.with_engineering(numbers)
         self._read_criteria(shared["criteria.yaml"], shared["criteria.yaml"].data, ())
         files: list[tuple[YamlFile, CardFile, str]] = []
         for path in sorted(self.folder.glob("*/card.yaml")):

@@ -2,52 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import groupby
+from typing import Literal
 
 from cds_service.facts import Lab
 
-_HIGH_IS_WORSE = frozenset({"creatinine", "qtc"})  # of every other analyte a low value
+_Severity = Callable[[Lab], Decimal]  # higher for the more severe of two results
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-def newest_first(labs: Iterable[Lab]) -> list[Lab]:
+def newest_first(labs: Iterable[Lab], worse: Literal["low", "high", ""]) -> list[Lab]:
     """Results of one analyte, newest first: by the time of the sample; at one time the later issued, else the more severe.
 
+    `worse`: the end of its scale that is the more severe (`Analyte.worse`).
     `issued` decides only where all results of that time have one. A result with a date but no time can't be put before or after
     a timed one of its day: where `issued` doesn't decide, the more severe of it and the newest timed one counts as the newer.
     """
     ordered = list(labs)
     if len(ordered) < 2:
         return ordered
+    severity = _value if worse == "high" else _negative
     if all(lab.effective.has_time for lab in ordered):
-        return _timed(ordered)
+        return _timed(ordered, severity)
     ordered.sort(key=_day, reverse=True)
-    return [lab for _, day in groupby(ordered, _day) for lab in _one_day(list(day))]
+    return [lab for _, day in groupby(ordered, _day) for lab in _one_day(list(day), severity)]
 
 
-def _timed(labs: list[Lab]) -> list[Lab]:
+def _timed(labs: list[Lab], severity: _Severity) -> list[Lab]:
     labs.sort(key=_start, reverse=True)
-    return [lab for _, same in groupby(labs, _start) for lab in _one_time(list(same))]
+    return [lab for _, same in groupby(labs, _start) for lab in _one_time(list(same), severity)]
 
 
-def _one_time(labs: list[Lab]) -> list[Lab]:
+def _one_time(labs: list[Lab], severity: _Severity) -> list[Lab]:
     if len(labs) > 1:
         all_issued = all(lab.issued is not None for lab in labs)
-        labs.sort(key=lambda lab: (lab.issued or _NEVER if all_issued else _NEVER, _severity(lab)), reverse=True)
+        labs.sort(key=lambda lab: (lab.issued or _NEVER if all_issued else _NEVER, severity(lab)), reverse=True)
     return labs
 
 
-def _one_day(labs: list[Lab]) -> list[Lab]:
+def _one_day(labs: list[Lab], severity: _Severity) -> list[Lab]:
     timed = [lab for lab in labs if lab.effective.has_time]
     if not timed or all(lab.issued is not None for lab in labs):
-        return _one_time(labs) if len(timed) < len(labs) else _timed(labs)
-    timed = _timed(timed)
-    dated = _one_time([lab for lab in labs if not lab.effective.has_time])
-    newest = _severity(timed[0])
-    return [lab for lab in dated if _severity(lab) > newest] + timed + [lab for lab in dated if _severity(lab) <= newest]
+        return _one_time(labs, severity) if len(timed) < len(labs) else _timed(labs, severity)
+    timed = _timed(timed, severity)
+    dated = _one_time([lab for lab in labs if not lab.effective.has_time], severity)
+    newest = severity(timed[0])
+    return [lab for lab in dated if severity(lab) > newest] + timed + [lab for lab in dated if severity(lab) <= newest]
 
 
 def _day(lab: Lab) -> str:
@@ -58,5 +61,9 @@ def _start(lab: Lab) -> datetime:
     return lab.effective.start
 
 
-def _severity(lab: Lab) -> Decimal:
-    return lab.value if lab.analyte in _HIGH_IS_WORSE else -lab.value
+def _value(lab: Lab) -> Decimal:
+    return lab.value
+
+
+def _negative(lab: Lab) -> Decimal:
+    return -lab.value

@@ -21,7 +21,7 @@ from cds_service.runtime import Runtime
 _WOULD_SPEAK = (Outcome.FIRED, Outcome.GAVE_WAY, Outcome.CAPPED)  # the latter two where a card before them is held back
 
 
-def repeatable(decisions: Iterable[Decision], hook: str) -> dict[str, timedelta]:
+def repeatable(decisions: Iterable[Decision], hook: str, answer_counts: timedelta) -> dict[str, timedelta]:
     """How far back the log has to be asked, by card id; empty for most calls, and then they pay nothing.
 
     Cards in shadow are left out: what they would have shown was never shown, so nothing is a repeat of it.
@@ -30,7 +30,7 @@ def repeatable(decisions: Iterable[Decision], hook: str) -> dict[str, timedelta]
     shown = False
     for decision in decisions:
         if decision.outcome in _WOULD_SPEAK and decision.card.live:
-            back = look_back(decision, hook)
+            back = look_back(decision, hook, answer_counts)
             if back is not None:
                 wanted[decision.card.id] = back
                 shown = shown or decision.outcome is Outcome.FIRED

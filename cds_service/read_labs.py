@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+from cds_service.correction import corrected
 from cds_service.facts import Lab, LabSeries, Patient, Unusable, When
 from cds_service.fhir import CodeableConcept, Coding, Resource, first, listed, pairs, texts
 from cds_service.kidney import computed_egfr
@@ -26,7 +27,6 @@ USABLE = frozenset({"final", "amended", "corrected", "preliminary"})  # the last
 _LOINC = frozenset(
     {"http://loinc.org", "http://loinc.org/", "https://loinc.org", "https://loinc.org/", "urn:oid:2.16.840.1.113883.6.1"}
 )
-_AHEAD = timedelta(hours=24)  # clocks and time zones differ; what lies further ahead is a mistake
 # A result under a local code only: its name says what was measured, unless it says that it was not measured in blood.
 _NAMED = re.compile(r"\b(?:(potassium|kalium)|magnesium)\b", re.IGNORECASE)
 _NOT_BLOOD = re.compile(
@@ -51,13 +51,17 @@ def read_labs(
     Where no eGFR was reported on the day of the newest creatinine or later, one computed from that stands in the eGFR series.
     A race-based eGFR (low priority) is in it only where there is neither.
     """
-    reader = _Reader(now + _AHEAD, terminology, source)
+    reader = _Reader(now + terminology.engineering.result_ahead.span, terminology, source)
     for observation in observations:
         if observation.status in USABLE:
             reader.add(observation)
     reader.add_egfr(patient)
+    reader.correct()
     return {
-        analyte: LabSeries(tuple(newest_first(reader.results.get(analyte, []))), tuple(reader.unusable.get(analyte, ())))
+        analyte: LabSeries(
+            tuple(newest_first(reader.results.get(analyte, []), terminology.analytes[analyte].worse)),
+            tuple(reader.unusable.get(analyte, ())),
+        )
         for analyte in (*reader.results, *(other for other in reader.unusable if other not in reader.results))
     }
 
@@ -104,11 +108,19 @@ class _Reader:
         reported = [lab for lab in self.results.get("egfr", []) if not lab.low_priority]
         analyte, creatinine = self.terminology.analytes.get("egfr"), self.results.get("creatinine")
         if analyte is not None and creatinine:
-            computed = computed_egfr(newest_first(creatinine), patient, analyte)
+            newest = newest_first(creatinine, self.terminology.analytes["creatinine"].worse)
+            computed = computed_egfr(newest, patient, analyte, self.terminology.engineering.egfr_computed_from.value)
             if computed is not None and all(lab.preliminary or lab.effective.day < computed.effective.day for lab in reported):
                 reported.append(computed)
         if reported:
             self.results["egfr"] = reported
+
+    def correct(self) -> None:
+        """Corrects the results of the analytes that another one corrects, where that was measured too."""
+        for name in self.terminology.corrected:
+            analyte = self.terminology.analytes[name]
+            if (results := self.results.get(name)) and analyte.corrected is not None:
+                self.results[name] = corrected(results, self.results.get(analyte.corrected.by, []), analyte)
 
     def _add_known(self, observation: Resource, coding: Coding, known: LabCode) -> None:
         analyte = self.terminology.analytes[known.analyte]
@@ -148,12 +160,13 @@ class _Reader:
                 observation.status == "preliminary",
                 self._haemolysed(observation),
                 "pre-dialysis" if known.role == "pre-dialysis" else "routine",
-                self._range_low(observation, unit, analyte),
+                self._limit(observation, unit, analyte, "low"),
                 known.role == "low-priority",
                 "",
                 f"{coding.system or 'http://loinc.org'}|{coding.code}",
                 _reference(observation),
                 self.source,
+                self._limit(observation, unit, analyte, "high"),
             )
             self.results.setdefault(analyte.id, []).append(lab)
 
@@ -192,12 +205,12 @@ class _Reader:
             said += texts(concept)
         return bool(said) and any(text and self.terminology.matches("haemolysis", text) for text in said)
 
-    def _range_low(self, observation: Resource, unit: str, analyte: Analyte) -> Decimal | None:
+    def _limit(self, observation: Resource, unit: str, analyte: Analyte, side: Literal["low", "high"]) -> Decimal | None:
         for reference_range in listed(observation.referenceRange):
-            low = reference_range.low
-            if low is not None and low.value is not None and is_number(low.value):
-                own = unit_of(low, analyte, self.terminology)
-                return None if own is None else canonical(low.value, own or unit, analyte)
+            limit = reference_range.low if side == "low" else reference_range.high
+            if limit is not None and limit.value is not None and is_number(limit.value):
+                own = unit_of(limit, analyte, self.terminology)
+                return None if own is None else canonical(limit.value, own or unit, analyte)
         return None
 
 

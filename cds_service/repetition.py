@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from cds_service.card_file import Repeat
     from cds_service.decide import Decision
 
-# How long an answer given at order-select counts at order-sign. An engineering choice: an order that was picked is signed in the
-# same shift; whoever signs later looks at another day's patient.
-ANSWER_COUNTS = timedelta(hours=24)
-
 _LOUDNESS = {"": 0, "info": 1, "warning": 2, "critical": 3}
 
 
@@ -42,19 +38,22 @@ def about(decision: Decision) -> str:
     return _evidence(decision, (*file.fire_when, *row.when, *said), name_of(decision.order))
 
 
-def look_back(decision: Decision, hook: str) -> timedelta | None:
-    """How far back a card shown before could hold back this one, which fired; None where none can."""
+def look_back(decision: Decision, hook: str, answer_counts: timedelta) -> timedelta | None:
+    """How far back a card shown before could hold back this one, which fired; None where none can.
+
+    `answer_counts`: how long an answer given at order-select counts at order-sign.
+    """
     file = decision.card.file
     if file.table[decision.row].indicator == "critical":
         return None
     if (rule := _rule(decision)) is not None:
         return timedelta(days=rule.after_days)
-    return ANSWER_COUNTS if _is_signed_after_it_could_be_answered(decision, hook) else None
+    return answer_counts if _is_signed_after_it_could_be_answered(decision, hook) else None
 
 
-def repeated(decision: Decision, facts: Facts) -> PriorCard | None:
+def repeated(decision: Decision, facts: Facts, answer_counts: timedelta) -> PriorCard | None:
     """The card shown before that this one, which fired, would repeat."""
-    back = look_back(decision, facts.hook)
+    back = look_back(decision, facts.hook, answer_counts)
     if back is None:
         return None
     by_rule = _rule(decision) is not None

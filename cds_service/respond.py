@@ -65,7 +65,8 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
             raise refusal.error from None
         finally:
             refusal.error.__context__ = None  # the refusal, which holds the error: a cycle
-    if wanted := repeatable(answer.decisions, call.hook):  # few calls: one would show what may have been shown before
+    # Few calls ask the log: those with a card that may have been shown before.
+    if wanted := repeatable(answer.decisions, call.hook, runtime.knowledge.engineering.answer_counts.span):
         prior = await prior_cards(wanted, answer.decisions, answer.facts, call, runtime)
         if prior:
             answer = conclude(call, answer.facts, runtime.knowledge, runtime.presenter, prior)

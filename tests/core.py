@@ -224,7 +224,7 @@ def small(criteria: Json, *cards_data: Json, orders: Json | None = None) -> Know
 
 def write_small(folder: Path, criteria: Json, *cards_data: Json, orders: Json | None = None) -> None:
     """The files of `small`."""
-    for shared in ("services.yaml", "notice.yaml", "labels.yaml", "dialects.yaml"):
+    for shared in ("services.yaml", "notice.yaml", "labels.yaml", "dialects.yaml", "engineering.yaml"):
         shutil.copy(cards_dir() / shared, folder / shared)
     source = {"title": "A source", "url": "https://source.example/1", "says": "This", "read": "all of it"}
     contents: dict[str, Any] = {
