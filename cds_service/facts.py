@@ -7,10 +7,11 @@ canonical unit of their analyte (potassium and magnesium mmol/L, creatinine umol
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -82,6 +83,7 @@ class Lab(msgspec.Struct, frozen=True, gc=False):
     code: str = ""  # "system|code" that identified it
     reference: str = ""  # "Observation/123"
     source: str = ""  # name of the source (prefetch key)
+    range_high: Decimal | None = None  # the laboratory's own upper limit, canonical unit
 
 
 class Unusable(msgspec.Struct, frozen=True, gc=False):
@@ -101,6 +103,12 @@ class LabSeries(msgspec.Struct, frozen=True, gc=False):
     unusable: tuple[Unusable, ...] = ()
 
 
+Route: TypeAlias = Literal[
+    "", "oral", "intrathecal", "inhaled", "nebulised", "topical", "injection", "intravenous", "rectal", "ophthalmic"
+]
+WIDER: dict[str, Route] = {"nebulised": "inhaled", "intravenous": "injection"}  # a route -> the one that it is a kind of
+
+
 class Drug(msgspec.Struct, frozen=True, gc=False):
     """One active medication, or the medication of one draft order."""
 
@@ -111,7 +119,7 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
     code: str = ""  # "system|code" that identified it
     code_disagrees: str = ""  # the other drug's name, where code and text name different drugs
     identified: bool = True  # False: neither a text nor a code, so nothing can be said about what it is
-    route: Literal["", "oral", "intrathecal", "inhaled", "topical", "injection", "rectal", "ophthalmic"] = ""
+    route: Route = ""
     started: When | None = None
     reasons: frozenset[str] = frozenset()  # ids of the text patterns that its stated reason, note or dosage matches
     reason_sets: frozenset[str] = frozenset()  # problem value sets matched by reason codes
@@ -119,10 +127,15 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
     daily_dose_mg: Decimal | None = None  # None: not stated or not readable
     reference: str = ""
     source: str = ""
+    as_needed: bool | None = None  # None: not stated; read where the dose is read
+
+    def is_given_by(self, routes: Container[str]) -> bool:
+        """Whether it is given by one of these routes, or by a kind of one of them."""
+        return self.route in routes or WIDER.get(self.route) in routes
 
 
 class Problem(msgspec.Struct, frozen=True, gc=False):
-    """One active condition, or a status observation that says the same (pregnancy)."""
+    """One condition that is present, or a status observation that says the same (pregnancy)."""
 
     sets: frozenset[str]  # ids of problem value sets
     text: str = ""
@@ -131,14 +144,17 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     reference: str = ""
     source: str = ""
     patterns: frozenset[str] = frozenset()  # ids of the text patterns that its name matches
+    unclear: str = ""  # why it is not known whether it is there; with `sets` of those, without them of any
 
 
 class Allergy(msgspec.Struct, frozen=True, gc=False):
     classes: frozenset[str]
     text: str = ""
     reaction: str = ""
+    code: str = ""  # "system|code", where that is all that is known
     reference: str = ""
     source: str = ""
+    unclear: str = ""  # why it is not known what it is about; with `classes` of those, without them of any
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):

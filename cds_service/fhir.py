@@ -24,6 +24,7 @@ class Coding(msgspec.Struct, gc=False):
     system: Text | None = None
     code: Text | int | None = None  # a number is sent for RxNorm codes, see `pairs`
     display: Text | None = None
+    extension: Any = None  # how sure a German diagnosis is, see `read_problems`
 
 
 class CodeableConcept(msgspec.Struct, gc=False):
@@ -40,6 +41,8 @@ class Subject(msgspec.Struct, gc=False):
     """The reference to the patient that nearly every resource has; the name beside it is not read."""
 
     reference: Text | None = None
+    type: Any = None  # R4: the type of what is meant
+    identifier: Any = None  # an Identifier in place of a reference or beside it; `whose` looks at it where there is no other way
 
 
 class Period(msgspec.Struct, gc=False):
@@ -66,6 +69,7 @@ class Range(msgspec.Struct, gc=False):
 
 class ReferenceRange(msgspec.Struct, gc=False):
     low: Quantity | None = None
+    high: Quantity | None = None
 
 
 class Annotation(msgspec.Struct, gc=False):
@@ -152,6 +156,7 @@ class Resource(msgspec.Struct, gc=False):
     resourceType: Text | None = None
     id: Text | None = None
     status: Text | None = None
+    modifierExtension: Any = None  # present: something in it may turn the meaning round
     code: CodeableConcept | list[CodeableConcept] | None = None  # an array in types that are not read
     subject: Subject | list[Subject] | None = None
     patient: Subject | Text | None = None
@@ -209,6 +214,7 @@ class Resource(msgspec.Struct, gc=False):
     # Patient
     birthDate: Text | None = None
     gender: Text | None = None
+    identifier: Any = None  # nearly every type has it, and it is read of the Patient alone
     # Bundle, OperationOutcome
     entry: list[Entry] | Entry | None = None
     link: list[Link] | Link | None = None
@@ -261,4 +267,9 @@ def bare_id(reference: str | None) -> str:
     if not reference:
         return ""
     reference = reference.partition("/_history")[0].rpartition("/")[2]
-    return reference.rpartition(":")[2] if reference.startswith("urn:") else reference.removeprefix("#")
+    return reference.rpartition(":")[2] if is_urn(reference) else reference.removeprefix("#")
+
+
+def is_urn(reference: str) -> bool:
+    """Whether a reference or fullUrl is a `urn:`, whose scheme has no case (RFC 8141)."""
+    return reference.startswith(("urn:", "URN:"))

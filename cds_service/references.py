@@ -29,7 +29,9 @@ def names_used(
         yield "below_reported", known.factors if known is not None else (), list(criterion.below_reported)
     elif isinstance(criterion, DrugCriterion):
         yield "classes", terminology.drug_classes, criterion.classes
+        yield "ingredients", terminology.ingredients, criterion.ingredients
         yield "started_after", terminology.analytes, [criterion.started_after] if criterion.started_after else []
+        yield "before_sets", terminology.problem_names, criterion.before_sets
     elif isinstance(criterion, OrderCriterion):
         yield "classes", terminology.drug_classes, criterion.classes
         yield "ingredients", terminology.ingredients, criterion.ingredients
@@ -39,6 +41,7 @@ def names_used(
     elif isinstance(criterion, ProblemCriterion):
         yield "sets", terminology.problem_names, criterion.sets
         yield "text_patterns", terminology.patterns, criterion.text_patterns
+        yield "newer_than", terminology.analytes, [criterion.newer_than] if criterion.newer_than else []
     elif isinstance(criterion, ReasonCriterion):
         yield "patterns", terminology.patterns, criterion.patterns
         yield "sets", terminology.problem_names, criterion.sets

@@ -165,7 +165,7 @@ def test_a_mistake_in_a_card_is_found_at_its_line_and_path(one_card: Path, old: 
             "started_after: potassium",
             "started_after: xxx",
             "4: replaced.started_after",
-            "unknown name `xxx`; known are: calcium,",
+            "unknown name `xxx`; known are: albumin, calcium,",
         ),
         ("of: [low,", "of: [lov,", "5: either.of", "unknown name `lov`; did you mean `low`?"),
         ("none_of: [replaced]", "none_of: [replace]", "6: both.none_of", "did you mean `replaced`?"),
