@@ -301,11 +301,12 @@ def renews(drug: Drug, taken: Drug) -> bool:
 
 
 class ProblemCriterion(Base, frozen=True, tag="problem", kw_only=True):
-    """An active problem of one of the value sets; with an onset window, only one whose onset is known to lie in it.
+    """A present problem of one of the value sets; with an onset window, only one whose onset is known to lie in it.
 
-    With `undated` one without a date counts too. With `newer_than` only one that began after the newest result of that analyte,
-    or whose date is not known. With `text_patterns`, only one whose name matches one of them: codes do not tell a cramp after
-    exercise from another.
+    The onset is when it was recorded, where nothing else is said. With `undated` one without a date counts too: the safe side
+    for a problem that warns, and not for one that excuses (malaria excuses quinine). With `newer_than` only one that began after
+    the newest result of that analyte, or whose date is not known. With `text_patterns`, only one whose name matches one of them:
+    codes do not tell a cramp after exercise from another.
     """
 
     sets: list[str]
@@ -316,15 +317,14 @@ class ProblemCriterion(Base, frozen=True, tag="problem", kw_only=True):
     newer_than: str | None = None  # analyte
 
     def find(self, view: View, findings: Findings) -> Finding:
-        nothing = view.no_pregnancy if "pregnancy" in self.sets else view.no_problem
         if view.problems_by_set.keys().isdisjoint(self.sets):
-            return nothing
+            return view.no_problem(self.sets)
         found: list[Problem] = []
         for name in self.sets:
             for problem in view.problems_by_set.get(name, ()):
                 if problem not in found and self._fits(problem, view.facts) and self._is_newer(problem, view):
                     found.append(problem)
-        return Finding(IS_MET, tuple(found)) if found else nothing
+        return Finding(IS_MET, tuple(found)) if found else view.no_problem(self.sets)
 
     def _is_newer(self, problem: Problem, view: View) -> bool:
         if self.newer_than is None or problem.onset is None:
@@ -364,7 +364,7 @@ class CountCriterion(Base, frozen=True, tag="count", kw_only=True):
                 culprits.setdefault(name, problem)
         if len(culprits) >= self.at_least:
             return Finding(IS_MET, tuple(culprits.values()))
-        return view.no_drug if view.no_drug is not UNMET or not self.sets else view.no_problem
+        return view.no_drug if view.no_drug is not UNMET or not self.sets else view.no_problem(self.sets)
 
 
 class AllergyCriterion(Base, frozen=True, tag="allergy", kw_only=True):
@@ -374,7 +374,7 @@ class AllergyCriterion(Base, frozen=True, tag="allergy", kw_only=True):
 
     def find(self, view: View, findings: Findings) -> Finding:
         found = [allergy for name in self.classes for allergy in view.allergies_by_class.get(name, ())]
-        return Finding(IS_MET, tuple(found)) if found else view.no_allergy
+        return Finding(IS_MET, tuple(found)) if found else view.no_allergy(self.classes)
 
 
 class AgeCriterion(Base, frozen=True, tag="age", kw_only=True):

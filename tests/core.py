@@ -128,6 +128,7 @@ def a_runtime(folder: Path, known: Knowledge | None = None, callers: Callers | N
         alert_log=AlertLog(chosen.log_path),
         http=Egress(),
         hash_secret=bytes(32),
+        clock=lambda: NOW,
     )
 
 
@@ -230,6 +231,7 @@ def write_small(folder: Path, criteria: Json, *cards_data: Json, orders: Json | 
         "criteria.yaml": criteria,
         "sources.yaml": {"S1": source, "S2": source},
         "orders.yaml": orders or {},
+        "thresholds.yaml": {},
         "override_reasons.yaml": {"fine": {"display": "It is fine"}},
     }
     for data in cards_data:
