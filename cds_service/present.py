@@ -335,7 +335,7 @@ def _is_test(action: ActionFile, orders: Mapping[str, Resource]) -> bool:
 def _test(order: Resource) -> str:
     """What a requested test is, however often it is to be done."""
     concept = order.get("code", {})
-    coding = next(iter(concept.get("coding", ())), {})
+    coding: Resource = next(iter(concept.get("coding", ())), {})
     return f"{coding.get('system')}|{coding.get('code')}" if coding else str(concept.get("text", order))
 
 
