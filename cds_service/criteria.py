@@ -383,7 +383,7 @@ class ReasonCriterion(Base, frozen=True, tag="reason", kw_only=True):
         if found:
             return Finding(IS_MET, found)
         if not all(drug.identified for drug in speaking):
-            return Finding(IS_UNKNOWN, (), "not_readable", "a medication that is given for it has neither a name nor a code")
+            return Finding(IS_UNKNOWN, (), "not_readable", "a medication that is given for it could not be recognised")
         if self.of == "order or medication" and view.no_therapy is not UNMET:
             return view.no_therapy
         return view.no_order if findings.focus is None or self.of != "order" else UNMET

@@ -221,9 +221,7 @@ class _Collector:
     def result(self) -> Gathered:
         faults = self._faults()
         source = _source(self._state(faults), self.origin, faults, self.next_url, self.quarantined)
-        return Gathered(
-            source, self.resources, tuple(self.quarantined), self.next_url, self.by_url, faults, self.misplaced
-        )
+        return Gathered(source, self.resources, tuple(self.quarantined), self.next_url, self.by_url, faults, self.misplaced)
 
     def _entry(self, entry: Entry, position: int) -> None:
         resource = entry.resource

@@ -80,6 +80,8 @@ def read_pregnancy(observations: Iterable[Resource], now: datetime, terminology:
 def read_allergies(allergies: Iterable[Resource], terminology: Terminology, source: str) -> Iterator[Allergy]:
     """Allergies and intolerances to a drug of some class that are neither refuted nor over."""
     for allergy in allergies:
+        if allergy.resourceType != "AllergyIntolerance":  # a Medication that others refer to is never evidence by itself
+            continue
         states = (allergy.status, status_code(allergy.clinicalStatus), status_code(allergy.verificationStatus))
         if not _ALLERGY_OVER.isdisjoint(states):
             continue
@@ -101,7 +103,7 @@ def read_allergies(allergies: Iterable[Resource], terminology: Terminology, sour
 
 def unnamed(resources: Iterable[Resource]) -> int:
     """How many conditions and allergies that may hold have neither a code nor a name, so that nobody knows what they are."""
-    return sum(not _says_what(one) and _may_hold(one) for one in resources)
+    return sum(one.resourceType != "Medication" and not _says_what(one) and _may_hold(one) for one in resources)
 
 
 def _says_what(resource: Resource) -> bool:
