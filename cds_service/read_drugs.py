@@ -7,6 +7,7 @@ denies it: one whose status is missing or not understood is taken, and unconfirm
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[list[Dosage], Ratio | None]).decode
+_WHEN_NEEDED = re.compile(r"\b(?:p\.?r\.?n\b|(?:as|when|if) (?:needed|required|necessary))", re.IGNORECASE)
 _PRESCRIPTIONS = frozenset({"MedicationRequest", "MedicationOrder"})
 # Somebody's idea. All other intents are ways to give the drug: a plan that is active is what a patient takes at home (athena).
 _IDEAS = frozenset({"proposal", "option"})
@@ -100,9 +102,10 @@ def read_drug(
     ordered: bool = False,
     confirmed: bool = True,
 ) -> Drug:
-    """What a medication statement, a prescription or a draft order is about; only of what is `ordered` is the dose read.
+    """What a medication statement, a prescription or a draft order is about.
 
-    The codes of a drug that can't be told are added to `unread`.
+    The dose is read of what is `ordered`, and of what is taken where its class says so (`taken_dose`). The codes of a drug that
+    can't be told are added to `unread`.
     """
     product = _product(resource, targets)
     names = product.names
@@ -123,7 +126,7 @@ def read_drug(
     if not recognised.identified:
         unread += [Unread("drug", system, code, source) for system, code in codings]
     reasons, reason_sets, reason_stated = _reasons(resource, dosages, targets, terminology)
-    dosed = ordered and recognised.classes
+    dosed = recognised.classes if ordered else recognised.classes & terminology.dosed
     return Drug(
         text=next((name for name in names if not name.isspace()), ""),
         classes=recognised.classes,
@@ -141,7 +144,18 @@ def read_drug(
         daily_dose_mg=_daily_dose(_encode((dosages, product.strength)), "\n".join(names)) if dosed else None,
         reference=f"{resource.resourceType}/{resource.id}" if resource.id else "",
         source=source,
+        as_needed=_as_needed(dosages) if dosed else None,
     )
+
+
+def _as_needed(dosages: list[Dosage]) -> bool | None:
+    """Whether it is taken as needed; None where no dosage tells."""
+    if any(one.asNeededBoolean or one.asNeededCodeableConcept is not None for one in dosages):
+        return True
+    said = [text for one in dosages for text in (one.text, one.patientInstruction) if text]
+    if any(_WHEN_NEEDED.search(text) for text in said):
+        return True
+    return False if said or any(one.timing is not None for one in dosages) else None
 
 
 @lru_cache(maxsize=4096)
