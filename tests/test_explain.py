@@ -364,7 +364,7 @@ def test_explain_says_for_every_card_why(capsys: Captured, monkeypatch: pytest.M
     assert (status, err) == (0, "")
     for card in knowledge().cards_at("patient-view"):
         assert f"\n{card.id}: " in out
-    assert "electrolyte-hypokalaemia: fired\n  It fired because row 1 of 7 holds: potassium of at most 2.5 mmol/L" in out
+    assert "electrolyte-hypokalaemia: fired\n  It fired because row 2 of 11 holds: potassium of at most 2.5 mmol/L" in out
     assert "It did not fire because" in out
     assert "result: potassium 2.4 mmol/L (2025-11-28) [http://loinc.org|2823-3" in " ".join(out.split())
     assert [line for line in out.splitlines() if len(line) > 88] == []
