@@ -2,7 +2,8 @@
 
 One file, written by `rxnorm_load` from a release that the site downloaded and read once, when the service starts. It is
 MessagePack behind two lines of text and no database: at run time only a dictionary is wanted. Of the parts of a release that no
-value set asks for only the codes are kept: a drug with one of them is another drug for certain. The file does not depend on the value sets, so a drug added there needs no new load.
+value set asks for only the codes are kept: a drug with one of them is another drug for certain. The file does not depend on the
+value sets, so a drug added there needs no new load.
 """
 
 from __future__ import annotations
