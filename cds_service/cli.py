@@ -154,7 +154,9 @@ def _serve(options: argparse.Namespace) -> int:
     else:
         from cds_service.app import create_app
 
-        app = create_app(settings)
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        own_address = f"http://{host}:{options.port}" if settings.profile == "dev" and options.port else ""
+        app = create_app(settings, own_address=own_address)
     see_that_it_is_free(options.host, options.port)
     if settings.profile == "dev":
         if not _is_loopback(options.host):
