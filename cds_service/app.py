@@ -101,7 +101,7 @@ def create_app(
     app.router.routes.extend(card_page_routes(held))
     describe_api(app, held.knowledge.services)
     if dev:
-        app.include_router(fhir_routes(settings.public_url))
+        app.include_router(fhir_routes(settings.public_url, held.clock))
         app.include_router(docs_routes(app, banner=DEV_BANNER))
         app.router.routes.extend(playground_routes(held))
     return app
