@@ -84,6 +84,7 @@ class DrugIndex:
         self._nothing_taken: frozenset[str] = frozenset()  # codes that say that nothing is taken
         self._rxnorm: dict[str, list[str]] = defaultdict(list)  # RXCUI of an ingredient -> our names of it
         self._products: Mapping[str, Product] = {}
+        self._all_rxnorm: frozenset[str] = frozenset()  # every RXCUI of the lookup, where there is one
 
     @property
     def ingredients(self) -> frozenset[str]:
@@ -126,16 +127,19 @@ class DrugIndex:
         return (system, code) in self._codes or (system == "atc" and any(code.startswith(prefix) for prefix in self._atc))
 
     def _is_another(self, codes: Iterable[Known], text: str) -> bool:
-        """Whether it is another drug than ours, or no drug, for certain: by a legible name, or by the whole ATC code.
+        """Whether it is another drug than ours, or no drug, for certain: by a legible name, or by its code.
 
-        Every ATC group of our drugs is known, so a code outside of them is another drug; other systems have too many codes.
+        Every ATC group of our drugs is known, and every product of the RxNorm lookup, so another code of them is another drug.
         """
         plain = _NUMBERED.sub(" ", _folded(text))
         if any((system, code) == ("site", OTHER) for system, code, _ in codes):
             return True
         if any(word not in self._no_names for word in _LEGIBLE.findall(plain)):
             return True
-        return any(system == "atc" and _WHOLE_ATC.fullmatch(code) is not None for system, code, _ in codes)
+        return any(
+            (system == "atc" and _WHOLE_ATC.fullmatch(code) is not None) or (system == "rxnorm" and code in self._all_rxnorm)
+            for system, code, _ in codes
+        )
 
     def says_nothing_taken(self, code: str) -> bool:
         """Whether a code, of any system, says that no drug is taken."""
@@ -293,9 +297,13 @@ class DrugIndex:
         """The RXCUIs of all ingredients, without those of products."""
         return frozenset(self._rxnorm)
 
-    def add_products(self, products: Mapping[str, Product]) -> None:
-        """Take in the products of the RxNorm lookup, by RXCUI; a code that stands in a value set counts more."""
+    def add_products(self, products: Mapping[str, Product], codes: frozenset[str] = frozenset()) -> None:
+        """Take in the products of the RxNorm lookup, by RXCUI; a code that stands in a value set counts more.
+
+        `codes` are those of the whole lookup.
+        """
         self._products = products
+        self._all_rxnorm = codes
 
     def add_routes(self, file: RoutesFile) -> None:
         """Take in `routes.yaml`. Raises KnowledgeError for a pattern that is none."""

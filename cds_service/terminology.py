@@ -94,7 +94,7 @@ class Terminology:
         self.rxnorm: rxnorm.Release | None = None
         if rxnorm_file is not None and rxnorm_file.exists():
             products = rxnorm.read(rxnorm_file, self._drugs.rxnorm_ingredients)
-            self._drugs.add_products(products.by_code)
+            self._drugs.add_products(products.by_code, products.codes)
             self.rxnorm = products.about
             self.content_hash = hashlib.sha256(f"{self.content_hash} {products.content_hash}".encode()).hexdigest()
         self.drug_classes: Mapping[str, str] = MappingProxyType(self._drugs.displays)
@@ -108,6 +108,7 @@ class Terminology:
         """Forget what was looked up before."""
         self._system = lru_cache(maxsize=256)(self._find_system)
         self._drug = lru_cache(maxsize=_CACHED)(self._find_drug)
+        self._route = lru_cache(maxsize=512)(self._find_route)
         self._problem = lru_cache(maxsize=_CACHED)(self._find_problem)
         self._unit = lru_cache(maxsize=512)(self._find_unit)
 
@@ -156,7 +157,7 @@ class Terminology:
 
     def route(self, codings: Codings, texts: tuple[str, ...]) -> Route:
         """The route that a coded or written route of administration means; "" where it says none that matters here."""
-        return self._drugs.route(self._known(codings), "\n".join(texts))
+        return self._route(tuple(codings), texts)
 
     def classes_for_allergy(self, codings: Codings, texts: tuple[str, ...]) -> frozenset[str]:
         """The drug classes that an allergy is about. Unlike a prescription, tonic water and any route count."""
@@ -260,6 +261,9 @@ class Terminology:
         if not found.identified and any(code and self._drugs.says_nothing_taken(code) for _, code in codings):
             return msgspec.structs.replace(found, identified=True)
         return found
+
+    def _find_route(self, codings: tuple[tuple[str | None, str | None], ...], texts: tuple[str, ...]) -> Route:
+        return self._drugs.route(self._known(codings), "\n".join(texts))
 
     def _find_problem(self, codings: tuple[tuple[str | None, str | None], ...], names: tuple[str, ...]) -> ProblemRecognition:
         return self._problem_index.recognise(self._known(codings) + _mapped(codings, self.site.problems), names)
