@@ -19,6 +19,8 @@ from cds_service.facts import WIDER, Route
 from cds_service.rxnorm import Product
 from cds_service.value_sets import DrugFile, IngredientEntry, NoNamesFile, RouteRule, RoutesFile, SystemId, pattern, read, wrong
 
+CLASS = "class:"  # what a site maps a code to: the name of an ingredient, this and the id of a class, or
+OTHER = "other"  # a drug that is none of ours
 Known = tuple[SystemId, str, str]  # short name of the system, code, "system|code" as sent
 
 _WORD = re.compile(r"[a-z]+|\n")  # digits are left out: "quinine300mg" is quinine; a line break keeps two texts apart
@@ -33,7 +35,7 @@ class Recognition(msgspec.Struct, frozen=True, gc=False):
 
     classes: frozenset[str] = frozenset()
     ingredients: tuple[str, ...] = ()
-    by: Literal["rxnorm", "atc", "snomed", "text", ""] = ""
+    by: Literal["rxnorm", "atc", "snomed", "site", "text", ""] = ""
     code: str = ""  # "system|code" that identified it
     route: Route = ""
     disagrees: str = ""  # the other drug's name, where code and text name different drugs
@@ -58,7 +60,7 @@ class _Found(msgspec.Struct):
     classes: set[str] = set()
     name: str = ""
     vetoed: set[str] = set()
-    by: Literal["rxnorm", "atc", "snomed", ""] = ""
+    by: Literal["rxnorm", "atc", "snomed", "site", ""] = ""
     code: str = ""
 
 
@@ -130,6 +132,8 @@ class DrugIndex:
         Every ATC group of our drugs is known, and every product of the RxNorm lookup, so another code of them is another drug.
         """
         plain = _NUMBERED.sub(" ", _folded(text))
+        if any((system, code) == ("site", OTHER) for system, code, _ in codes):
+            return True
         if any(word not in self._no_names for word in _LEGIBLE.findall(plain)):
             return True
         return any(
@@ -175,11 +179,13 @@ class DrugIndex:
                 for class_id, but_not in self._atc.get(code[:length], ())
                 if code not in but_not
             ]
+            if system == "site" and sent.startswith(CLASS):
+                groups = [sent.removeprefix(CLASS)]
             if not (ingredients or groups):
                 continue
             found.ingredients += [name for name in ingredients if name not in found.ingredients]
             found.classes.update(groups)
-            if not found.by and (system == "rxnorm" or system == "atc" or system == "snomed"):
+            if not found.by and (system == "rxnorm" or system == "atc" or system == "snomed" or system == "site"):
                 found.by, found.code = system, whole
         return found
 
@@ -253,6 +259,7 @@ class DrugIndex:
 
     def _add_ingredient(self, file: str, class_id: str, ingredient: IngredientEntry) -> None:
         self._classes_of[ingredient.name].add(class_id)
+        self._add_code("site", ingredient.name.upper(), ingredient.name)
         for spelling in (ingredient.name, *ingredient.also):
             words = _WORD.findall(_folded(spelling))
             if not words:
