@@ -20,6 +20,12 @@ Origin = Literal["prefetch", "fhir", "context", "none"]
 EXPECTED: dict[str, frozenset[str]] = {name: frozenset({resource_type}) for name, resource_type in SOURCES.items()} | {
     "prescriptions": frozenset({"MedicationRequest", "MedicationOrder"})  # the latter in DSTU2
 }
+# What is read because others refer to it; it is the target of a reference and never a source of its own.
+TARGETS: dict[str, frozenset[str]] = {
+    "medications": frozenset({"Medication"}),
+    "reasons": frozenset({"Condition"}),
+    "members": frozenset({"Observation"}),
+}
 _KEPT = frozenset({"Medication"})  # read where an expected resource refers to it
 
 
@@ -32,6 +38,7 @@ class Gathered(msgspec.Struct):
     next_url: str | None = None  # where the source says that there is more; not yet checked against anything
     by_url: dict[str, Resource] = {}  # bare id of a `urn:` fullUrl that is not the resource's own id
     faults: str = ""  # why it is not complete, apart from `next_url`
+    lacking: bool = False  # the server says that it has no resources of this type
 
 
 class _Peek(msgspec.Struct, gc=False):
@@ -67,7 +74,8 @@ def gathered(value: Resource | None, name: str, origin: Origin, *, further: bool
         value = value.resource
     if value.resourceType == "OperationOutcome":  # in place of an answer: whatever it says, nothing was looked up
         note = "the EHR reported an error"
-        return Gathered(Source(SourceState.ERROR, origin, note), faults=note)
+        lacking = any(issue.code == "not-supported" for issue in listed(value.issue))
+        return Gathered(Source(SourceState.ERROR, origin, note), faults=note, lacking=lacking)
     return _Collector(name, origin, further).collect(value).result()
 
 
@@ -131,7 +139,7 @@ class _Collector:
         self.name = name
         self.origin = origin
         self.further = further
-        self.expected = EXPECTED[name]
+        self.expected = EXPECTED.get(name) or TARGETS[name]
         self.resources: list[Resource] = []
         self.by_url: dict[str, Resource] = {}
         self.quarantined: list[Quarantined] = []

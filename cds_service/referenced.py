@@ -1,0 +1,147 @@
+"""Reads from the FHIR server what others refer to: medications, reasons, results of panels, at most `MAX_READ` in a call.
+
+One search by ids for each type where the server takes it, else single reads. Medications and reasons become sources of their own
+(`decode.TARGETS`), which only resolve references; results belong to the laboratory results. What is not the patient's is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from cds_service.decode import Gathered
+from cds_service.ehr import EhrError, Outcome
+from cds_service.facts import Source, SourceState
+from cds_service.fhir import Resource
+from cds_service.metrics import FHIR_REFERENCES
+from cds_service.missing_targets import MissingTargets
+from cds_service.whose import Owner, Whose
+
+MAX_READ = 50  # targets in one call, whatever refers to them
+ROUNDS = 2  # the second for ingredients of what the first brought, and for the reasons of drugs that are known by now
+
+FindMissing = Callable[[Mapping[str, Gathered]], MissingTargets]
+
+_KEYS = {"Medication": "medications", "Condition": "reasons", "Observation": "members"}
+_WORDS = {"Medication": "medications", "Condition": "reasons", "Observation": "results of panels"}
+# Answers to a search by ids after which a server may still let each be read.
+_NO_SEARCH = frozenset({Outcome.REFUSED, Outcome.NOT_FOUND, Outcome.FORBIDDEN, Outcome.UNUSABLE, Outcome.EMPTY})
+
+
+class Asking(Protocol):
+    """Asks the FHIR server of a call."""
+
+    async def by_ids(self, key: str, kind: str, ids: list[str]) -> Gathered:
+        """The resources with these ids, in one search. Raises EhrError."""
+
+    async def one(self, key: str, kind: str, id: str) -> Gathered:  # noqa: A002 (FHIR's word)
+        """One resource. Raises EhrError."""
+
+    def takes_ids(self, kind: str) -> bool:
+        """Whether searches by ids are worth a try."""
+
+    def takes_single_reads_only(self, kind: str) -> None:
+        """Remembers that they are not."""
+
+
+async def read_referenced(results: dict[str, Gathered], find: FindMissing, asking: Asking, owner: Owner) -> None:
+    """Adds to `results` (by key) what `find` says is missing and the server has. Raises nothing."""
+    reading = _Reading(results, asking, owner)
+    for number in range(ROUNDS):
+        missing = find(results)
+        if number == 0:
+            _count("Medication", "elsewhere", missing.elsewhere)
+        wanted = reading.wanted(missing)
+        if not wanted:
+            return
+        async with asyncio.TaskGroup() as group:
+            for kind, ids in wanted.items():
+                group.create_task(reading.read(kind, ids))
+
+
+class _Reading:
+    def __init__(self, results: dict[str, Gathered], asking: Asking, owner: Owner) -> None:
+        self.results = results
+        self.asking = asking
+        self.owner = owner
+        self.asked: set[tuple[str, str]] = set()
+        self.found: dict[str, list[Resource]] = {kind: [] for kind in _KEYS}
+        self.sought: dict[str, int] = dict.fromkeys(_KEYS, 0)
+
+    def wanted(self, missing: MissingTargets) -> dict[str, list[str]]:
+        """What to ask for in this round, by type: what was not asked for before, as long as there is room."""
+        wanted: dict[str, list[str]] = {}
+        for kind, ids in missing.ids.items():
+            new = [key for key in ids if (kind, key) not in self.asked]
+            left = MAX_READ - len(self.asked)
+            self.sought[kind] += len(new[left:])
+            _count(kind, "too_many", len(new[left:]))
+            if taken := new[:left]:
+                wanted[kind] = taken
+                self.asked.update((kind, key) for key in taken)
+        for kind in missing.ids:
+            self._note(kind)
+        return wanted
+
+    async def read(self, kind: str, ids: list[str]) -> None:
+        self.sought[kind] += len(ids)
+        found = [one for one in await self._read(kind, ids) if one.id in ids and self._may_be_used(one)]
+        self.found[kind] += {one.id: one for one in found}.values()
+        _count(kind, "read", len(found))
+        _count(kind, "not_read", len(ids) - len(found))
+        self._note(kind, found)
+
+    async def _read(self, kind: str, ids: list[str]) -> list[Resource]:
+        key = _KEYS[kind]
+        if len(ids) > 1 and self.asking.takes_ids(kind):
+            try:
+                listed = await self.asking.by_ids(key, kind, ids)
+            except EhrError as error:
+                if error.outcome not in _NO_SEARCH and error.status != 501:
+                    return []
+            else:
+                if listed.resources:
+                    return listed.resources
+        single = await asyncio.gather(*(self._one(key, kind, one) for one in ids))
+        found = [resource for resources in single for resource in resources]
+        if found and len(ids) > 1:
+            self.asking.takes_single_reads_only(kind)
+        return found
+
+    async def _one(self, key: str, kind: str, id: str) -> list[Resource]:  # noqa: A002 (FHIR's word)
+        try:
+            return (await self.asking.one(key, kind, id)).resources
+        except EhrError:  # counted where it was raised
+            return []
+
+    def _may_be_used(self, resource: Resource) -> bool:
+        return resource.resourceType == "Medication" or self.owner.whose(resource) is Whose.THE_PATIENTS
+
+    def _note(self, kind: str, found: list[Resource] | None = None) -> None:
+        """Writes into the results what is known by now of a type."""
+        sought, read = self.sought[kind], len(self.found[kind])
+        if not sought:
+            return
+        note = f"{sought - read} of {sought} {_WORDS[kind]} that are referred to could not be read" if read < sought else ""
+        if kind == "Observation":
+            self._note_labs(found or [], note)
+            return
+        state = SourceState.PRESENT if not note else SourceState.PARTIAL if read else SourceState.ERROR
+        self.results[_KEYS[kind]] = Gathered(Source(state, "fhir", note), self.found[kind])
+
+    def _note_labs(self, found: list[Resource], note: str) -> None:
+        labs = self.results["labs"]
+        source = labs.source
+        if note and note not in source.note:
+            said = "; ".join(filter(None, (source.note, note)))
+            state = SourceState.PARTIAL if source.complete else source.state
+            source = msgspec.structs.replace(source, state=state, note=said, more=source.more or source.complete)
+        self.results["labs"] = msgspec.structs.replace(labs, source=source, resources=[*labs.resources, *found])
+
+
+def _count(kind: str, outcome: str, number: int) -> None:
+    if number:
+        FHIR_REFERENCES.labels(kind, outcome).inc(number)
