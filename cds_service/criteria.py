@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from cds_service.facts import Drug, Facts, Lab, Order, Problem, When
+from cds_service.facts import Drug, Facts, Lab, Order, Problem, Route, When
 from cds_service.findings import (
     IS_MET,
     IS_UNKNOWN,
@@ -138,7 +138,9 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
 
     classes: list[str]
     drafts: bool = True
-    route: str | None = None
+    route: Route | None = None
+    not_routes: list[Route] = []
+    ingredients: list[str] = []  # only these drugs of the classes; all of them where empty
     started_after: str | None = None  # analyte: the therapy began after its newest usable result
     started_at_most_days_ago: int | None = None
     started_more_than_days_ago: int | None = None
@@ -174,7 +176,9 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
         return nothing
 
     def _fits(self, drug: Drug, view: View) -> Truth:
-        if self.route is not None and drug.route != self.route:
+        if (self.route is not None and not drug.is_given_by((self.route,))) or drug.is_given_by(self.not_routes):
+            return IS_UNMET
+        if self.ingredients and set(self.ingredients).isdisjoint(drug.ingredients):
             return IS_UNMET
         at_most, more_than = self.started_at_most_days_ago, self.started_more_than_days_ago
         if self.started_after is None and at_most is None and more_than is None:
@@ -238,13 +242,13 @@ class CountCriterion(Base, frozen=True, tag="count", kw_only=True):
     classes: list[str]
     at_least: int
     sets: list[str] = []
-    not_routes: list[str] = []
+    not_routes: list[Route] = []
 
     def find(self, view: View, findings: Findings) -> Finding:
         culprits: dict[str, Drug | Problem] = {}
         for name in self.classes:
             for drug in view.active_by_class.get(name, ()):
-                if drug.route not in self.not_routes:
+                if not drug.is_given_by(self.not_routes):
                     culprits.setdefault(" ".join(drug.ingredients) or drug.text, drug)
         for name in self.sets:
             for problem in view.problems_by_set.get(name, ()):
@@ -285,8 +289,8 @@ class OrderCriterion(Base, frozen=True, tag="order", kw_only=True):
     classes: list[str]
     action: Literal["start", "stop", "switch"] = "start"
     code_disagrees: bool = False
-    route: str | None = None
-    not_routes: list[str] = []
+    route: Route | None = None
+    not_routes: list[Route] = []
     ingredients: list[str] = []  # only these drugs of the classes; all of them where empty
 
     @property
@@ -315,8 +319,8 @@ class OrderCriterion(Base, frozen=True, tag="order", kw_only=True):
             is_drug
             and order.action == self.action
             and (not self.code_disagrees or bool(drug.code_disagrees))
-            and (self.route is None or drug.route == self.route)
-            and drug.route not in self.not_routes
+            and (self.route is None or drug.is_given_by((self.route,)))
+            and not drug.is_given_by(self.not_routes)
             and (not self.ingredients or not set(self.ingredients).isdisjoint(drug.ingredients))
         )
 

@@ -10,12 +10,13 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
+from cds_service.facts import WIDER, Route
 from cds_service.rxnorm import Product
-from cds_service.value_sets import DrugFile, IngredientEntry, Route, RouteRule, RoutesFile, SystemId, pattern, read, wrong
+from cds_service.value_sets import DrugFile, IngredientEntry, RouteRule, RoutesFile, SystemId, pattern, read, wrong
 
 Known = tuple[SystemId, str, str]  # short name of the system, code, "system|code" as sent
 
@@ -197,7 +198,7 @@ class DrugIndex:
             pattern(name, "not_text", expression)
         veto = "|".join(f"(?:{expression})" for expression in file.not_text)
         self._rules[file.drug_class] = _Rules(
-            pattern(name, "not_text", veto) if veto else None, frozenset(file.only_routes), frozenset(file.not_routes)
+            pattern(name, "not_text", veto) if veto else None, _with_kinds(file.only_routes), _with_kinds(file.not_routes)
         )
         for ingredient in file.ingredients:
             self._add_ingredient(name, file.drug_class, ingredient)
@@ -259,6 +260,12 @@ def load(folder: Path) -> DrugIndex:
             raise wrong(name, "class", f"{file.drug_class} must be the name of the file, {path.stem}")
         index.add_class(name, file)
     return index
+
+
+def _with_kinds(routes: Iterable[Route]) -> frozenset[Route]:
+    """These routes and the kinds of them."""
+    wanted = frozenset(routes)
+    return wanted | {kind for kind in get_args(Route) if WIDER.get(kind) in wanted}
 
 
 def _codes_of(ingredient: IngredientEntry) -> Iterator[tuple[str, list[str]]]:

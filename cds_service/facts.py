@@ -7,10 +7,11 @@ canonical unit of their analyte (potassium and magnesium mmol/L, creatinine umol
 
 from __future__ import annotations
 
+from collections.abc import Container
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -101,6 +102,12 @@ class LabSeries(msgspec.Struct, frozen=True, gc=False):
     unusable: tuple[Unusable, ...] = ()
 
 
+Route: TypeAlias = Literal[
+    "", "oral", "intrathecal", "inhaled", "nebulised", "topical", "injection", "intravenous", "rectal", "ophthalmic"
+]
+WIDER: dict[str, Route] = {"nebulised": "inhaled", "intravenous": "injection"}  # a route -> the one that it is a kind of
+
+
 class Drug(msgspec.Struct, frozen=True, gc=False):
     """One active medication, or the medication of one draft order."""
 
@@ -111,7 +118,7 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
     code: str = ""  # "system|code" that identified it
     code_disagrees: str = ""  # the other drug's name, where code and text name different drugs
     identified: bool = True  # False: neither a text nor a code, so nothing can be said about what it is
-    route: Literal["", "oral", "intrathecal", "inhaled", "topical", "injection", "rectal", "ophthalmic"] = ""
+    route: Route = ""
     started: When | None = None
     reasons: frozenset[str] = frozenset()  # ids of the text patterns that its stated reason, note or dosage matches
     reason_sets: frozenset[str] = frozenset()  # problem value sets matched by reason codes
@@ -119,6 +126,10 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
     daily_dose_mg: Decimal | None = None  # None: not stated or not readable
     reference: str = ""
     source: str = ""
+
+    def is_given_by(self, routes: Container[str]) -> bool:
+        """Whether it is given by one of these routes, or by a kind of one of them."""
+        return self.route in routes or WIDER.get(self.route) in routes
 
 
 class Problem(msgspec.Struct, frozen=True, gc=False):

@@ -29,6 +29,7 @@ def names_used(
         yield "below_reported", known.factors if known is not None else (), list(criterion.below_reported)
     elif isinstance(criterion, DrugCriterion):
         yield "classes", terminology.drug_classes, criterion.classes
+        yield "ingredients", terminology.ingredients, criterion.ingredients
         yield "started_after", terminology.analytes, [criterion.started_after] if criterion.started_after else []
     elif isinstance(criterion, OrderCriterion):
         yield "classes", terminology.drug_classes, criterion.classes

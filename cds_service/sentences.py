@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 
 from cds_service.card_file import CardFile, Row
@@ -128,9 +128,11 @@ class Sentences:
         return f"{said}, at most {criterion.within_days} days old"
 
     def _drug(self, criterion: DrugCriterion) -> str:
-        said = f"takes {_or(self._classes(criterion.classes))}"
+        said = f"takes {_or(criterion.ingredients or self._classes(criterion.classes))}"
         if criterion.route is not None:
             said += f" ({criterion.route})"
+        if criterion.not_routes:
+            said += f" (not by {_or(criterion.not_routes)})"
         if criterion.started_after is not None:
             said += f" started after the newest {self._terminology.analytes[criterion.started_after].name}"
         if criterion.started_at_most_days_ago is not None:
@@ -193,7 +195,7 @@ def _name(criterion: str) -> str:
     return f"'{criterion.replace('_', ' ')}'"
 
 
-def _or(names: list[str]) -> str:
+def _or(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 

@@ -20,11 +20,11 @@ import msgspec
 from cds_service import drug_names, rxnorm
 from cds_service.drug_names import DrugIndex, Known, Recognition
 from cds_service.engineering import Engineering, read_engineering
+from cds_service.facts import Route
 from cds_service.value_sets import (
     LabsFile,
     PatternEntry,
     ProblemsFile,
-    Route,
     SystemId,
     SystemsFile,
     TextFile,

@@ -13,12 +13,12 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from cds_service.facts import Route
 from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
 
 T = TypeVar("T")
 
 SystemId = Literal["loinc", "rxnorm", "atc", "snomed", "icd10"]
-Route = Literal["", "oral", "intrathecal", "inhaled", "topical", "injection", "rectal", "ophthalmic"]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 LoincCode = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,7}-[0-9]$")]
 AtcCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]([0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?)?$")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -237,7 +238,7 @@ def test_names_and_brands_are_recognised_with_every_ingredient(terms: Terminolog
         ("N07BC04", set()),
         ("M03BX01", {"baclofen"}),
         ("M03BX02", {"muscle_relaxant"}),
-        ("P01BA02", set()),
+        ("P01BA02", {"qt_known_risk"}),
         ("A02AA04", set()),
         ("N03AX16", {"gabapentinoid"}),
     ],
@@ -380,9 +381,59 @@ def test_no_text_is_too_strange(text: str) -> None:
 _TERMS = Terminology.load(FOLDER)
 
 
-def test_every_class_of_the_qt_list_names_the_list_as_its_source() -> None:
+def test_every_drug_of_the_qt_list_names_the_list_or_a_label_as_its_source() -> None:
     text = (FOLDER / "drugs" / "qt_known_risk.yaml").read_text(encoding="utf-8")
-    assert text.count("  - name: ") == text.count("CredibleMeds snapshot 2017") > 30
+    sources = re.findall(r'    source: "(.*)"', text)
+    assert len(sources) == text.count("  - name: ") > 50
+    named = re.compile("CredibleMeds snapshot 2017|label|product information|FDA|HSA|BfArM|PMC[0-9]+")
+    assert [source for source in sources if named.search(source) is None] == []
+
+
+# Classes of the second review, and the routes that they hang on
+
+
+@pytest.mark.parametrize(
+    ("text", "route", "classes"),
+    [
+        ("prednisone 40 mg tablet", "oral", {"corticosteroid_systemic"}),
+        ("hydrocortisone 2.5 % cream", "topical", set()),
+        ("hydrocortisone 1% ointment", "topical", set()),
+        ("dexamethasone 0.1 % eye drops", "ophthalmic", set()),
+        ("methylprednisolone sodium succinate 125 mg IV", "intravenous", {"corticosteroid_systemic"}),
+        ("amphotericin B liposome 50 mg vial", "injection", {"amphotericin_b"}),
+        ("amphotericin B lozenge", "oral", set()),
+        ("albuterol 2.5 mg/3 mL inhalation solution", "nebulised", {"beta2_inhaled", "beta2_nebulised"}),
+        ("salbutamol 5 mg nebules", "nebulised", {"beta2_inhaled", "beta2_nebulised"}),
+        ("albuterol HFA 90 mcg/actuation inhaler", "inhaled", {"beta2_inhaled"}),
+        ("albuterol 2 mg tablet", "oral", {"systemic_beta2"}),
+        ("terbutaline 1 mg/mL injection", "injection", {"systemic_beta2"}),
+        ("ciprofloxacin 500 mg tablet", "oral", {"ciprofloxacin", "qt_known_risk"}),
+        ("ciprofloxacin 0.3 % ophthalmic solution", "ophthalmic", set()),
+        ("enoxaparin 40 mg/0.4 mL syringe", "injection", {"lmwh"}),
+        ("heparin lock flush 10 units/mL", "", set()),
+        ("heparin 5,000 units/mL injection", "injection", {"other_parenteral_anticoagulant"}),
+        ("lithium carbonate 300 mg", "", {"lithium"}),
+        ("moclobemide 150 mg tablets", "oral", {"maoi"}),
+        ("amiodarone 200 mg tablet", "oral", {"class_iii_antiarrhythmic", "qt_known_risk", "statin_level_raiser"}),
+        ("potassium chloride 20 mEq ER tablet", "oral", {"potassium_supplement"}),
+        ("potassium chloride 20 mEq in 100 mL IVPB", "intravenous", {"potassium_supplement"}),
+        ("potassium chloride 2 mEq/mL injection", "intravenous", {"potassium_supplement"}),
+        ("potassium chloride 10 % oral solution 20 mEq/15 mL", "oral", {"potassium_supplement"}),
+        ("magnesium sulfate 2 g/50 mL premix", "intravenous", {"magnesium_supplement"}),
+        ("insulin regular 100 units in NS 100 mL", "intravenous", {"insulin"}),
+        ("insulin regular infusion", "intravenous", {"insulin"}),
+        ("insulin lispro 100 units/mL vial", "injection", {"insulin"}),
+        ("NyQuil Cold & Flu liquid", "", {"acetaminophen"}),
+        ("NyQuil Cough liquid", "", set()),
+        ("Lemsip Max sachets", "", {"acetaminophen"}),
+        ("Microgynon 30 tablets", "oral", {"combined_contraceptive"}),
+        ("cetirizine 10 mg tablet", "oral", set()),
+    ],
+)
+def test_classes_and_routes_of_the_second_review(terms: Terminology, text: str, route: str, classes: set[str]) -> None:
+    found = terms.drug((), (text,))
+    assert found.classes == classes
+    assert found.route == route or not classes
 
 
 # Problems
