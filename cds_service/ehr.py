@@ -177,7 +177,8 @@ class EhrClient:
         Where the server refuses a search and says why, it is asked once more as it wants to be, and that is remembered.
         """
         known = self._server.ways.of(query)
-        self.ways.update(dict.fromkeys((way for way in known if way not in self.ways), False))
+        for way in known:
+            self.ways.setdefault(way, False)
         if any(way.kind == "lacks" for way in known):
             raise EhrError(Outcome.LACKS)
         try:
@@ -202,8 +203,11 @@ class EhrClient:
             FHIR_WAYS.labels(way.kind).inc()
 
     def knows(self, way: Way) -> bool:
-        """Whether the server is known to have this way."""
-        return way in self._server.ways.of(f"{way.type}?")
+        """Whether the server is known to have this way; then it counts as used."""
+        known = way in self._server.ways.of(f"{way.type}?")
+        if known:
+            self.ways.setdefault(way, False)
+        return known
 
     async def _searched(self, query: str, ways: tuple[Way, ...]) -> bytes:
         query = adapted(query, ways)

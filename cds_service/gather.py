@@ -22,10 +22,10 @@ from cds_service.ehr import EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
 from cds_service.facts import Source, SourceState
 from cds_service.metrics import FHIR_FETCHES
-from cds_service.missing_targets import missing_targets
+from cds_service.missing_targets import drafted, missing_targets
 from cds_service.protocol import Context, HookRequest
 from cds_service.referenced import FindMissing, read_referenced
-from cds_service.server_ways import Way, further
+from cds_service.server_ways import Way, left_out
 from cds_service.strictjson import NOT_JSON
 from cds_service.whose import Owner
 
@@ -99,7 +99,8 @@ async def gather(
 def _finder(request: HookRequest, ehr: EhrClient | None, terminology: Terminology | None) -> FindMissing | None:
     if ehr is None or terminology is None:
         return None
-    return partial(missing_targets, orders=bytes(request.context.draftOrders), base=ehr.base_url, terminology=terminology)
+    drafts = drafted(bytes(request.context.draftOrders))
+    return partial(missing_targets, drafts=drafts, base=ehr.base_url, terminology=terminology)
 
 
 def _settle_lists(results: dict[str, Gathered]) -> None:
@@ -175,8 +176,8 @@ class _Queries:
                 lacking = error.outcome is Outcome.LACKS
                 return Gathered(Source(SourceState.ERROR, "fhir", str(error)), lacking=lacking)
             result = await self._with_next_pages(key, result, asked)
-            more = further(query, self._ehr.ways)
-            return result if more is None else await self._with_others(key, result, more, asked)
+            others = left_out(query, self._ehr.ways)
+            return result if others is None else await self._with_others(key, result, others, asked)
         return await self._with_next_pages(key, result, asked)
 
     async def by_ids(self, key: str, kind: str, ids: list[str]) -> Gathered:
@@ -198,15 +199,16 @@ class _Queries:
         try:
             others = await self._with_next_pages(key, await self._page(key, query, asked), asked)
         except EhrError as error:
-            note = "; ".join(filter(None, (first.source.note, f"only results of the laboratory could be asked for: {error}")))
-            source = Source(SourceState.PARTIAL, first.source.origin, note, more=True)
-            return msgspec.structs.replace(first, source=source)
+            others = Gathered(Source(SourceState.ERROR, "fhir", f"only laboratory results could be asked for: {error}"))
         known = {one.id for one in first.resources}
-        others.resources = [one for one in others.resources if one.id not in known]
-        both = joined([others, first])
-        if others.source.complete or not first.source.complete:
-            return both
-        return msgspec.structs.replace(both, source=msgspec.structs.replace(both.source, state=SourceState.PARTIAL, more=True))
+        resources = [*first.resources, *(one for one in others.resources if one.id not in known)]
+        state = SourceState.PRESENT if resources else SourceState.EMPTY
+        if not (first.source.complete and others.source.complete):
+            state = SourceState.PARTIAL
+        note = "; ".join(filter(None, (first.source.note, others.source.note)))
+        quarantined = first.quarantined + others.quarantined
+        source = Source(state, "fhir", note, state is SourceState.PARTIAL and not quarantined)
+        return Gathered(source, resources, quarantined, None, first.by_url | others.by_url)
 
     async def _with_next_pages(self, key: str, first: Gathered, asked: list[httpx.URL]) -> Gathered:
         """All pages of a search, or those that could be had, with a note that says why there are not all."""
@@ -221,10 +223,8 @@ class _Queries:
             search.source = msgspec.structs.replace(search.source, note=f"{search.source.note}; {note}")
         return search
 
-    async def _page(
-        self, key: str, url: str, asked: list[httpx.URL], *, plain: bool = False, further: bool = False
-    ) -> Gathered:
-        """One answer. `plain`: exactly this is asked, and not in the server's own ways; `further`: it is a later page of a search."""
+    async def _page(self, key: str, url: str, asked: list[httpx.URL], *, plain: bool = False, further: bool = False) -> Gathered:
+        """One answer. `plain`: exactly this is asked, not in the server's own ways; `further`: it is a later page of a search."""
         try:
             page = await self._asked(key, url, asked, plain, further)
         except EhrError as error:

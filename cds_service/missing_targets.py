@@ -1,7 +1,7 @@
 """What orders, medications and panels refer to and is not at hand, so that it can be read where a card could need it. Pure.
 
-At hand is what stands in the resource itself or in any Bundle of the call. A medication whose name says which of the cards' drugs it is
-needs no reading; neither does what is over.
+At hand is what stands in the resource itself or in any Bundle of the call. A medication whose name says which of the cards' drugs
+it is needs no reading; neither does what is over.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ class MissingTargets(msgspec.Struct):
     elsewhere: int = 0
 
 
-def missing_targets(gathered: Mapping[str, Gathered], orders: bytes, base: str, terminology: Terminology) -> MissingTargets:
-    """What is referred to in `gathered` (by prefetch key) and `orders` (the JSON of the drafts, b"" for none) and is not there.
+def missing_targets(
+    gathered: Mapping[str, Gathered], *, drafts: Gathered | None, base: str, terminology: Terminology
+) -> MissingTargets:
+    """What is referred to in `gathered` (by prefetch key) and `drafts` (see `drafted`) and is in neither.
 
     `base`: the FHIR base of the client; an absolute reference to another place is counted and never read.
     """
-    finder = _Finder(gathered, _drafts(orders), base, terminology)
+    finder = _Finder(gathered, drafts, base, terminology)
     finder.look()
     ids: dict[str, list[str]] = {}
     for kind, key in finder.found:
@@ -49,8 +51,8 @@ def missing_targets(gathered: Mapping[str, Gathered], orders: bytes, base: str, 
     return MissingTargets(ids, len(finder.elsewhere))
 
 
-def _drafts(orders: bytes) -> Gathered | None:
-    """The medication orders among the drafts, with the Medications beside them; None where they refer to nothing."""
+def drafted(orders: bytes) -> Gathered | None:
+    """The medication orders in the JSON of `draftOrders`, with the Medications beside them; None where they refer to nothing."""
     if not _REFERENCE.search(orders):  # as nearly always
         return None
     try:
@@ -139,7 +141,7 @@ class _Finder:
             self.found[kind, key] = None
 
     def _is_own(self, address: str) -> bool:
-        """Whether an address is that of the client's server; its scheme doesn't count, because it is never the one that is asked."""
+        """Whether an address is that of the client's server. Its scheme doesn't count, because the registered one is asked."""
         try:
             there = place(httpx.URL(address))
         except (httpx.InvalidURL, UnicodeError):

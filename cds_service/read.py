@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from cds_service.decode import Gathered
+from cds_service.decode import TARGETS, Gathered
 from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState
 from cds_service.fhir import Resource, bare_id
 from cds_service.read_drugs import Targets, read_drugs
@@ -51,16 +51,17 @@ def read(
     given = {name: _of_patient(owner, sources.get(name, _ABSENT)) for name in SOURCES}
     for name in ("problems", "allergies"):
         given[name] = _without_unnamed(given[name])
-    targets = Targets(given.values())
+    referenced = {name: sources[name] for name in TARGETS if name in sources}
+    targets = Targets([*given.values(), *referenced.values()])
     patient = read_patient(given["patient"].resources, patient_id)
     observations = given["labs"].resources
-    drafts = read_orders(orders_raw, selections, hook, given.values(), terminology, owner)
+    drafts = read_orders(orders_raw, selections, hook, [*given.values(), *referenced.values()], terminology, owner)
     return Facts(
         now=now,
         hook=hook,
         jurisdiction=jurisdiction,
         patient=patient,
-        sources={name: one.source for name, one in given.items()} | {"orders": drafts.source},
+        sources={name: one.source for name, one in (given | referenced).items()} | {"orders": drafts.source},
         labs=read_labs(observations, patient, now, terminology, "labs"),
         drugs=tuple(
             drug for name in ("statements", "prescriptions") for drug in read_drugs(given[name], name, targets, now, terminology)

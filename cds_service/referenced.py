@@ -1,7 +1,7 @@
 """Reads from the FHIR server what others refer to: medications, reasons, results of panels, at most `MAX_READ` in a call.
 
 One search by ids for each type where the server takes it, else single reads. Medications and reasons become sources of their own
-(`decode.TARGETS`), which only resolve references; results belong to the laboratory results. What is not the patient's is left out.
+(`decode.TARGETS`), which only resolve references; results join the laboratory results. What is not the patient's is left out.
 """
 
 from __future__ import annotations
@@ -95,19 +95,26 @@ class _Reading:
         self._note(kind, found)
 
     async def _read(self, kind: str, ids: list[str]) -> list[Resource]:
+        """What the server has of these, in one search where it takes that, else each by itself."""
         key = _KEYS[kind]
-        if len(ids) > 1 and self.asking.takes_ids(kind):
+        if len(ids) == 1:
+            return await self._one(key, kind, ids[0])
+        found: list[Resource] = []
+        if takes_ids := self.asking.takes_ids(kind):
             try:
-                listed = await self.asking.by_ids(key, kind, ids)
+                found = (await self.asking.by_ids(key, kind, ids)).resources
             except EhrError as error:
                 if error.outcome not in _NO_SEARCH and error.status != 501:
                     return []
             else:
-                if listed.resources:
-                    return listed.resources
-        single = await asyncio.gather(*(self._one(key, kind, one) for one in ids))
-        found = [resource for resources in single for resource in resources]
-        if found and len(ids) > 1:
+                # A server that takes a list of ids for one id finds nothing; whether it is one shows the first read.
+                if found or not (found := await self._one(key, kind, ids[0])):
+                    return found
+                ids = ids[1:]
+        async with asyncio.TaskGroup() as group:
+            reads = [group.create_task(self._one(key, kind, one)) for one in ids]
+        found += [resource for read in reads for resource in read.result()]
+        if found and takes_ids:
             self.asking.takes_single_reads_only(kind)
         return found
 

@@ -1,7 +1,7 @@
 """A FHIR server's own ways with searches: what it refuses, what it requires, what it does not have.
 
-FHIR leaves much to a server ("The server SHALL return an error …", R4, 3.1.1.2). Where a search is refused, `repairs` says how to ask
-once more; what helped is kept in `Ways` and used at once the next time. Pure but for the clock that is handed in.
+FHIR lets a server choose which parameters it supports, and refuse a search. `repairs` says how to ask once more; what helped is kept
+in `Ways` and used at once the next time. Pure but for the clock that is handed in.
 """
 
 from __future__ import annotations
@@ -31,12 +31,16 @@ REQUIRED = {
     ("Condition", "category"): "problem-list-item,encounter-diagnosis,health-concern",
 }
 # What a required category leaves out: pregnancy status and measured ECGs.
-FURTHER = {("Observation", "category"): "social-history,procedure,exam,vital-signs"}
+_LEFT_OUT = {("Observation", "category"): "social-history,procedure,exam,vital-signs"}
 _NICETIES = ("_sort", "_count", "_include")  # without these a search finds the same
 _DROPPED = (*_NICETIES, "status", "code")  # without these it finds more, and readers pick
 _REQUIRES = re.compile(r"\b(?:requir\w*|mandatory|missing|must|needs?|at least one|specif(?:y|ied)|provided?)\b", re.IGNORECASE)
 # Servers that refuse a parameter like to list those that they know.
-_LIST = re.compile(r"\b(?:valid|known|supported|allowed|available)\b[^.;]{0,40}\b(?:parameters?|values?)\b[^.;]{0,30}(?:are|:).*", re.I | re.S)
+_LIST = re.compile(
+    r"\b(?:valid|known|supported|allowed|available)\b[^.;]{0,40}\b(?:parameters?|values?)\b[^.;]{0,30}(?:are|:).*",
+    re.IGNORECASE | re.DOTALL,
+)
+_TOO_LONG = re.compile(r"\btoo (?:long|large)\b|\b(?:exceeds?|maximum)\b[^.;]{0,40}\blength\b", re.IGNORECASE)
 _NO_TYPE = re.compile(
     r"\b(?:unknown|unsupported|not supported|not implemented|does not support|no such)\b[^.;]{0,40}\b(?:resource|type|endpoint)\b"
     r"|\b(?:resource|type)\b[^.;]{0,60}\b(?:unknown|unsupported|not supported|not implemented|not available)\b",
@@ -113,10 +117,10 @@ def adapted(query: str, ways: Iterable[Way]) -> str:
     return f"{kind}?{'&'.join(parts)}" if parts else kind
 
 
-def further(query: str, ways: Iterable[Way]) -> str | None:
+def left_out(query: str, ways: Iterable[Way]) -> str | None:
     """The search for what a category that `ways` add to `query` leaves out; None where nothing is left out."""
     for way in ways:
-        if way.kind == "with" and (value := FURTHER.get((way.type, way.parameter))):
+        if way.kind == "with" and way.type == type_of(query) and (value := _LEFT_OUT.get((way.type, way.parameter))):
             return f"{query}&{way.parameter}={value}"
     return None
 
@@ -129,9 +133,9 @@ def repairs(query: str, status: int, issues: Iterable[Issue]) -> tuple[Way, ...]
     if status not in REFUSALS or "?" not in query:
         return ()
     kind, _, rest = query.partition("?")
-    if status in TOO_LONG:
-        return (Way("by form", kind),)
     told = list(issues)
+    if status in TOO_LONG or any(_TOO_LONG.search(issue.text) for issue in told):
+        return (Way("by form", kind),)
     sent = [_name(part) for part in rest.split("&")]
     if any(_lacks_type(kind, sent, status, issue) for issue in told):
         return (Way("lacks", kind),)
@@ -144,7 +148,7 @@ def repairs(query: str, status: int, issues: Iterable[Issue]) -> tuple[Way, ...]
 
 
 def issues_of(body: bytes) -> tuple[Issue, ...]:
-    """What the body of an error says: the issues of an OperationOutcome, else all texts of other JSON; nothing for other bodies."""
+    """What the body of an error says: the issues of an OperationOutcome, else all texts of other JSON."""
     try:
         value = msgspec.json.decode(body)
     except NOT_JSON:
@@ -200,12 +204,8 @@ def _is_parameter(name: str, clause: str) -> bool:
     """Whether a clause speaks of the parameter; ordinary words ("code", "status") must be marked as one."""
     if name.startswith("_"):
         return re.search(rf"(?<![\w-]){name}(?![\w-])", clause) is not None
-    return (
-        re.search(
-            rf"['\"`\[]{name}['\"`\]]|\bparameters?\s*:?\s*\(?{name}\b|\b{name}\b (?:search )?parameter|\.{name}\b", clause, re.IGNORECASE
-        )
-        is not None
-    )
+    marked = rf"['\"`\[]{name}['\"`\]]|\bparameters?\s*:?\s*\(?{name}\b|\b{name}\b (?:search )?parameter|\.{name}\b"
+    return re.search(marked, clause, re.IGNORECASE) is not None
 
 
 def _name(part: str) -> str:

@@ -378,7 +378,7 @@ async def test_pages_reach_nothing_else_and_caches_are_told_that_answers_vary(tm
             answer = await client.get(path, headers={"origin": LISTED[0]})
             assert "access-control-allow-origin" not in answer.headers, path
             assert (await preflight(client, path, LISTED[0])).status_code in (404, 405)
-        assert (await client.get("/cds-services")).headers["vary"] == "Origin"
+        assert (await client.get("/cds-services")).headers["vary"] == "Authorization, Origin"
 
 
 async def test_an_answer_to_a_refused_caller_is_the_same_from_every_page(tmp_path: Path) -> None:
