@@ -86,7 +86,9 @@ async def gather(
         await _for_each(unfinished, complete)
         _settle_lists(results)
         if find is not None:
-            await read_referenced(results, find, queries, Owner(request.context.patientId or "", request.fhirServer, {}))
+            patients = results["patient"].resources if "patient" in results else ()
+            owner = Owner(request.context.patientId or "", request.fhirServer, {}, patients)
+            await read_referenced(results, find, queries, owner)
 
     with ehr.session(min(FHIR_SHARE_MS, remaining_ms - RESERVE_MS) / 1000):
         if gone is None:

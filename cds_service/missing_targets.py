@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 import httpx
 import msgspec
 
-from cds_service.decode import Gathered, gathered_raw
+from cds_service.decode import Gathered
+from cds_service.facts import Source, SourceState
 from cds_service.fhir import Reference, Resource, bare_id, first, listed, pairs, texts
 from cds_service.read_drugs import Targets
+from cds_service.read_orders import DraftEntries
 from cds_service.strictjson import NOT_JSON
 from cds_service.urls import place
+from cds_service.whose import ID
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 _OVER = frozenset({"entered-in-error", "stopped", "completed", "cancelled", "not-taken"})
 _NO_RESULT = frozenset({"entered-in-error", "cancelled"})
 _TAKEN_ONCE = frozenset({"MedicationDispense", "MedicationAdministration"})  # a completed one is taken
-_ID = re.compile(r"[A-Za-z0-9._-]{1,255}")  # FHIR allows 64 characters and no underscore, and Epic sends both
 _REFERENCE = re.compile(rb'"(?:medication|reason|reasonForUse)Reference"')
 
 
@@ -56,9 +58,11 @@ def drafted(orders: bytes) -> Gathered | None:
     if not _REFERENCE.search(orders):  # as nearly always
         return None
     try:
-        return gathered_raw(orders, "prescriptions", "context")
-    except NOT_JSON:
+        entries = DraftEntries(orders, None, "order-sign")
+    except NOT_JSON:  # which is answered where the orders are read
         return None
+    resources = [resource for resource, _, _ in entries.found]
+    return Gathered(Source(SourceState.PRESENT, "context"), resources, by_url=entries.by_url)
 
 
 class _Finder:
@@ -133,7 +137,7 @@ class _Finder:
         own, _, version = sent.partition("/_history")
         before, _, key = own.rpartition("/")
         address, _, of = before.rpartition("/")
-        if of != kind or not _ID.fullmatch(key) or (version and not version.startswith("/")):
+        if of != kind or not ID.fullmatch(key) or (version and not version.startswith("/")):
             return
         if address and not self._is_own(address):
             self.elsewhere.add(sent)

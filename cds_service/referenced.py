@@ -26,6 +26,7 @@ ROUNDS = 2  # the second for ingredients of what the first brought, and for the 
 FindMissing = Callable[[Mapping[str, Gathered]], MissingTargets]
 
 _KEYS = {"Medication": "medications", "Condition": "reasons", "Observation": "members"}
+_RESULTS = {"Medication": "medications", "Condition": "reasons", "Observation": "labs"}  # where they are found by readers
 _WORDS = {"Medication": "medications", "Condition": "reasons", "Observation": "results of panels"}
 # Answers to a search by ids after which a server may still let each be read.
 _NO_SEARCH = frozenset({Outcome.REFUSED, Outcome.NOT_FOUND, Outcome.FORBIDDEN, Outcome.UNUSABLE, Outcome.EMPTY})
@@ -48,7 +49,7 @@ class Asking(Protocol):
 
 
 async def read_referenced(results: dict[str, Gathered], find: FindMissing, asking: Asking, owner: Owner) -> None:
-    """Adds to `results` (by key) what `find` says is missing and the server has. Raises nothing."""
+    """Adds to `results` (by key) what `find` says is missing and the server has, and says what could not be read."""
     reading = _Reading(results, asking, owner)
     for number in range(ROUNDS):
         missing = find(results)
@@ -56,10 +57,11 @@ async def read_referenced(results: dict[str, Gathered], find: FindMissing, askin
             _count("Medication", "elsewhere", missing.elsewhere)
         wanted = reading.wanted(missing)
         if not wanted:
-            return
+            break
         async with asyncio.TaskGroup() as group:
             for kind, ids in wanted.items():
                 group.create_task(reading.read(kind, ids))
+    reading.say()
 
 
 class _Reading:
@@ -67,32 +69,44 @@ class _Reading:
         self.results = results
         self.asking = asking
         self.owner = owner
-        self.asked: set[tuple[str, str]] = set()
+        self.sought: dict[str, set[str]] = {kind: set() for kind in _KEYS}  # ids, those too that there was no room for
         self.found: dict[str, list[Resource]] = {kind: [] for kind in _KEYS}
-        self.sought: dict[str, int] = dict.fromkeys(_KEYS, 0)
+        self.left = MAX_READ
 
     def wanted(self, missing: MissingTargets) -> dict[str, list[str]]:
         """What to ask for in this round, by type: what was not asked for before, as long as there is room."""
         wanted: dict[str, list[str]] = {}
         for kind, ids in missing.ids.items():
-            new = [key for key in ids if (kind, key) not in self.asked]
-            left = MAX_READ - len(self.asked)
-            self.sought[kind] += len(new[left:])
-            _count(kind, "too_many", len(new[left:]))
-            if taken := new[:left]:
+            new = [key for key in ids if key not in self.sought[kind]]
+            self.sought[kind].update(new)
+            if taken := new[: self.left]:
                 wanted[kind] = taken
-                self.asked.update((kind, key) for key in taken)
-        for kind in missing.ids:
-            self._note(kind)
+            _count(kind, "too_many", len(new) - len(taken))
+            self.left -= len(taken)
         return wanted
 
     async def read(self, kind: str, ids: list[str]) -> None:
-        self.sought[kind] += len(ids)
-        found = [one for one in await self._read(kind, ids) if one.id in ids and self._may_be_used(one)]
-        self.found[kind] += {one.id: one for one in found}.values()
+        usable = (one for one in await self._read(kind, ids) if one.id in ids and self._may_be_used(one))
+        found = list({one.id: one for one in usable}.values())
+        self.found[kind] += found
         _count(kind, "read", len(found))
         _count(kind, "not_read", len(ids) - len(found))
-        self._note(kind, found)
+        before = self.results["labs"] if kind == "Observation" else Gathered(Source(SourceState.PRESENT, "fhir"))
+        resources = [*before.resources, *found] if kind == "Observation" else self.found[kind]
+        self.results[_RESULTS[kind]] = msgspec.structs.replace(before, resources=resources)
+
+    def say(self) -> None:
+        """Writes into the sources what could not be read."""
+        for kind, ids in self.sought.items():
+            unread, key = len(ids) - len(self.found[kind]), _RESULTS[kind]
+            if unread:
+                one = self.results.get(key, Gathered(Source(SourceState.PRESENT, "fhir")))
+                note = f"{unread} of {len(ids)} {_WORDS[kind]} that are referred to could not be read"
+                state, more = one.source.state, one.source.more
+                if one.source.complete:
+                    state, more = (SourceState.PARTIAL if one.resources else SourceState.ERROR), True
+                source = Source(state, one.source.origin, "; ".join(filter(None, (one.source.note, note))), more)
+                self.results[key] = msgspec.structs.replace(one, source=source)
 
     async def _read(self, kind: str, ids: list[str]) -> list[Resource]:
         """What the server has of these, in one search where it takes that, else each by itself."""
@@ -126,27 +140,6 @@ class _Reading:
 
     def _may_be_used(self, resource: Resource) -> bool:
         return resource.resourceType == "Medication" or self.owner.whose(resource) is Whose.THE_PATIENTS
-
-    def _note(self, kind: str, found: list[Resource] | None = None) -> None:
-        """Writes into the results what is known by now of a type."""
-        sought, read = self.sought[kind], len(self.found[kind])
-        if not sought:
-            return
-        note = f"{sought - read} of {sought} {_WORDS[kind]} that are referred to could not be read" if read < sought else ""
-        if kind == "Observation":
-            self._note_labs(found or [], note)
-            return
-        state = SourceState.PRESENT if not note else SourceState.PARTIAL if read else SourceState.ERROR
-        self.results[_KEYS[kind]] = Gathered(Source(state, "fhir", note), self.found[kind])
-
-    def _note_labs(self, found: list[Resource], note: str) -> None:
-        labs = self.results["labs"]
-        source = labs.source
-        if note and note not in source.note:
-            said = "; ".join(filter(None, (source.note, note)))
-            state = SourceState.PARTIAL if source.complete else source.state
-            source = msgspec.structs.replace(source, state=state, note=said, more=source.more or source.complete)
-        self.results["labs"] = msgspec.structs.replace(labs, source=source, resources=[*labs.resources, *found])
 
 
 def _count(kind: str, outcome: str, number: int) -> None:

@@ -1,7 +1,7 @@
 """A FHIR server's own ways with searches: what it refuses, what it requires, what it does not have.
 
-FHIR lets a server choose which parameters it supports, and refuse a search. `repairs` says how to ask once more; what helped is kept
-in `Ways` and used at once the next time. Pure but for the clock that is handed in.
+FHIR lets a server choose which parameters it supports, and refuse a search. `repairs` says how to ask once more; what helped is
+kept in `Ways` and used at once the next time. Pure but for the clock that is handed in.
 """
 
 from __future__ import annotations
