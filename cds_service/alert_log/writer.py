@@ -129,8 +129,8 @@ class AlertLog:
         waiter = self._put(record)
         return waiter is not None and await waiter
 
-    async def append_feedback(self, records: list[FeedbackRecord]) -> bool:
-        """Log feedback in this order. True: all of it is durable."""
+    async def append_feedback(self, records: Sequence[FeedbackRecord | QuarantineRecord]) -> bool:
+        """Log feedback in this order, and items of it that could not be read. True: all of it is durable."""
         waiters = [self._put(record) for record in records]
         return all([waiter is not None and await waiter for waiter in waiters])
 
