@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -74,7 +73,7 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
         if runtime.callers.degraded:
             raise LogUnavailable("Feedback is not taken now, because a repeated request could not be told; send it again later")
         body = await read_body(request.scope, request.receive, MAX_FEEDBACK_BYTES, Room(0))
-        batch = decode_feedback(body, service.id, datetime.now(UTC), caller)
+        batch = decode_feedback(body, service.id, runtime.clock(), caller)
         stored = await runtime.alert_log.append_feedback([*batch.records, *batch.kept])
         if not stored and runtime.alert_log.health().state == "failed":
             raise LogUnavailable("The feedback could not be stored; please send it again later")
