@@ -27,6 +27,7 @@ from cds_service.protocol import Context, HookRequest
 from cds_service.referenced import FindMissing, read_referenced
 from cds_service.server_ways import Way, left_out
 from cds_service.strictjson import NOT_JSON
+from cds_service.together import together
 from cds_service.whose import Owner
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ async def gather(
         results[key] = await queries.complete(key, templates[key], results[key])
 
     async def ask() -> None:
-        await _for_each(unfinished, complete)
+        await together(complete(key) for key in unfinished)
         _settle_lists(results)
         if find is not None:
             patients = results["patient"].resources if "patient" in results else ()
@@ -125,18 +126,6 @@ async def _done_before(gone: Callable[[], Awaitable[object]], work: Coroutine[No
         working.cancel()
         waiting.cancel()
         await asyncio.wait((working, waiting))
-
-
-async def _for_each(keys: list[str], complete: Callable[[str], Coroutine[None, None, None]]) -> None:
-    # No TaskGroup: one that is cancelled refers to itself until the garbage collector comes.
-    tasks = [asyncio.create_task(complete(key)) for key in keys]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        tasks.clear()
 
 
 def require(sources: Mapping[str, Source]) -> None:

@@ -14,9 +14,8 @@ import httpx
 import msgspec
 
 from cds_service.decode import Gathered
-from cds_service.facts import Source, SourceState
 from cds_service.fhir import Reference, Resource, bare_id, first, listed, pairs, texts
-from cds_service.read_drugs import Targets
+from cds_service.read_drugs import DENIED, Targets, status_of
 from cds_service.read_orders import DraftEntries
 from cds_service.strictjson import NOT_JSON
 from cds_service.urls import place
@@ -25,9 +24,7 @@ from cds_service.whose import ID
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology
 
-_OVER = frozenset({"entered-in-error", "stopped", "completed", "cancelled", "not-taken"})
 _NO_RESULT = frozenset({"entered-in-error", "cancelled"})
-_TAKEN_ONCE = frozenset({"MedicationDispense", "MedicationAdministration"})  # a completed one is taken
 _REFERENCE = re.compile(rb'"(?:medication|reason|reasonForUse)Reference"')
 
 
@@ -61,8 +58,7 @@ def drafted(orders: bytes) -> Gathered | None:
         entries = DraftEntries(orders, None, "order-sign")
     except NOT_JSON:  # which is answered where the orders are read
         return None
-    resources = [resource for resource, _, _ in entries.found]
-    return Gathered(Source(SourceState.PRESENT, "context"), resources, by_url=entries.by_url)
+    return entries.gathered
 
 
 class _Finder:
@@ -76,12 +72,14 @@ class _Finder:
         self.elsewhere: set[str] = set()
 
     def look(self) -> None:
-        sources = [self.drafts, self.gathered.get("prescriptions"), self.gathered.get("statements")]
-        for source in sources:
-            for resource in source.resources if source is not None else ():
-                over = (resource.status or "").lower() in _OVER and resource.resourceType not in _TAKEN_ONCE
-                if _refers(resource) and not over:
-                    self._of_drug(resource)
+        lists = [self.gathered[name].resources for name in ("prescriptions", "statements") if name in self.gathered]
+        for resource in self.drafts.resources if self.drafts is not None else ():
+            if _refers(resource) and status_of(resource) != "entered-in-error":
+                self._of_drug(resource)
+        active_first = sorted((one for taken in lists for one in taken if _refers(one)), key=lambda one: one.status != "active")
+        for resource in active_first:
+            if status_of(resource) not in DENIED:
+                self._of_drug(resource)
         labs = self.gathered["labs"].resources if "labs" in self.gathered else []
         if panels := [one for one in labs if one.hasMember is not None]:
             at_hand = {one.id for one in labs if one.id} | set(self.gathered["labs"].by_url)

@@ -6,7 +6,6 @@ One search by ids for each type where the server takes it, else single reads. Me
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from cds_service.facts import Source, SourceState
 from cds_service.fhir import Resource
 from cds_service.metrics import FHIR_REFERENCES
 from cds_service.missing_targets import MissingTargets
+from cds_service.together import together
 from cds_service.whose import Owner, Whose
 
 MAX_READ = 50  # targets in one call, whatever refers to them
@@ -58,9 +58,7 @@ async def read_referenced(results: dict[str, Gathered], find: FindMissing, askin
         wanted = reading.wanted(missing)
         if not wanted:
             break
-        async with asyncio.TaskGroup() as group:
-            for kind, ids in wanted.items():
-                group.create_task(reading.read(kind, ids))
+        await together(reading.read(kind, ids) for kind, ids in wanted.items())
     reading.say()
 
 
@@ -125,9 +123,7 @@ class _Reading:
                 if found or not (found := await self._one(key, kind, ids[0])):
                     return found
                 ids = ids[1:]
-        async with asyncio.TaskGroup() as group:
-            reads = [group.create_task(self._one(key, kind, one)) for one in ids]
-        found += [resource for read in reads for resource in read.result()]
+        found += [one for read in await together(self._one(key, kind, one) for one in ids) for one in read]
         if found and takes_ids:
             self.asking.takes_single_reads_only(kind)
         return found

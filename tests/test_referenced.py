@@ -244,7 +244,8 @@ async def test_a_call_that_is_cancelled_leaves_nothing_running() -> None:
     ehr.transport.handler = ehr.slow
     sent = NO_DATA | {"prescriptions": bundle(*(bare(f"Medication/{key}") for key in "123"))}
     task = asyncio.create_task(asked(ehr.egress(), call_of(prefetch=sent)))
-    await waiting.wait()
+    async with asyncio.timeout(5):
+        await waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
