@@ -172,6 +172,7 @@ class LabelsFile(File, frozen=True, kw_only=True):
     override_system: Text
     not_known: Text
     ignored_result: Text
+    page_label: Text  # of the link to the card's own page
     most_cards: Annotated[int, msgspec.Meta(ge=1)]  # of one answer, the notice not counted; the highest ranks stay
 
 

@@ -179,7 +179,7 @@ def _is_over(resource: Resource, status: str, now: datetime, engineering: Engine
             return True
         ends = [bound.end if bound is not None else None for bound in map(_bounds, listed(resource.dosageInstruction))]
     else:
-        if resource.wasNotTaken or resource.taken == "n":
+        if resource.wasNotTaken or (resource.taken or "").strip().lower() == "n":
             return True
         ends = [resource.effectivePeriod.end if resource.effectivePeriod is not None else None]
     if status == "completed":  # what is completed and goes on contradicts itself
