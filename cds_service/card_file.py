@@ -149,6 +149,7 @@ class ServiceFile(File, frozen=True, kw_only=True):
 class ServicesFile(File, frozen=True, kw_only=True):
     services: list[ServiceFile]
     prefetch: dict[str, str]
+    include: dict[str, str] = {}  # what is added to the template of a key for an EHR that supports `_include`
     usage_requirements: Text
 
 
