@@ -47,7 +47,7 @@ def lead(url: str) -> Lead:
 
 
 def refused_links(sources: Mapping[str, SourceFile]) -> Iterator[tuple[str, str]]:
-    """(source, what is wrong) of each link that leads to no single work, or where a title names one identifier and the link another."""
+    """(source, what is wrong) of links that lead to no single work, or to another than the title names."""
     for name, source in sources.items():
         found = lead(source.url)
         if found.refused:
