@@ -34,9 +34,7 @@ def calls() -> list[tuple[str, bytes]]:
                 if (key := TYPES.get(resource.get("resourceType", ""))) is not None:
                     by_patient[patient_of(resource)][key].append(resource)
             for patient, sources in by_patient.items():
-                bundles = {
-                    key: {"resourceType": "Bundle", "entry": [{"resource": one} for one in sources[key]]} for key in SOURCES
-                }
+                entries = {key: [{"resource": one} for one in sources[key]] for key in SOURCES}
                 request = {
                     "hook": "patient-view",
                     "hookInstance": f"{path.name} {patient}",
