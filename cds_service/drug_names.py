@@ -137,7 +137,8 @@ class DrugIndex:
         if any(word not in self._no_names for word in _LEGIBLE.findall(plain)):
             return True
         return any(
-            (system == "atc" and _WHOLE_ATC.fullmatch(code) is not None) or (system == "rxnorm" and code in self._all_rxnorm)
+            (system == "atc" and _WHOLE_ATC.fullmatch(code.upper()) is not None)
+            or (system == "rxnorm" and code in self._all_rxnorm)
             for system, code, _ in codes
         )
 
