@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from cds_service.check import resources_in
-from cds_service.knowledge import Knowledge
-from cds_service.present import NOT_CHECKED, card_uuid, derived_uuid, suggestion_uuid
+from cds_service.present import NOT_CHECKED, card_uuid
 from cds_service.say import NAME_LIMIT, cleaned, markdown
 from cds_service.shorthand import request_from_case
 from cds_service.strict import problems_r4b
+from cds_service.suggestions import derived_uuid, suggestion_uuid
 from tests.core import NOW, PATIENTS, Json, a_card, all_requests, answer, answer_to, card, cards, knowledge, small
 from tests.hostile_texts import UNSEEN, hostile_texts, request_with
 
@@ -373,29 +373,3 @@ def test_each_of_several_changes_is_its_own() -> None:
         ("a", "2025-12-01"),
         ("c", "2025-12-02"),
     ]
-
-
-def _with_tests(*ids: str) -> Knowledge:
-    """A loud card that offers the test `a`, and a quieter one of lower rank that offers `ids` in one suggestion."""
-    test = {
-        "resourceType": "ServiceRequest",
-        "status": "draft",
-        "intent": "proposal",
-        "subject": {"reference": "{patient.reference}"},
-    }
-    orders = {name: {**test, "code": {"text": f"Test {name}"}} for name in ("a", "b")}
-
-    def offer(names: tuple[str, ...]) -> list[Json]:
-        actions = [{"type": "create", "description": f"Ask for {name}", "resource": name} for name in names]
-        return [{"id": "tests", "label": "Ask for " + " and ".join(names), "actions": actions}]
-
-    loud = a_card("loud", rank=2, table=[{"indicator": "warning", "summary": "loud"}], suggestions=offer(("a",)))
-    return small({}, loud, a_card("quiet", suggestions=offer(ids)), orders=orders)
-
-
-@pytest.mark.parametrize(("ids", "labels"), [(("a",), []), (("b",), ["Ask for b"]), (("a", "b"), ["Ask for b"])])
-def test_a_test_is_offered_once_in_an_answer_by_the_loudest_card(ids: tuple[str, ...], labels: list[str]) -> None:
-    loud, quiet = cards(answer(known=_with_tests(*ids)))
-    assert [item["label"] for item in loud["suggestions"]] == ["Ask for a"]
-    assert [item["label"] for item in quiet.get("suggestions", [])] == labels
-    assert [action["description"] for item in quiet.get("suggestions", []) for action in item["actions"]] == labels
