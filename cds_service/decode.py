@@ -13,13 +13,14 @@ import msgspec
 from msgspec import Raw
 
 from cds_service.facts import SOURCES, Quarantined, Source, SourceState
-from cds_service.fhir import Entry, Link, Resource, bare_id, listed
+from cds_service.fhir import Entry, Link, Resource, bare_id, is_urn, listed
 
 Origin = Literal["prefetch", "fhir", "context", "none"]
 
 EXPECTED: dict[str, frozenset[str]] = {name: frozenset({resource_type}) for name, resource_type in SOURCES.items()} | {
     "prescriptions": frozenset({"MedicationRequest", "MedicationOrder"})  # the latter in DSTU2
 }
+_URN = ("urn:", "URN:")  # as in `fhir.is_urn`, which costs a call per entry
 _KEPT = frozenset({"Medication"})  # read where an expected resource refers to it
 
 
@@ -30,7 +31,8 @@ class Gathered(msgspec.Struct):
     resources: list[Resource] = []  # the expected types and Medication, in the order of the Bundle
     quarantined: tuple[Quarantined, ...] = ()
     next_url: str | None = None  # where the source says that there is more; not yet checked against anything
-    by_url: dict[str, Resource] = {}  # bare id of a `urn:` fullUrl that is not the resource's own id
+    # by the bare id of a `urn:` fullUrl that is not the resource's own id; Patients also by any other fullUrl
+    by_url: dict[str, Resource] = {}
     faults: str = ""  # why it is not complete, apart from `next_url`
 
 
@@ -113,6 +115,22 @@ def joined(pages: Sequence[Gathered]) -> Gathered:
     )
 
 
+def keep_url(resource: Resource, url: str, by_url: dict[str, Resource]) -> None:
+    """Note in `by_url` that the fullUrl `url` leads to `resource`, where its id does not say so.
+
+    A resource without an id has the bare id of its `urn:`, a Patient the whole `urn:`: it was not said which patient that is.
+    """
+    is_patient = resource.resourceType == "Patient"
+    if is_urn(url):
+        key = bare_id(url)
+        if resource.id is None:
+            resource.id = url if is_patient else key
+        if resource.id != key:
+            by_url[key] = resource
+    elif is_patient:
+        by_url[url] = resource
+
+
 def _source(state: SourceState, origin: Origin, faults: str, next_url: str | None, quarantined: Sequence[Quarantined]) -> Source:
     more = "there are more pages than were read" if next_url else ""
     return Source(state, origin, "; ".join(filter(None, (faults, more))), state is SourceState.PARTIAL and not quarantined)
@@ -147,10 +165,10 @@ class _Collector:
         if value.resourceType == "Bundle":
             self._links(value.link)
             entries = listed(value.entry)
-            expected, kept = self.expected, self.resources
+            expected, kept = self.expected - {"Patient"}, self.resources  # a Patient is known by its fullUrl too
             for position, entry in enumerate(entries):
                 resource = entry.resource
-                if resource is None or resource.resourceType not in expected or (entry.fullUrl or "urn:").startswith("urn:"):
+                if resource is None or resource.resourceType not in expected or (entry.fullUrl or "urn:").startswith(_URN):
                     self._entry(entry, position)
                 else:  # as nearly always
                     kept.append(resource)
@@ -198,13 +216,8 @@ class _Collector:
         if resource is None:
             self.quarantined.append(Quarantined(self.name, position, "", "resource: missing"))
             return
-        url = entry.fullUrl
-        if url is not None and url.startswith("urn:"):
-            key = bare_id(url)
-            if resource.id is None:
-                resource.id = key
-            elif resource.id != key:
-                self.by_url[key] = resource
+        if entry.fullUrl:
+            keep_url(resource, entry.fullUrl, self.by_url)
         self._resource(resource, position)
 
     def _resource(self, resource: Resource, position: int) -> None:

@@ -40,6 +40,8 @@ class Subject(msgspec.Struct, gc=False):
     """The reference to the patient that nearly every resource has; the name beside it is not read."""
 
     reference: Text | None = None
+    type: Any = None  # R4: the type of what is meant
+    identifier: Any = None  # an Identifier in place of a reference or beside it; `whose` looks at it where there is no other way
 
 
 class Period(msgspec.Struct, gc=False):
@@ -226,6 +228,7 @@ class Resource(msgspec.Struct, gc=False):
     # Patient
     birthDate: Text | None = None
     gender: Text | None = None
+    identifier: Any = None  # nearly every type has it, and it is read of the Patient alone
     # Bundle, OperationOutcome
     entry: list[Entry] | Entry | None = None
     link: list[Link] | Link | None = None
@@ -278,4 +281,9 @@ def bare_id(reference: str | None) -> str:
     if not reference:
         return ""
     reference = reference.partition("/_history")[0].rpartition("/")[2]
-    return reference.rpartition(":")[2] if reference.startswith("urn:") else reference.removeprefix("#")
+    return reference.rpartition(":")[2] if is_urn(reference) else reference.removeprefix("#")
+
+
+def is_urn(reference: str) -> bool:
+    """Whether a reference or fullUrl is a `urn:`, whose scheme has no case (RFC 8141)."""
+    return reference.startswith(("urn:", "URN:"))

@@ -13,10 +13,10 @@ from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState
 from cds_service.fhir import Resource, bare_id
 from cds_service.read_drugs import Targets, read_drugs
 from cds_service.read_labs import read_labs
-from cds_service.read_orders import read_orders
+from cds_service.read_orders import DraftEntries, read_orders
 from cds_service.read_problems import read_allergies, read_pregnancy, read_problems, unnamed
 from cds_service.when import when
-from cds_service.whose import Owner, Whose
+from cds_service.whose import Owner, Whose, entries_by_url
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology
@@ -41,20 +41,22 @@ def read(
     """The facts about the patient `patient_id` of the server with the base `fhir_server` at `now` (aware, UTC).
 
     A source that holds anything of another patient counts as one that failed; what does not say whose it is, is not used, and its
-    source is known in part only. Raises WrongPatientError for a draft order of another patient; one that doesn't say whose it is
-    counts as the patient's, because orders are part of the call and not the result of a search.
+    source is known in part only; so for draft orders. Raises WrongPatientError for a draft order of another patient; one without
+    any subject counts as the patient's, because orders are part of the call and not the result of a search.
     `sources` by the names in `facts.SOURCES`; one that is missing counts as absent. `orders_raw` is the JSON of `draftOrders`,
     None where the hook has none. Raises msgspec.DecodeError where `orders_raw` is no JSON, and nothing for what is in the data.
     """
     patient_id = bare_id(patient_id)
-    owner = Owner(patient_id, fhir_server, {url: one for source in sources.values() for url, one in source.by_url.items()})
+    entries = DraftEntries(orders_raw, selections, hook)
+    by_url = entries_by_url([*(source.by_url for source in sources.values()), entries.by_url])
+    owner = Owner(patient_id, fhir_server, by_url, sources["patient"].resources if "patient" in sources else ())
     given = {name: _of_patient(owner, sources.get(name, _ABSENT)) for name in SOURCES}
     for name in ("problems", "allergies"):
         given[name] = _without_unnamed(given[name])
     targets = Targets(given.values())
     patient = read_patient(given["patient"].resources, patient_id)
     observations = given["labs"].resources
-    drafts = read_orders(orders_raw, selections, hook, given.values(), terminology, owner)
+    drafts = read_orders(entries, given.values(), terminology, owner)
     return Facts(
         now=now,
         hook=hook,

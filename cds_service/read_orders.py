@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Raw
 
-from cds_service.decode import Gathered, reason_of
+from cds_service.decode import Gathered, keep_url, reason_of
 from cds_service.facts import Order, Quarantined, Source, SourceState
 from cds_service.fhir import Resource, bare_id
 from cds_service.read_drugs import Targets, read_drug
-from cds_service.whose import Owner, Whose
+from cds_service.whose import Owner, Whose, subjects
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology
@@ -75,31 +75,27 @@ class Drafts(msgspec.Struct):
     source: Source
 
 
-def read_orders(
-    raw: bytes | None,
-    selections: list[str] | None,
-    hook: str,
-    sources: Iterable[Gathered],
-    terminology: Terminology,
-    owner: Owner,
-) -> Drafts:
-    """The orders in `raw`, the value of `draftOrders`. At order-select those in `selections` are selected, else all are.
+def read_orders(reader: DraftEntries, sources: Iterable[Gathered], terminology: Terminology, owner: Owner) -> Drafts:
+    """The orders among the entries. Those without any subject are `owner`'s: they are part of the call.
 
-    Raises msgspec.DecodeError where `raw` is no JSON, WrongPatientError where an order is for somebody else than `owner`.
+    Orders whose subject can't be told are left out, and then the orders are known in part only. Raises WrongPatientError where
+    an order is for somebody else than `owner`.
     """
-    if raw is None:
-        state = SourceState.EMPTY if hook == "patient-view" else SourceState.ABSENT
-        return Drafts((), (), Source(state, "context"))
-    reader = _Reader(selections if hook == "order-select" else None)
-    try:
-        reader.resources(raw)
-    except msgspec.ValidationError:
-        return Drafts((), (), Source(SourceState.ERROR, "context", "the draft orders are not a Bundle"))
-    if any(reader.is_order(one) and owner.whose(one) is Whose.ANOTHERS for one, _, _ in reader.found):
-        raise WrongPatientError
+    if reader.state is not SourceState.PRESENT:
+        note = "the draft orders are not a Bundle" if reader.state is SourceState.ERROR else ""
+        return Drafts((), (), Source(reader.state, "context", note))
+    found = []
+    for position, one in enumerate(reader.found):
+        if reader.is_order(one[0]):
+            whose = owner.whose(one[0])
+            if whose is Whose.ANOTHERS:
+                raise WrongPatientError
+            if whose is Whose.NOT_SAID and any(subjects(one[0])):
+                reader.nobodys.append((one[0], one[2]))
+            else:
+                found.append((position, *one))
     drafts = Gathered(Source(SourceState.PRESENT), [resource for resource, _, _ in reader.found], by_url=reader.by_url)
     targets = Targets([*sources, drafts])
-    found = [(position, *one) for position, one in enumerate(reader.found) if reader.is_order(one[0])]
     if len(found) > MAX_ORDERS:
         reader.unread = len(found) - MAX_ORDERS
         found.sort(key=lambda one: not reader.is_selected(one[1], one[3]))  # what was just picked before what was there
@@ -107,15 +103,30 @@ def read_orders(
     return Drafts(orders, tuple(reader.quarantined[:MAX_ORDERS]), reader.source(orders))
 
 
-class _Reader:
-    def __init__(self, selections: list[str] | None) -> None:
-        self.selections = selections
+class DraftEntries:
+    """The entries of `draftOrders`, each decoded on its own."""
+
+    def __init__(self, raw: bytes | None, selections: list[str] | None, hook: str) -> None:
+        """`raw` is the JSON of `draftOrders`. At order-select the orders in `selections` are selected, else all are.
+
+        Raises msgspec.DecodeError where `raw` is no JSON.
+        """
+        self.selections = selections if hook == "order-select" else None
+        self.state = SourceState.PRESENT
         self.found: list[tuple[Resource, bytes, str]] = []  # resource, its JSON, bare id of its fullUrl
         self.by_url: dict[str, Resource] = {}
         self.quarantined: list[Quarantined] = []
         self.unread = 0  # orders that are left out because there are too many
+        self.nobodys: list[tuple[Resource, str]] = []  # orders that are left out because their subject can't be told
+        if raw is None:
+            self.state = SourceState.EMPTY if hook == "patient-view" else SourceState.ABSENT
+            return
+        try:
+            self._read(raw)
+        except msgspec.ValidationError:
+            self.state = SourceState.ERROR
 
-    def resources(self, raw: bytes) -> None:
+    def _read(self, raw: bytes) -> None:
         for position, entry in enumerate(_entries(raw)):
             try:
                 whole = _decode_entry(entry)
@@ -126,7 +137,7 @@ class _Reader:
             if not json:
                 self._quarantine(position, b"{}", "resource: missing")
                 continue
-            url = bare_id(whole.fullUrl) if isinstance(whole.fullUrl, str) else ""
+            url = whole.fullUrl if isinstance(whole.fullUrl, str) else ""
             try:
                 self._keep(position, _decode_resource(json), json, url)
             except msgspec.ValidationError as error:
@@ -162,11 +173,15 @@ class _Reader:
         if self.quarantined:
             bad = len(self.quarantined)
             notes.append(f"{bad} of {bad + len(self.found)} draft orders could not be read")
+        if self.nobodys:
+            every = len(orders) + self.unread + len(self.nobodys)
+            notes.append(f"{len(self.nobodys)} of {every} draft orders do not say whose they are")
         if self.unread:
             notes.append(f"only {len(orders)} of {len(orders) + self.unread} draft orders were read, because there are too many")
-        unmet = len(set(self.selections or ())) - sum(order.selected for order in orders) if self.selections else 0
-        if unmet > 0:
-            notes.append(f"{unmet} of {len(set(self.selections or ()))} selected orders are not among the draft orders")
+        wanted = len(set(self.selections or ()))
+        unmet = wanted - sum(order.selected for order in orders) - sum(self.is_selected(*one) for one in self.nobodys)
+        if wanted and unmet > 0:
+            notes.append(f"{unmet} of {wanted} selected orders are not among the draft orders")
         if notes:
             return Source(SourceState.PARTIAL, "context", "; ".join(notes))
         return Source(SourceState.PRESENT if orders else SourceState.EMPTY, "context")
@@ -175,9 +190,12 @@ class _Reader:
         if resource.resourceType is None:
             self._quarantine(position, b"{}", "resourceType: missing")
             return
-        self.found.append((resource, json, url))
-        if url and url != resource.id:
-            self.by_url[url] = resource
+        key = bare_id(url)
+        self.found.append((resource, json, key))
+        if resource.resourceType == "Patient":
+            keep_url(resource, url, self.by_url)
+        elif key and key != resource.id:
+            self.by_url[key] = resource
 
     def _quarantine(self, position: int, json: bytes, reason: str) -> None:
         kind = _type_of(json)

@@ -55,7 +55,7 @@ def forms(chance: random.Random, patient: str) -> str:
     version = chance.choice(("", "", "/_history/3"))
     if base.startswith("https://other"):
         return f"{base}Patient/{chance.choice((patient, OTHER))}{version}"
-    return chance.choice((f"{base}Patient/{OTHER}{version}", OTHER, f"urn:uuid:{OTHER}", f"Patient/{patient}0"))
+    return chance.choice((f"{base}Patient/{OTHER}{version}", OTHER, f"/Patient/{OTHER}/", f"Patient/{patient}0"))
 
 
 def swapped(chance: random.Random, resource: Json, patient: str) -> None:
