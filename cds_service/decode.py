@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from cds_service.facts import SOURCES, Quarantined, Source, SourceState
 from cds_service.fhir import Entry, Link, Resource, bare_id, is_urn, listed
+from cds_service.panels import REPORT, contains_results
 
 Origin = Literal["prefetch", "fhir", "context", "none"]
 
@@ -22,6 +23,7 @@ EXPECTED: dict[str, frozenset[str]] = {name: frozenset({resource_type}) for name
 }
 _URN = ("urn:", "URN:")  # as in `fhir.is_urn`, which costs a call per entry
 _KEPT = frozenset({"Medication"})  # read where an expected resource refers to it
+_RESULTS = frozenset({"Observation", REPORT})  # read wherever they stand
 
 
 class Gathered(msgspec.Struct):
@@ -34,6 +36,7 @@ class Gathered(msgspec.Struct):
     # by the bare id of a `urn:` fullUrl that is not the resource's own id; Patients also by any other fullUrl
     by_url: dict[str, Resource] = {}
     faults: str = ""  # why it is not complete, apart from `next_url`
+    strays: list[Resource] = []  # laboratory results in a source of something else, which count wherever they stand
 
 
 class _Peek(msgspec.Struct, gc=False):
@@ -85,6 +88,8 @@ def gathered_raw(raw: bytes | Raw, name: str, origin: Origin, *, further: bool =
     try:
         envelope = _decode_envelope(raw)
     except msgspec.ValidationError:
+        if len(raws := _array(raw)) > 0:  # resources in place of a Bundle
+            return _Collector(name, origin, further).collect_array(raws).result()
         note = "was sent as something that is not a FHIR resource"
         return Gathered(Source(SourceState.ERROR, origin, note), faults=note)
     if envelope.resourceType is None and envelope.resource:
@@ -94,6 +99,15 @@ def gathered_raw(raw: bytes | Raw, name: str, origin: Origin, *, further: bool =
         return collector.collect_raw(envelope).result()
     collector.unreadable(0, envelope.resourceType, problem)
     return collector.result()
+
+
+def _array(raw: bytes | Raw) -> list[Raw]:
+    """The items of a JSON array of objects; none where it is something else."""
+    try:
+        items = _decode_list(raw)
+    except msgspec.ValidationError:
+        return []
+    return items if all(bytes(item[:1]) == b"{" for item in map(bytes, items)) else []
 
 
 def joined(pages: Sequence[Gathered]) -> Gathered:
@@ -112,6 +126,7 @@ def joined(pages: Sequence[Gathered]) -> Gathered:
         last.next_url,
         {url: resource for page in pages for url, resource in page.by_url.items()},
         faults,
+        [stray for page in pages for stray in page.strays],
     )
 
 
@@ -156,6 +171,7 @@ class _Collector:
         self.next_url: str | None = None
         self.entries = 0
         self.matches = 0
+        self.strays: list[Resource] = []
         self.failed = False  # an OperationOutcome of severity error or fatal
         self.strangers = False  # a resource of a type that does not belong here
         self.inside = False  # a Bundle of a Bundle
@@ -197,6 +213,17 @@ class _Collector:
                 self._bad_entry(raw, position, error)
         return self
 
+    def collect_array(self, raws: list[Raw]) -> _Collector:
+        self.entries = len(raws)
+        for position, raw in enumerate(raws):
+            try:
+                resource = _decode(raw)
+            except msgspec.ValidationError as error:
+                self.unreadable(position, _peek(raw).resourceType, error)
+            else:
+                self._resource(resource or Resource(), position)
+        return self
+
     def unreadable(self, position: int, resource_type: object, error: msgspec.ValidationError | str) -> None:
         """Quarantines a resource, unless it is of a type that nobody reads here (so its state is of no interest)."""
         known = resource_type if isinstance(resource_type, str) else ""
@@ -209,7 +236,7 @@ class _Collector:
     def result(self) -> Gathered:
         faults = self._faults()
         source = _source(self._state(faults), self.origin, faults, self.next_url, self.quarantined)
-        return Gathered(source, self.resources, tuple(self.quarantined), self.next_url, self.by_url, faults)
+        return Gathered(source, self.resources, tuple(self.quarantined), self.next_url, self.by_url, faults, self.strays)
 
     def _entry(self, entry: Entry, position: int) -> None:
         resource = entry.resource
@@ -236,7 +263,19 @@ class _Collector:
             self.inside = False
         elif kind is None:
             self.quarantined.append(Quarantined(self.name, position, "", "resourceType: missing"))
+        elif kind in _RESULTS:
+            self._result(resource)
         else:
+            self.strangers = True
+
+    def _result(self, resource: Resource) -> None:
+        """A report in the source of the results, or a result in another source."""
+        if self.name == "labs":
+            self.resources.append(resource)
+            self.matches += contains_results(resource)
+            self.strangers |= not contains_results(resource)
+        else:
+            self.strays.append(resource)
             self.strangers = True
 
     def _bad_entry(self, raw: Raw, position: int, error: msgspec.ValidationError) -> None:

@@ -1,4 +1,4 @@
-"""What an Observation is: which analyte, of which specimen, how far the laboratory stands by it, and whether it calls it critical."""
+"""What an Observation is: which analyte, of which specimen, how far it is confirmed, and whether it is called critical."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def named_otherwise(observation: Resource, analyte: str, terminology: Terminolog
     if concept is None or (concept.text and meaning(concept.text) == analyte):  # as nearly always
         return None
     named = {said for name in texts(concept) if (said := meaning(name))}
-    return None if not named or analyte in named else named.pop()
+    return None if not named or analyte in named else min(named)
 
 
 def specimen_of(observation: Resource, terminology: Terminology) -> Literal["blood", "other", ""]:

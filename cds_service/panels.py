@@ -95,8 +95,8 @@ def _part(part: Resource, holder: Resource) -> Resource:
     if part.specimen is None:
         named = Reference(display=" ".join(texts(first(holder.code))))  # "Urine electrolytes"
         given["specimen"] = listed(holder.specimen) or [named]
-        if part.contained is None and holder.contained is not None:
-            given["contained"] = [one for one in listed(holder.contained) if one.resourceType == "Specimen"]
+    if part.contained is None and holder.contained is not None:
+        given["contained"] = [one for one in listed(holder.contained) if one.resourceType in ("Specimen", "Patient")]
     for name in ("status", "note", "comment", "comments"):
         if getattr(part, name) is None:
             given[name] = getattr(holder, name)

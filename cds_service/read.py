@@ -11,6 +11,7 @@ import msgspec
 from cds_service.decode import Gathered
 from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState
 from cds_service.fhir import Resource, bare_id
+from cds_service.panels import flattened
 from cds_service.read_drugs import Targets, read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_orders import DraftEntries, read_orders
@@ -50,12 +51,15 @@ def read(
     entries = DraftEntries(orders_raw, selections, hook)
     by_url = entries_by_url([*(source.by_url for source in sources.values()), entries.by_url])
     owner = Owner(patient_id, fhir_server, by_url, sources["patient"].resources if "patient" in sources else ())
-    given = {name: _of_patient(owner, sources.get(name, _ABSENT)) for name in SOURCES}
+    sent = {name: sources.get(name, _ABSENT) for name in SOURCES}
+    sent["labs"] = _all_results(sent, by_url)
+    given = {name: _of_patient(owner, one) for name, one in sent.items()}
     for name in ("problems", "allergies"):
         given[name] = _without_unnamed(given[name])
     targets = Targets(given.values())
     patient = read_patient(given["patient"].resources, patient_id)
     observations = given["labs"].resources
+    labs, unread = read_labs(observations, patient, now, terminology, "labs")
     drafts = read_orders(entries, given.values(), terminology, owner)
     return Facts(
         now=now,
@@ -63,7 +67,7 @@ def read(
         jurisdiction=jurisdiction,
         patient=patient,
         sources={name: one.source for name, one in given.items()} | {"orders": drafts.source},
-        labs=read_labs(observations, patient, now, terminology, "labs"),
+        labs=labs,
         drugs=tuple(
             drug for name in ("statements", "prescriptions") for drug in read_drugs(given[name], name, targets, now, terminology)
         ),
@@ -74,7 +78,22 @@ def read(
         allergies=tuple(read_allergies(given["allergies"].resources, terminology, "allergies")),
         orders=drafts.orders,
         quarantined=tuple(bad for one in given.values() for bad in one.quarantined) + drafts.quarantined,
+        unread=unread,
     )
+
+
+def _all_results(sent: Mapping[str, Gathered], by_url: Mapping[str, Resource]) -> Gathered:
+    """The results wherever they stand: in other sources too, and inside panels and reports."""
+    labs = sent["labs"]
+    resources = labs.resources
+    strays = [stray for one in sent.values() for stray in one.strays]
+    if strays:
+        ids = {one.id for one in resources if one.id}
+        others = [one for one in strays if one.id not in ids]
+        once = {(one.resourceType, one.id or str(position)): one for position, one in enumerate(others)}
+        resources = [*resources, *once.values()]
+    flat = flattened(resources, by_url)
+    return labs if flat is labs.resources else msgspec.structs.replace(labs, resources=flat)
 
 
 def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:

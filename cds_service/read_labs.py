@@ -1,7 +1,7 @@
 """Observations → laboratory results, and the reasons why some of them can't be used.
 
-A result counts by its code, its status and its specimen; its unit is the one that was sent, never the one of its code. What is known
-to be a result, by its code or by its whole name, and can't be relied on becomes an `Unusable` with a sentence for a clinician.
+A result counts by its code, its status and its specimen; its unit is the one that was sent, never the one of its code. What is
+known to be a result, by its code or its whole name, and can't be relied on becomes an `Unusable` with a sentence for a clinician.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class _Reader:
             self._add_quantity(observation, coding, known, quantity)
 
     def _is_of_blood(self, observation: Resource, known: LabCode, quantity: Quantity) -> bool:
-        """Whether nothing says that it is another specimen, or that it is blood where the code leaves that open; else refuses it."""
+        """Whether nothing names another specimen, and something names blood where the code leaves that open; else refuses it."""
         if not known.needs_blood and observation.specimen is None and observation.contained is None:  # as nearly always
             return True
         analyte = self.terminology.analytes[known.analyte]

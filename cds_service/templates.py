@@ -11,7 +11,7 @@ from collections.abc import Callable
 _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\.([a-z_]+)\}")
 
 FIELDS: dict[str, frozenset[str]] = {
-    "lab": frozenset({"value", "day", "ago", "within_days"}),
+    "lab": frozenset({"value", "day", "ago", "standing", "within_days"}),
     "drug": frozenset({"names"}),
     "reason": frozenset({"names"}),
     "problem": frozenset({"names"}),
@@ -20,8 +20,8 @@ FIELDS: dict[str, frozenset[str]] = {
     "age": frozenset({"years"}),
     "order": frozenset({"names", "other_drug"}),
     "dose": frozenset({"dose"}),
-    "any": frozenset({"names", "value", "day", "ago"}),
-    "all": frozenset({"names", "value", "day", "ago"}),
+    "any": frozenset({"names", "value", "day", "ago", "standing"}),
+    "all": frozenset({"names", "value", "day", "ago", "standing"}),
 }
 REQUEST_FIELDS = frozenset({"patient.reference", "order.reference", "order.name"})
 
