@@ -53,7 +53,8 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
 
     Thresholds are in `unit`, the canonical unit of the analyte. A comparator "<" is read as low by its value; ">" is never low.
     Where a source rounds a threshold differently in another unit, `below_reported` has it by that unit: a result that was
-    reported in it is compared as it was reported (calcium: 2.0 mmol/L, 8.0 mg/dL).
+    reported in it is compared as it was reported (calcium: 2.0 mmol/L, 8.0 mg/dL). With `upper_limit_times` the threshold is
+    that multiple of the upper limit that the laboratory sent; `above` holds where it sent none.
     """
 
     analyte: str
@@ -67,6 +68,9 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
     older_than_days: int | None = None
     preliminary: Literal["ignored", "accepted", "only"] = "ignored"
     below_reference_range: bool = False  # the laboratory's own lower limit, where it sent one, must be crossed too
+    upper_limit_times: Decimal | None = None
+    own_range: Literal["below", "not below"] | None = None  # only against the limit that the laboratory sent; unknown without
+    as_measured: bool = False  # only a value that was used as it was sent, not a computed or corrected one
     haemolysed: bool | None = None
     sampling: Literal["routine", "pre-dialysis"] | None = None
     missing: bool = False  # met where nothing is recorded (and it could be looked for), in any form
@@ -86,7 +90,8 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
         if (unread := self._unread(newest)) is not None:
             return unread
         if unclear:
-            return Finding(IS_UNKNOWN, (), "not_readable", "a result with a comparator is not exact enough")
+            why = "came without the laboratory's range" if self.own_range else "with a comparator is not exact enough"
+            return Finding(IS_UNKNOWN, (), "not_readable", f"a result {why}")
         if self.missing and newest.other:  # there is one, in a form that counts for nothing else
             return UNMET
         if candidates or (newest.usable is not None and newest.days <= self.within_days):  # the latter: too new, or final
@@ -140,28 +145,54 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
             return IS_UNMET
         if self.sampling is not None and lab.sampling != self.sampling:
             return IS_UNMET
-        if (limit := self.at_most if self.below is None else self.below) is not None:
-            below = lab.comparator == "<" or self.below is None  # a result of "<3.0" lies below 3.0
-            value = lab.value
-            if lab.reported_unit in self.below_reported:
-                value, limit = lab.reported_value, self.below_reported[lab.reported_unit]
-            if not (value < limit or (value == limit and below)):
-                return IS_UNKNOWN if lab.comparator.startswith("<") else IS_UNMET
-            if lab.comparator.startswith(">"):
-                return IS_UNKNOWN
-            if self.below_reference_range and lab.range_low is not None and lab.value >= lab.range_low:
-                return IS_UNMET
-        if (limit := self.at_least if self.above is None else self.above) is not None:
-            above = lab.comparator == ">" or self.above is None  # a result of ">60" lies above 60
-            if not (lab.value > limit or (lab.value == limit and above)):
-                return IS_UNKNOWN if lab.comparator.startswith(">") else IS_UNMET
-            if lab.comparator.startswith("<"):
-                return IS_UNKNOWN
+        if self.as_measured and lab.computed_from:
+            return IS_UNMET
+        for side in (self._against_range, self._below, self._above):
+            if (truth := side(lab)) is not IS_MET:
+                return truth
         return IS_MET
+
+    def _against_range(self, lab: Lab) -> Truth:
+        if self.own_range is None:
+            return IS_MET
+        if lab.range_low is None or lab.comparator:
+            return IS_UNKNOWN
+        return IS_MET if (lab.value < lab.range_low) is (self.own_range == "below") else IS_UNMET
+
+    def _below(self, lab: Lab) -> Truth:
+        limit = self.at_most if self.below is None else self.below
+        if limit is None:
+            return IS_MET
+        below = lab.comparator == "<" or self.below is None  # a result of "<3.0" lies below 3.0
+        value = lab.value
+        if lab.reported_unit in self.below_reported:
+            value, limit = lab.reported_value, self.below_reported[lab.reported_unit]
+        if not (value < limit or (value == limit and below)):
+            return IS_UNKNOWN if lab.comparator.startswith("<") else IS_UNMET
+        if lab.comparator.startswith(">"):
+            return IS_UNKNOWN
+        if self.below_reference_range and lab.range_low is not None and lab.value >= lab.range_low:
+            return IS_UNMET
+        return IS_MET
+
+    def _above(self, lab: Lab) -> Truth:
+        limit = self.at_least if self.above is None else self.above
+        if limit is None:
+            return IS_MET
+        if self.upper_limit_times is not None and lab.range_high is not None:
+            limit = self.upper_limit_times * lab.range_high
+        above = lab.comparator == ">" or self.above is None  # a result of ">60" lies above 60
+        if not (lab.value > limit or (lab.value == limit and above)):
+            return IS_UNKNOWN if lab.comparator.startswith(">") else IS_UNMET
+        return IS_UNKNOWN if lab.comparator.startswith("<") else IS_MET
 
 
 class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
-    """An active medication of one of the classes; the other drafts of the session count as active where `drafts` is true."""
+    """An active medication of one of the classes; the other drafts of the session count as active where `drafts` is true.
+
+    With `begun_days_before` only one that began at most so many days before a problem of `before_sets`; the earliest start of
+    the same ingredient counts, because a renewed prescription has a date of its own.
+    """
 
     classes: list[str]
     drafts: bool = True
@@ -172,6 +203,10 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
     started_at_most_days_ago: int | None = None
     started_more_than_days_ago: int | None = None
     same_as_order: bool = False  # only what has an ingredient of the order that is looked at: it renews a therapy
+    dose_above: Decimal | None = None  # mg/day; a dose that can't be read is unknown
+    regular: bool = False  # only what is taken on a schedule, not as needed
+    begun_days_before: int | None = None
+    before_sets: list[str] = []
 
     @property
     def per_order(self) -> bool:
@@ -199,14 +234,31 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
         if found:
             return Finding(IS_MET, tuple(found))
         if undated is not None:
-            return Finding(IS_UNKNOWN, (undated,), "not_readable", "when a medication was started is not recorded")
+            return Finding(IS_UNKNOWN, (undated,), "not_readable", self._unread)
         return nothing
+
+    @property
+    def _unread(self) -> str:
+        if self.dose_above is not None:
+            return "the daily dose of a medication could not be read"
+        if self.regular:
+            return "whether a medication is taken regularly could not be read"
+        return "when a medication was started is not recorded"
 
     def _fits(self, drug: Drug, view: View) -> Truth:
         if (self.route is not None and not drug.is_given_by((self.route,))) or drug.is_given_by(self.not_routes):
             return IS_UNMET
         if self.ingredients and set(self.ingredients).isdisjoint(drug.ingredients):
             return IS_UNMET
+        if self.dose_above is not None:
+            if drug.daily_dose_mg is None:
+                return IS_UNKNOWN
+            if drug.daily_dose_mg <= self.dose_above:
+                return IS_UNMET
+        if self.regular and drug.as_needed is not False:
+            return IS_UNKNOWN if drug.as_needed is None else IS_UNMET
+        if self.begun_days_before is not None:
+            return self._begun_before(drug, view)
         at_most, more_than = self.started_at_most_days_ago, self.started_more_than_days_ago
         if self.started_after is None and at_most is None and more_than is None:
             return IS_MET
@@ -216,6 +268,18 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
             return IS_UNMET
         days = (view.facts.now - drug.started.start).days
         return IS_MET if (at_most is None or days <= at_most) and (more_than is None or days > more_than) else IS_UNMET
+
+    def _begun_before(self, drug: Drug, view: View) -> Truth:
+        same = [one for one in view.facts.drugs if one is drug or not set(one.ingredients).isdisjoint(drug.ingredients)]
+        starts = [one.started.start for one in same if one.started is not None]
+        onsets = [one.onset for name in self.before_sets for one in view.problems_by_set.get(name, ())]
+        dated = [onset.start for onset in onsets if onset is not None]
+        if not onsets:
+            return IS_UNMET
+        if not starts or not dated:
+            return IS_UNKNOWN
+        days = self.begun_days_before or 0
+        return IS_MET if any(0 <= (onset - min(starts)).days <= days for onset in dated) else IS_UNMET
 
     @staticmethod
     def _started_after_result(started: When, newest: Newest) -> bool:
@@ -229,26 +293,36 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
 
 
 class ProblemCriterion(Base, frozen=True, tag="problem", kw_only=True):
-    """An active problem of one of the value sets; with an onset window, only one whose onset is known to lie in it.
+    """A present problem of one of the value sets; with an onset window, only one whose onset is known to lie in it.
 
-    With `text_patterns`, only one whose name matches one of them: codes do not tell a cramp after exercise from another.
+    The onset is when it was recorded, where nothing else is said. With `undated` one without a date counts too: the safe side
+    for a problem that warns, and not for one that excuses (malaria excuses quinine). With `newer_than` only one that began after
+    the newest result of that analyte, or whose date is not known. With `text_patterns`, only one whose name matches one of them:
+    codes do not tell a cramp after exercise from another.
     """
 
     sets: list[str]
     text_patterns: list[str] = []
     onset_within_days: int | None = None
     onset_more_than_days_ago: int | None = None
+    undated: bool = False
+    newer_than: str | None = None  # analyte
 
     def find(self, view: View, findings: Findings) -> Finding:
-        nothing = view.no_pregnancy if "pregnancy" in self.sets else view.no_problem
         if view.problems_by_set.keys().isdisjoint(self.sets):
-            return nothing
+            return view.no_problem(self.sets)
         found: list[Problem] = []
         for name in self.sets:
             for problem in view.problems_by_set.get(name, ()):
-                if problem not in found and self._fits(problem, view.facts):
+                if problem not in found and self._fits(problem, view.facts) and self._is_newer(problem, view):
                     found.append(problem)
-        return Finding(IS_MET, tuple(found)) if found else nothing
+        return Finding(IS_MET, tuple(found)) if found else view.no_problem(self.sets)
+
+    def _is_newer(self, problem: Problem, view: View) -> bool:
+        if self.newer_than is None or problem.onset is None:
+            return True
+        result = view.newest(self.newer_than).usable
+        return result is None or problem.onset.day > result.effective.day
 
     def _fits(self, problem: Problem, facts: Facts) -> bool:
         if self.text_patterns and problem.patterns.isdisjoint(self.text_patterns):
@@ -256,7 +330,7 @@ class ProblemCriterion(Base, frozen=True, tag="problem", kw_only=True):
         if self.onset_within_days is None and self.onset_more_than_days_ago is None:
             return True
         if problem.onset is None:
-            return False
+            return self.undated
         days = (facts.now - problem.onset.start).days
         return (self.onset_within_days is None or days <= self.onset_within_days) and (
             self.onset_more_than_days_ago is None or days > self.onset_more_than_days_ago
@@ -282,7 +356,7 @@ class CountCriterion(Base, frozen=True, tag="count", kw_only=True):
                 culprits.setdefault(name, problem)
         if len(culprits) >= self.at_least:
             return Finding(IS_MET, tuple(culprits.values()))
-        return view.no_drug if view.no_drug is not UNMET or not self.sets else view.no_problem
+        return view.no_drug if view.no_drug is not UNMET or not self.sets else view.no_problem(self.sets)
 
 
 class AllergyCriterion(Base, frozen=True, tag="allergy", kw_only=True):
@@ -292,7 +366,7 @@ class AllergyCriterion(Base, frozen=True, tag="allergy", kw_only=True):
 
     def find(self, view: View, findings: Findings) -> Finding:
         found = [allergy for name in self.classes for allergy in view.allergies_by_class.get(name, ())]
-        return Finding(IS_MET, tuple(found)) if found else view.no_allergy
+        return Finding(IS_MET, tuple(found)) if found else view.no_allergy(self.classes)
 
 
 class AgeCriterion(Base, frozen=True, tag="age", kw_only=True):

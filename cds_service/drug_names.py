@@ -61,6 +61,7 @@ class DrugIndex:
 
     def __init__(self) -> None:
         self.displays: dict[str, str] = {}
+        self.dosed: set[str] = set()  # classes of which the dose that is taken is read
         self._rules: dict[str, _Rules] = {}
         self._classes_of: dict[str, set[str]] = defaultdict(set)
         self._names: dict[str, list[tuple[list[str], str]]] = defaultdict(list)  # first word -> (further words, ingredient)
@@ -196,6 +197,8 @@ class DrugIndex:
         self.displays[file.drug_class] = file.display
         for expression in file.not_text:
             pattern(name, "not_text", expression)
+        if file.taken_dose:
+            self.dosed.add(file.drug_class)
         veto = "|".join(f"(?:{expression})" for expression in file.not_text)
         self._rules[file.drug_class] = _Rules(
             pattern(name, "not_text", veto) if veto else None, _with_kinds(file.only_routes), _with_kinds(file.not_routes)

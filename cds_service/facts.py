@@ -83,6 +83,7 @@ class Lab(msgspec.Struct, frozen=True, gc=False):
     code: str = ""  # "system|code" that identified it
     reference: str = ""  # "Observation/123"
     source: str = ""  # name of the source (prefetch key)
+    range_high: Decimal | None = None  # the laboratory's own upper limit, canonical unit
     unconfirmed: bool = False  # preliminary for want of a status that is known; False where the laboratory says "preliminary"
 
     @property
@@ -135,6 +136,7 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
     daily_dose_mg: Decimal | None = None  # None: not stated or not readable
     reference: str = ""
     source: str = ""
+    as_needed: bool | None = None  # None: not stated; read where the dose is read
 
     def is_given_by(self, routes: Container[str]) -> bool:
         """Whether it is given by one of these routes, or by a kind of one of them."""
@@ -142,7 +144,7 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
 
 
 class Problem(msgspec.Struct, frozen=True, gc=False):
-    """One active condition, or a status observation that says the same (pregnancy)."""
+    """One condition that is present, or a status observation that says the same (pregnancy)."""
 
     sets: frozenset[str]  # ids of problem value sets
     text: str = ""
@@ -151,14 +153,17 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     reference: str = ""
     source: str = ""
     patterns: frozenset[str] = frozenset()  # ids of the text patterns that its name matches
+    unclear: str = ""  # why it is not known whether it is there; with `sets` of those, without them of any
 
 
 class Allergy(msgspec.Struct, frozen=True, gc=False):
     classes: frozenset[str]
     text: str = ""
     reaction: str = ""
+    code: str = ""  # "system|code", where that is all that is known
     reference: str = ""
     source: str = ""
+    unclear: str = ""  # why it is not known what it is about; with `classes` of those, without them of any
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):

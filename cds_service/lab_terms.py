@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from cds_service.value_sets import LabsFile, wrong
+from cds_service.value_sets import Correction, LabsFile, wrong
 
 _WORD = re.compile(r"[^\W_]+")
 OTHER = "other"  # a name of a result that is no analyte's
@@ -30,6 +30,7 @@ class Analyte(msgspec.Struct, frozen=True, gc=False):
     plausible: tuple[Decimal, Decimal] | None  # in `unit`, both ends included
     no_unit: Literal["accept_code_unit", "unknown"]
     worse: Literal["low", "high", ""]  # the end that is the more severe; "" where the value is a code
+    corrected: Correction | None = None
     reported_in: tuple[str, ...] = ()  # the units that laboratories use, of `factors`
 
 
@@ -114,6 +115,7 @@ def read_analytes(file: LabsFile, units: frozenset[str]) -> Iterator[tuple[str, 
                 one.plausible,
                 one.no_unit,
                 one.worse,
+                one.corrected,
                 tuple(one.reported_in),
             ),
         )

@@ -80,18 +80,22 @@ def _needs_of(criterion: Criterion) -> tuple[set[str], set[str]]:
     match criterion:
         case LabCriterion(analyte="egfr"):  # computed from creatinine, age and sex where no eGFR is reported
             return {"patient"}, {"egfr", "creatinine"}
+        case LabCriterion(analyte="calcium"):  # corrected for albumin where one was sent
+            return set(), {"calcium", "albumin"}
         case LabCriterion(analyte=analyte):
             return set(), {analyte}
-        case DrugCriterion(started_after=analyte):
-            return drugs, set() if analyte is None else {analyte}
+        case DrugCriterion(started_after=analyte, before_sets=sets):
+            return drugs | ({"problems"} if sets else set()), set() if analyte is None else {analyte}
         case CountCriterion(sets=sets):
             return drugs | ({"problems"} if sets else set()), set()
         case ReasonCriterion(of=of):
             return {"problems"} | (drugs if of == "order or medication" else set()), set()  # a reason can refer to a problem
         case OrderCriterion(action=action):
             return {"prescriptions"} if action == "switch" else set(), set()
-        case ProblemCriterion(sets=sets):
-            return {"problems"}, {"pregnancy_status"} if "pregnancy" in sets else set()
+        case ProblemCriterion(newer_than="egfr"):
+            return {"patient", "problems"}, {"egfr", "creatinine"}
+        case ProblemCriterion(sets=sets, newer_than=analyte):
+            return {"problems"}, ({"pregnancy_status"} if "pregnancy" in sets else set()) | ({analyte} if analyte else set())
         case AllergyCriterion():
             return {"allergies"}, set()
         case AgeCriterion():

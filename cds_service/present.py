@@ -17,6 +17,7 @@ from uuid import UUID
 import msgspec
 
 from cds_service.card_file import DialectFile, Resource
+from cds_service.criteria import CountCriterion, Criterion, DrugCriterion, OrderCriterion
 from cds_service.decide import Decision, Outcome, settle
 from cds_service.dialects import PLAIN, Offer, creatable, narrowed, offers, shortened, topic_code
 from cds_service.facts import Facts, Lab, Order
@@ -178,13 +179,17 @@ class _Drawn:
         self._selection = "any" if dialect.any_only else file.selection
         self._first_only = narrowed(file, dialect)
         self._suggestions = [_Suggestion(offer, created, knowledge.orders) for offer in offers(file, knowledge.orders, dialect)]
+        self._kinds = knowledge.terminology.drug_classes
+        self._named = {
+            name: named_drugs([card.criteria[one] for one in members], knowledge) for name, members in card.members.items()
+        }
         self._labs = [name for name, criterion in card.criteria.items() if criterion.__struct_config__.tag == "lab"]
 
     def draw(self, decision: Decision, facts: Facts, hook_instance: str) -> Shown:
         file = self._card.file
         row = file.table[decision.row]
         identity = card_uuid(hook_instance, file.id, decision.order.key if decision.order is not None else "")
-        plain = _sayer(decision, facts, cleaned)
+        plain = self._sayer(decision, facts, cleaned)
         summary = self._card.summaries[decision.row].render(plain)
         card = _CardJson(
             uuid=identity,
@@ -210,9 +215,24 @@ class _Drawn:
             card.selectionBehavior = self._selection
         return Shown(identity, row.indicator, _encode(card), decision, changed)
 
+    def _sayer(self, decision: Decision, facts: Facts, safe: Callable[[str], str]) -> Say:
+        """Says `{name.field}`: what the request or the evidence of a criterion holds, cleaned by `safe`."""
+
+        def say(name: str, field: str) -> str:
+            if field == "reference":
+                if name == "order" and decision.order is not None:
+                    return decision.order.reference
+                return f"Patient/{facts.patient.id}"
+            if name == "order" and decision.order is not None:
+                drug = decision.order.drug
+                return safe(drug.text or ", ".join(drug.ingredients) if drug is not None else "") or self._card.file.checks
+            return phrase(decision.findings[name], field, facts, safe, self._named[name], self._kinds)
+
+        return say
+
     def _detail(self, decision: Decision, facts: Facts, *, opening: bool) -> str:
         """`opening`: the summary was cut and begins the detail, whole."""
-        say = _sayer(decision, facts, markdown)
+        say = self._sayer(decision, facts, markdown)
         findings = decision.findings
         paragraphs = [f"**{self._card.summaries[decision.row].render(say)}**"] if opening else []
         paragraphs += [
@@ -302,26 +322,21 @@ def holds(findings: Findings, when: list[str], unless: list[str]) -> bool:
     return True
 
 
-def _sayer(decision: Decision, facts: Facts, safe: Callable[[str], str]) -> Say:
-    """Says `{name.field}`: what the request or the evidence of a criterion holds, cleaned by `safe`."""
-
-    def say(name: str, field: str) -> str:
-        if field == "reference":
-            if name == "order" and decision.order is not None:
-                return decision.order.reference
-            return f"Patient/{facts.patient.id}"
-        if name == "order" and decision.order is not None:
-            drug = decision.order.drug
-            return safe(drug.text if drug is not None else "")
-        return phrase(decision.findings[name], field, facts, safe)
-
-    return say
-
-
 def _source(knowledge: Knowledge, url: str, code: str, display: str) -> msgspec.Raw:
     labels = knowledge.labels
     topic = {"system": labels.topic_system, "code": code, "display": display}
     return msgspec.Raw(_encode({"label": labels.source_label, "url": url, "topic": topic}))
+
+
+def named_drugs(criteria: Iterable[Criterion], knowledge: Knowledge) -> frozenset[str]:
+    """The drugs that criteria look for: of a combination only these are named."""
+    named: set[str] = set()
+    for criterion in criteria:
+        if isinstance(criterion, DrugCriterion | OrderCriterion) and criterion.ingredients:
+            named.update(criterion.ingredients)
+        elif isinstance(criterion, DrugCriterion | OrderCriterion | CountCriterion):
+            named.update(name for one in criterion.classes for name in knowledge.terminology.drugs_of(one))
+    return frozenset(named)
 
 
 def _raw(items: Iterable[dict[str, Any]]) -> msgspec.Raw:

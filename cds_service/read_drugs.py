@@ -6,6 +6,7 @@ active by its status, its intent and the end of its period; one without a status
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[list[Dosage], Ratio | None]).decode
+_WHEN_NEEDED = re.compile(r"\b(?:p\.?r\.?n\b|(?:as|when|if) (?:needed|required|necessary))", re.IGNORECASE)
 _STATEMENTS = frozenset({"MedicationStatement"})
 _PRESCRIPTIONS = frozenset({"MedicationRequest", "MedicationOrder"})
 # An intent to give the drug. The others (proposal, plan, option) are somebody's idea; DSTU2 has no intent.
@@ -63,7 +65,10 @@ def read_drugs(gathered: Gathered, source: str, targets: Targets, now: datetime,
 
 
 def read_drug(resource: Resource, source: str, targets: Targets, terminology: Terminology, *, ordered: bool = False) -> Drug:
-    """What a medication statement, a prescription or a draft order is about; only of what is `ordered` is the dose read."""
+    """What a medication statement, a prescription or a draft order is about.
+
+    The dose is read of what is `ordered`, and of what is taken where its class says so (`taken_dose`).
+    """
     codings, names, strength = _medication(resource, targets)
     dosages = listed(resource.dosageInstruction) or listed(resource.dosage)
     route_texts: list[str] = []
@@ -75,6 +80,7 @@ def read_drug(resource: Resource, source: str, targets: Targets, terminology: Te
     route = terminology.route(route_codings, tuple(route_texts)) if route_texts or route_codings else ""
     recognised = terminology.drug(codings, names, route)
     reasons, reason_sets, reason_stated = _reasons(resource, dosages, targets, terminology)
+    dosed = recognised.classes if ordered else recognised.classes & terminology.dosed
     return Drug(
         text=names[0] if names else "",
         classes=recognised.classes,
@@ -88,10 +94,21 @@ def read_drug(resource: Resource, source: str, targets: Targets, terminology: Te
         reasons=reasons,
         reason_sets=reason_sets,
         reason_stated=reason_stated,
-        daily_dose_mg=_daily_dose(_encode((dosages, strength)), "\n".join(names)) if ordered and recognised.classes else None,
+        daily_dose_mg=_daily_dose(_encode((dosages, strength)), "\n".join(names)) if dosed else None,
         reference=f"{resource.resourceType}/{resource.id}" if resource.id else "",
         source=source,
+        as_needed=_as_needed(dosages) if dosed else None,
     )
+
+
+def _as_needed(dosages: list[Dosage]) -> bool | None:
+    """Whether it is taken as needed; None where no dosage tells."""
+    if any(one.asNeededBoolean or one.asNeededCodeableConcept is not None for one in dosages):
+        return True
+    said = [text for one in dosages for text in (one.text, one.patientInstruction) if text]
+    if any(_WHEN_NEEDED.search(text) for text in said):
+        return True
+    return False if said or any(one.timing is not None for one in dosages) else None
 
 
 @lru_cache(maxsize=4096)

@@ -11,6 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+from cds_service.correction import corrected
 from cds_service.facts import Lab, LabSeries, Patient, Unread, Unusable, When
 from cds_service.fhir import CodeableConcept, Coding, Quantity, Resource, first, listed, pairs, texts
 from cds_service.kidney import computed_egfr
@@ -51,6 +52,7 @@ def read_labs(
     for observation in observations:
         reader.add(observation)
     reader.add_egfr(patient)
+    reader.correct()
     return {
         analyte: LabSeries(
             tuple(newest_first(reader.results.get(analyte, []), terminology.analytes[analyte].worse)),
@@ -99,6 +101,13 @@ class _Reader:
                 reported.append(computed)
         if reported:
             self.results["egfr"] = reported
+
+    def correct(self) -> None:
+        """Corrects the results of the analytes that another one corrects, where that was measured too."""
+        for name in self.terminology.corrected:
+            analyte = self.terminology.analytes[name]
+            if (results := self.results.get(name)) and analyte.corrected is not None:
+                self.results[name] = corrected(results, self.results.get(analyte.corrected.by, []), analyte)
 
     def not_used(self, analyte: str) -> tuple[Unusable, ...]:
         """What can't be used of an analyte, each once; without what is there a second time under a code that is known."""
@@ -174,12 +183,13 @@ class _Reader:
                 standing != "confirmed",
                 self._haemolysed(observation),
                 "pre-dialysis" if known.role == "pre-dialysis" else "routine",
-                self._range_low(observation, unit, analyte),
+                self._limit(observation, unit, analyte, "low"),
                 known.role == "low-priority",
                 "",
                 f"{coding.system or 'http://loinc.org'}|{coding.code}",
                 _reference(observation),
                 self.source,
+                self._limit(observation, unit, analyte, "high"),
                 standing == "unconfirmed",
             )
             self.results.setdefault(analyte.id, []).append(lab)
@@ -285,12 +295,12 @@ class _Reader:
             said += texts(concept)
         return bool(said) and any(text and self.terminology.matches("haemolysis", text) for text in said)
 
-    def _range_low(self, observation: Resource, unit: str, analyte: Analyte) -> Decimal | None:
+    def _limit(self, observation: Resource, unit: str, analyte: Analyte, side: Literal["low", "high"]) -> Decimal | None:
         for reference_range in listed(observation.referenceRange):
-            low = reference_range.low
-            if low is not None and low.value is not None and is_number(low.value):
-                own = unit_of(low, analyte, self.terminology)
-                return None if own is None else canonical(low.value, own or unit, analyte)
+            limit = reference_range.low if side == "low" else reference_range.high
+            if limit is not None and limit.value is not None and is_number(limit.value):
+                own = unit_of(limit, analyte, self.terminology)
+                return None if own is None else canonical(limit.value, own or unit, analyte)
         return None
 
 

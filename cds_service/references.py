@@ -31,6 +31,7 @@ def names_used(
         yield "classes", terminology.drug_classes, criterion.classes
         yield "ingredients", terminology.ingredients, criterion.ingredients
         yield "started_after", terminology.analytes, [criterion.started_after] if criterion.started_after else []
+        yield "before_sets", terminology.problem_names, criterion.before_sets
     elif isinstance(criterion, OrderCriterion):
         yield "classes", terminology.drug_classes, criterion.classes
         yield "ingredients", terminology.ingredients, criterion.ingredients
@@ -40,6 +41,7 @@ def names_used(
     elif isinstance(criterion, ProblemCriterion):
         yield "sets", terminology.problem_names, criterion.sets
         yield "text_patterns", terminology.patterns, criterion.text_patterns
+        yield "newer_than", terminology.analytes, [criterion.newer_than] if criterion.newer_than else []
     elif isinstance(criterion, ReasonCriterion):
         yield "patterns", terminology.patterns, criterion.patterns
         yield "sets", terminology.problem_names, criterion.sets
@@ -80,16 +82,6 @@ def criteria_named_in(card: CardFile) -> Iterator[tuple[Keys, list[str]]]:
 def named_in(card: CardFile) -> list[str]:
     """The criteria that a card names, each once, in the order of the file."""
     return list(dict.fromkeys(name for _, names in criteria_named_in(card) for name in names))
-
-
-def texts_of(card: CardFile) -> Iterator[tuple[Keys, str]]:
-    """The texts of a card that can hold placeholders: (keys of the place, text)."""
-    for position, row in enumerate(card.table):
-        yield ("table", position, "summary"), row.summary
-    for position, paragraph in enumerate(card.detail):
-        yield ("detail", position, "text"), paragraph.text
-    for position, item in enumerate(card.suggestions):
-        yield ("suggestions", position, "label"), item.label
 
 
 def with_children(names: Iterable[str], criteria: Mapping[str, Criterion]) -> list[str]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
+from types import MappingProxyType
 
 from cds_service.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem
 from cds_service.findings import Evidence, Finding
 
 NAME_LIMIT = 80  # characters of one name from an EHR
 NAMES_LIMIT = 6  # names in one list
+NO_KINDS: Mapping[str, str] = MappingProxyType({})
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~>=\-])")
 _LIST_ITEM = re.compile(r"^\d{1,9}(?=\.)")
 # What has no width and is of no category that says so: fillers, invisible vowels, variation selectors (Unicode's
@@ -48,13 +50,24 @@ def markdown(text: str) -> str:
     return _LINKS.sub("&#8203;", plain)
 
 
-def phrase(finding: Finding, field: str, facts: Facts, safe: Callable[[str], str]) -> str:
-    """What `{criterion.field}` says about the evidence of `finding`; "not known" where there is none."""
+def phrase(
+    finding: Finding,
+    field: str,
+    facts: Facts,
+    safe: Callable[[str], str],
+    named: Collection[str] = (),
+    kinds: Mapping[str, str] = NO_KINDS,
+) -> str:
+    """What `{criterion.field}` says about the evidence of `finding`; "not known" where there is none.
+
+    Of a combination only the drugs in `named` are said, where there are any; `kinds` names drug classes for people.
+    """
     evidence = finding.evidence
     if not evidence:
         return "not known"
     if field == "names":
-        names = list(dict.fromkeys(safe(name_of(item)) for item in evidence))
+        each = [_drug_names(item, named, kinds) or [name_of(item)] for item in evidence]
+        names = list(dict.fromkeys(safe(name) for names in each for name in names))
         more = f" and {len(names) - NAMES_LIMIT} more" if len(names) > NAMES_LIMIT else ""
         return ", ".join(names[:NAMES_LIMIT]) + more
     first = next((item for item in evidence if isinstance(item, Lab)), evidence[0])
@@ -64,12 +77,24 @@ def phrase(finding: Finding, field: str, facts: Facts, safe: Callable[[str], str
         return str(facts.age_years)
     drug = first.drug if isinstance(first, Order) else first
     if isinstance(drug, Drug):
-        if field == "dose" and drug.daily_dose_mg is not None:
-            return f"{number(drug.daily_dose_mg)} mg/day"
+        if field == "dose":
+            return f"{number(drug.daily_dose_mg)} mg/day" if drug.daily_dose_mg is not None else "not known"
         return safe(drug.code_disagrees)
     if isinstance(first, Allergy):
         return safe(first.reaction) or "no reaction recorded"
     return "not known"
+
+
+def _drug_names(item: Evidence, named: Collection[str], kinds: Mapping[str, str]) -> list[str]:
+    """The names of a drug or of the drug of an order: those that matter, else all, else its classes."""
+    drug = item.drug if isinstance(item, Order) else item
+    if not isinstance(drug, Drug):
+        return []
+    return (
+        [name for name in drug.ingredients if name in named]
+        or list(drug.ingredients)
+        or ([drug.text] if drug.text else [kinds[one] for one in sorted(drug.classes) if one in kinds])
+    )
 
 
 def _lab(lab: Lab, field: str, now: datetime, safe: Callable[[str], str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from cds_service.card_file import CardFile, Row
@@ -35,7 +35,7 @@ class Sentences:
         self._terminology = terminology
 
     def of(self, name: str) -> str:
-        """The criterion `name` as a phrase; a group of criteria is called by its name, see `groups`."""
+        """The criterion `name` as a phrase; a group of criteria is called by its name."""
         criterion = self._criteria[name]
         return _name(name) if isinstance(criterion, Composite) else self._meaning(criterion)
 
@@ -43,25 +43,14 @@ class Sentences:
         """What the criterion `name` means; for a group its members, which are called by their names where they are groups."""
         return self._meaning(self._criteria[name])
 
-    def groups(self, names: Iterable[str]) -> list[str]:
-        """What the groups among `names` mean, a sentence each."""
-        return [
-            f"{_name(name)}: {self._meaning(self._criteria[name])}"
-            for name in names
-            if isinstance(self._criteria[name], Composite)
-        ]
-
     def _meaning(self, criterion: Criterion) -> str:
         match criterion:
             case LabCriterion():
                 return self._lab(criterion)
             case DrugCriterion():
                 return self._drug(criterion)
-            case ProblemCriterion(sets=sets, text_patterns=patterns, onset_within_days=within, onset_more_than_days_ago=more):
-                said = f"an active problem: {_or([self._terminology.problem_names[one] for one in sets])}"
-                said += f" whose name says {_or([one.replace('_', ' ') for one in patterns])}" if patterns else ""
-                said += f", since at most {within} days" if within is not None else ""
-                return said + (f", since more than {more} days" if more is not None else "")
+            case ProblemCriterion():
+                return self._problem(criterion)
             case CountCriterion(classes=classes, sets=sets, at_least=at_least, not_routes=routes):
                 named = _or(self._classes(classes) + [self._terminology.problem_names[one] for one in sets])
                 return f"at least {at_least} of: {named}" + (f" (not {_or(routes)})" if routes else "")
@@ -111,9 +100,16 @@ class Sentences:
                 f" (below {_number(limit)} {unit} where it is reported in {unit})"
                 for unit, limit in criterion.below_reported.items()
             )
+        if criterion.upper_limit_times is not None:
+            own = f"above {_number(criterion.upper_limit_times)} times the laboratory's upper limit"
+            limits[0] = f"{own} ({limits[0]} where it sent none)"
         said = f"{analyte} {' and '.join(limits)}" if limits else analyte
         if criterion.at_least == 0 and len(limits) == 1:
             said = f"any {analyte}"  # only asks that there is one
+        if criterion.own_range is not None:
+            said += f" {criterion.own_range} the laboratory's own lower limit"
+        if criterion.as_measured:
+            said += " as it was measured, without a correction"
         if criterion.below_reference_range:
             said += " (and below the laboratory's own limit, where it sent one)"
         if criterion.haemolysed is not None:
@@ -128,12 +124,31 @@ class Sentences:
             return f"{said}, {criterion.older_than_days + 1} to {criterion.within_days} days old"
         return f"{said}, at most {criterion.within_days} days old"
 
+    def _problem(self, criterion: ProblemCriterion) -> str:
+        said = f"an active problem: {_or([self._terminology.problem_names[one] for one in criterion.sets])}"
+        if criterion.text_patterns:
+            said += f" whose name says {_or([one.replace('_', ' ') for one in criterion.text_patterns])}"
+        if criterion.onset_within_days is not None:
+            said += f", since at most {criterion.onset_within_days} days"
+        if criterion.onset_more_than_days_ago is not None:
+            said += f", since more than {criterion.onset_more_than_days_ago} days"
+        if criterion.newer_than is not None:
+            said += f", newer than the newest {self._terminology.analytes[criterion.newer_than].name} or of unknown date"
+        return f"{said}, or of unknown date" if criterion.undated else said
+
     def _drug(self, criterion: DrugCriterion) -> str:
         said = f"takes {_or(criterion.ingredients or self._classes(criterion.classes))}"
         if criterion.route is not None:
             said += f" ({criterion.route})"
         if criterion.not_routes:
             said += f" (not by {_or(criterion.not_routes)})"
+        if criterion.dose_above is not None:
+            said += f" above {_number(criterion.dose_above)} mg/day"
+        if criterion.regular:
+            said += " on a schedule, not as needed"
+        if criterion.begun_days_before is not None:
+            problems = _or([self._terminology.problem_names[one] for one in criterion.before_sets])
+            said += f" begun at most {criterion.begun_days_before} days before: {problems}"
         if criterion.started_after is not None:
             said += f" started after the newest {self._terminology.analytes[criterion.started_after].name}"
         if criterion.started_at_most_days_ago is not None:

@@ -62,6 +62,16 @@ class NeverCodes(_Entry):
     source: Text
 
 
+class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What another analyte adds to a result: `per_unit` for each unit that it lies below `normal`, measured within the days."""
+
+    by: Text  # id of the other analyte
+    normal: Decimal
+    per_unit: Decimal
+    within_days: int
+    source: Text
+
+
 class AnalyteEntry(_Entry):
     name: Text
     codes: list[LabCodeEntry]
@@ -73,6 +83,7 @@ class AnalyteEntry(_Entry):
     names: list[Text] = []  # what laboratories call it
     reported_in: list[Text] = []  # units
     never: list[NeverCodes] = []
+    corrected: Correction | None = None
 
 
 class CriticalFlags(_Entry):
@@ -137,6 +148,7 @@ class DrugFile(_Entry):
     only_routes: list[Route] = []
     not_routes: list[Route] = []
     route_rules: list[RouteRule] = []
+    taken_dose: bool = False  # the daily dose of what is taken is read too, because a card looks at it
 
 
 class RouteEntry(_Entry):
@@ -151,19 +163,41 @@ class RoutesFile(_Entry):
 
 
 class ProblemCode(_Entry):
+    """A code and, where it says that too, the week of the pregnancy on its day."""
+
     system: Literal["icd10", "snomed"]
     code: Code
     match: Literal["exact", "prefix"]
     source: Text
+    week: int | None = None
 
 
-class ProblemSet(_Entry):
+class ProblemNotCode(ProblemCode):
+    """A code that must not be taken for the set, and what it really is."""
+
+    really: Text = msgspec.field(name="is", default="something else")
+
+
+class ProblemText(_Entry):
+    """How clinicians name the problem: `match` is looked for in what `not` and the file's general cuts leave of a name."""
+
+    match: Text
+    source: Text
+    but_not: list[Text] = msgspec.field(name="not", default_factory=list)
+    kept: list[Text] = []  # names of general cuts that are not made for this set
+
+
+class ProblemFile(_Entry):
     display: Text
     codes: list[ProblemCode]
+    not_codes: list[ProblemNotCode] = []
+    text: ProblemText | None = None
+    text_decides: bool = False  # a name that denies it, or calls it past, counts more than a code
 
 
-class ProblemsFile(_Entry):
-    sets: dict[Text, ProblemSet]
+class ProblemTextFile(_Entry):
+    crossed_out: dict[Text, Text]  # in this order
+    source: Text
 
 
 class PatternEntry(_Entry):

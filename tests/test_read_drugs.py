@@ -256,8 +256,9 @@ def test_a_reason_is_stated_only_where_a_reason_belongs(why: Json, stated: bool)
     assert drug(prescription(**why)).reason_stated is stated
 
 
-def test_the_dose_of_a_drug_that_is_taken_is_not_read() -> None:
+def test_the_dose_of_a_drug_that_is_taken_is_read_only_where_its_class_says_so() -> None:
     assert drug(prescription(dosageInstruction=[{"text": "10 mg three times a day"}])).daily_dose_mg is None
+    assert drug(statement("acetaminophen", dosage=[{"text": "1 g three times a day"}])).daily_dose_mg == 3000
 
 
 def test_stu3_and_dstu2_spellings_are_read() -> None:

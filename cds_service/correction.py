@@ -1,0 +1,47 @@
+"""Results that are corrected by another one of the same days: total calcium by albumin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cds_service.facts import Lab
+
+if TYPE_CHECKING:
+    from cds_service.lab_terms import Analyte
+
+_STEP = Decimal("0.01")
+
+
+def corrected(results: Iterable[Lab], others: Sequence[Lab], analyte: Analyte) -> list[Lab]:
+    """Correct results by the nearest of `others` that was taken within the days of the rule.
+
+    All in canonical units. Preliminary results and results with a comparator are neither corrected nor used to correct.
+    """
+    rule = analyte.corrected
+    usable = [other for other in others if not other.preliminary and not other.comparator]
+    if rule is None or not usable:
+        return list(results)
+    found: list[Lab] = []
+    for lab in results:
+        nearest = min(usable, key=lambda other: abs(other.effective.start - lab.effective.start))
+        apart = abs(nearest.effective.start - lab.effective.start).days
+        if lab.preliminary or lab.comparator or apart > rule.within_days:
+            found.append(lab)
+            continue
+        value = lab.value + rule.per_unit * (rule.normal - nearest.value)
+        found.append(
+            msgspec.structs.replace(
+                lab,
+                value=value,
+                reported_value=(value / analyte.factors[lab.reported_unit]).quantize(_STEP),
+                computed_from=(
+                    f"{lab.analyte} {lab.reported_value} {lab.reported_unit} of {lab.effective.day} "
+                    f"and {nearest.analyte} {nearest.reported_value} {nearest.reported_unit} of {nearest.effective.day}"
+                ),
+            )
+        )
+    return found
