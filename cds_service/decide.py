@@ -150,8 +150,8 @@ def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
 def _worth_a_notice(card: Card, findings: Findings, finding: Finding, hook: str) -> bool:
     """Data that did not arrive is always said.
 
-    A single datum that cannot be used only when an order is signed that needs it, or where what would tell whether it needs it did
-    not arrive; when a chart is opened only by a card that says so (`chart_notice_when`), and by that one where it may be alarming.
+    A single datum that cannot be used only when an order is signed that needs it, or where what tells whether it needs it did not
+    arrive; when a chart is opened only by a card that says so (`chart_notice_when`), by that one also where it may be alarming.
     """
     if finding.cause in _NEVER_ARRIVED:
         return True

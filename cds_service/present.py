@@ -308,7 +308,7 @@ class _Suggestion:
 
 def with_words(note: str, words: str) -> str:
     """`note` with what a laboratory wrote, cleaned and escaped: "potassium of 2025-11-28 has no unit (“2.2”)"."""
-    return f"{note} (“{markdown(words)}”)" if words else note
+    return f"{note} ({markdown(f'“{words}”')})" if words else note
 
 
 def holds(findings: Findings, when: list[str], unless: list[str]) -> bool:

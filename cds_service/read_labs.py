@@ -249,7 +249,7 @@ class _Reader:
             _reference(observation),
             sentence.format(subject),
             words or "; ".join(written_as(one) for one in quantities),
-            tuple(value for one in quantities for value in self._could_be(one, analyte, reason)),
+            tuple(dict.fromkeys(value for one in quantities for value in self._could_be(one, analyte, reason))),
             flag_of(observation, self.terminology),
         )
         self.unusable.setdefault(analyte.id, []).append(unusable)
