@@ -133,6 +133,7 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
     reasons: frozenset[str] = frozenset()  # ids of the text patterns that its stated reason, note or dosage matches
     reason_sets: frozenset[str] = frozenset()  # problem value sets matched by reason codes
     reason_stated: bool = False  # a reason was sent, whatever it is; a note or the words of a dosage are none
+    reason_unread: bool = False  # a reason is a reference to a condition that was not at hand
     daily_dose_mg: Decimal | None = None  # None: not stated or not readable
     reference: str = ""
     source: str = ""

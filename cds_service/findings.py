@@ -171,7 +171,9 @@ class Findings(dict[str, Finding]):
         self._criteria = criteria
         self._per_order = per_order
         self._on_error = on_error
-        self._patient_level = self  # where criteria that do not depend on the order are remembered
+        # Where criteria that do not depend on the order are remembered; None is here. A reference to itself would be a cycle,
+        # which only a collection frees.
+        self._patient_level: Findings | None = None
 
     def of_order(self, order: Order) -> Findings:
         """The same criteria with `order` in focus."""
@@ -187,8 +189,9 @@ class Findings(dict[str, Finding]):
         return unread
 
     def __missing__(self, name: str) -> Finding:
-        if self._patient_level is not self and name not in self._per_order:
-            finding = self._patient_level[name]
+        patient_level = self._patient_level
+        if patient_level is not None and name not in self._per_order:
+            finding = patient_level[name]
         else:
             criterion = self._criteria[name]
             try:
@@ -202,12 +205,12 @@ class Findings(dict[str, Finding]):
     @property
     def of_patient(self) -> Findings:
         """Where the criteria are remembered that do not depend on which order is looked at."""
-        return self._patient_level
+        return self if self._patient_level is None else self._patient_level
 
     def own(self) -> Iterator[tuple[str, Finding]]:
         """All that was evaluated for this order; without one, all that does not depend on which order is looked at."""
         for name, finding in self.items():
-            if self._patient_level is self or name in self._per_order:
+            if self._patient_level is None or name in self._per_order:
                 yield name, finding
 
     def evaluated(self, names: Iterable[str]) -> Iterator[tuple[str, Finding]]:

@@ -57,6 +57,7 @@ FHIR_BREAKERS = _counter(
 REFUSED = _counter("cds_refused", "Requests answered with an error, by status", "status")
 SHED = _counter("cds_shed", "Requests turned away because there were too many, by reason", "reason")
 
+FEEDBACK = _counter("cds_feedback", "Items of feedback by outcome; refused: they could not be read", "outcome")
 LOG_RECORDS = _counter("cds_log_records", "Records of the alert log: written, quarantined, lost", "outcome")
 LOG_UNREAD = _counter("cds_log_unread", "Times that it was not known which cards were shown before")
 LOG_WAITING = _gauge("cds_log_waiting", "Records in memory that are not durable yet, all workers together", "livesum")

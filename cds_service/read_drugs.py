@@ -19,6 +19,7 @@ from cds_service.decode import Gathered
 from cds_service.dose import daily_dose_mg
 from cds_service.facts import Drug
 from cds_service.fhir import Dosage, Period, Ratio, Reference, Resource, bare_id, first, listed, pairs, texts
+from cds_service.read_problems import is_denied
 from cds_service.when import ended, when
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def read_drug(resource: Resource, source: str, targets: Targets, terminology: Te
             route_codings += pairs(dosage.route)
     route = terminology.route(route_codings, tuple(route_texts)) if route_texts or route_codings else ""
     recognised = terminology.drug(codings, names, route)
-    reasons, reason_sets, reason_stated = _reasons(resource, dosages, targets, terminology)
+    reasons, reason_sets, reason_stated, reason_unread = _reasons(resource, dosages, targets, terminology)
     dosed = recognised.classes if ordered else recognised.classes & terminology.dosed
     return Drug(
         text=names[0] if names else "",
@@ -94,6 +95,7 @@ def read_drug(resource: Resource, source: str, targets: Targets, terminology: Te
         reasons=reasons,
         reason_sets=reason_sets,
         reason_stated=reason_stated,
+        reason_unread=reason_unread,
         daily_dose_mg=_daily_dose(_encode((dosages, strength)), "\n".join(names)) if dosed else None,
         reference=f"{resource.resourceType}/{resource.id}" if resource.id else "",
         source=source,
@@ -181,24 +183,30 @@ def _referenced(resource: Resource, reference: Reference, targets: Targets) -> R
 
 def _reasons(
     resource: Resource, dosages: list[Dosage], targets: Targets, terminology: Terminology
-) -> tuple[frozenset[str], frozenset[str], bool]:
-    """What a drug is for: the text patterns that anything said about it matches, the sets that coded reasons belong to, and
-    whether a reason was stated at all.
+) -> tuple[frozenset[str], frozenset[str], bool, bool]:
+    """What a drug is for: the text patterns that anything said about it matches, the sets that its reasons belong to, whether a
+    reason was stated at all, and whether one is a condition that could not be read.
 
     The texts themselves go no further: a note may name people.
     """
     said: list[str] = []
     sets: frozenset[str] = frozenset()
+    unread = False
     concepts = [*listed(resource.reasonCode), resource.reasonCodeableConcept, resource.reasonForUseCodeableConcept]
     for reference in (*listed(resource.reasonReference), resource.reasonForUseReference):
         if reference is not None:
-            said += [reference.display] if reference.display else []
-            condition = targets.conditions.get(bare_id(reference.reference))
-            concepts.append(first(condition.code) if condition is not None else None)
+            condition = _condition(resource, reference, targets)
+            if condition is None or condition.modifierExtension:
+                said += [reference.display] if reference.display else []
+                unread = unread or (not reference.display and _may_be_condition(reference))
+            elif not is_denied(condition):
+                said += [reference.display] if reference.display else []
+                concepts.append(first(condition.code))
     for concept in concepts:
         if concept is not None:
-            said += texts(concept)
-            sets |= terminology.problem_sets(pairs(concept))
+            names = texts(concept)
+            said += names
+            sets |= terminology.problem(pairs(concept), names).sets
     # "As needed for sleep" is a reason too; a reference that leads to nothing that could be read still is one.
     stated = bool(said or listed(resource.reasonReference) or resource.reasonForUseReference)
     stated = stated or any(concept is not None and pairs(concept) for concept in concepts)
@@ -212,4 +220,19 @@ def _reasons(
         if dosage.asNeededCodeableConcept is not None:
             said += texts(dosage.asNeededCodeableConcept)
     # A word stands between the texts, so that no pattern reads two of them as one phrase.
-    return (terminology.reasons_in("\nx\n".join(said)) if said else frozenset()), sets, stated
+    return (terminology.reasons_in("\nx\n".join(said)) if said else frozenset()), sets, stated, unread
+
+
+def _condition(resource: Resource, reference: Reference, targets: Targets) -> Resource | None:
+    """The condition that a reason refers to: a contained one, or one of any source; None where it is not at hand."""
+    key = bare_id(reference.reference)
+    if reference.reference and reference.reference.startswith("#"):
+        contained = (one for one in listed(resource.contained) if one.id and one.id.removeprefix("#") == key)
+        return next((one for one in contained if one.resourceType == "Condition"), None)
+    return targets.conditions.get(key) if key and _may_be_condition(reference) else None
+
+
+def _may_be_condition(reference: Reference) -> bool:
+    """Whether a reference can lead to a condition; one that names another type, as an Observation, is no reason that is read."""
+    before, _, _ = (reference.reference or "").partition("/_history")[0].rpartition("/")
+    return before.rpartition("/")[2] in ("", "Condition")

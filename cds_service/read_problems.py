@@ -36,7 +36,6 @@ _PREGNANCIES = frozenset({_PREGNANT, _PREGNANT_20_WEEKS})
 # How sure an ICD-10-GM diagnosis is stands in an extension of its coding: A excluded, Z past; V suspected and G confirmed count.
 _SURENESS = "diagnosesicherheit"
 _LETTERS_AGAINST = frozenset({"A", "Z"})
-_NO_KNOWN_ALLERGY = frozenset({"716186003", "409137002", "716184000"})  # SNOMED CT, as in the examples of HL7 FHIR R4
 
 EXERCISE = "exercise_cramp"  # the text pattern that tells an exercise cramp from other cramps of the same code
 MODIFIED = "a problem carries a modifier that is not understood"
@@ -138,8 +137,7 @@ def read_allergies(allergies: Iterable[Resource], terminology: Terminology, sour
         if classes and allergy.modifierExtension:
             unclear = "an allergy carries a modifier that is not understood"
         elif not classes:
-            none_known = all(code in _NO_KNOWN_ALLERGY for _, code in codings)
-            if none_known or any(not name.isspace() for name in names):
+            if "no_known_allergy" in terminology.problem_sets(codings) or any(not name.isspace() for name in names):
                 continue
             unclear = UNNAMED_ALLERGY
         felt = [text for reaction in reactions for one in listed(reaction.manifestation) for text in texts(one)[:1]]

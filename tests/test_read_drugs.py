@@ -5,6 +5,9 @@ import pytest
 from cds_service.facts import Drug
 from tests.reading import OURS, RXNORM, SNOMED, Json, active, bundle, concept, condition, facts, prescription, statement, without
 
+GM = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"
+EXCLUDED = [{"url": "http://fhir.de/StructureDefinition/icd-10-gm-diagnosesicherheit", "valueCode": "A"}]
+
 
 def drug(*resources: Json) -> Drug:
     (only,) = active(*resources)
@@ -234,6 +237,62 @@ def test_coded_reasons_and_referenced_conditions_lead_to_problem_sets() -> None:
     (found,) = facts(prescriptions=bundle(referring), problems=bundle(problem)).drugs
     assert found.reason_sets == {"muscle_cramp"}
     assert found.reasons == {"cramp_reason"}
+
+
+REFERRING = prescription(reasonReference=[{"reference": "Condition/c9"}])
+
+
+@pytest.mark.parametrize(
+    "denied",
+    [
+        {"verificationStatus": "refuted"},
+        {"verificationStatus": concept("entered-in-error")},
+        {"code": {"coding": [{"system": GM, "code": "R25.2", "extension": EXCLUDED}]}},
+    ],
+)
+def test_a_condition_that_is_denied_is_no_reason(denied: Json) -> None:
+    (found,) = facts(prescriptions=bundle(REFERRING), problems=bundle(condition(id="c9") | denied)).drugs
+    assert (found.reason_sets, found.reasons, found.reason_unread) == (frozenset(), frozenset(), False)
+
+
+def test_a_condition_that_is_over_is_still_the_reason_that_was_stated() -> None:
+    (found,) = facts(prescriptions=bundle(REFERRING), problems=bundle(condition(id="c9", clinicalStatus="resolved"))).drugs
+    assert found.reason_sets == {"muscle_cramp"}
+
+
+def test_a_contained_condition_and_one_by_its_full_url_are_found() -> None:
+    contained = prescription(reasonReference=[{"reference": "#c"}], contained=[condition("B54", id="c")])
+    assert drug(contained).reason_sets == {"malaria"}
+    url = "urn:uuid:6f1c2a56-0000-4000-8000-000000000001"
+    by_url = prescription(reasonReference=[{"reference": url}])
+    listed = bundle(condition("B54", id="c9"))
+    listed["entry"][0]["fullUrl"] = url
+    (found,) = facts(prescriptions=bundle(by_url), problems=listed).drugs
+    assert (set(found.reason_sets), found.reason_unread) == ({"malaria"}, False)
+
+
+def test_a_condition_that_is_not_at_hand_or_carries_a_modifier_is_unread() -> None:
+    assert drug(REFERRING).reason_unread
+    modified = condition(id="c9", modifierExtension=[{"url": "urn:negated"}])
+    (found,) = facts(prescriptions=bundle(REFERRING), problems=bundle(modified)).drugs
+    assert (found.reason_unread, found.reason_sets) == (True, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("leg cramps; had malaria in 1998", False),
+        ("history of malaria", False),
+        ("prior falciparum malaria", False),
+        ("malaria 20 years ago", False),
+        ("malaria", True),
+        ("take prior to meals; for malaria", True),
+        ("uncomplicated falciparum malaria", True),
+    ],
+)
+def test_past_malaria_is_no_reason(text: str, found: bool) -> None:
+    assert ("malaria_reason" in drug(prescription(reasonCode=[{"text": text}])).reasons) is found
+    assert ("malaria" in drug(prescription(reasonCode=[{"text": text}])).reason_sets) is found
 
 
 @pytest.mark.parametrize(

@@ -521,9 +521,11 @@ def test_a_confirmed_result_comes_before_the_preliminary_one_of_its_sample() -> 
 
 @pytest.mark.parametrize("key", ["problems", "prescriptions", "statements", "allergies"])
 def test_a_result_counts_wherever_it_stands(key: str) -> None:
-    found = facts(**{key: bundle(observation(value=2.4)), "labs": bundle(observation("2951-2", 140, id="na"))})
+    sent: dict[str, Any] = {key: bundle(observation(value=2.4)), "labs": bundle(observation("2951-2", 140, id="na"))}
+    found = facts(**sent)
     assert [str(lab.value) for lab in found.labs["potassium"].results] == ["2.4"]
-    everywhere = facts(labs=bundle(observation()), **{key: bundle(observation())})
+    twice: dict[str, Any] = {key: bundle(observation()), "labs": bundle(observation())}
+    everywhere = facts(**twice)
     assert len(everywhere.labs["potassium"].results) == 1
 
 
