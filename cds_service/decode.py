@@ -18,12 +18,27 @@ from cds_service.panels import REPORT, contains_results
 
 Origin = Literal["prefetch", "fhir", "context", "none"]
 
+# Either list of medications holds whatever tells of a therapy: some EHRs send all of them as one, or only what was handed out.
+_MEDICATIONS = frozenset(
+    {"MedicationStatement", "MedicationRequest", "MedicationOrder", "MedicationDispense", "MedicationAdministration"}
+)
 EXPECTED: dict[str, frozenset[str]] = {name: frozenset({resource_type}) for name, resource_type in SOURCES.items()} | {
-    "prescriptions": frozenset({"MedicationRequest", "MedicationOrder"})  # the latter in DSTU2
+    "statements": _MEDICATIONS,
+    "prescriptions": _MEDICATIONS,
+}
+# What is read because others refer to it; it is the target of a reference and never a source of its own.
+TARGETS: dict[str, frozenset[str]] = {
+    "medications": frozenset({"Medication"}),
+    "reasons": frozenset({"Condition"}),
+    "members": frozenset({"Observation"}),
 }
 _URN = ("urn:", "URN:")  # as in `fhir.is_urn`, which costs a call per entry
 _KEPT = frozenset({"Medication"})  # read where an expected resource refers to it
-_RESULTS = frozenset({"Observation", REPORT})  # read wherever they stand
+# The source that reads a resource which came under another key; never the patient, which identifies everything else.
+HOMES: dict[str, str] = {kind: name for name, kinds in EXPECTED.items() if name != "patient" for kind in kinds} | {
+    "MedicationStatement": "statements",
+    REPORT: "labs",  # for the results in it
+}
 
 
 class Gathered(msgspec.Struct):
@@ -36,7 +51,8 @@ class Gathered(msgspec.Struct):
     # by the bare id of a `urn:` fullUrl that is not the resource's own id; Patients also by any other fullUrl
     by_url: dict[str, Resource] = {}
     faults: str = ""  # why it is not complete, apart from `next_url`
-    strays: list[Resource] = []  # laboratory results in a source of something else, which count wherever they stand
+    misplaced: list[Resource] = []  # what another source is for, see `read`
+    lacking: bool = False  # the server says that it has no resources of this type
 
 
 class _Peek(msgspec.Struct, gc=False):
@@ -72,7 +88,8 @@ def gathered(value: Resource | None, name: str, origin: Origin, *, further: bool
         value = value.resource
     if value.resourceType == "OperationOutcome":  # in place of an answer: whatever it says, nothing was looked up
         note = "the EHR reported an error"
-        return Gathered(Source(SourceState.ERROR, origin, note), faults=note)
+        lacking = any(issue.code == "not-supported" for issue in listed(value.issue))
+        return Gathered(Source(SourceState.ERROR, origin, note), faults=note, lacking=lacking)
     return _Collector(name, origin, further).collect(value).result()
 
 
@@ -126,7 +143,7 @@ def joined(pages: Sequence[Gathered]) -> Gathered:
         last.next_url,
         {url: resource for page in pages for url, resource in page.by_url.items()},
         faults,
-        [stray for page in pages for stray in page.strays],
+        [resource for page in pages for resource in page.misplaced],
     )
 
 
@@ -164,16 +181,16 @@ class _Collector:
         self.name = name
         self.origin = origin
         self.further = further
-        self.expected = EXPECTED[name]
+        self.expected = EXPECTED.get(name) or TARGETS[name]
         self.resources: list[Resource] = []
         self.by_url: dict[str, Resource] = {}
         self.quarantined: list[Quarantined] = []
         self.next_url: str | None = None
         self.entries = 0
         self.matches = 0
-        self.strays: list[Resource] = []
         self.failed = False  # an OperationOutcome of severity error or fatal
         self.strangers = False  # a resource of a type that does not belong here
+        self.misplaced: list[Resource] = []
         self.inside = False  # a Bundle of a Bundle
         self.cut = False  # there is more than was sent, and nothing says where
 
@@ -236,7 +253,7 @@ class _Collector:
     def result(self) -> Gathered:
         faults = self._faults()
         source = _source(self._state(faults), self.origin, faults, self.next_url, self.quarantined)
-        return Gathered(source, self.resources, tuple(self.quarantined), self.next_url, self.by_url, faults, self.strays)
+        return Gathered(source, self.resources, tuple(self.quarantined), self.next_url, self.by_url, faults, self.misplaced)
 
     def _entry(self, entry: Entry, position: int) -> None:
         resource = entry.resource
@@ -263,20 +280,14 @@ class _Collector:
             self.inside = False
         elif kind is None:
             self.quarantined.append(Quarantined(self.name, position, "", "resourceType: missing"))
-        elif kind in _RESULTS:
-            self._result(resource)
-        else:
-            self.strangers = True
-
-    def _result(self, resource: Resource) -> None:
-        """A report in the source of the results, or a result in another source."""
-        if self.name == "labs":
+        elif kind == REPORT and self.name == "labs":
             self.resources.append(resource)
             self.matches += contains_results(resource)
             self.strangers |= not contains_results(resource)
         else:
-            self.strays.append(resource)
             self.strangers = True
+            if kind in HOMES:
+                self.misplaced.append(resource)
 
     def _bad_entry(self, raw: Raw, position: int, error: msgspec.ValidationError) -> None:
         try:
@@ -306,7 +317,7 @@ class _Collector:
         if self.cut:
             faults.append("not all of it was sent")
         if self.strangers and not self.matches:
-            faults.append(f"no {' or '.join(sorted(self.expected))} was found where it was expected")
+            faults.append(f"no {SOURCES[self.name]} was found where it was expected")
         return "; ".join(faults)
 
     def _state(self, faults: str) -> SourceState:

@@ -7,6 +7,7 @@ not on the number of drugs. Quinidine, hydroxychloroquine and quinine are differ
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,11 +17,17 @@ import msgspec
 
 from cds_service.facts import WIDER, Route
 from cds_service.rxnorm import Product
-from cds_service.value_sets import DrugFile, IngredientEntry, RouteRule, RoutesFile, SystemId, pattern, read, wrong
+from cds_service.value_sets import DrugFile, IngredientEntry, NoNamesFile, RouteRule, RoutesFile, SystemId, pattern, read, wrong
 
+CLASS = "class:"  # what a site maps a code to: the name of an ingredient, this and the id of a class, or
+OTHER = "other"  # a drug that is none of ours
 Known = tuple[SystemId, str, str]  # short name of the system, code, "system|code" as sent
 
 _WORD = re.compile(r"[a-z]+|\n")  # digits are left out: "quinine300mg" is quinine; a line break keeps two texts apart
+_LEGIBLE = re.compile(r"[a-z]{3,}")
+_NUMBERED = re.compile(r"\b[0-9a-f]{8}-[0-9a-f-]{20,}\b")  # a UUID has words in it
+_WHOLE_ATC = re.compile(r"[A-Z][0-9]{2}[A-Z]{2}[0-9]{2}")
+_LAST_VOWELS = ("", "e", "a", "o", "um")  # of one international name in English, German, French, Spanish, Italian, Latin
 
 
 class Recognition(msgspec.Struct, frozen=True, gc=False):
@@ -28,10 +35,11 @@ class Recognition(msgspec.Struct, frozen=True, gc=False):
 
     classes: frozenset[str] = frozenset()
     ingredients: tuple[str, ...] = ()
-    by: Literal["rxnorm", "atc", "snomed", "text", ""] = ""
+    by: Literal["rxnorm", "atc", "snomed", "site", "text", ""] = ""
     code: str = ""  # "system|code" that identified it
     route: Route = ""
     disagrees: str = ""  # the other drug's name, where code and text name different drugs
+    identified: bool = True  # False: nothing says which drug it is, ours or another
 
 
 class _Rules(msgspec.Struct, frozen=True, gc=False):
@@ -52,7 +60,7 @@ class _Found(msgspec.Struct):
     classes: set[str] = set()
     name: str = ""
     vetoed: set[str] = set()
-    by: Literal["rxnorm", "atc", "snomed", ""] = ""
+    by: Literal["rxnorm", "atc", "snomed", "site", ""] = ""
     code: str = ""
 
 
@@ -72,8 +80,11 @@ class DrugIndex:
         self._route_codes: dict[tuple[str, str], Route] = {}
         self._route_atc: dict[str, Route] = {}
         self._route_rules: list[tuple[str, RouteRule, re.Pattern[str] | None]] = []
+        self._no_names: frozenset[str] = frozenset()  # words that name no drug
+        self._nothing_taken: frozenset[str] = frozenset()  # codes that say that nothing is taken
         self._rxnorm: dict[str, list[str]] = defaultdict(list)  # RXCUI of an ingredient -> our names of it
         self._products: Mapping[str, Product] = {}
+        self._all_rxnorm: frozenset[str] = frozenset()  # every RXCUI of the lookup, where there is one
 
     @property
     def ingredients(self) -> frozenset[str]:
@@ -84,14 +95,19 @@ class DrugIndex:
         """The names of the drugs of a class."""
         return frozenset(name for name, classes in self._classes_of.items() if class_id in classes)
 
-    def recognise(self, codes: Iterable[Known], text: str, route: Route) -> Recognition:
-        """`text`: every text and display, one a line. `route`: of the dosage, "" where it is not known."""
+    @property
+    def routed(self) -> frozenset[str]:
+        """The classes of which some products are told apart by words about the route."""
+        return frozenset(class_id for class_id, _, words in self._route_rules if words is not None)
+
+    def recognise(self, codes: Iterable[Known], text: str, route: Route, sig: str = "") -> Recognition:
+        """`text`: every text and display, one a line. `route`: of the dosage, "" where it is not known; `sig`: its words."""
         codes = list(codes)
         coded = self._by_code(codes)
         named, vetoed = self._by_text(text, coded.name)
         if not (named or coded.by):
-            return Recognition(route=route)
-        route = self._route_of([*coded.ingredients, *named], codes, text, coded.name, route)
+            return Recognition(route=route, identified=self._is_another(codes, text))
+        route = self._route_of([*coded.ingredients, *named], codes, f"{text}\n{sig}" if sig else text, coded.name, route)
         text_classes = self._classes(named, route) - vetoed
         for system, code, _ in codes:
             for class_id, really in self._not_codes.get((system, code), ()):
@@ -105,6 +121,30 @@ class DrugIndex:
             return Recognition(classes, tuple(coded.ingredients), coded.by, coded.code, route, ", ".join(named))
         both = tuple(dict.fromkeys([*coded.ingredients, *named]))
         return Recognition(classes | text_classes, both, coded.by, coded.code, route)
+
+    def knows(self, system: SystemId, code: str) -> bool:
+        """Whether a code of this system is that of a drug or, for ATC, lies in a group of a class."""
+        return (system, code) in self._codes or (system == "atc" and any(code.startswith(prefix) for prefix in self._atc))
+
+    def _is_another(self, codes: Iterable[Known], text: str) -> bool:
+        """Whether it is another drug than ours, or no drug, for certain: by a legible name, or by its code.
+
+        Every ATC group of our drugs is known, and every product of the RxNorm lookup, so another code of them is another drug.
+        """
+        plain = _NUMBERED.sub(" ", _folded(text))
+        if any((system, code) == ("site", OTHER) for system, code, _ in codes):
+            return True
+        if any(word not in self._no_names for word in _LEGIBLE.findall(plain)):
+            return True
+        return any(
+            (system == "atc" and _WHOLE_ATC.fullmatch(code.upper()) is not None)
+            or (system == "rxnorm" and code in self._all_rxnorm)
+            for system, code, _ in codes
+        )
+
+    def says_nothing_taken(self, code: str) -> bool:
+        """Whether a code, of any system, says that no drug is taken."""
+        return code.lower() in self._nothing_taken
 
     def classes_for_allergy(self, codes: Iterable[Known], text: str) -> frozenset[str]:
         """Classes of everything that is named, whatever the route, and with no exception for texts."""
@@ -139,16 +179,18 @@ class DrugIndex:
                 for class_id, but_not in self._atc.get(code[:length], ())
                 if code not in but_not
             ]
+            if system == "site" and sent.startswith(CLASS):
+                groups = [sent.removeprefix(CLASS)]
             if not (ingredients or groups):
                 continue
             found.ingredients += [name for name in ingredients if name not in found.ingredients]
             found.classes.update(groups)
-            if not found.by and (system == "rxnorm" or system == "atc" or system == "snomed"):
+            if not found.by and (system == "rxnorm" or system == "atc" or system == "snomed" or system == "site"):
                 found.by, found.code = system, whole
         return found
 
     def _named(self, text: str) -> list[str]:
-        words = _WORD.findall(text.lower())
+        words = _WORD.findall(_folded(text))
         found: dict[str, None] = {}
         for position, word in enumerate(words, 1):
             for rest, ingredient in self._names.get(word, ()):
@@ -217,8 +259,9 @@ class DrugIndex:
 
     def _add_ingredient(self, file: str, class_id: str, ingredient: IngredientEntry) -> None:
         self._classes_of[ingredient.name].add(class_id)
+        self._add_code("site", ingredient.name.upper(), ingredient.name)
         for spelling in (ingredient.name, *ingredient.also):
-            words = _WORD.findall(spelling.lower())
+            words = _WORD.findall(_folded(spelling))
             if not words:
                 raise wrong(file, f"ingredients.{ingredient.name}", f"{spelling!r} has no word in it")
             entry = (words[1:], ingredient.name)
@@ -235,14 +278,33 @@ class DrugIndex:
         if ingredient not in self._codes[system, code]:
             self._codes[system, code].append(ingredient)
 
+    def add_endings(self) -> None:
+        """Take in the names of all drugs as other languages end them: digoxine, digoxina; furosemid, furosemida."""
+        known = set(self._names)
+        for name in self._classes_of:
+            stem = name.removesuffix("e")
+            if len(name) > 5 and name.isalpha() and name == _folded(name) and stem[-1] not in "aeiouym":
+                for ending in _LAST_VOWELS:
+                    if (spelling := stem + ending) not in known:
+                        self._names[spelling].append(([], name))
+
+    def add_no_names(self, file: NoNamesFile) -> None:
+        """Take in `no_names.yaml`."""
+        self._no_names = frozenset(word for words in file.words.values() for word in words)
+        self._nothing_taken = frozenset(code.lower() for code in file.nothing_taken)
+
     @property
     def rxnorm_ingredients(self) -> frozenset[str]:
         """The RXCUIs of all ingredients, without those of products."""
         return frozenset(self._rxnorm)
 
-    def add_products(self, products: Mapping[str, Product]) -> None:
-        """Take in the products of the RxNorm lookup, by RXCUI; a code that stands in a value set counts more."""
+    def add_products(self, products: Mapping[str, Product], codes: frozenset[str] = frozenset()) -> None:
+        """Take in the products of the RxNorm lookup, by RXCUI; a code that stands in a value set counts more.
+
+        `codes` are those of the whole lookup.
+        """
         self._products = products
+        self._all_rxnorm = codes
 
     def add_routes(self, file: RoutesFile) -> None:
         """Take in `routes.yaml`. Raises KnowledgeError for a pattern that is none."""
@@ -262,7 +324,16 @@ def load(folder: Path) -> DrugIndex:
         if file.drug_class != path.stem:
             raise wrong(name, "class", f"{file.drug_class} must be the name of the file, {path.stem}")
         index.add_class(name, file)
+    index.add_endings()
+    index.add_no_names(read(folder, "no_names.yaml", NoNamesFile))
     return index
+
+
+def _folded(text: str) -> str:
+    """In lower case and without accents, as names are compared."""
+    if text.isascii():  # as nearly always
+        return text.lower()
+    return "".join(char for char in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(char))
 
 
 def _with_kinds(routes: Iterable[Route]) -> frozenset[Route]:

@@ -134,6 +134,7 @@ class Ingredient(msgspec.Struct, gc=False):
 
     itemCodeableConcept: CodeableConcept | None = None
     itemReference: Reference | None = None
+    isActive: bool | None = None  # false for what a tablet is made of
     item: Reference | None = None
     strength: Ratio | None = None  # R4
     amount: Ratio | None = None  # STU3, DSTU2
@@ -150,6 +151,7 @@ class Link(msgspec.Struct, gc=False):
 
 class Issue(msgspec.Struct, gc=False):
     severity: Text | None = None
+    code: Text | None = None
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -181,18 +183,18 @@ class Resource(msgspec.Struct, gc=False):
     valueSampledData: Any = None
     interpretation: list[CodeableConcept] | CodeableConcept | None = None
     dataAbsentReason: CodeableConcept | None = None
+    hasMember: list[Reference] | Reference | None = None
     referenceRange: list[ReferenceRange] | ReferenceRange | None = None
     note: list[Annotation] | Annotation | Prose | None = None
     comment: Prose | None = None  # STU3
     comments: Prose | None = None  # DSTU2
     component: list[Resource] | Resource | Text | None = None  # an Observation's parts have its fields
-    hasMember: list[Reference] | Reference | None = None
     related: list[Related] | Related | None = None  # STU3, DSTU2
     result: list[Reference] | Reference | Text | None = None  # DiagnosticReport
     specimen: list[Reference] | Reference | None = None
     type: CodeableConcept | list[CodeableConcept] | Text | None = None  # Specimen (contained); other types have others
     condition: list[CodeableConcept] | CodeableConcept | None = None  # Specimen.condition (contained)
-    # MedicationRequest, MedicationStatement, MedicationOrder, Medication
+    # MedicationRequest, MedicationStatement, MedicationOrder, MedicationDispense, MedicationAdministration, Medication
     intent: Text | None = None
     doNotPerform: bool | None = None
     medicationCodeableConcept: CodeableConcept | None = None
@@ -201,6 +203,13 @@ class Resource(msgspec.Struct, gc=False):
     dateWritten: Text | None = None  # DSTU2
     dateEnded: Text | None = None  # DSTU2 MedicationOrder
     dateAsserted: Text | None = None
+    whenHandedOver: Text | None = None  # MedicationDispense
+    whenPrepared: Text | None = None
+    daysSupply: Quantity | None = None
+    effectiveTimeDateTime: Text | None = None  # DSTU2 MedicationAdministration
+    effectiveTimePeriod: Period | None = None
+    notGiven: bool | None = None  # STU3
+    wasNotGiven: bool | None = None  # DSTU2
     wasNotTaken: bool | None = None  # DSTU2
     taken: Text | None = None  # STU3: y, n, unk, na
     reasonCode: list[CodeableConcept] | CodeableConcept | None = None

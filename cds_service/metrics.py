@@ -42,6 +42,7 @@ CARDS = _counter(
     "cds_cards", "Cards in answers, by card, indicator and mode (live: shown; shadow: not)", "card", "indicator", "mode"
 )
 NOT_CHECKED = _counter("cds_not_checked", "Answers that say that something could not be checked, by service", "service")
+UNREAD_CODES = _counter("cds_unread_codes", "Codes, units and statuses that were not understood, by kind", "kind")
 EVALUATION_FAILURES = _counter("cds_evaluation_failures", "Cards and criteria that broke, by id", "card")
 ENGINE_FAILURES = _counter("cds_engine_failures", "Calls for which no card could be evaluated")
 UNEXPECTED_ERRORS = _counter("cds_unexpected_errors", "Requests answered with 500 because of an exception that nobody foresaw")
@@ -51,6 +52,12 @@ AUTH_DEGRADED = _counter("cds_auth_degraded", "Calls let in though it was not kn
 KEY_FETCHES = _counter("cds_key_fetches", "Questions for EHRs' public keys, by what became of them", "outcome")
 SECURITY_EVENTS = _counter("cds_security_events", "What only a fault or an attack explains, by kind", "kind")
 FHIR_FETCHES = _counter("cds_fhir_fetches", "Questions to EHRs' FHIR servers, by what became of them", "outcome")
+FHIR_WAYS = _counter("cds_fhir_ways", "Ways of FHIR servers that were learned because a search was refused, by kind", "kind")
+FHIR_REFERENCES = _counter(
+    "cds_fhir_references",
+    "References that were not at hand and a card could need, by type and outcome: read, not_read, elsewhere, too_many",
+    *("type", "outcome"),
+)
 FHIR_BREAKERS = _counter(
     "cds_fhir_breakers", "FHIR servers left alone after failures: opened, probed, closed (opened less closed are so now)", "event"
 )

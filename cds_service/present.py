@@ -80,8 +80,9 @@ def suggestion_uuid(card: str, suggestion: str) -> str:
 class Presenter:
     """Draws the cards of one `Knowledge`."""
 
-    def __init__(self, knowledge: Knowledge) -> None:
-        self._in = {name: _Dialect(dialect, knowledge) for name, dialect in knowledge.dialects.items()}
+    def __init__(self, knowledge: Knowledge, public_url: str = "") -> None:
+        """`public_url`: where EHRs reach the pages of the cards; "" where no card links to its page."""
+        self._in = {name: _Dialect(dialect, knowledge, public_url) for name, dialect in knowledge.dialects.items()}
         self._in[""] = self._in[PLAIN]
         self._most = knowledge.labels.most_cards
 
@@ -114,10 +115,10 @@ class Presenter:
 class _Dialect:
     """Everything that can be shown, as one kind of EHR gets it."""
 
-    def __init__(self, dialect: DialectFile, knowledge: Knowledge) -> None:
+    def __init__(self, dialect: DialectFile, knowledge: Knowledge, public_url: str) -> None:
         self._knowledge = knowledge
         self._limit = dialect.summary_limit
-        self.cards = {card.id: _Drawn(card, knowledge, dialect) for card in knowledge.cards}
+        self.cards = {card.id: _Drawn(card, knowledge, dialect, public_url) for card in knowledge.cards}
         words = knowledge.notice
         self._notice_source = _source(knowledge, words.url, topic_code(NOT_CHECKED, dialect), words.title)
 
@@ -161,7 +162,7 @@ class _Dialect:
 class _Drawn:
     """One card with everything encoded that does not depend on the patient."""
 
-    def __init__(self, card: Card, knowledge: Knowledge, dialect: DialectFile) -> None:
+    def __init__(self, card: Card, knowledge: Knowledge, dialect: DialectFile, public_url: str) -> None:
         file = card.file
         self._card = card
         self._labels = knowledge.labels
@@ -171,10 +172,10 @@ class _Drawn:
             {"code": code, "system": knowledge.labels.override_system, "display": knowledge.overrides[code].display}
             for code in file.overrides
         )
-        self._links = _raw(
-            {"label": _cut(knowledge.sources[name].title, LABEL_LIMIT), "url": knowledge.sources[name].url, "type": "absolute"}
-            for name in file.links
-        )
+        links = [(knowledge.sources[name].title, knowledge.sources[name].url) for name in file.links]
+        if public_url:
+            links.insert(0, (knowledge.labels.page_label, f"{public_url}/cards/{file.id}/{file.version}"))
+        self._links = _raw({"label": _cut(label, LABEL_LIMIT), "url": url, "type": "absolute"} for label, url in links)
         created = creatable(knowledge.orders, dialect)
         self._selection = "any" if dialect.any_only else file.selection
         self._first_only = narrowed(file, dialect)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from cds_service.decode import Gathered
-from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState
+from cds_service.decode import HOMES, TARGETS, Gathered
+from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState, Unread
 from cds_service.fhir import Resource, bare_id
 from cds_service.panels import flattened
 from cds_service.read_drugs import Targets, read_drugs
@@ -51,51 +51,47 @@ def read(
     entries = DraftEntries(orders_raw, selections, hook)
     by_url = entries_by_url([*(source.by_url for source in sources.values()), entries.by_url])
     owner = Owner(patient_id, fhir_server, by_url, sources["patient"].resources if "patient" in sources else ())
-    sent = {name: sources.get(name, _ABSENT) for name in SOURCES}
-    sent["labs"] = _all_results(sent, by_url)
-    given = {name: _of_patient(owner, one) for name, one in sent.items()}
+    given = {name: _of_patient(owner, sources.get(name, _ABSENT)) for name in SOURCES}
+    if any(source.misplaced for source in sources.values()):
+        given = _at_home(owner, given)
+    given["labs"] = _each_result(owner, given["labs"], sources.get("members"), by_url)
     for name in ("problems", "allergies"):
         given[name] = _without_unnamed(given[name])
-    targets = Targets(given.values())
+    referenced = {name: sources[name] for name in TARGETS if name in sources}
+    targets = Targets([*given.values(), *referenced.values(), entries.gathered])
+    unread: list[Unread] = []
+    lists = ("statements", "prescriptions")
+    drugs = tuple(drug for name in lists for drug in read_drugs(given[name], name, targets, now, terminology, unread))
     patient = read_patient(given["patient"].resources, patient_id)
     observations = given["labs"].resources
-    labs, unread = read_labs(observations, patient, now, terminology, "labs")
+    labs, unread_labs = read_labs(observations, patient, now, terminology, "labs")
     problems = (
         *read_problems(given["problems"].resources, now, terminology, "problems"),
         *read_pregnancy(observations, now, terminology, "labs"),
     )
     allergies = tuple(read_allergies(given["allergies"].resources, terminology, "allergies"))
-    drafts = read_orders(entries, given.values(), terminology, owner)
+    drafts = read_orders(entries, targets, drugs, terminology, owner, unread)
     return Facts(
         now=now,
         hook=hook,
         jurisdiction=jurisdiction,
         patient=patient,
-        sources={name: one.source for name, one in given.items()} | {"orders": drafts.source},
+        sources={name: one.source for name, one in (given | referenced).items()} | {"orders": drafts.source},
         labs=labs,
-        drugs=tuple(
-            drug for name in ("statements", "prescriptions") for drug in read_drugs(given[name], name, targets, now, terminology)
-        ),
+        drugs=drugs,
         problems=problems,
         allergies=allergies,
         orders=drafts.orders,
         quarantined=tuple(bad for one in given.values() for bad in one.quarantined) + drafts.quarantined,
-        unread=(*unread, *dict.fromkeys(unread_codes((*problems, *allergies)))),
+        unread=tuple(dict.fromkeys((*unread, *unread_labs, *unread_codes((*problems, *allergies))))),
     )
 
 
-def _all_results(sent: Mapping[str, Gathered], by_url: Mapping[str, Resource]) -> Gathered:
-    """The results wherever they stand: in other sources too, and inside panels and reports."""
-    labs = sent["labs"]
-    resources = labs.resources
-    strays = [stray for one in sent.values() for stray in one.strays]
-    if strays:
-        ids = {one.id for one in resources if one.id}
-        others = [one for one in strays if one.id not in ids]
-        once = {(one.resourceType, one.id or str(position)): one for position, one in enumerate(others)}
-        resources = [*resources, *once.values()]
+def _each_result(owner: Owner, labs: Gathered, members: Gathered | None, by_url: Mapping[str, Resource]) -> Gathered:
+    """The results with what stands inside panels and reports as results of its own. `members`: those that were asked for."""
+    resources = labs.resources if members is None else [*labs.resources, *members.resources]
     flat = flattened(resources, by_url)
-    return labs if flat is labs.resources else msgspec.structs.replace(labs, resources=flat)
+    return labs if flat is labs.resources else _of_patient(owner, msgspec.structs.replace(labs, resources=flat))
 
 
 def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
@@ -116,6 +112,19 @@ def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
     source = gathered.source
     source = Source(SourceState.PARTIAL, source.origin, "; ".join(filter(None, (source.note, note))), more=True)
     return msgspec.structs.replace(gathered, source=source, resources=kept)
+
+
+def _at_home(owner: Owner, given: dict[str, Gathered]) -> dict[str, Gathered]:
+    """The same, with the patient's resources that came under another key added to the source that reads them, each once."""
+    home = {name: list(one.resources) for name, one in given.items()}
+    seen = {f"{one.resourceType}/{one.id}" for resources in home.values() for one in resources if one.id}
+    for source in given.values():
+        for resource in source.misplaced:
+            key = f"{resource.resourceType}/{resource.id}"
+            if key not in seen and owner.whose(resource) is Whose.THE_PATIENTS:
+                home[HOMES[resource.resourceType or ""]].append(resource)
+                seen |= {key} if resource.id else set()
+    return {name: msgspec.structs.replace(one, resources=home[name]) for name, one in given.items()}
 
 
 def _without_unnamed(gathered: Gathered) -> Gathered:

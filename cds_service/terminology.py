@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
+
 from cds_service import drug_names, problem_names, rxnorm
 from cds_service.drug_names import DrugIndex, Known, Recognition
 from cds_service.engineering import Engineering, read_engineering
@@ -35,7 +37,16 @@ Codings = Sequence[tuple[str | None, str | None]]
 
 _CACHED = 4096  # distinct medications, or diagnoses, that a busy server sees again and again
 _SEARCHED = ("loinc", "snomed")  # systems whose laboratory codes are searched for
+_ATC = re.compile(r"[A-Z][0-9]{2}[A-Z]{2}[0-9]{2}")
+_LONGEST_RXCUI = 7
 _TABLED: frozenset[SystemId] = frozenset({"icd10", "snomed"})  # code systems of diagnoses in which the sets are written
+
+
+class SiteMeanings(msgspec.Struct, frozen=True):
+    """What a site's own codes mean, by (system in lower case, code): see `site_codes`, which reads and checks them."""
+
+    drugs: Mapping[tuple[str, str], str] = MappingProxyType({})  # an ingredient, CLASS and the id of a class, or OTHER
+    problems: Mapping[tuple[str, str], str] = MappingProxyType({})  # the id of a set, or OTHER
 
 
 class Terminology:
@@ -61,14 +72,21 @@ class Terminology:
         self.rxnorm: rxnorm.Release | None = None
         if rxnorm_file is not None and rxnorm_file.exists():
             products = rxnorm.read(rxnorm_file, self._drugs.rxnorm_ingredients)
-            self._drugs.add_products(products.by_code)
+            self._drugs.add_products(products.by_code, products.codes)
             self.rxnorm = products.about
             self.content_hash = hashlib.sha256(f"{self.content_hash} {products.content_hash}".encode()).hexdigest()
         self.drug_classes: Mapping[str, str] = MappingProxyType(self._drugs.displays)
         self.ingredients: frozenset[str] = self._drugs.ingredients
+        self.routed: frozenset[str] = self._drugs.routed  # classes whose route the words of a dosage can tell
         self.dosed: frozenset[str] = frozenset(self._drugs.dosed)  # classes of which the dose that is taken is read
+        self.site = SiteMeanings()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what was looked up before."""
         self._system = lru_cache(maxsize=256)(self._find_system)
         self._drug = lru_cache(maxsize=_CACHED)(self._find_drug)
+        self._route = lru_cache(maxsize=512)(self._find_route)
         self._problem = lru_cache(maxsize=_CACHED)(self._find_problem)
         self._unit = lru_cache(maxsize=512)(self._find_unit)
 
@@ -84,6 +102,13 @@ class Terminology:
         """The same lookups with a site's own numbers."""
         other = copy.copy(self)
         other.engineering = engineering
+        return other
+
+    def with_codes(self, site: SiteMeanings) -> Terminology:
+        """The same lookups with a site's own codes beside those of the value sets."""
+        other = copy.copy(self)
+        other.site = site
+        other.forget()
         return other
 
     def lab(self, system: str | None, code: str) -> LabCode | None:
@@ -116,21 +141,22 @@ class Terminology:
         """The canonical spelling of a unit as an EHR spelt it ("MEQ/L" -> "mEq/L"); None where it is not known."""
         return self._unit(spelling)
 
-    def drug(self, codings: Codings, texts: tuple[str, ...], route: Route = "") -> Recognition:
+    def drug(self, codings: Codings, texts: tuple[str, ...], route: Route = "", sig: str = "") -> Recognition:
         """Which of our drugs a medication is: by its codes, else by its texts; all ingredients of a combination count.
 
         A code is looked up in the value sets, then in the local RxNorm lookup.
-        `route` is the one of the dosage where that is known (see `route`); else it is read from the medication's own texts.
+        `route` is the one of the dosage where that is known (see `route`); else it is read from the medication's own texts, and
+        for some drugs from `sig`, the words of the dosage.
         """
-        return self._drug(tuple(codings), texts, route)
+        return self._drug(tuple(codings), texts, route, sig)
 
     def route(self, codings: Codings, texts: tuple[str, ...]) -> Route:
         """The route that a coded or written route of administration means; "" where it says none that matters here."""
-        return self._drugs.route(self._known(codings), "\n".join(texts))
+        return self._route(tuple(codings), texts)
 
     def classes_for_allergy(self, codings: Codings, texts: tuple[str, ...]) -> frozenset[str]:
         """The drug classes that an allergy is about. Unlike a prescription, tonic water and any route count."""
-        return self._drugs.classes_for_allergy(self._known(codings), "\n".join(texts))
+        return self._drugs.classes_for_allergy(self._known(codings) + _mapped(codings, self.site.drugs), "\n".join(texts))
 
     def class_display(self, class_id: str) -> str:
         """The name of a drug class for people. Raises KeyError for a class that has no file."""
@@ -154,7 +180,11 @@ class Terminology:
 
     def tabled(self, codings: Codings) -> bool:
         """Whether any code is of a system in which the problem sets are written, so that a code in no set is another disease."""
-        return any(system and self._system(system) in _TABLED for system, code in codings if code)
+        return any(
+            (system and self._system(system) in _TABLED) or site_key(system, code) in self.site.problems
+            for system, code in codings
+            if code
+        )
 
     def matches(self, pattern_id: str, text: str) -> bool:
         """Whether a text says what a pattern of `text.yaml` looks for, outside its exceptions. Raises KeyError for no such id."""
@@ -180,18 +210,74 @@ class Terminology:
         return None
 
     def _known(self, codings: Codings) -> list[Known]:
-        """(short system, code, "system|code") of the codings in systems that are known."""
-        return [
-            (short, code.strip(), f"{system}|{code}")
-            for system, code in codings
-            if system and code and (short := self._system(system)) is not None
-        ]
+        """(short system, code, "system|code") of the codings in systems that are known.
 
-    def _find_drug(self, codings: tuple[tuple[str | None, str | None], ...], texts: tuple[str, ...], route: Route) -> Recognition:
-        return self._drugs.recognise(self._known(codings), "\n".join(texts), route)
+        A code that begins with the name of a system ("RXNORM:9071") is of that system, whatever stands in its own.
+        """
+        known: list[Known] = []
+        for system, code in codings:
+            if not code:
+                continue
+            plain, short = code.strip(), self._system(system) if system else None
+            if ":" in plain or "|" in plain:
+                before, _, rest = plain.rpartition("|" if "|" in plain else ":")
+                if (named := self._system(before)) is not None and rest.strip():
+                    plain, short = rest.strip(), named
+            if short is not None:
+                known.append((short, plain, f"{system}|{code}"))
+        return known
+
+    def _known_drugs(self, codings: Codings) -> list[Known]:
+        """The same, and codes of drugs whose system is missing or wrong, where only one system can have such a code.
+
+        Seven characters of the pattern of ATC are an ATC code; more than seven digits are no RxNorm code.
+        """
+        known = self._known(codings) + _mapped(codings, self.site.drugs)
+        found = {whole for short, _, whole in known if short == "atc"}
+        for system, code in codings:
+            if code and (whole := f"{system}|{code}") not in found:
+                plain = code.strip().upper()
+                short = self._system(system) if system else None
+                if _ATC.fullmatch(plain) and self._drugs.knows("atc", plain):
+                    known.append(("atc", plain, whole))
+                elif (
+                    plain.isdigit()
+                    and len(plain) > _LONGEST_RXCUI
+                    and (not system or short == "rxnorm")
+                    and self._drugs.knows("snomed", plain)
+                ):
+                    known.append(("snomed", plain, whole))
+        return known
+
+    def _find_drug(
+        self, codings: tuple[tuple[str | None, str | None], ...], texts: tuple[str, ...], route: Route, sig: str
+    ) -> Recognition:
+        found = self._drugs.recognise(self._known_drugs(codings), "\n".join(texts), route, sig)
+        if not found.identified and any(code and self._drugs.says_nothing_taken(code) for _, code in codings):
+            return msgspec.structs.replace(found, identified=True)
+        return found
+
+    def _find_route(self, codings: tuple[tuple[str | None, str | None], ...], texts: tuple[str, ...]) -> Route:
+        return self._drugs.route(self._known(codings), "\n".join(texts))
 
     def _find_problem(self, codings: tuple[tuple[str | None, str | None], ...], names: tuple[str, ...]) -> ProblemRecognition:
-        return self._problem_index.recognise(self._known(codings), names)
+        return self._problem_index.recognise(self._known(codings) + _mapped(codings, self.site.problems), names)
+
+
+def site_key(system: str | None, code: str) -> tuple[str, str]:
+    """How a coding is looked up among a site's own codes."""
+    return (system or "").strip().lower(), code.strip()
+
+
+def _mapped(codings: Codings, meanings: Mapping[tuple[str, str], str]) -> list[Known]:
+    """What a site says of the codings."""
+    if not meanings:  # as at most sites
+        return []
+    return [
+        ("site", meaning, f"{system}|{code}")
+        for system, code in codings
+        if code and (meaning := meanings.get(site_key(system, code))) is not None
+    ]
 
 
 def _hash(folder: Path) -> str:

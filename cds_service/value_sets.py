@@ -18,7 +18,8 @@ from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
 
 T = TypeVar("T")
 
-SystemId = Literal["loinc", "rxnorm", "atc", "snomed", "icd10", "npu", "ciel", "mimic", "jlac10"]
+# "site" is the system of what a site's own codes are mapped to, by our names: see `site_codes`
+SystemId = Literal["site", "loinc", "rxnorm", "atc", "snomed", "icd10", "npu", "ciel", "mimic", "jlac10"]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 AtcCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]([0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?)?$")]
 Digits = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+$")]
@@ -160,6 +161,14 @@ class RouteEntry(_Entry):
 
 class RoutesFile(_Entry):
     routes: dict[Route, RouteEntry]
+
+
+class NoNamesFile(_Entry):
+    """Words (lower case, no accents) that name no drug, by what they are, and codes that say that nothing is taken."""
+
+    words: dict[Text, list[Annotated[str, msgspec.Meta(pattern="^[a-z]{3,}$")]]]
+    nothing_taken: list[Text]
+    source: Text
 
 
 class ProblemCode(_Entry):
