@@ -11,6 +11,7 @@ import msgspec
 from cds_service.decode import HOMES, TARGETS, Gathered
 from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState, Unread
 from cds_service.fhir import Resource, bare_id
+from cds_service.panels import flattened
 from cds_service.read_drugs import Targets, read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_orders import DraftEntries, read_orders
@@ -53,6 +54,7 @@ def read(
     given = {name: _of_patient(owner, sources.get(name, _ABSENT)) for name in SOURCES}
     if any(source.misplaced for source in sources.values()):
         given = _at_home(owner, given)
+    given["labs"] = _each_result(owner, given["labs"], sources.get("members"), by_url)
     for name in ("problems", "allergies"):
         given[name] = _without_unnamed(given[name])
     referenced = {name: sources[name] for name in TARGETS if name in sources}
@@ -62,6 +64,7 @@ def read(
     drugs = tuple(drug for name in lists for drug in read_drugs(given[name], name, targets, now, terminology, unread))
     patient = read_patient(given["patient"].resources, patient_id)
     observations = given["labs"].resources
+    labs, unread_labs = read_labs(observations, patient, now, terminology, "labs")
     problems = (
         *read_problems(given["problems"].resources, now, terminology, "problems"),
         *read_pregnancy(observations, now, terminology, "labs"),
@@ -74,14 +77,21 @@ def read(
         jurisdiction=jurisdiction,
         patient=patient,
         sources={name: one.source for name, one in (given | referenced).items()} | {"orders": drafts.source},
-        labs=read_labs(observations, patient, now, terminology, "labs"),
+        labs=labs,
         drugs=drugs,
         problems=problems,
         allergies=allergies,
         orders=drafts.orders,
         quarantined=tuple(bad for one in given.values() for bad in one.quarantined) + drafts.quarantined,
-        unread=tuple(dict.fromkeys((*unread, *unread_codes((*problems, *allergies))))),
+        unread=tuple(dict.fromkeys((*unread, *unread_labs, *unread_codes((*problems, *allergies))))),
     )
+
+
+def _each_result(owner: Owner, labs: Gathered, members: Gathered | None, by_url: Mapping[str, Resource]) -> Gathered:
+    """The results with what stands inside panels and reports as results of its own. `members`: those that were asked for."""
+    resources = labs.resources if members is None else [*labs.resources, *members.resources]
+    flat = flattened(resources, by_url)
+    return labs if flat is labs.resources else _of_patient(owner, msgspec.structs.replace(labs, resources=flat))
 
 
 def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
