@@ -19,7 +19,7 @@ from cds_service.card_file import File, Text
 from cds_service.cases import Run
 from cds_service.findings import Truth
 from cds_service.knowledge import Card, Knowledge
-from cds_service.present import suggestion_uuid
+from cds_service.suggestions import suggestion_uuid
 from cds_service.yamlfile import Problem, YamlFile, suggestion
 
 _SHOWN_AS = "cards/recommendations.yaml"
