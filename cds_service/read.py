@@ -51,10 +51,11 @@ def read(
     entries = DraftEntries(orders_raw, selections, hook)
     by_url = entries_by_url([*(source.by_url for source in sources.values()), entries.by_url])
     owner = Owner(patient_id, fhir_server, by_url, sources["patient"].resources if "patient" in sources else ())
-    given = {name: _of_patient(owner, sources.get(name, _ABSENT)) for name in SOURCES}
+    sent = {name: sources.get(name, _ABSENT) for name in SOURCES}
+    sent["labs"] = _each_result(sent["labs"], sources.get("members"), by_url)
+    given = {name: _of_patient(owner, one) for name, one in sent.items()}
     if any(source.misplaced for source in sources.values()):
         given = _at_home(owner, given)
-    given["labs"] = _each_result(owner, given["labs"], sources.get("members"), by_url)
     for name in ("problems", "allergies"):
         given[name] = _without_unnamed(given[name])
     referenced = {name: sources[name] for name in TARGETS if name in sources}
@@ -87,11 +88,11 @@ def read(
     )
 
 
-def _each_result(owner: Owner, labs: Gathered, members: Gathered | None, by_url: Mapping[str, Resource]) -> Gathered:
+def _each_result(labs: Gathered, members: Gathered | None, by_url: Mapping[str, Resource]) -> Gathered:
     """The results with what stands inside panels and reports as results of its own. `members`: those that were asked for."""
     resources = labs.resources if members is None else [*labs.resources, *members.resources]
     flat = flattened(resources, by_url)
-    return labs if flat is labs.resources else _of_patient(owner, msgspec.structs.replace(labs, resources=flat))
+    return labs if flat is labs.resources else msgspec.structs.replace(labs, resources=flat)
 
 
 def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
@@ -121,8 +122,10 @@ def _at_home(owner: Owner, given: dict[str, Gathered]) -> dict[str, Gathered]:
     for source in given.values():
         for resource in source.misplaced:
             key = f"{resource.resourceType}/{resource.id}"
-            if key not in seen and owner.whose(resource) is Whose.THE_PATIENTS:
-                home[HOMES[resource.resourceType or ""]].append(resource)
+            if key not in seen:
+                for one in flattened([resource], {}):
+                    if owner.whose(one) is Whose.THE_PATIENTS:
+                        home[HOMES[one.resourceType or ""]].append(one)
                 seen |= {key} if resource.id else set()
     return {name: msgspec.structs.replace(one, resources=home[name]) for name, one in given.items()}
 

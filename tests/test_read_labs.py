@@ -580,3 +580,11 @@ def test_codes_units_and_statuses_that_are_not_understood_are_told() -> None:
 def test_so_many_codes_that_are_not_understood_are_told_and_no_more() -> None:
     labs = [observation(code={"coding": [{"system": "x", "code": str(number)}]}) for number in range(200)]
     assert len(facts(labs=bundle(*labs)).unread) == 50
+
+
+@pytest.mark.parametrize(
+    "holder", [{"component": [LOW]}, {"resourceType": "DiagnosticReport", "contained": [{**LOW, "resourceType": "Observation"}]}]
+)
+def test_a_panel_counts_wherever_it_stands(holder: Json) -> None:
+    found = facts(prescriptions=bundle({**PANEL, **holder}))
+    assert [str(lab.value) for lab in found.labs["potassium"].results] == ["2.4"]
