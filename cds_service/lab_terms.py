@@ -42,6 +42,7 @@ class LabCode(msgspec.Struct, frozen=True, gc=False):
     unit: str
     whole_blood: bool  # blood gas and bedside results can't show haemolysis
     needs_blood: bool = False  # the code leaves open whether it is blood
+    sent_without: str = ""  # the unit of results that come without one, as a site says of its own code
 
 
 class LabNames:

@@ -157,8 +157,9 @@ class _Reader:
             self._refuse(observation, analyte, "date", "a {} result has no date that can be read", (quantity,))
             return
         unit = unit_of(quantity, analyte, self.terminology)
-        if unit == "" and analyte.no_unit == "accept_code_unit" and known.unit == analyte.unit:
-            unit = analyte.unit
+        if unit == "":
+            by_code = known.unit if analyte.no_unit == "accept_code_unit" and known.unit == analyte.unit else ""
+            unit = known.sent_without or by_code
         if effective.start > self.latest:
             self._refuse(observation, analyte, "future", "{} is dated in the future")
         elif number is None or not is_number(number):

@@ -45,6 +45,7 @@ _TABLED: frozenset[SystemId] = frozenset({"icd10", "snomed"})  # code systems of
 class SiteMeanings(msgspec.Struct, frozen=True):
     """What a site's own codes mean, by (system in lower case, code): see `site_codes`, which reads and checks them."""
 
+    labs: Mapping[tuple[str, str], LabCode] = MappingProxyType({})
     drugs: Mapping[tuple[str, str], str] = MappingProxyType({})  # an ingredient, CLASS and the id of a class, or OTHER
     problems: Mapping[tuple[str, str], str] = MappingProxyType({})  # the id of a set, or OTHER
 
@@ -117,9 +118,10 @@ class Terminology:
         `LabCode.role` is "never" where the code is known as something else: urine, ionised, ratios, antigens ...
         """
         by_system = self._labs.get(code)
-        if by_system is None:  # as nearly always
+        if by_system is None and not self.site.labs:  # as nearly always
             return None
-        return by_system.get((self._system(system) or system) if system else "loinc")
+        known = by_system.get((self._system(system) or system) if system else "loinc") if by_system is not None else None
+        return known or self.site.labs.get(site_key(system, code))
 
     def is_lab_system(self, system: str | None, code: str) -> bool:
         """Whether a code is of a system that the tables know, so that one that is not listed is known to be something else."""
