@@ -36,8 +36,6 @@ NOT_YET = frozenset(
         "dvt-massage",
         "hfref-mra",
         "it-baclofen-egfr25",
-        "k-text",
-        "k-unknown-status",
         "malaria-plt92",
         "malaria-qtc520",
         "nsaid-ckd4-code",
