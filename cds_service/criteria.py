@@ -266,30 +266,38 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
 
 
 class ProblemCriterion(Base, frozen=True, tag="problem", kw_only=True):
-    """An active problem of one of the value sets; with an onset window, only one whose onset is known to lie in it.
+    """A present problem of one of the value sets; with an onset window, only one whose onset lies in it.
 
-    With `undated` one without a date counts too. With `newer_than` only one that began after the newest result of that analyte,
-    or whose date is not known. With `text_patterns`, only one whose name matches one of them: codes do not tell a cramp after
-    exercise from another.
+    The onset is when it was recorded, where nothing else is said. `undated` is what one without any date means: for a problem
+    that warns, `met` or `unknown` is the safe side; for one that excuses (malaria excuses quinine) it is `unmet`.
+    With `newer_than` only one that began after the newest result of that analyte, or whose date is not known.
+    With `text_patterns`, only one whose name matches one of them: codes do not tell a cramp after exercise from another.
     """
 
     sets: list[str]
     text_patterns: list[str] = []
     onset_within_days: int | None = None
     onset_more_than_days_ago: int | None = None
-    undated: bool = False
+    undated: Literal["met", "unmet", "unknown"] = "unmet"
     newer_than: str | None = None  # analyte
 
     def find(self, view: View, findings: Findings) -> Finding:
-        nothing = view.no_pregnancy if "pregnancy" in self.sets else view.no_problem
         if view.problems_by_set.keys().isdisjoint(self.sets):
-            return nothing
+            return view.no_problem(self.sets)
         found: list[Problem] = []
+        undated: Problem | None = None
         for name in self.sets:
             for problem in view.problems_by_set.get(name, ()):
-                if problem not in found and self._fits(problem, view.facts) and self._is_newer(problem, view):
+                fits = self._fits(problem, view.facts) if self._is_newer(problem, view) else IS_UNMET
+                if fits is IS_MET and problem not in found:
                     found.append(problem)
-        return Finding(IS_MET, tuple(found)) if found else nothing
+                elif fits is IS_UNKNOWN:
+                    undated = problem
+        if found:
+            return Finding(IS_MET, tuple(found))
+        if undated is not None:
+            return Finding(IS_UNKNOWN, (undated,), "not_recorded", "when a problem began is not recorded")
+        return view.no_problem(self.sets)
 
     def _is_newer(self, problem: Problem, view: View) -> bool:
         if self.newer_than is None or problem.onset is None:
@@ -297,17 +305,18 @@ class ProblemCriterion(Base, frozen=True, tag="problem", kw_only=True):
         result = view.newest(self.newer_than).usable
         return result is None or problem.onset.day > result.effective.day
 
-    def _fits(self, problem: Problem, facts: Facts) -> bool:
+    def _fits(self, problem: Problem, facts: Facts) -> Truth:
         if self.text_patterns and problem.patterns.isdisjoint(self.text_patterns):
-            return False
+            return IS_UNMET
         if self.onset_within_days is None and self.onset_more_than_days_ago is None:
-            return True
+            return IS_MET
         if problem.onset is None:
-            return self.undated
+            return {"met": IS_MET, "unmet": IS_UNMET, "unknown": IS_UNKNOWN}[self.undated]
         days = (facts.now - problem.onset.start).days
-        return (self.onset_within_days is None or days <= self.onset_within_days) and (
+        fits = (self.onset_within_days is None or days <= self.onset_within_days) and (
             self.onset_more_than_days_ago is None or days > self.onset_more_than_days_ago
         )
+        return IS_MET if fits else IS_UNMET
 
 
 class CountCriterion(Base, frozen=True, tag="count", kw_only=True):
@@ -329,7 +338,7 @@ class CountCriterion(Base, frozen=True, tag="count", kw_only=True):
                 culprits.setdefault(name, problem)
         if len(culprits) >= self.at_least:
             return Finding(IS_MET, tuple(culprits.values()))
-        return view.no_drug if view.no_drug is not UNMET or not self.sets else view.no_problem
+        return view.no_drug if view.no_drug is not UNMET or not self.sets else view.no_problem(self.sets)
 
 
 class AllergyCriterion(Base, frozen=True, tag="allergy", kw_only=True):
@@ -339,7 +348,7 @@ class AllergyCriterion(Base, frozen=True, tag="allergy", kw_only=True):
 
     def find(self, view: View, findings: Findings) -> Finding:
         found = [allergy for name in self.classes for allergy in view.allergies_by_class.get(name, ())]
-        return Finding(IS_MET, tuple(found)) if found else view.no_allergy
+        return Finding(IS_MET, tuple(found)) if found else view.no_allergy(self.classes)
 
 
 class AgeCriterion(Base, frozen=True, tag="age", kw_only=True):

@@ -135,7 +135,7 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
 
 
 class Problem(msgspec.Struct, frozen=True, gc=False):
-    """One active condition, or a status observation that says the same (pregnancy)."""
+    """One condition that is present, or a status observation that says the same (pregnancy)."""
 
     sets: frozenset[str]  # ids of problem value sets
     text: str = ""
@@ -144,14 +144,17 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     reference: str = ""
     source: str = ""
     patterns: frozenset[str] = frozenset()  # ids of the text patterns that its name matches
+    unclear: str = ""  # why it is not known whether it is there; with `sets` of those, without them of any
 
 
 class Allergy(msgspec.Struct, frozen=True, gc=False):
     classes: frozenset[str]
     text: str = ""
     reaction: str = ""
+    code: str = ""  # "system|code", where that is all that is known
     reference: str = ""
     source: str = ""
+    unclear: str = ""  # why it is not known what it is about; with `classes` of those, without them of any
 
 
 class Order(msgspec.Struct, frozen=True, gc=False):

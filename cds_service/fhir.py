@@ -24,6 +24,7 @@ class Coding(msgspec.Struct, gc=False):
     system: Text | None = None
     code: Text | int | None = None  # a number is sent for RxNorm codes, see `pairs`
     display: Text | None = None
+    extension: Any = None  # how sure a German diagnosis is, see `read_problems`
 
 
 class CodeableConcept(msgspec.Struct, gc=False):
@@ -155,6 +156,7 @@ class Resource(msgspec.Struct, gc=False):
     resourceType: Text | None = None
     id: Text | None = None
     status: Text | None = None
+    modifierExtension: Any = None  # present: something in it may turn the meaning round
     code: CodeableConcept | list[CodeableConcept] | None = None  # an array in types that are not read
     subject: Subject | list[Subject] | None = None
     patient: Subject | Text | None = None

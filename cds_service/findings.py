@@ -61,8 +61,9 @@ class View:
     """The facts of one request with the indexes that criteria look things up in, made once per request."""
 
     __slots__ = (
-        "_labs", "active_by_class", "allergies_by_class", "facts", "no_allergy", "no_drug", "no_lab", "no_order",
-        "no_pregnancy", "no_problem", "no_session_drug", "no_therapy", "orders", "problems_by_set", "session_by_class",
+        "_labs", "_no_allergy", "_no_pregnancy", "_no_problem", "_unclear_allergies", "_unclear_problems", "active_by_class",
+        "allergies_by_class", "facts", "no_drug", "no_lab", "no_order", "no_session_drug", "no_therapy", "orders",
+        "problems_by_set", "session_by_class",
     )  # fmt: skip
 
     def __init__(self, facts: Facts) -> None:
@@ -82,12 +83,14 @@ class View:
         else:
             self.session_by_class = self.active_by_class
         self.problems_by_set: dict[str, list[Problem]] = {}
+        self._unclear_problems = [problem for problem in facts.problems if problem.unclear]
         for problem in facts.problems:
-            for name in problem.sets:
+            for name in problem.sets if not problem.unclear else ():
                 self.problems_by_set.setdefault(name, []).append(problem)
         self.allergies_by_class: dict[str, list[Allergy]] = {}
+        self._unclear_allergies = [allergy for allergy in facts.allergies if allergy.unclear]
         for allergy in facts.allergies:
-            for name in allergy.classes:
+            for name in allergy.classes if not allergy.unclear else ():
                 self.allergies_by_class.setdefault(name, []).append(allergy)
         self.no_therapy = self.no_drug = self._nothing_in("statements", "prescriptions")
         if self.no_drug is UNMET and not all(drug.identified for drug in facts.drugs):
@@ -99,9 +102,9 @@ class View:
         self.no_session_drug = self.no_drug if self.no_drug is not UNMET else self.no_order
         if self.no_session_drug is UNMET and not all(drug.identified for drug in drafted):
             self.no_session_drug = UNNAMED_ORDER
-        self.no_problem = self._nothing_in("problems")
-        self.no_pregnancy = self._nothing_in("problems", "labs")  # which is recorded as either
-        self.no_allergy = self._nothing_in("allergies")
+        self._no_problem = self._nothing_in("problems")
+        self._no_pregnancy = self._nothing_in("problems", "labs")  # which is recorded as either
+        self._no_allergy = self._nothing_in("allergies")
         self.no_lab = self._nothing_in("labs")
 
     def of_unread_orders(self) -> View:
@@ -116,6 +119,21 @@ class View:
         if newest is None:
             newest = self._labs[analyte] = _newest(self.facts, analyte)
         return newest
+
+    def no_problem(self, sets: Iterable[str]) -> Finding:
+        """What it means that no problem of these sets was found: unknown where one may be among what could not be told."""
+        nothing = self._no_pregnancy if "pregnancy" in sets else self._no_problem
+        for problem in self._unclear_problems if nothing is UNMET else ():
+            if not problem.sets or not problem.sets.isdisjoint(sets):
+                return Finding(IS_UNKNOWN, (problem,), "not_readable", problem.unclear)
+        return nothing
+
+    def no_allergy(self, classes: Iterable[str]) -> Finding:
+        """What it means that no allergy to these classes was found, likewise."""
+        for allergy in self._unclear_allergies if self._no_allergy is UNMET else ():
+            if not allergy.classes or not allergy.classes.isdisjoint(classes):
+                return Finding(IS_UNKNOWN, (allergy,), "not_readable", allergy.unclear)
+        return self._no_allergy
 
     def _nothing_in(self, *names: str) -> Finding:
         """What it means that nothing was found in these sources: unmet where all of them are complete, else unknown."""

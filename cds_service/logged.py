@@ -339,7 +339,9 @@ def _kept(facts: Facts, hashed: Hasher) -> Facts:
         drugs=tuple(_kept_drug(drug, hashed) for drug in facts.drugs if _can_matter(drug)),
         problems=tuple(change(problem, reference=hashed("resource", problem.reference)) for problem in facts.problems),
         allergies=tuple(
-            change(allergy, reference=hashed("resource", allergy.reference)) for allergy in facts.allergies if allergy.classes
+            change(allergy, reference=hashed("resource", allergy.reference))
+            for allergy in facts.allergies
+            if allergy.classes or allergy.unclear
         ),
         orders=tuple(
             change(

@@ -14,7 +14,7 @@ from cds_service.fhir import Resource, bare_id
 from cds_service.read_drugs import Targets, read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_orders import DraftEntries, read_orders
-from cds_service.read_problems import read_allergies, read_pregnancy, read_problems, unnamed
+from cds_service.read_problems import read_allergies, read_pregnancy, read_problems, unnamed, unread_codes
 from cds_service.when import when
 from cds_service.whose import Owner, Whose, entries_by_url
 
@@ -56,6 +56,11 @@ def read(
     targets = Targets(given.values())
     patient = read_patient(given["patient"].resources, patient_id)
     observations = given["labs"].resources
+    problems = (
+        *read_problems(given["problems"].resources, now, terminology, "problems"),
+        *read_pregnancy(observations, now, terminology, "labs"),
+    )
+    allergies = tuple(read_allergies(given["allergies"].resources, terminology, "allergies"))
     drafts = read_orders(entries, given.values(), terminology, owner)
     return Facts(
         now=now,
@@ -67,13 +72,11 @@ def read(
         drugs=tuple(
             drug for name in ("statements", "prescriptions") for drug in read_drugs(given[name], name, targets, now, terminology)
         ),
-        problems=(
-            *read_problems(given["problems"].resources, terminology, "problems"),
-            *read_pregnancy(observations, now, terminology, "labs"),
-        ),
-        allergies=tuple(read_allergies(given["allergies"].resources, terminology, "allergies")),
+        problems=problems,
+        allergies=allergies,
         orders=drafts.orders,
         quarantined=tuple(bad for one in given.values() for bad in one.quarantined) + drafts.quarantined,
+        unread=tuple(dict.fromkeys(unread_codes((*problems, *allergies)))),
     )
 
 

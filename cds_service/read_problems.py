@@ -1,7 +1,14 @@
 """Conditions, pregnancy observations and allergies → problems and allergies that some card knows.
 
 A differential diagnosis is a question and doesn't count; an unconfirmed or provisional one counts, because the exclusions that
-hang on problems (encephalopathy, seizures, long QT) are there for safety.
+hang on problems (encephalopathy, seizures, long QT) are there for safety. So does one with a status that nobody knows: only what
+denies a condition, or calls it past, takes it away.
+
+What is not understood is never absent. A condition with a name is read by its name, whatever its code. Without a name, a code
+of ICD-10 or SNOMED CT that is in no set is another disease; a code of any other system (ICD-9, national, local, none) could be
+anything: the problem is `unclear`, so that what asks for a problem is unknown, and it is counted for the site to map. The same
+holds of an allergy by a code in no table (only "no known allergy" is understood), and of a condition with a modifier extension,
+which may turn its meaning round: then what it would be is unknown.
 """
 
 from __future__ import annotations
@@ -10,45 +17,84 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cds_service.facts import Allergy, Problem, When
-from cds_service.fhir import CodeableConcept, Resource, first, listed, pairs, status_code, texts
+from cds_service.facts import Allergy, Problem, Unread, When
+from cds_service.fhir import CodeableConcept, Resource, first, listed, pairs, texts
 from cds_service.read_labs import USABLE, effective_of, lab_coding
 from cds_service.when import when
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology
 
-_ACTIVE = frozenset({"active", "recurrence", "relapse"})
 _NOT_TRUE = frozenset({"refuted", "entered-in-error", "differential"})
+_OVER = frozenset({"inactive", "remission", "resolved"})
 _ALLERGY_OVER = frozenset({"inactive", "resolved", "refuted", "entered-in-error"})  # DSTU2 has all of them in one status
 _UNDATED = When(datetime.min.replace(tzinfo=UTC), "")
+_PREGNANT, _PREGNANT_20_WEEKS = "pregnancy", "pregnancy_20_weeks"
+_PREGNANCIES = frozenset({_PREGNANT, _PREGNANT_20_WEEKS})
 
+# How sure an ICD-10-GM diagnosis is stands in an extension of its coding: A excluded, Z past; V suspected and G confirmed count.
+_SURENESS = "diagnosesicherheit"
+_LETTERS_AGAINST = frozenset({"A", "Z"})
+_NO_KNOWN_ALLERGY = frozenset({"716186003", "409137002", "716184000"})  # SNOMED CT, as in the examples of HL7 FHIR R4
 
 EXERCISE = "exercise_cramp"  # the text pattern that tells an exercise cramp from other cramps of the same code
+MODIFIED = "a problem carries a modifier that is not understood"
+UNNAMED = "a problem has a code that is not understood and no name"
+UNNAMED_ALLERGY = "an allergy has a code that is not understood and no name"
 
 
-def read_problems(conditions: Iterable[Resource], terminology: Terminology, source: str) -> Iterator[Problem]:
-    """The active conditions that belong to a problem set; one with a text but no code counts where the text says cramps."""
+def read_problems(conditions: Iterable[Resource], now: datetime, terminology: Terminology, source: str) -> Iterator[Problem]:
+    """The present conditions that belong to a problem set, and those of which it can't be told whether they do (`unclear`)."""
     for condition in conditions:
-        if not _is_active(condition):
+        if condition.resourceType != "Condition" or is_denied(condition) or _is_over(condition, now):
             continue
         concept = first(condition.code)
-        codings = pairs(concept)
-        sets = terminology.problem_sets(codings)
-        if not codings and any(terminology.matches("cramp_reason", name) for name in texts(concept)):
-            sets = frozenset({"muscle_cramp"})
-        if sets:
-            names = texts(concept)
-            known = next((coding for coding in codings if terminology.problem_sets((coding,))), None)
-            yield Problem(
-                sets=sets,
-                text=names[0] if names else "",
-                onset=when(_onset(condition)),
-                code="|".join(known or ()),
-                reference=f"Condition/{condition.id}" if condition.id else "",
-                source=source,
-                patterns=frozenset({EXERCISE} if any(terminology.matches(EXERCISE, name) for name in names) else ()),
-            )
+        codings, names = pairs(concept), texts(concept)
+        found = terminology.problem(codings, names)
+        sets = _by_date(found.sets, found.week, condition, now, terminology) if _PREGNANCIES & found.sets else found.sets
+        unclear = ""
+        if not sets:
+            if found.sets or not codings or terminology.tabled(codings) or any(not name.isspace() for name in names):
+                continue
+            unclear = UNNAMED
+        elif condition.modifierExtension:
+            unclear = MODIFIED
+        yield Problem(
+            sets=sets,
+            text=names[0] if names else "",
+            onset=when(_onset(condition)),
+            code=found.code or "|".join(codings[0] if unclear and codings else ()),
+            reference=f"Condition/{condition.id}" if condition.id else "",
+            source=source,
+            patterns=frozenset({EXERCISE} if any(terminology.matches(EXERCISE, name) for name in names) else ()),
+            unclear=unclear,
+        )
+
+
+def unread_codes(found: Iterable[Problem | Allergy]) -> Iterator[Unread]:
+    """The codes that stand without a name and are not understood, so that a site can map them."""
+    for one in found:
+        if one.unclear in (UNNAMED, UNNAMED_ALLERGY):
+            system, _, code = one.code.partition("|")
+            yield Unread("problem" if isinstance(one, Problem) else "allergy", system, code, one.source)
+
+
+def _by_date(
+    sets: frozenset[str], week: int | None, condition: Resource, now: datetime, terminology: Terminology
+) -> frozenset[str]:
+    """The sets of a recorded pregnancy today: its weeks have gone on since, and it may be over.
+
+    It counts for `pregnancy_holds` from its onset, else from when it was recorded. A code of a week counts from the later of both
+    dates, because its onset may be that of the pregnancy. One without a date counts as it stands.
+    """
+    sets |= {_PREGNANT}
+    dates = [at.start for at in (when(_onset(condition)), when(_recorded(condition))) if at is not None]
+    if not dates:
+        return sets
+    days = (now - (dates[0] if week is None else max(dates))).days + 7 * (week or 0)
+    if days > terminology.engineering.pregnancy_holds.span.days:
+        return sets - _PREGNANCIES
+    return sets if week is None else sets | terminology.reached_by_week(days // 7)
 
 
 def read_pregnancy(observations: Iterable[Resource], now: datetime, terminology: Terminology, source: str) -> Iterator[Problem]:
@@ -78,30 +124,64 @@ def read_pregnancy(observations: Iterable[Resource], now: datetime, terminology:
 
 
 def read_allergies(allergies: Iterable[Resource], terminology: Terminology, source: str) -> Iterator[Allergy]:
-    """Allergies and intolerances to a drug of some class that are neither refuted nor over."""
+    """Allergies and intolerances to a drug of some class that are neither refuted nor over, and those that can't be told."""
     for allergy in allergies:
-        states = (allergy.status, status_code(allergy.clinicalStatus), status_code(allergy.verificationStatus))
-        if not _ALLERGY_OVER.isdisjoint(states):
+        if allergy.resourceType != "AllergyIntolerance" or _is_allergy_over(allergy):
             continue
         reactions = listed(allergy.reaction)
         concepts = [first(allergy.code), allergy.substance, *(reaction.substance for reaction in reactions)]
         codings = tuple(pair for concept in concepts for pair in pairs(concept))
         names = tuple(text for concept in concepts for text in texts(concept))
         classes = terminology.classes_for_allergy(codings, names)
-        if classes:
-            felt = [text for reaction in reactions for one in listed(reaction.manifestation) for text in texts(one)[:1]]
-            yield Allergy(
-                classes=classes,
-                text=names[0] if names else "",
-                reaction=", ".join(felt),
-                reference=f"AllergyIntolerance/{allergy.id}" if allergy.id else "",
-                source=source,
-            )
+        unclear = ""
+        if classes and allergy.modifierExtension:
+            unclear = "an allergy carries a modifier that is not understood"
+        elif not classes:
+            none_known = all(code in _NO_KNOWN_ALLERGY for _, code in codings)
+            if none_known or any(not name.isspace() for name in names):
+                continue
+            unclear = UNNAMED_ALLERGY
+        felt = [text for reaction in reactions for one in listed(reaction.manifestation) for text in texts(one)[:1]]
+        yield Allergy(
+            classes=classes,
+            text=names[0] if names else "",
+            reaction=", ".join(felt),
+            code="|".join(codings[0]) if unclear and codings else "",
+            reference=f"AllergyIntolerance/{allergy.id}" if allergy.id else "",
+            source=source,
+            unclear=unclear,
+        )
 
 
 def unnamed(resources: Iterable[Resource]) -> int:
     """How many conditions and allergies that may hold have neither a code nor a name, so that nobody knows what they are."""
     return sum(not _says_what(one) and _may_hold(one) for one in resources)
+
+
+def is_denied(condition: Resource) -> bool:
+    """Whether a condition is said not to be: refuted, entered in error, only a differential diagnosis, excluded, or past."""
+    concept = first(condition.code)
+    codings = listed(concept.coding) if concept is not None else []
+    if any(coding.extension is not None and not _LETTERS_AGAINST.isdisjoint(_letters(coding.extension)) for coding in codings):
+        return True
+    return not _NOT_TRUE.isdisjoint(_states(condition.verificationStatus))
+
+
+def _letters(extensions: object) -> Iterator[str]:
+    """The letters of German extensions for how sure a diagnosis is."""
+    for one in extensions if isinstance(extensions, list) else [extensions]:
+        if isinstance(one, dict) and _SURENESS in str(one.get("url", "")).lower():
+            value = next((one[key] for key in one if key.startswith("value")), None)
+            letter = value.get("code") if isinstance(value, dict) else value
+            yield str(letter).strip().upper()
+
+
+def _states(status: CodeableConcept | str | None) -> tuple[str, ...]:
+    """What a status says, however it is spelt: "Entered in Error" is "entered-in-error"."""
+    if status is None:
+        return ()
+    said = (status,) if isinstance(status, str) else (*(code for _, code in pairs(status)), *texts(status))
+    return tuple(one.strip().lower().replace(" ", "-").replace("_", "-") for one in said)
 
 
 def _says_what(resource: Resource) -> bool:
@@ -119,20 +199,29 @@ def _is_named(concept: CodeableConcept | None) -> bool:
 
 
 def _may_hold(resource: Resource) -> bool:
-    if resource.resourceType == "AllergyIntolerance":
-        states = (resource.status, status_code(resource.clinicalStatus), status_code(resource.verificationStatus))
-        return _ALLERGY_OVER.isdisjoint(states)
-    return _is_active(resource)
+    match resource.resourceType:
+        case "AllergyIntolerance":
+            return not _is_allergy_over(resource)
+        case "Condition":
+            return not (is_denied(resource) or _is_over(resource, None))
+    return False
 
 
-def _is_active(condition: Resource) -> bool:
-    if condition.resourceType != "Condition" or status_code(condition.verificationStatus) in _NOT_TRUE:
-        return False
-    clinical = status_code(condition.clinicalStatus)
-    if clinical:
-        return clinical in _ACTIVE
+def _is_allergy_over(allergy: Resource) -> bool:
+    states = (allergy.status, allergy.clinicalStatus, allergy.verificationStatus)
+    return any(not _ALLERGY_OVER.isdisjoint(_states(state)) for state in states if state is not None)
+
+
+def _is_over(condition: Resource, now: datetime | None) -> bool:
+    """Whether a condition is past. A status that says neither counts as present, so that a misspelt one silences nothing."""
+    states = _states(condition.clinicalStatus)
+    if states:
+        return not _OVER.isdisjoint(states)
+    if condition.abatementDateTime and now is not None:
+        end = when(condition.abatementDateTime)
+        return end is None or end.start <= now
     over = (condition.abatementDateTime, condition.abatementPeriod, condition.abatementString, condition.abatementBoolean)
-    return not any(over)
+    return any(over)
 
 
 def _onset(condition: Resource) -> str | None:
@@ -140,4 +229,8 @@ def _onset(condition: Resource) -> str | None:
         return condition.onsetDateTime
     if condition.onsetPeriod is not None and condition.onsetPeriod.start:
         return condition.onsetPeriod.start
+    return _recorded(condition)
+
+
+def _recorded(condition: Resource) -> str | None:
     return condition.recordedDate or condition.assertedDate or condition.dateRecorded

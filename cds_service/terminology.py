@@ -17,15 +17,15 @@ from typing import Literal
 
 import msgspec
 
-from cds_service import drug_names, rxnorm
+from cds_service import drug_names, problem_names, rxnorm
 from cds_service.drug_names import DrugIndex, Known, Recognition
 from cds_service.engineering import Engineering, read_engineering
 from cds_service.facts import Route
+from cds_service.problem_names import ProblemIndex, ProblemRecognition
 from cds_service.value_sets import (
     Correction,
     LabsFile,
     PatternEntry,
-    ProblemsFile,
     SystemId,
     SystemsFile,
     TextFile,
@@ -38,7 +38,7 @@ from cds_service.value_sets import (
 Codings = Sequence[tuple[str | None, str | None]]
 
 _CACHED = 4096  # distinct medications, or diagnoses, that a busy server sees again and again
-_NOT_ICD10 = re.compile(r"[^A-Z0-9]+")  # the dot, and the dagger and asterisk marks of the WHO and German editions
+_TABLED: frozenset[SystemId] = frozenset({"icd10", "snomed"})  # code systems of diagnoses in which the sets are written
 
 
 class Analyte(msgspec.Struct, frozen=True, gc=False):
@@ -75,10 +75,8 @@ class Terminology:
         self.analytes: Mapping[str, Analyte] = MappingProxyType(dict(_analytes(labs, frozenset(self._spellings.values()))))
         self.corrected = tuple(name for name, one in self.analytes.items() if one.corrected is not None)
         self._labs = _lab_codes(labs)
-        problems = read(folder, "problems.yaml", ProblemsFile)
-        self.problem_names: Mapping[str, str] = MappingProxyType({name: one.display for name, one in problems.sets.items()})
-        self._exact, self._prefixes = _problem_codes(problems)
-        self._lengths = sorted({len(code) for _, code in self._prefixes})
+        self._problem_index: ProblemIndex = problem_names.load(folder)
+        self.problem_names: Mapping[str, str] = MappingProxyType(self._problem_index.displays)
         text = read(folder, "text.yaml", TextFile)
         self.patterns = MappingProxyType({name: _finder(f"patterns.{name}", one) for name, one in text.patterns.items()})
         self._reasons = [pattern_id for pattern_id in self.patterns if pattern_id.endswith("_reason")]
@@ -95,7 +93,7 @@ class Terminology:
         self.dosed: frozenset[str] = frozenset(self._drugs.dosed)  # classes of which the dose that is taken is read
         self._system = lru_cache(maxsize=256)(self._find_system)
         self._drug = lru_cache(maxsize=_CACHED)(self._find_drug)
-        self._problems = lru_cache(maxsize=_CACHED)(self._find_problems)
+        self._problem = lru_cache(maxsize=_CACHED)(self._find_problem)
         self._unit = lru_cache(maxsize=512)(self._find_unit)
 
     @classmethod
@@ -149,9 +147,21 @@ class Terminology:
         """The names of the drugs of a class; none for a class that has no file."""
         return self._drugs.ingredients_of(class_id)
 
+    def problem(self, codings: Codings, names: tuple[str, ...]) -> ProblemRecognition:
+        """Which problem sets a diagnosis belongs to, by its codes and its names. ICD-10 codes may come without their dot."""
+        return self._problem(tuple(codings), names)
+
     def problem_sets(self, codings: Codings) -> frozenset[str]:
-        """The problem sets that a coded diagnosis belongs to. ICD-10 codes may come with or without the dot."""
-        return self._problems(tuple(codings))
+        """The problem sets that the codes of a diagnosis belong to."""
+        return self._problem(tuple(codings), ()).sets
+
+    def reached_by_week(self, week: int) -> frozenset[str]:
+        """The problem sets that a pregnancy belongs to in its week `week`."""
+        return frozenset(name for name, start in self._problem_index.from_week.items() if week >= start)
+
+    def tabled(self, codings: Codings) -> bool:
+        """Whether any code is of a system in which the problem sets are written, so that a code in no set is another disease."""
+        return any(system and self._system(system) in _TABLED for system, code in codings if code)
 
     def matches(self, pattern_id: str, text: str) -> bool:
         """Whether a text says what a pattern of `text.yaml` looks for, outside its exceptions. Raises KeyError for no such id."""
@@ -187,14 +197,8 @@ class Terminology:
     def _find_drug(self, codings: tuple[tuple[str | None, str | None], ...], texts: tuple[str, ...], route: Route) -> Recognition:
         return self._drugs.recognise(self._known(codings), "\n".join(texts), route)
 
-    def _find_problems(self, codings: tuple[tuple[str | None, str | None], ...]) -> frozenset[str]:
-        found: set[str] = set()
-        for system, sent, _ in self._known(codings):
-            code = _plain(system, sent)
-            found.update(self._exact.get((system, code), ()))
-            for length in self._lengths:
-                found.update(self._prefixes.get((system, code[:length]), ()))
-        return frozenset(found)
+    def _find_problem(self, codings: tuple[tuple[str | None, str | None], ...], names: tuple[str, ...]) -> ProblemRecognition:
+        return self._problem_index.recognise(self._known(codings), names)
 
 
 def _hash(folder: Path) -> str:
@@ -250,25 +254,6 @@ def _lab_codes(file: LabsFile) -> dict[str, LabCode]:
                 raise wrong("labs.yaml", f"analytes.{analyte}.codes", f"{entry.code} stands here twice")
             known[entry.code] = LabCode(analyte, entry.role, entry.unit, entry.whole_blood)
     return known
-
-
-def _plain(system: str, code: str) -> str:
-    return _NOT_ICD10.sub("", code.upper()) if system == "icd10" else code
-
-
-_ByCode = dict[tuple[str, str], tuple[str, ...]]
-
-
-def _problem_codes(file: ProblemsFile) -> tuple[_ByCode, _ByCode]:
-    """Sets by exact code, and sets by beginning of the code."""
-    exact: _ByCode = {}
-    prefixes: _ByCode = {}
-    for name, one in file.sets.items():
-        for entry in one.codes:
-            table = exact if entry.match == "exact" else prefixes
-            key = (entry.system, _plain(entry.system, entry.code))
-            table[key] = (*table.get(key, ()), name)
-    return exact, prefixes
 
 
 def _finder(path: str, entry: PatternEntry) -> tuple[re.Pattern[str], re.Pattern[str] | None]:

@@ -52,11 +52,14 @@ def _reason(resource: Resource, name: str, gathered: Gathered, facts: Facts, ter
             known = lab_coding(resource, terminology)
             return "of this result nothing is needed, or it has no value" if known else "no card looks for its code"
         case "problems":
-            if _any(read_problems(alone, terminology, name)):
+            if _any(read_problems(alone, facts.now, terminology, name)):
                 return ""
-            if terminology.problem_sets(pairs(first(resource.code))):
-                return "it is not active, or not confirmed"
-            return "no card looks for its code" if pairs(first(resource.code)) else "it has no code, and its text names no cramp"
+            concept = first(resource.code)
+            if resource.resourceType != "Condition":
+                return "it is no problem"
+            if terminology.problem(pairs(concept), texts(concept)).sets:
+                return "it is past, excluded, or not confirmed"
+            return "no card looks for its code, or for what its text names"
         case "allergies":
             found = _any(read_allergies(alone, terminology, name))
             return "" if found else "no card looks for its substance, or it is over or refuted"

@@ -138,19 +138,41 @@ class RoutesFile(_Entry):
 
 
 class ProblemCode(_Entry):
+    """A code and, where it says that too, the week of the pregnancy on its day."""
+
     system: Literal["icd10", "snomed"]
     code: Code
     match: Literal["exact", "prefix"]
     source: Text
+    week: int | None = None
 
 
-class ProblemSet(_Entry):
+class ProblemNotCode(ProblemCode):
+    """A code that must not be taken for the set, and what it really is."""
+
+    really: Text = msgspec.field(name="is", default="something else")
+
+
+class ProblemText(_Entry):
+    """How clinicians name the problem: `match` is looked for in what `not` and the file's general cuts leave of a name."""
+
+    match: Text
+    source: Text
+    but_not: list[Text] = msgspec.field(name="not", default_factory=list)
+    kept: list[Text] = []  # names of general cuts that are not made for this set
+
+
+class ProblemFile(_Entry):
     display: Text
     codes: list[ProblemCode]
+    not_codes: list[ProblemNotCode] = []
+    text: ProblemText | None = None
+    text_decides: bool = False  # a name that denies it, or calls it past, counts more than a code
 
 
-class ProblemsFile(_Entry):
-    sets: dict[Text, ProblemSet]
+class ProblemTextFile(_Entry):
+    crossed_out: dict[Text, Text]  # in this order
+    source: Text
 
 
 class PatternEntry(_Entry):

@@ -76,7 +76,7 @@ def test_a_condition_that_no_card_knows_is_left_out() -> None:
 
 @pytest.mark.parametrize(("text", "found"), [("Nocturnal leg cramps", True), ("Menstrual cramps", False), ("Back pain", False)])
 def test_a_condition_with_a_text_only_counts_where_the_text_says_cramps(text: str, found: bool) -> None:
-    assert [one.sets for one in problems(condition("", text=text))] == ([{"muscle_cramp"}] if found else [])
+    assert ["muscle_cramp" in one.sets for one in problems(condition("", text=text))] == ([True] if found else [])
 
 
 def test_the_name_of_a_condition_is_searched_for_what_no_code_says() -> None:
