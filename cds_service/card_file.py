@@ -27,6 +27,7 @@ class Row(File, frozen=True, kw_only=True):
     indicator: Indicator
     summary: Annotated[str, msgspec.Meta(min_length=1, max_length=139)]
     source: list[str] = []
+    quoted: list[str] = []
 
 
 class Paragraph(File, frozen=True, kw_only=True):
@@ -35,6 +36,15 @@ class Paragraph(File, frozen=True, kw_only=True):
     text: Text
     when: list[str] = []
     unless: list[str] = []
+    quoted: list[str] = []
+
+
+class Passage(File, frozen=True, kw_only=True):
+    """A paragraph (Markdown) that stands on the card's own page only, with its sources."""
+
+    text: Text
+    source: Annotated[list[str], msgspec.Meta(min_length=1)]  # of the card's sources, or engineering
+    quoted: list[str] = []
 
 
 class ActionFile(File, frozen=True, kw_only=True):
@@ -52,6 +62,7 @@ class SuggestionFile(File, frozen=True, kw_only=True):
     recommended: bool = False
     when: list[str] = []
     unless: list[str] = []
+    quoted: list[str] = []
 
 
 class NotCheckedFile(File, frozen=True, kw_only=True):
@@ -105,6 +116,7 @@ class CardFile(File, frozen=True, kw_only=True):
     not_checked: list[NotCheckedFile] = []
     table: Annotated[list[Row], msgspec.Meta(min_length=1)]
     detail: Annotated[list[Paragraph], msgspec.Meta(min_length=1)]
+    page: list[Passage] = []
     suggestions: list[SuggestionFile] = []
     selection: Literal["any", "at-most-one"] = "any"
     overrides: Annotated[list[str], msgspec.Meta(min_length=1)]

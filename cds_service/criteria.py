@@ -266,38 +266,30 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
 
 
 class ProblemCriterion(Base, frozen=True, tag="problem", kw_only=True):
-    """A present problem of one of the value sets; with an onset window, only one whose onset lies in it.
+    """A present problem of one of the value sets; with an onset window, only one whose onset is known to lie in it.
 
-    The onset is when it was recorded, where nothing else is said. `undated` is what one without any date means: for a problem
-    that warns, `met` or `unknown` is the safe side; for one that excuses (malaria excuses quinine) it is `unmet`.
-    With `newer_than` only one that began after the newest result of that analyte, or whose date is not known.
-    With `text_patterns`, only one whose name matches one of them: codes do not tell a cramp after exercise from another.
+    The onset is when it was recorded, where nothing else is said. With `undated` one without a date counts too: the safe side
+    for a problem that warns, and not for one that excuses (malaria excuses quinine). With `newer_than` only one that began after
+    the newest result of that analyte, or whose date is not known. With `text_patterns`, only one whose name matches one of them:
+    codes do not tell a cramp after exercise from another.
     """
 
     sets: list[str]
     text_patterns: list[str] = []
     onset_within_days: int | None = None
     onset_more_than_days_ago: int | None = None
-    undated: Literal["met", "unmet", "unknown"] = "unmet"
+    undated: bool = False
     newer_than: str | None = None  # analyte
 
     def find(self, view: View, findings: Findings) -> Finding:
         if view.problems_by_set.keys().isdisjoint(self.sets):
             return view.no_problem(self.sets)
         found: list[Problem] = []
-        undated: Problem | None = None
         for name in self.sets:
             for problem in view.problems_by_set.get(name, ()):
-                fits = self._fits(problem, view.facts) if self._is_newer(problem, view) else IS_UNMET
-                if fits is IS_MET and problem not in found:
+                if problem not in found and self._fits(problem, view.facts) and self._is_newer(problem, view):
                     found.append(problem)
-                elif fits is IS_UNKNOWN:
-                    undated = problem
-        if found:
-            return Finding(IS_MET, tuple(found))
-        if undated is not None:
-            return Finding(IS_UNKNOWN, (undated,), "not_recorded", "when a problem began is not recorded")
-        return view.no_problem(self.sets)
+        return Finding(IS_MET, tuple(found)) if found else view.no_problem(self.sets)
 
     def _is_newer(self, problem: Problem, view: View) -> bool:
         if self.newer_than is None or problem.onset is None:
@@ -305,18 +297,17 @@ class ProblemCriterion(Base, frozen=True, tag="problem", kw_only=True):
         result = view.newest(self.newer_than).usable
         return result is None or problem.onset.day > result.effective.day
 
-    def _fits(self, problem: Problem, facts: Facts) -> Truth:
+    def _fits(self, problem: Problem, facts: Facts) -> bool:
         if self.text_patterns and problem.patterns.isdisjoint(self.text_patterns):
-            return IS_UNMET
+            return False
         if self.onset_within_days is None and self.onset_more_than_days_ago is None:
-            return IS_MET
+            return True
         if problem.onset is None:
-            return {"met": IS_MET, "unmet": IS_UNMET, "unknown": IS_UNKNOWN}[self.undated]
+            return self.undated
         days = (facts.now - problem.onset.start).days
-        fits = (self.onset_within_days is None or days <= self.onset_within_days) and (
+        return (self.onset_within_days is None or days <= self.onset_within_days) and (
             self.onset_more_than_days_ago is None or days > self.onset_more_than_days_ago
         )
-        return IS_MET if fits else IS_UNMET
 
 
 class CountCriterion(Base, frozen=True, tag="count", kw_only=True):

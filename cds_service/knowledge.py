@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -375,6 +376,8 @@ class _Loader:
             self.problems.append(file.problem(keys, f"placeholder names an unknown criterion{suggestion(name, used)}"))
             return
         kind = str(self.criteria[name].__struct_config__.tag)
+        if isinstance(getattr(self.criteria[name], field, None), int | Decimal):
+            return
         if field not in FIELDS.get(kind, ()):
             allowed = sorted(FIELDS.get(kind, ()))
             self.problems.append(file.problem(keys, f"a {kind} criterion has no field{suggestion(field, allowed)}"))
@@ -385,7 +388,11 @@ def _with_numbers(card: CardFile, criteria: Mapping[str, Criterion]) -> CardFile
 
     def filled(text: str) -> str:
         return Template(text).render(
-            lambda name, field: str(getattr(criteria[name], field)) if field == "within_days" else f"{{{name}.{field}}}"
+            lambda name, field: (
+                f"{value}"
+                if isinstance(value := getattr(criteria.get(name), field, None), int | Decimal)
+                else f"{{{name}.{field}}}"
+            )
         )
 
     return msgspec.structs.replace(

@@ -84,8 +84,8 @@ CRAMP = "ICD10#R25.2 Cramp"
         (KIDNEY_INJURY, ["ICD10#N17.9 Kidney injury, onset 2020-11-28"], "MET"),
         (KIDNEY_INJURY, ["ICD10#N17.9 Kidney injury", f"{EGFR} at 2025-11-28"], "MET"),
         (RECENT, ["ICD10#B54 Malaria"], "UNMET"),
-        (RECENT | {"undated": "met"}, ["ICD10#B54 Malaria"], "MET"),
-        (RECENT | {"undated": "met"}, ["ICD10#B54 Malaria, onset 2002-04-01"], "UNMET"),
+        (RECENT | {"undated": True}, ["ICD10#B54 Malaria"], "MET"),
+        (RECENT | {"undated": True}, ["ICD10#B54 Malaria, onset 2002-04-01"], "UNMET"),
     ],
 )
 def test_what_a_criterion_is_compared_with_decides(criterion: Json, lines: list[str], expected: str) -> None:
