@@ -27,7 +27,7 @@ class Row(File, frozen=True, kw_only=True):
     indicator: Indicator
     summary: Annotated[str, msgspec.Meta(min_length=1, max_length=139)]
     source: list[str] = []
-    quoted: list[str] = []
+    quoted: list[str] = []  # numbers of the text that a source gives: they stay where a criterion with the same number is changed
 
 
 class Paragraph(File, frozen=True, kw_only=True):

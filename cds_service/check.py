@@ -11,6 +11,7 @@ import msgspec
 from cds_service.card_file import CardFile
 from cds_service.cases import Run
 from cds_service.knowledge import Knowledge
+from cds_service.numbers import KINDS, number_fields
 from cds_service.overlay import CASES
 from cds_service.strict import problems_r4b
 from cds_service.yamlfile import Problem
@@ -71,4 +72,9 @@ def resources_in(card: dict[str, Any]) -> list[dict[str, Any]]:
 def card_schema() -> str:
     """The JSON schema of a card file, for completion and red underlines in editors."""
     schema = msgspec.json.schema(CardFile)
+    for kind, struct in KINDS.items():
+        for field in number_fields(kind):  # a number, or the name of one in thresholds.yaml
+            properties = schema["$defs"][struct.__name__]["properties"]
+            if properties[field].get("type") != "object":
+                properties[field] = {"type": ["number", "string", "null"]}
     return msgspec.json.format(msgspec.json.encode(schema, order="deterministic")).decode() + "\n"

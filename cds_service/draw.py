@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from cds_service.knowledge import Card, Knowledge
+from cds_service.meanings import Meanings
 from cds_service.sentences import Sentences, unknown_policy
 
 WIDTH = 88
@@ -53,7 +54,7 @@ def _plain(markdown: str) -> str:
 def draw_review(card: Card, knowledge: Knowledge) -> str:
     """One card for a reviewer: when it fires, what it says, what it does not see. All sentences come from its data."""
     file = card.file
-    say = Sentences(knowledge.criteria, knowledge.terminology)
+    say, meaning = Sentences(knowledge.criteria, knowledge.terminology), Meanings(knowledge)
     lines = [f"{file.title} ({file.id} {file.version}, {file.status})", f"Owner: {file.owner}"]
     lines.append(
         f"Reviewed: {file.reviewed_on or 'not yet'}   Review due: {file.review_due or 'not set'}   Content: {card.hash[:12]}"
@@ -61,10 +62,12 @@ def draw_review(card: Card, knowledge: Knowledge) -> str:
     lines += ["", *textwrap.wrap(file.why, WIDTH), "", f"Speaks at: {', '.join(file.hooks)}"]
     if file.for_each:
         lines += textwrap.wrap(f"For each order: {say.of(file.for_each)}", WIDTH)
-    lines += _section("Only when", [say.of(name) for name in file.fire_when])
-    lines += _section("Never when", [say.of(name) for name in file.unless])
+    lines += _section("Only when", [meaning.term(name) for name in file.fire_when])
+    lines += _section("Never when", [meaning.term(name) for name in file.unless])
     rows = [
-        f'{row.indicator.upper()}: when {say.row(row)}. Says: "{row.summary}" [{", ".join(row.source)}]' for row in file.table
+        f'{row.indicator.upper()}: "{row.summary}" [{", ".join(row.source)}] when: '
+        f"{'; and '.join(meaning.all_of(row.when, row.unless)) or 'always'}"
+        for row in file.table
     ]
     lines += _section("First row that holds", rows, numbered=True)
     lines += _section(
@@ -79,8 +82,9 @@ def draw_review(card: Card, knowledge: Knowledge) -> str:
             for item in file.suggestions
         ],
     )
+    lines += _section("On its page", [f"{item.text} [{', '.join(item.source)}]" for item in file.page])
     lines += _section("Reasons to override", [knowledge.overrides[code].display for code in file.overrides])
-    lines += _section("Terms", say.groups(card.criteria))
+    lines += _section("Terms", [f"{name.replace('_', ' ')}: {meaning.opened(name)}" for name in sorted(card.criteria)])
     lines += _section("Where something is unknown", unknown_policy(file))
     lines += _section("Gives way to cards about", file.gives_way_to)
     lines += _section("Gives way to warnings about", file.gives_way_to_warnings)

@@ -16,7 +16,7 @@ from msgspec import Raw
 from cds_service.alert_log import FeedbackRecord
 from cds_service.errors import BadRequest
 from cds_service.protocol import fitting
-from cds_service.strictjson import check_text, check_whole, members_of
+from cds_service.strictjson import check_whole, checked_text, members_of
 from cds_service.trust import ANONYMOUS, Caller
 
 MAX_ITEMS = 1000
@@ -37,7 +37,7 @@ def decode_feedback(body: bytes, service: str, received_at: datetime, caller: Ca
 
     Raises BadRequest naming the field, for example `feedback[2].outcome`.
     """
-    check_text(body)
+    body = checked_text(body)
     members = members_of(body, "the body")
     check_whole(body, "the body")
     items = fitting(members.get("feedback"), list[Raw])

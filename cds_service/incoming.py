@@ -3,12 +3,19 @@
 uvicorn waits for the rest of a request for ever, and collects whatever arrives before the empty line that ends the headers (and
 after a chunked body: trailers). A few thousand half-sent requests would use up a process (slowloris). The body itself has limits
 of its own, see `body`.
+
+A request may offer to go on in another protocol (`Upgrade: h2c`, which Java's HttpClient sends with each POST). The offer may be
+left alone (RFC 9110, section 7.8); the parser however takes the body for the other protocol. Such a head is parsed once more
+without the offer.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 10.0  # from the connection, or from the first byte of a further request, to the end of its headers
@@ -24,9 +31,27 @@ _TOO_LARGE = (
 )
 
 
+class _Parser(httptools.HttpRequestParser):
+    """The parser, which keeps what follows a head with an offer of another protocol."""
+
+    rest: memoryview | bytes = b""
+
+    def __init__(self, connection: HttpToolsProtocol) -> None:
+        super().__init__(connection)
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own parser
+
+    def feed_data(self, data: Any) -> None:  # bytes or a view of bytes
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self.rest = memoryview(data)[offer.args[0] :]
+            raise
+
+
 class LimitedConnection(HttpToolsProtocol):
     """uvicorn's connection with these limits; given to `uvicorn.run(http=...)`."""
 
+    parser: _Parser
     _timer: asyncio.TimerHandle | None = None
     _in_head = False  # a request has begun and its headers are not complete
     _in_body = False  # its headers are complete and its body is not
@@ -35,6 +60,8 @@ class LimitedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.parser = _Parser(self)
+        self._unparsed: deque[bytes | memoryview] = deque()
         self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -43,7 +70,9 @@ class LimitedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._bytes += len(data)
-        super().data_received(data)
+        self._unparsed.append(data)
+        while self._unparsed:
+            super().data_received(self._unparsed.popleft())  # type: ignore[arg-type]  # the parser takes any buffer
         if self._bytes > MAX_HEAD_BYTES:
             self._refuse()
         # Nobody reads the rest of a body that was answered before it had come; it has the time that a head has.
@@ -64,6 +93,8 @@ class LimitedConnection(HttpToolsProtocol):
         if len(self.headers) > MAX_HEADERS:
             self._refuse()
             raise ValueError("too many headers")  # ends the parsing of this connection
+        if self._is_left_alone():
+            return
         self._stop()
         self._bytes = 0
         self._in_head, self._in_body = False, True
@@ -78,6 +109,8 @@ class LimitedConnection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._in_head:  # the offer of another protocol ended it
+            return
         self._stop()
         self._bytes = 0
         self._in_body = False
@@ -86,6 +119,20 @@ class LimitedConnection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         if not self.transport.is_closing():
             super().send_400_response(msg)
+
+    def _is_left_alone(self) -> bool:
+        """Whether the head has an offer of another protocol that this server does not speak; CONNECT is no offer."""
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT" and not self._should_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Parse the head once more without `Connection: upgrade`, and what came behind it as its body."""
+        if not self._in_head:
+            return
+        kept = [(name, _without_upgrade(value) if name == b"connection" else value) for name, value in self.headers]
+        line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        head = b"\r\n".join([line, *(b"%b: %b" % header for header in kept), b"", b""])
+        self._unparsed.extendleft((self.parser.rest, head))
+        self.parser = _Parser(self)
 
     def _stop(self) -> None:
         if self._timer is not None:
@@ -102,3 +149,7 @@ class LimitedConnection(HttpToolsProtocol):
         if self._in_head and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
         self.transport.close()
+
+
+def _without_upgrade(tokens: bytes) -> bytes:
+    return b",".join(token for token in tokens.split(b",") if token.strip().lower() != b"upgrade")

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import msgspec
-
-from cds_service import engineering
+from cds_service import engineering, thresholds
 from cds_service.card_file import (
     CardFile,
     DialectFile,
@@ -27,13 +25,15 @@ from cds_service.card_file import (
     SourceFile,
     SuggestionFile,
 )
+from cds_service.card_texts import placeholder_problems, with_numbers
 from cds_service.criteria import Criterion, LabCriterion
 from cds_service.dialects import dialect_problems
 from cds_service.overlay import Overlay
 from cds_service.prefetch import ServiceDefinition, derive_services
-from cds_service.references import criteria_named_in, named_in, names_used, ring_in, texts_of, with_children
-from cds_service.templates import FIELDS, REQUEST_FIELDS, Template
+from cds_service.references import criteria_named_in, named_in, names_used, ring_in, with_children
+from cds_service.templates import Template
 from cds_service.terminology import Analyte, Terminology
+from cds_service.thresholds import Threshold
 from cds_service.units import canonical, is_plausible
 from cds_service.yamlfile import Keys, KnowledgeError, Place, Problem, YamlFile, suggestion
 
@@ -47,6 +47,7 @@ SHARED_FILES = (
     "labels.yaml",
     "dialects.yaml",
     engineering.FILE,
+    thresholds.FILE,
 )
 ShadowRule = Callable[[CardFile, str], str]
 
@@ -112,6 +113,8 @@ class Knowledge:
         dialects: Mapping[str, DialectFile],
         terminology: Terminology,
         content_hash: str,
+        thresholds: Mapping[str, Threshold] = MappingProxyType({}),
+        named: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
         overlay: Overlay | None = None,
         order_places: Mapping[str, Place] | None = None,
     ) -> None:
@@ -125,6 +128,8 @@ class Knowledge:
         self.dialects = dict(dialects)
         self.terminology = terminology
         self.engineering = terminology.engineering
+        self.thresholds = dict(thresholds)
+        self.named = {name: dict(fields) for name, fields in named.items() if fields}  # criterion -> field -> threshold
         self.overlay = overlay
         self.overlay_hash = overlay.hash if overlay is not None else ""
         self.hash = f"{content_hash}+{self.overlay_hash}" if self.overlay_hash else content_hash
@@ -166,6 +171,8 @@ class _Loader:
         cards = [path.parent.name for path in folder.glob("*/card.yaml")]
         self.overlay = Overlay(overlay, SHARED_FILES, cards) if overlay is not None else None
         self.problems: list[Problem] = []
+        self.thresholds: dict[str, Threshold] = {}
+        self.named: dict[str, dict[str, str]] = {}  # by criterion and field the threshold that it names
         self.criteria: dict[str, Criterion] = {}
         self.where: dict[str, tuple[YamlFile, Keys]] = {}
         self.failed: set[tuple[str, str]] = set()  # (file, name) of criteria that are written there and could not be read
@@ -185,6 +192,7 @@ class _Loader:
             self._check_names(signed, (one, "source"), getattr(numbers, one).source, [*sources, "engineering"])
         if numbers != self.terminology.engineering:
             self.terminology = self.terminology.with_engineering(numbers)
+        self._read_thresholds(shared[thresholds.FILE], sources)
         self._read_criteria(shared["criteria.yaml"], shared["criteria.yaml"].data, ())
         files: list[tuple[YamlFile, CardFile, str]] = []
         for path in sorted(self.folder.glob("*/card.yaml")):
@@ -209,7 +217,12 @@ class _Loader:
         shared_hash = _hash_of(self.folder / name for name in SHARED_FILES)
         return Knowledge(
             cards=[
-                Card(_with_numbers(card, self.criteria), self._card_hash(card.id, own, shared_hash), self.criteria, self.shadow)
+                Card(
+                    with_numbers(card, self.criteria, orders),
+                    self._card_hash(card.id, own, shared_hash),
+                    self.criteria,
+                    self.shadow,
+                )
                 for _, card, own in files
             ],
             criteria=self.criteria,
@@ -221,6 +234,8 @@ class _Loader:
             labels=labels,
             dialects=dialects,
             terminology=self.terminology,
+            thresholds=self.thresholds,
+            named=self.named,
             content_hash=hashlib.sha256(
                 "".join([shared_hash, self.terminology.content_hash, *(own for _, _, own in files)]).encode()
             ).hexdigest(),
@@ -247,7 +262,13 @@ class _Loader:
             | {name for one in criteria for name in self.criteria[one].source},
             "orders.yaml": {action.resource for card in cards for item in card.suggestions for action in item.actions},
             "override_reasons.yaml": {code for card in cards for code in card.overrides},
+            thresholds.FILE: {used for name in criteria for used in self.named.get(name, {}).values()},
         }
+
+    def _read_thresholds(self, file: YamlFile, sources: Mapping[str, SourceFile]) -> None:
+        self.thresholds = file.convert(dict[str, Threshold], file.data)
+        for name, one in self.thresholds.items():
+            self._check_names(file, (name, "source"), one.source, [*sources, "engineering"])
 
     def _read_criteria(self, file: YamlFile, data: object, keys: Keys) -> None:
         if not isinstance(data, dict):
@@ -260,6 +281,14 @@ class _Loader:
                 self.problems.append(file.problem(below, f"`{name}` is already defined in {other}; give it another name"))
                 self.failed.add((file.shown_as, name))
                 continue
+            if isinstance(body, dict):
+                wrong = [file.problem((*below, *at), told) for at, told in thresholds.mistakes(body, self.thresholds)]
+                if wrong:
+                    self.problems += wrong
+                    self.failed.add((file.shown_as, name))
+                    continue
+                self.named[name] = {str(at[0]): threshold for at, threshold in thresholds.named_in(body)}
+                body = thresholds.resolved(body, self.thresholds)
             try:
                 self.criteria[name] = file.convert(Criterion, body, below)  # type: ignore[arg-type]
                 self.where[name] = (file, below)
@@ -342,6 +371,8 @@ class _Loader:
         self._check_names(file, ("overrides",), card.overrides, overrides)
         for position, row in enumerate(card.table):
             self._check_names(file, ("table", position, "source"), row.source, [*card.sources, "engineering"])
+        for position, passage in enumerate(card.page):
+            self._check_names(file, ("page", position, "source"), passage.source, [*card.sources, "engineering"])
         for position, change in enumerate(card.history):
             self._check_names(file, ("history", position, "source"), change.source, [*sources, "engineering"])
         for position, item in enumerate(card.suggestions):
@@ -355,52 +386,15 @@ class _Loader:
         for name, (at_file, keys) in self.where.items():
             if at_file is file and name not in used and not self._left_over(file, keys):
                 self.problems.append(file.problem(keys, "is defined but never used; use it or delete it"))
-        self._check_texts(file, card, used)
+        self._check_texts(file, card, used, orders)
 
     def _left_over(self, file: YamlFile, keys: Keys) -> bool:
         """Whether it is defined in `cards/`, where a site that uses it no more can't delete it."""
         return self.overlay is not None and file.places[keys].file == file.shown_as
 
-    def _check_texts(self, file: YamlFile, card: CardFile, used: Iterable[str]) -> None:
-        for keys, text in texts_of(card):
-            if "<" in text:
-                self.problems.append(file.problem(keys, "holds `<`: some clients show HTML, write it in words"))
-            for name, field in Template(text).placeholders:
-                if f"{name}.{field}" not in REQUEST_FIELDS:
-                    self._check_placeholder(file, keys, name, field, used)
-                elif name == "order" and not card.for_each:
-                    self.problems.append(file.problem(keys, "placeholder names the order, and the card has no `for_each`"))
-
-    def _check_placeholder(self, file: YamlFile, keys: Keys, name: str, field: str, used: Iterable[str]) -> None:
-        if name not in used:
-            self.problems.append(file.problem(keys, f"placeholder names an unknown criterion{suggestion(name, used)}"))
-            return
-        kind = str(self.criteria[name].__struct_config__.tag)
-        if isinstance(getattr(self.criteria[name], field, None), int | Decimal):
-            return
-        if field not in FIELDS.get(kind, ()):
-            allowed = sorted(FIELDS.get(kind, ()))
-            self.problems.append(file.problem(keys, f"a {kind} criterion has no field{suggestion(field, allowed)}"))
-
-
-def _with_numbers(card: CardFile, criteria: Mapping[str, Criterion]) -> CardFile:
-    """The card with the numbers of its criteria in its texts, so that text and logic are one where a site changes the number."""
-
-    def filled(text: str) -> str:
-        return Template(text).render(
-            lambda name, field: (
-                f"{value}"
-                if isinstance(value := getattr(criteria.get(name), field, None), int | Decimal)
-                else f"{{{name}.{field}}}"
-            )
-        )
-
-    return msgspec.structs.replace(
-        card,
-        table=[msgspec.structs.replace(row, summary=filled(row.summary)) for row in card.table],
-        detail=[msgspec.structs.replace(item, text=filled(item.text)) for item in card.detail],
-        suggestions=[msgspec.structs.replace(item, label=filled(item.label)) for item in card.suggestions],
-    )
+    def _check_texts(self, file: YamlFile, card: CardFile, used: Iterable[str], orders: Mapping[str, dict[str, Any]]) -> None:
+        told = placeholder_problems(card, used, self.criteria, orders)
+        self.problems += [file.problem(keys, message) for keys, message in told]
 
 
 def _hash_of(paths: Iterable[Path]) -> str:

@@ -20,7 +20,8 @@ from cds_service.yamlfile import Keys, KnowledgeError, Place, Problem, YamlFile,
 
 CARD = "card.yaml"
 CASES = "cases.yaml"
-OPEN_FILES = ("criteria.yaml", "sources.yaml", "orders.yaml", "override_reasons.yaml")  # a site may add names to these
+# A site may add names to these.
+OPEN_FILES = ("criteria.yaml", "sources.yaml", "orders.yaml", "override_reasons.yaml", "thresholds.yaml")
 _FIXED = {"id": "can't be changed", "version": "can't be changed; `written_for` says which version the overlay was written for"}
 
 

@@ -20,7 +20,7 @@ from msgspec import Raw
 
 from cds_service.errors import BadRequest
 from cds_service.fhir import Resource
-from cds_service.strictjson import NOT_JSON, CountingDecoder, Name, check_text, check_whole, members_of, not_json
+from cds_service.strictjson import NOT_JSON, CountingDecoder, Name, check_whole, checked_text, members_of, not_json
 from cds_service.timings import Timings
 from cds_service.trust import ANONYMOUS, Caller
 
@@ -93,7 +93,7 @@ _resource = msgspec.json.Decoder(Resource | None)
 
 def decode_request(body: bytes, hook: str, caller: Caller = ANONYMOUS) -> HookRequest:
     """The call in `body`, sent by `caller` to a service of `hook`. Raises BadRequest naming the field or where JSON breaks."""
-    check_text(body)
+    body = checked_text(body)
     try:
         wire, count = _fast.decode(body)
     except msgspec.ValidationError:
@@ -153,8 +153,12 @@ def _tolerant(members: Mapping[str, Raw]) -> _Wire:
 
 
 def _tolerant_prefetch(members: Mapping[str, Raw]) -> dict[str, Resource | Raw | None]:
+    sent = members.get("prefetch")
+    values = _object(sent, "`prefetch`")
+    if values is None and sent and bytes(sent) != b"null":
+        raise BadRequest("`prefetch` must be an object with a member for each key, or left out")
     prefetch: dict[str, Resource | Raw | None] = {}
-    for key, raw in (_object(members.get("prefetch"), "`prefetch`") or {}).items():
+    for key, raw in (values or {}).items():
         try:
             prefetch[key] = _resource.decode(raw)
         except msgspec.ValidationError:

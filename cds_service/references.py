@@ -83,16 +83,6 @@ def named_in(card: CardFile) -> list[str]:
     return list(dict.fromkeys(name for _, names in criteria_named_in(card) for name in names))
 
 
-def texts_of(card: CardFile) -> Iterator[tuple[Keys, str]]:
-    """The texts of a card that can hold placeholders: (keys of the place, text)."""
-    for position, row in enumerate(card.table):
-        yield ("table", position, "summary"), row.summary
-    for position, paragraph in enumerate(card.detail):
-        yield ("detail", position, "text"), paragraph.text
-    for position, item in enumerate(card.suggestions):
-        yield ("suggestions", position, "label"), item.label
-
-
 def with_children(names: Iterable[str], criteria: Mapping[str, Criterion]) -> list[str]:
     """The named criteria and, before each group, its members."""
     found: dict[str, None] = {}

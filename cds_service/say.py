@@ -77,8 +77,8 @@ def phrase(
         return str(facts.age_years)
     drug = first.drug if isinstance(first, Order) else first
     if isinstance(drug, Drug):
-        if field == "dose" and drug.daily_dose_mg is not None:
-            return f"{number(drug.daily_dose_mg)} mg/day"
+        if field == "dose":
+            return f"{number(drug.daily_dose_mg)} mg/day" if drug.daily_dose_mg is not None else "not known"
         return safe(drug.code_disagrees)
     if isinstance(first, Allergy):
         return safe(first.reaction) or "no reaction recorded"

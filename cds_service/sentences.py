@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from cds_service.card_file import CardFile, Row
@@ -35,21 +35,13 @@ class Sentences:
         self._terminology = terminology
 
     def of(self, name: str) -> str:
-        """The criterion `name` as a phrase; a group of criteria is called by its name, see `groups`."""
+        """The criterion `name` as a phrase; a group of criteria is called by its name."""
         criterion = self._criteria[name]
         return _name(name) if isinstance(criterion, Composite) else self._meaning(criterion)
 
     def meaning(self, name: str) -> str:
         """What the criterion `name` means; for a group its members, which are called by their names where they are groups."""
         return self._meaning(self._criteria[name])
-
-    def groups(self, names: Iterable[str]) -> list[str]:
-        """What the groups among `names` mean, a sentence each."""
-        return [
-            f"{_name(name)}: {self._meaning(self._criteria[name])}"
-            for name in names
-            if isinstance(self._criteria[name], Composite)
-        ]
 
     def _meaning(self, criterion: Criterion) -> str:
         match criterion:

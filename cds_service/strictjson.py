@@ -23,6 +23,7 @@ MAX_DEPTH = 64  # arrays and objects inside each other; FHIR's deepest examples 
 
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what msgspec raises for a body that is no JSON text
 
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NULL = rb"\u0000"
 _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]")
 
@@ -56,12 +57,14 @@ class CountingDecoder(Generic[T]):
 _members: CountingDecoder[dict[Name, msgspec.Raw]] = CountingDecoder(dict[Name, msgspec.Raw])
 
 
-def check_text(body: bytes) -> None:
-    """Raises BadRequest where `body` is empty, begins with a byte order mark, is not UTF-8 or holds U+0000."""
+def checked_text(body: bytes) -> bytes:
+    """The JSON text in `body`, without a byte order mark, which RFC 8259 (section 8.1) permits to skip.
+
+    Raises BadRequest where `body` is empty, is not UTF-8 or holds U+0000.
+    """
+    body = body.removeprefix(_BYTE_ORDER_MARK)
     if not body:
         raise BadRequest("The body is empty")
-    if body.startswith(b"\xef\xbb\xbf"):
-        raise BadRequest("The body begins with a byte order mark (RFC 8259, section 8.1)")
     if not body.isascii():
         try:
             body.decode()
@@ -69,6 +72,7 @@ def check_text(body: bytes) -> None:
             raise not_json(error, body) from None
     if _holds_null(body):
         raise BadRequest("The body holds the character U+0000")
+    return body
 
 
 def members_of(text: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:

@@ -1,6 +1,6 @@
 """Texts with {placeholders}, compiled once: `{criterion.field}` is evidence, `{patient.reference}` a part of the request.
 
-`{criterion.within_days}` is a number of the criterion itself, filled in when the cards load.
+Numbers of the criteria themselves are filled in before, when the cards load (`card_texts`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Callable
 _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\.([a-z_]+)\}")
 
 FIELDS: dict[str, frozenset[str]] = {
-    "lab": frozenset({"value", "day", "ago", "within_days"}),
-    "drug": frozenset({"names"}),
+    "lab": frozenset({"value", "day", "ago"}),
+    "drug": frozenset({"names", "dose"}),
     "reason": frozenset({"names"}),
     "problem": frozenset({"names"}),
     "count": frozenset({"names"}),
     "allergy": frozenset({"names", "reaction"}),
     "age": frozenset({"years"}),
-    "order": frozenset({"names", "other_drug"}),
+    "order": frozenset({"names", "other_drug", "dose"}),
     "dose": frozenset({"dose"}),
-    "any": frozenset({"names", "value", "day", "ago"}),
-    "all": frozenset({"names", "value", "day", "ago"}),
+    "any": frozenset({"names", "value", "day", "ago", "dose"}),
+    "all": frozenset({"names", "value", "day", "ago", "dose"}),
 }
 REQUEST_FIELDS = frozenset({"patient.reference", "order.reference", "order.name"})
 

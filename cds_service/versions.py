@@ -2,7 +2,8 @@
 
 The content of a card is what decides and what is shown: its file without `version`, `history` and the review dates, and what it
 takes from the shared files: criteria, orders, override reasons, links. The codes of the value sets are not part of it; they have
-a hash of their own in the alert log. Comments and layout are no content.
+a hash of their own in the alert log. Comments and layout are no content, nor is whether a number stands in a text or criterion
+itself or by its name: what counts is the number.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any, Literal
 import msgspec
 
 from cds_service.card_file import File, Text
+from cds_service.card_texts import content_with_numbers
 from cds_service.knowledge import Card, Knowledge
+from cds_service.thresholds import resolved
 from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
 
 LOCK = "versions.lock"
@@ -45,9 +48,13 @@ def contents(folder: Path, knowledge: Knowledge) -> dict[str, str]:
 def _content(folder: Path, card: Card, knowledge: Knowledge, shared: Mapping[str, Mapping[str, Any]]) -> str:
     own = YamlFile(folder / card.id / "card.yaml", f"cards/{card.id}/card.yaml").data
     orders = [action.resource for item in card.suggestions for action in item.actions if action.resource]
+    written = {name: value for name, value in own.items() if name not in _NO_CONTENT}
+    if "criteria" in written:
+        written["criteria"] = {name: resolved(body, knowledge.thresholds) for name, body in own["criteria"].items()}
+    common = {name: shared["criteria.yaml"].get(name) for name in card.criteria}  # its own stand in the card
     content = {
-        "card": {name: value for name, value in own.items() if name not in _NO_CONTENT},
-        "criteria": {name: shared["criteria.yaml"].get(name) for name in card.criteria},  # its own stand in the card
+        "card": content_with_numbers(written, knowledge.criteria, shared["orders.yaml"]),
+        "criteria": {name: body and resolved(body, knowledge.thresholds) for name, body in common.items()},
         "orders": {name: shared["orders.yaml"][name] for name in orders},
         "overrides": {name: knowledge.overrides[name].display for name in card.file.overrides},
         "links": [(knowledge.sources[name].title, knowledge.sources[name].url) for name in card.file.links],

@@ -230,6 +230,7 @@ def write_small(folder: Path, criteria: Json, *cards_data: Json, orders: Json | 
         "criteria.yaml": criteria,
         "sources.yaml": {"S1": source, "S2": source},
         "orders.yaml": orders or {},
+        "thresholds.yaml": {},
         "override_reasons.yaml": {"fine": {"display": "It is fine"}},
     }
     for data in cards_data:

@@ -96,6 +96,35 @@ async def test_requests_on_one_connection_are_answered(address: str) -> None:
     await closed(writer)
 
 
+@pytest.mark.parametrize("connection", [b"Upgrade, HTTP2-Settings", b"upgrade", b"keep-alive, Upgrade"])
+@pytest.mark.parametrize("cut", [0, 30, len(head(len(CALL))) + 60, len(WHOLE) + 50])
+async def test_an_offer_of_another_protocol_is_left_alone(address: str, connection: bytes, cut: int) -> None:
+    """As Java's HttpClient sends it, with the body behind the head; however the bytes are cut."""
+    offer = (b"Connection: " + connection, b"Upgrade: h2c", b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA")
+    request = head(len(CALL), *offer) + CALL
+    reader, writer = await asyncio.open_unix_connection(address)
+    for _ in range(2):  # the connection goes on
+        writer.write(request[:cut])
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.write(request[cut:])
+        assert await answer_of(reader) == (200, b'{"cards":[]}')
+    chunked = request.replace(b"content-length: %d" % len(CALL), b"transfer-encoding: chunked")[: -len(CALL)]
+    writer.write(chunked + b"%x\r\n%b\r\n0\r\n\r\n" % (len(CALL), CALL) + WHOLE)
+    assert (await answer_of(reader))[0] == (await answer_of(reader))[0] == 200
+    await closed(writer)
+
+
+async def test_offers_of_another_protocol_without_a_body_are_answered_in_their_order(address: str) -> None:
+    reader, writer = await asyncio.open_unix_connection(address)
+    offer = b"GET /cds-services HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+    writer.write(offer * 2000 + head(len(CALL), b"connection: upgrade, close", b"upgrade: h2c") + CALL)
+    answers = await rest_of(reader)
+    assert answers.count(b"HTTP/1.1 200") == 2001
+    assert answers.endswith(b'{"cards":[]}')
+    await closed(writer)
+
+
 @pytest.mark.parametrize(
     "sent",
     [b"", b"\r\n", b"POST", head(10)[:-2], head(10)[:-1], WHOLE + b"POST /"],

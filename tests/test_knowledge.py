@@ -157,7 +157,7 @@ def test_a_mistake_in_a_card_is_found_at_its_line_and_path(one_card: Path, old: 
     [
         ("analyte: potassium", "analyte: potasium", "1: low.analyte", "unknown name `potasium`; did you mean `potassium`?"),
         ("unit: mmol/L", "unit: mg/dL", "1: low.unit", "must be `mmol/L`, the unit of potassium"),
-        ("below: 3.5", "below: low", "1: low.below", "Invalid decimal string"),
+        ("below: 3.5", "below: low", "1: low.below", "neither a number nor the name of a threshold"),
         ("below: 3.5", "below: .inf", "1: file", "is not YAML: no decimal number; put texts in quotes"),
         ("sets: [dialysis]", "sets: [dialisis]", "2: dialysis.sets", "did you mean `dialysis`?"),
         ("patterns: [cramp_reason]", "patterns: [cramp_reasons]", "3: cramp.patterns", "did you mean `cramp_reason`?"),

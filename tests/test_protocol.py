@@ -44,9 +44,16 @@ def test_a_whole_call_is_decoded() -> None:
     assert "statements" not in call.prefetch, "absent is not null"
 
 
-@pytest.mark.parametrize("prefetch", [None, [], [1], "text", 5])
-def test_a_prefetch_that_is_no_object_is_like_an_absent_one(prefetch: Any) -> None:
-    assert decode_request(encoded(call_body() | {"prefetch": prefetch}), "patient-view").prefetch == {}
+@pytest.mark.parametrize("hook", ["patient-view", "order-select"])
+@pytest.mark.parametrize("prefetch", [[], [1], "text", "", 5, 0, True, False])
+def test_a_prefetch_that_is_no_object_is_refused_and_named(prefetch: Any, hook: str) -> None:
+    with pytest.raises(BadRequest, match="`prefetch` must be an object"):
+        decode_request(encoded(call_body(hook) | {"prefetch": prefetch}), hook)
+
+
+def test_a_prefetch_of_null_is_like_an_absent_one() -> None:
+    assert decode_request(encoded(call_body() | {"prefetch": None}), "patient-view").prefetch == {}
+    assert decode_request(encoded(call_body() | {"prefetch": None, "fhirServer": 5}), "patient-view").prefetch == {}
 
 
 def test_a_prefetch_value_that_does_not_fit_is_handed_on_as_sent_and_the_others_are_read() -> None:

@@ -94,10 +94,8 @@ def test_a_group_is_called_by_its_name_and_its_meaning_is_said_apart() -> None:
         all_of_it={"kind": "all", "of": ["us", "some_of_it"], "none_of": ["quinine", "child"]},
     )
     assert say.of("some_of_it") == "'some of it'"
-    assert say.groups(["low_potassium", "some_of_it", "all_of_it"]) == [
-        "'some of it': any of: potassium below 3.5 mmol/L, at most 30 days old; under 18 years",
-        "'all of it': the site is in US and 'some of it', and not takes quinine, and not under 18 years",
-    ]
+    assert say.meaning("some_of_it") == "any of: potassium below 3.5 mmol/L, at most 30 days old; under 18 years"
+    assert say.meaning("all_of_it") == "the site is in US and 'some of it', and not takes quinine, and not under 18 years"
 
 
 def test_a_row_is_said_with_its_conditions() -> None:

@@ -68,11 +68,17 @@ def test_names_are_counted_whatever_they_replace(members: dict[str, int], again:
     assert value == {**members, again: 1}
 
 
+def test_a_byte_order_mark_is_skipped() -> None:
+    assert decode_request(b"\xef\xbb\xbf" + call(), "order-sign").context == decode_request(call(), "order-sign").context
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
         (b"", "The body is empty"),
-        (b"\xef\xbb\xbf" + call(), "The body begins with a byte order mark"),
+        (b"\xef\xbb\xbf", "The body is empty"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf" + call(), "The body is not JSON"),
+        (b"\xff\xfe" + call().decode().encode("utf-16-le"), "The body holds text that is not UTF-8"),
         (call(top=',"extension":"\xff"').replace("ÿ".encode(), b"\xff"), "The body holds text that is not UTF-8"),
         (call(top=',"extension":"\xed"').replace("í".encode(), b"\xed\xa0\x80"), "The body holds text that is not UTF-8"),
         (call(top=',"extension":"\\u0000"'), "The body holds the character U+0000"),

@@ -11,6 +11,7 @@ import msgspec
 from cds_service.card_file import Paragraph, Row, SuggestionFile
 from cds_service.cases import Run
 from cds_service.knowledge import Card, Knowledge
+from cds_service.meanings import Meanings
 from cds_service.page_templates import page_templates
 from cds_service.recommendations import Recommendations, carried_by
 from cds_service.review_site import words
@@ -36,6 +37,7 @@ class Site:
         self._pages = page_templates("cds_service.review_site")
         self._pages.filters["sentence"] = words.sentence
         self._pages.globals.update(html=words.html, template=words.template, given=words.given, expected=words.expected)
+        self._pages.globals.update(meaning=Meanings(knowledge))
         self._pages.globals.update(conditions=self._conditions, carried_by=carried_by, say=self._say, knowledge=knowledge)
         self._pages.globals.update(banner=DEV_BANNER if banner else "")
 

@@ -1,0 +1,54 @@
+"""The numbers in criteria: which fields hold one, in what unit, and how it reads in a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from functools import cache
+from typing import get_args
+
+import msgspec
+
+from cds_service.criteria import AgeCriterion, Criterion
+from cds_service.say import spoken_unit
+
+KINDS: dict[str, type[msgspec.Struct]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Criterion)}
+
+
+@cache
+def number_fields(kind: str) -> frozenset[str]:
+    """The fields of a kind of criterion that hold a number; none for a kind that does not exist."""
+    fields = msgspec.structs.fields(KINDS[kind]) if kind in KINDS else ()
+    return frozenset(field.name for field in fields if not {int, Decimal}.isdisjoint((field.type, *get_args(field.type))))
+
+
+def unit_of(field: str, kind: str, unit: str) -> str:
+    """The unit of the number in `field`; `unit` is the one that the criterion names. "" for a count."""
+    for span in ("days", "hours"):
+        if span in field.split("_"):
+            return span
+    return "years" if kind == AgeCriterion.__struct_config__.tag else unit
+
+
+def numbers_in(criterion: Criterion) -> Iterator[tuple[str, Decimal | int, str]]:
+    """(field, number, unit) of each number that a criterion uses, without those of its members."""
+    kind = str(criterion.__struct_config__.tag)
+    for field in sorted(number_fields(kind)):
+        value = getattr(criterion, field)
+        if isinstance(value, Mapping):
+            yield from ((f"{field}.{unit}", one, unit) for unit, one in value.items())
+        elif value is not None:
+            yield field, value, unit_of(field, kind, getattr(criterion, "unit", ""))
+
+
+def spoken_numbers(name: str, criteria: Mapping[str, Criterion]) -> dict[str, str]:
+    """What `{name.field}` reads, by field: the numbers of a criterion and its `unit`; of a group what its members agree about."""
+    criterion = criteria[name]
+    said: dict[str, set[str]] = {}
+    for member in criterion.children:
+        for field, text in spoken_numbers(member, criteria).items():
+            said.setdefault(field, set()).add(text)
+    agreed = {field: texts.pop() for field, texts in said.items() if len(texts) == 1}
+    own = {field: f"{Decimal(value):f}" for field, value, _ in numbers_in(criterion) if "." not in field}
+    unit = "years" if isinstance(criterion, AgeCriterion) else getattr(criterion, "unit", "")
+    return agreed | own | ({"unit": spoken_unit(unit)} if unit else {})

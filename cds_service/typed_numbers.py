@@ -1,0 +1,87 @@
+"""Numbers that are typed into the texts of cards although a criterion has them: they would stay when it changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from cds_service.card_file import CardFile
+from cds_service.card_texts import texts_of
+from cds_service.knowledge import Card, Knowledge
+from cds_service.numbers import numbers_in, spoken_numbers
+from cds_service.overlay import CARD
+from cds_service.templates import Template
+from cds_service.yamlfile import Problem, YamlFile
+
+_NUMBER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)(?!\w|\.\d)")
+_NEXT_WORD = re.compile(r"(?:\s*(?:-|to|or|and)\s*\d+(?:\.\d+)?)?[\s-]*([^\W\d_][\w/.]*|%|°\s?[CF])")
+# Words after a number that say what it counts. A number of one kind is not that of a criterion of another kind; where the word is
+# not listed, any kind could be meant.
+_KINDS: dict[str, frozenset[str]] = {
+    "days": frozenset({"day", "days"}),
+    "hours": frozenset({"h", "hour", "hours"}),
+    "years": frozenset({"year", "years"}),
+    "other time": frozenset({"minute", "minutes", "week", "weeks", "month", "months"}),
+    "amount": frozenset({"mmol/L", "mEq/L", "mmol", "mEq"}),
+    "dose": frozenset({"mg", "mg/day"}),
+    "concentration": frozenset({"mg/dL"}),
+    "egfr": frozenset({"mL/min", "mL/min/1.73"}),
+    "ms": frozenset({"ms"}),
+    "count": frozenset({"drugs", "culprits"}),
+    "other": frozenset({"%", "°C", "°F", "° C", "° F", "cm", "g", "kg", "mL", "L", "patients", "trials", "people", "of"}),
+}
+_KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words}
+_UNITS = {"": "count", "mmol/L": "amount", "mg/day": "dose", "mg/dL": "concentration", "mL/min/{1.73_m2}": "egfr", "ms": "ms"}
+
+
+class _Used(NamedTuple):
+    placeholder: str
+    kind: str
+
+
+def typed_numbers(folder: Path, knowledge: Knowledge) -> Iterator[Problem]:
+    """Each number in a text of a card that equals one of its criteria, where it stands, with the placeholder to write instead.
+
+    `folder` is `cards/`; what the overlay of `knowledge` says is looked at too. Raises KnowledgeError.
+    """
+    for card in knowledge.cards:
+        file = YamlFile(folder / card.id / CARD, f"cards/{card.id}/{CARD}")
+        if knowledge.overlay is not None:
+            file = knowledge.overlay.over(file, f"{card.id}/{CARD}")
+        used = _used(card, knowledge)
+        for one in texts_of(msgspec.convert(file.data, CardFile)):
+            for text in (part for part in Template(one.text).parts if isinstance(part, str)):
+                for number, kind in _numbers(text):
+                    same = next((had.placeholder for had in used.get(number, []) if _may_be(kind, had.kind)), "")
+                    if same and str(number) not in one.quoted:
+                        told = f"has {number}, which is `{same}`: write that, or where a source says it name it in `quoted`"
+                        yield file.problem(one.keys, told)
+
+
+def _may_be(kind: str, of_criterion: str) -> bool:
+    """Whether a number of `kind` may be one that a criterion has; "" is a kind that is not known."""
+    return kind == of_criterion or (kind == "" and of_criterion != "count") or (of_criterion == "" and kind != "other")
+
+
+def _used(card: Card, knowledge: Knowledge) -> dict[Decimal, list[_Used]]:
+    """By number the placeholders that say it."""
+    found: dict[Decimal, list[_Used]] = {}
+    for name in card.criteria:
+        said = spoken_numbers(name, knowledge.criteria)
+        for field, value, unit in numbers_in(knowledge.criteria[name]):
+            if field in said:
+                kind = _UNITS.get(unit, unit if unit in _KINDS else "")
+                found.setdefault(Decimal(value).normalize(), []).append(_Used(f"{{{name}.{field}}}", kind))
+    return found
+
+
+def _numbers(text: str) -> Iterator[tuple[Decimal, str]]:
+    """(number, what it counts, "" where that is not known) of each number in a text."""
+    for match in _NUMBER.finditer(text):
+        word = _NEXT_WORD.match(text, match.end())
+        yield Decimal(match[1]), _KIND_OF.get(word[1].rstrip(".,"), "") if word is not None else ""
