@@ -107,7 +107,8 @@ class Sentences:
         if criterion.at_least == 0 and len(limits) == 1:
             said = f"any {analyte}"  # only asks that there is one
         if criterion.own_range is not None:
-            said += f" {criterion.own_range} the laboratory's own lower limit"
+            own = "without a" if criterion.own_range == "not sent" else f"{criterion.own_range} the laboratory's own"
+            said += f" {own} lower limit"
         if criterion.as_measured:
             said += " as it was measured, without a correction"
         if criterion.below_reference_range:
