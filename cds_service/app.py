@@ -97,7 +97,7 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
     app.include_router(health_routes(held, condition))
     describe_api(app, held.knowledge.services)
     if dev:
-        app.include_router(fhir_routes(settings.public_url))
+        app.include_router(fhir_routes(settings.public_url, held.clock))
         app.include_router(docs_routes(app, banner=DEV_BANNER))
         app.router.routes.extend(playground_routes(held))
     return app

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from datetime import UTC, datetime
 from typing import Any
 
 from cds_service.approvals import ApprovalError, approve, load_approvals, standing
+from cds_service.clock import utc_now
 from cds_service.paths import cards_dir
 from cds_service.settings import load_settings
 from cds_service.site import approvals_path, load_knowledge
@@ -45,7 +45,7 @@ def _approve(options: argparse.Namespace) -> int:
         return 1
     path = approvals_path(settings)
     try:
-        given = approve(path, card, options.by, options.note, datetime.now(UTC))
+        given = approve(path, card, options.by, options.note, utc_now())
     except (ApprovalError, OSError) as error:
         print(f"not approved: {error}", file=sys.stderr)
         return 1

@@ -1,7 +1,7 @@
 """Known patients, decided again and again: the one way to notice that a service which answers has stopped to fire.
 
 One patient about whom the cards speak and one about whom they have nothing to say go the whole way of a call (decode → gather →
-read → decide → present → encode), at the real clock and with the knowledge of this process. They do not go through the alert log,
+read → decide → present → encode), at the clock and with the knowledge of this process. They do not go through the alert log,
 which holds what was shown to people and nothing else, and which says by itself whether it can be written.
 
 What counts is what cards decide, not what is shown: a card that a site has not approved fires in shadow, and that is well. Drafts
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
@@ -119,7 +118,7 @@ class Checking:
         """Ids of cards that speak about the patient, live or in shadow. Raises CheckFailedError where one broke or is lost."""
         runtime, sample = self._runtime, self._samples[check]
         service = next(one for one in runtime.knowledge.services if one.hook == sample.hook)
-        now = datetime.now(UTC)
+        now = runtime.clock()
         call = decode_request(msgspec.json.encode(sample.request(now)), sample.hook)
         gathered = await gather(call, service.prefetch, None, runtime.settings.deadline_ms)
         answer = evaluate(call, gathered, runtime.knowledge, runtime.presenter, now, runtime.settings.jurisdiction)

@@ -21,6 +21,8 @@ import msgspec
 from cds_service import __version__
 from cds_service.approval_commands import add_approval_commands
 from cds_service.clients_commands import add_clients_commands
+from cds_service.clock import utc_now
+from cds_service.codes_commands import add_codes_commands
 from cds_service.doctor.command import add_doctor_command
 from cds_service.knowledge import Card, Knowledge
 from cds_service.paths import cards_dir, fixtures_dir
@@ -95,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.set_defaults(run=_schema)
 
     add_terminology_commands(commands)
+    add_codes_commands(commands, _instant)
     add_clients_commands(commands)
     add_doctor_command(commands)
 
@@ -239,7 +242,7 @@ def _sample(options: argparse.Namespace) -> int:
     if sample is None:
         print(f"unknown sample{suggestion(options.name, samples)}", file=sys.stderr)
         return 2
-    print(msgspec.json.format(msgspec.json.encode(sample.request(datetime.now(UTC)))).decode())
+    print(msgspec.json.format(msgspec.json.encode(sample.request(utc_now()))).decode())
     return 0
 
 

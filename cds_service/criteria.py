@@ -436,7 +436,8 @@ class DoseCriterion(Base, frozen=True, tag="dose", kw_only=True):
 class ReasonCriterion(Base, frozen=True, tag="reason", kw_only=True):
     """The stated reason of an order or of an active medication, by text pattern or by the problem that it refers to.
 
-    With `stated` any reason will do.
+    With `stated` any reason will do. A reason that is a condition which was not at hand makes it unknown: of the orders, and of
+    the medications where `of_classes` names those that matter.
     """
 
     patterns: list[str] = []
@@ -459,7 +460,11 @@ class ReasonCriterion(Base, frozen=True, tag="reason", kw_only=True):
         if found:
             return Finding(IS_MET, found)
         if not all(drug.identified for drug in speaking):
-            return Finding(IS_UNKNOWN, (), "not_readable", "a medication that is given for it has neither a name nor a code")
+            return Finding(IS_UNKNOWN, (), "not_readable", "a medication that is given for it could not be recognised")
+        asked = drugs if self.of_classes else [order.drug for order in orders if order.drug is not None]
+        unread = [drug for drug in asked if drug.reason_unread and not drug.classes.isdisjoint(self.of_classes or drug.classes)]
+        if unread:
+            return Finding(IS_UNKNOWN, tuple(unread), "not_readable", "the condition that is the reason could not be read")
         if self.of == "order or medication" and view.no_therapy is not UNMET:
             return view.no_therapy
         return view.no_order if findings.focus is None or self.of != "order" else UNMET

@@ -73,6 +73,7 @@ class Fields(TypedDict, total=False):
     count: int
     ms: float
     stored: bool
+    refused: int  # items of feedback
     # Names and hashes of this program and its cards
     service: str
     card: str

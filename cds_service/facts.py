@@ -118,12 +118,14 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
     recognised_by: str = ""  # "rxnorm", "atc", "snomed" or "text"; "" where not recognised
     code: str = ""  # "system|code" that identified it
     code_disagrees: str = ""  # the other drug's name, where code and text name different drugs
-    identified: bool = True  # False: neither a text nor a code, so nothing can be said about what it is
+    identified: bool = True  # False: neither a name nor a code that is understood, so it could be any drug
+    confirmed: bool = True  # False: its status is missing or not understood
     route: Route = ""
     started: When | None = None
     reasons: frozenset[str] = frozenset()  # ids of the text patterns that its stated reason, note or dosage matches
     reason_sets: frozenset[str] = frozenset()  # problem value sets matched by reason codes
     reason_stated: bool = False  # a reason was sent, whatever it is; a note or the words of a dosage are none
+    reason_unread: bool = False  # a reason is a reference to a condition that was not at hand
     daily_dose_mg: Decimal | None = None  # None: not stated or not readable
     reference: str = ""
     source: str = ""

@@ -54,7 +54,7 @@ SPOKEN_SOURCES = {
 _NEVER_SENT = Source(SourceState.ABSENT)
 UNMET = Finding(IS_UNMET)
 MET = Finding(IS_MET)
-UNNAMED_ORDER = Finding(IS_UNKNOWN, cause="not_readable", note="an order names no medication that could be read")
+UNNAMED_ORDER = Finding(IS_UNKNOWN, cause="not_readable", note="an order names no medication that could be recognised")
 
 
 class View:
@@ -94,7 +94,7 @@ class View:
                 self.allergies_by_class.setdefault(name, []).append(allergy)
         self.no_therapy = self.no_drug = self._nothing_in("statements", "prescriptions")
         if self.no_drug is UNMET and not all(drug.identified for drug in facts.drugs):
-            self.no_drug = Finding(IS_UNKNOWN, cause="not_readable", note="a medication has neither a name nor a code")
+            self.no_drug = Finding(IS_UNKNOWN, cause="not_readable", note="a medication could not be recognised")
         orders = facts.sources.get("orders")
         self.no_order = UNMET
         if orders is not None and not orders.complete:
@@ -169,7 +169,9 @@ class Findings(dict[str, Finding]):
         self._criteria = criteria
         self._per_order = per_order
         self._on_error = on_error
-        self._patient_level = self  # where criteria that do not depend on the order are remembered
+        # Where criteria that do not depend on the order are remembered; None is here. A reference to itself would be a cycle,
+        # which only a collection frees.
+        self._patient_level: Findings | None = None
 
     def of_order(self, order: Order) -> Findings:
         """The same criteria with `order` in focus."""
@@ -185,8 +187,9 @@ class Findings(dict[str, Finding]):
         return unread
 
     def __missing__(self, name: str) -> Finding:
-        if self._patient_level is not self and name not in self._per_order:
-            finding = self._patient_level[name]
+        patient_level = self._patient_level
+        if patient_level is not None and name not in self._per_order:
+            finding = patient_level[name]
         else:
             criterion = self._criteria[name]
             try:
@@ -200,12 +203,12 @@ class Findings(dict[str, Finding]):
     @property
     def of_patient(self) -> Findings:
         """Where the criteria are remembered that do not depend on which order is looked at."""
-        return self._patient_level
+        return self if self._patient_level is None else self._patient_level
 
     def own(self) -> Iterator[tuple[str, Finding]]:
         """All that was evaluated for this order; without one, all that does not depend on which order is looked at."""
         for name, finding in self.items():
-            if self._patient_level is self or name in self._per_order:
+            if self._patient_level is None or name in self._per_order:
                 yield name, finding
 
     def evaluated(self, names: Iterable[str]) -> Iterator[tuple[str, Finding]]:

@@ -90,9 +90,15 @@ async def _done_before(gone: Callable[[], Awaitable[object]], work: Coroutine[No
 
 
 async def _for_each(keys: list[str], complete: Callable[[str], Coroutine[None, None, None]]) -> None:
-    async with asyncio.TaskGroup() as group:
-        for key in keys:
-            group.create_task(complete(key))
+    # No TaskGroup: one that is cancelled refers to itself until the garbage collector comes.
+    tasks = [asyncio.create_task(complete(key)) for key in keys]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        tasks.clear()
 
 
 def require(sources: Mapping[str, Source]) -> None:

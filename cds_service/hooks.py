@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Header, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
@@ -21,8 +21,8 @@ from cds_service.body import Room, read_body
 from cds_service.discovery import describe
 from cds_service.errors import CLIENT_WENT_AWAY, CdsError, LogUnavailable, Overloaded, UnknownService
 from cds_service.events import Event, tell
-from cds_service.feedback import decode_feedback
-from cds_service.metrics import SHED
+from cds_service.feedback import Batch, decode_feedback
+from cds_service.metrics import FEEDBACK, SHED
 from cds_service.prefetch import ServiceDefinition
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.runtime import Runtime
@@ -60,22 +60,28 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
     @router.post("/cds-services//{id}/feedback", include_in_schema=False)
     @router.post("/cds-services/{id}/feedback", summary="What became of cards")
     async def feedback(id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
-        """Takes a batch of feedback in the order sent, whether or not its cards are known here, or refuses it as a whole.
+        """Takes a batch of feedback in the order sent, whether or not its cards are known here.
 
         200: it is stored. 202: it is held in memory until the log can be written again. 503: it is not taken, send it again.
-        CDS Hooks leaves the body open: it is the number of items, `{"received": 2}`.
+        CDS Hooks leaves the body open: it is the number of items taken, `{"received": 2}`, and where some could not be read their
+        positions, `{"received": 1, "refused": [{"index": 0, "why": "…"}]}`. 400: none could be read.
         """
         caller = await _caller(request.scope, services.get(id), f"/{id}/feedback", runtime)
         service = _service(services, id)
         if runtime.callers.degraded:
             raise LogUnavailable("Feedback is not taken now, because a repeated request could not be told; send it again later")
         body = await read_body(request.scope, request.receive, MAX_FEEDBACK_BYTES, Room(0))
-        records = decode_feedback(body, service.id, datetime.now(UTC), caller)
-        stored = await runtime.alert_log.append_feedback(records)
+        batch = decode_feedback(body, service.id, runtime.clock(), caller)
+        stored = await runtime.alert_log.append_feedback([*batch.records, *batch.kept])
         if not stored and runtime.alert_log.health().state == "failed":
             raise LogUnavailable("The feedback could not be stored; please send it again later")
-        tell(Event.FEEDBACK, service=service.id, items=len(records), stored=stored)
-        return Response(b'{"received":%d}' % len(records), 200 if stored else 202, media_type="application/json")
+        tell(Event.FEEDBACK, service=service.id, items=len(batch.records), refused=len(batch.refused), stored=stored)
+        _note_feedback(batch)
+        batch.expect_some()
+        answer: dict[str, object] = {"received": len(batch.records)}
+        if batch.refused:
+            answer["refused"] = batch.refused
+        return Response(msgspec.json.encode(answer), 200 if stored else 202, media_type="application/json")
 
     return router
 
@@ -150,6 +156,13 @@ class HookCalls:
         if self._under_way >= self._runtime.settings.max_calls:
             SHED.labels("calls").inc()
             raise Overloaded("Too many calls are under way; please try again in a second")
+
+
+def _note_feedback(batch: Batch) -> None:
+    """Count the items by outcome."""
+    for record in batch.records:
+        FEEDBACK.labels(record.outcome).inc()
+    FEEDBACK.labels("refused").inc(len(batch.refused))
 
 
 async def _identify_discovery(scope: Scope, runtime: Runtime) -> None:

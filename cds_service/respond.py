@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 
 from starlette.requests import ClientDisconnect
@@ -43,7 +43,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     Raises what `_gathered` and `_evaluated` refuse, which is logged, too, and LogUnavailable (503) where the log must have the
     answer and can't take it.
     """
-    received_at = datetime.now(UTC)
+    received_at = runtime.clock()
     timings = call.timings
     try:
         gathered = await _gathered(call, service, runtime, arrival)
@@ -61,7 +61,10 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
                 outcome=refusal.outcome,
             )
         )
-        raise refusal.error from None
+        try:
+            raise refusal.error from None
+        finally:
+            refusal.error.__context__ = None  # the refusal, which holds the error: a cycle
     # Few calls ask the log: those with a card that may have been shown before.
     if wanted := repeatable(answer.decisions, call.hook, runtime.knowledge.engineering.answer_counts.span):
         prior = await prior_cards(wanted, answer.decisions, answer.facts, call, runtime)
@@ -69,7 +72,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
             answer = conclude(call, answer.facts, runtime.knowledge, runtime.presenter, prior)
         timings.mark("prior_cards")
     record = call_record(call, service, runtime, received_at, answer, timings, arrival.bytes_in)
-    note_answer(service.id, answer.decisions, answer.shown, answer.shadows)
+    note_answer(service.id, answer.decisions, answer.shown, answer.shadows, answer.facts.unread)
     body = answer.body
     timings.cards = len(answer.shown)
     if (told := onlooker.get()) is not None:
@@ -172,4 +175,4 @@ async def answer_in_process(body: bytes, service_id: str, runtime: Runtime) -> b
     service = next(service for service in runtime.knowledge.services if service.id == service_id)
     call = decode_request(body, service.hook)
     gathered = capped(await gather(call, service.prefetch, None, runtime.settings.deadline_ms), runtime.settings.max_entries)
-    return evaluate(call, gathered, runtime.knowledge, runtime.presenter, datetime.now(UTC), runtime.settings.jurisdiction).body
+    return evaluate(call, gathered, runtime.knowledge, runtime.presenter, runtime.clock(), runtime.settings.jurisdiction).body

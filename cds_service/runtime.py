@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from cds_service.alert_log import AlertLog, load_or_create_secret
+from cds_service.clock import Clock, utc_now
 from cds_service.egress import Egress
 from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
@@ -27,6 +28,7 @@ class Runtime(msgspec.Struct, frozen=True):
     http: Egress
     hash_secret: bytes
     traces: Traces | None = None
+    clock: Clock = utc_now  # the time of day of every call; tests hand another one in
 
     def __repr__(self) -> str:
         return "Runtime(…)"

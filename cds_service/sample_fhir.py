@@ -17,6 +17,7 @@ from fastapi import APIRouter, Request, Response
 
 from cds_service import __version__
 from cds_service.body import Room, read_body
+from cds_service.clock import Clock, utc_now
 from cds_service.errors import BadRequest, UnknownService, UnsupportedMediaType
 from cds_service.paths import fixtures_dir
 from cds_service.sample_search import Kind, fits
@@ -51,7 +52,7 @@ Charts = dict[str, dict[str, Resource]]  # resource type → id → resource
 Query = list[tuple[str, str]]
 
 
-def fhir_routes(public_url: str = "") -> APIRouter:
+def fhir_routes(public_url: str = "", clock: Clock = utc_now) -> APIRouter:
     """All endpoints under /fhir. `public_url` is the address of the service where that isn't the one that it is asked at."""
     router = APIRouter(prefix="/fhir", tags=["Sample patients (FHIR R4, read-only)"])
 
@@ -61,13 +62,13 @@ def fhir_routes(public_url: str = "") -> APIRouter:
     @router.get("/metadata", summary="What this FHIR server can do")
     @router.get("", include_in_schema=False)
     async def metadata(request: Request) -> Response:
-        return _json(capability_statement(base(request)), _pairs(request.url.query))
+        return _json(capability_statement(base(request), clock().date()), _pairs(request.url.query))
 
     @router.get("/{kind}", summary="Search")
     @router.get("/{kind}/", include_in_schema=False)
     async def find(kind: str, request: Request) -> Response:
         query = _pairs(request.url.query)
-        return _json(search(charts(), kind, query, base(request)), query)
+        return _json(search(charts(clock().date()), kind, query, base(request)), query)
 
     @router.post("/{kind}/_search", summary="Search, with the parameters as a form")
     async def find_by_form(kind: str, request: Request) -> Response:
@@ -75,11 +76,11 @@ def fhir_routes(public_url: str = "") -> APIRouter:
             raise UnsupportedMediaType("The parameters of a search come as application/x-www-form-urlencoded")
         form = await read_body(request.scope, request.receive, MAX_FORM_BYTES, Room(0))
         query = _pairs(request.url.query) + _pairs(form.decode(errors="replace"))
-        return _json(search(charts(), kind, query, base(request)), query)
+        return _json(search(charts(clock().date()), kind, query, base(request)), query)
 
     @router.get("/{kind}/{id}", summary="Read")
     async def read(kind: str, id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
-        found = _of_type(charts(), kind).get(id)
+        found = _of_type(charts(clock().date()), kind).get(id)
         if found is None:
             raise UnknownService("There is no such resource among the sample patients; a search without parameters lists a type")
         return _json(found, _pairs(request.url.query))
@@ -87,13 +88,9 @@ def fhir_routes(public_url: str = "") -> APIRouter:
     return router
 
 
-def charts() -> Charts:
-    """The resources of all sample patients, as of the start of today (UTC), so that nothing of them lies in the future."""
-    return _charts(datetime.now(UTC).date())
-
-
 @lru_cache(maxsize=1)
-def _charts(day: date) -> Charts:
+def charts(day: date) -> Charts:
+    """The resources of all sample patients, as of the start of `day` (UTC), so that nothing of them lies in the future."""
     found: Charts = {kind: {} for kind in SEARCHES}
     for sample in load_samples(fixtures_dir()).values():
         for resource in sample.resources(datetime.combine(day, time.min, UTC)):
@@ -130,8 +127,8 @@ def search(found: Charts, kind: str, query: Query, base: str) -> Resource:
     return bundle
 
 
-def capability_statement(base: str) -> Resource:
-    """What this server can do, made from `SEARCHES`."""
+def capability_statement(base: str, day: date) -> Resource:
+    """What this server can do, made from `SEARCHES`; `day` is the date of the statement."""
     interaction = [{"code": "read"}, {"code": "search-type"}]
     resources = [
         {
@@ -144,7 +141,7 @@ def capability_statement(base: str) -> Resource:
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
-        "date": datetime.now(UTC).date().isoformat(),
+        "date": day.isoformat(),
         "kind": "instance",
         "software": {"name": "Sample patients of the cramp decision support", "version": __version__},
         "implementation": {"description": "Invented patients, dated relative to today; read-only", "url": base},

@@ -6,12 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cds_service.clock import utc_now
 from cds_service.settings import load_settings
 from cds_service.site import load_knowledge
 from cds_service.yamlfile import suggestion
@@ -92,7 +93,7 @@ def _tried(options: argparse.Namespace) -> tuple[Answer, Mapping[str, Gathered],
         return 2
     body = sys.stdin.buffer.read() if str(options.request) == "-" else options.request.read_bytes()
     try:
-        return *try_request(body, settings, knowledge, options.now or datetime.now(UTC), options.dialect), knowledge
+        return *try_request(body, settings, knowledge, options.now or utc_now(), options.dialect), knowledge
     except CdsError as error:
         print(f"{options.request}: {error}", file=sys.stderr)
         return 1

@@ -128,6 +128,7 @@ def a_runtime(folder: Path, known: Knowledge | None = None, callers: Callers | N
         alert_log=AlertLog(chosen.log_path),
         http=Egress(),
         hash_secret=bytes(32),
+        clock=lambda: NOW,
     )
 
 

@@ -25,6 +25,7 @@ from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.trust import Caller
 from cds_service.trust.callers import AnyCaller, Callers, Endpoint, Headers, new_callers
+from tests.core import NOW
 
 SERVICES = tuple(
     ServiceDefinition(
@@ -89,6 +90,7 @@ def new_test_app(folder: Path, respond: Respond, *, callers: Callers | None = No
         alert_log=AlertLog(chosen.log_path),
         http=Egress(),
         hash_secret=bytes(32),
+        clock=lambda: NOW,
     )
     return create_app(chosen, runtime=runtime, respond=respond), runtime
 

@@ -88,6 +88,8 @@ async def test_only_live_cards_with_that_id_of_that_patient_and_client_in_that_t
         (["accepted"], "accepted"),
         (["accepted", "overridden"], "accepted"),
         (["overridden", "accepted"], "accepted"),
+        (["ignored"], ""),
+        (["overridden", "ignored"], "overridden"),
     ],
 )
 async def test_feedback_says_how_a_card_was_answered(path: Path, outcomes: list[str], answered: str) -> None:

@@ -7,7 +7,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 
 from cds_service.shorthand import request_from_case
 from tests.canaries import canary, feedback_with_canaries, found, headers_with_canaries, with_canaries
-from tests.core import Json
+from tests.core import NOW, Json
 from tests.real_server import RealServer
 
 pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
@@ -55,7 +54,7 @@ def calls(hook: str) -> Iterator[tuple[str, int, Any]]:
     """(what it is, status expected, body) of requests that end in every way there is."""
 
     def made(**changes: Any) -> Json:
-        request = with_canaries(request_from_case(GIVEN[hook], hook, datetime.now(UTC)))
+        request = with_canaries(request_from_case(GIVEN[hook], hook, NOW))
         return request | {name: value for name, value in changes.items() if name != "user"}
 
     def by(user: str) -> Json:
@@ -183,7 +182,7 @@ def test_no_canary_of_the_playground_is_in_anything_but_its_own_pages(tmp_path: 
 
 def test_canaries_are_where_they_should_be_and_are_found() -> None:
     """The test above can fail."""
-    request = with_canaries(request_from_case(GIVEN["order-sign"], "order-sign", datetime.now(UTC)), "https://ehr.example")
+    request = with_canaries(request_from_case(GIVEN["order-sign"], "order-sign", NOW), "https://ehr.example")
     for text in (request["fhirAuthorization"]["access_token"], request["context"]["patientId"], request["fhirServer"]):
         assert found({"output": f"a line with {text} in it".encode()})
     assert str(request).count("Kanarie") > 30

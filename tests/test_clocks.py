@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 import respx
 
 import cds_service
-from cds_service import respond
 from cds_service.app import create_app
 from cds_service.shorthand import request_from_case
 from tests.alert_log_samples import rows
@@ -28,19 +28,18 @@ BASE = "https://ehr.example/fhir"
 class Clock:
     """The time of day as the service reads it, which tests set."""
 
-    at = datetime(2026, 6, 1, 12, tzinfo=UTC)
+    def __init__(self) -> None:
+        self.at = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
-    @classmethod
-    def now(cls, tz: object) -> datetime:
-        assert tz is UTC
-        return cls.at
+    def __call__(self) -> datetime:
+        return self.at
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
-    monkeypatch.setattr(respond, "datetime", Clock)
-    monkeypatch.setattr(time, "time", lambda: Clock.at.timestamp())
-    return Clock
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "time", lambda: clock.at.timestamp())
+    return clock
 
 
 @pytest.fixture
@@ -59,15 +58,15 @@ def quinine(now: datetime) -> Json:
 @pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1), timedelta(days=400)])
 @respx.mock(base_url=BASE, assert_all_called=False)  # a call that is given up is not noted
 async def test_a_clock_that_is_set_while_a_server_is_asked_neither_ends_nor_prolongs_the_wait(
-    respx_mock: respx.MockRouter, tmp_path: Path, clock: type[Clock], monkeypatch: pytest.MonkeyPatch, jump: timedelta
+    respx_mock: respx.MockRouter, tmp_path: Path, clock: Clock, jump: timedelta
 ) -> None:
     async def slow(_: httpx.Request) -> httpx.Response:
-        monkeypatch.setattr(clock, "at", clock.at + jump)
+        clock.at += jump
         await asyncio.sleep(30)
         raise AssertionError("it was waited for")
 
     respx_mock.get("/Observation").mock(side_effect=slow)
-    runtime = a_runtime(tmp_path, deadline_ms=400)
+    runtime = msgspec.structs.replace(a_runtime(tmp_path, deadline_ms=400), clock=clock)
     request = quinine(clock.at) | {"fhirServer": BASE}
     del request["prefetch"]["labs"]
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
@@ -80,27 +79,23 @@ async def test_a_clock_that_is_set_while_a_server_is_asked_neither_ends_nor_prol
 
 
 @pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
-async def test_durations_are_not_those_of_a_clock_that_is_set(
-    tmp_path: Path, clock: type[Clock], monkeypatch: pytest.MonkeyPatch, jump: timedelta
-) -> None:
-    runtime = a_runtime(tmp_path)
+async def test_durations_are_not_those_of_a_clock_that_is_set(tmp_path: Path, clock: Clock, jump: timedelta) -> None:
+    runtime = msgspec.structs.replace(a_runtime(tmp_path), clock=clock)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         for _ in range(3):
-            monkeypatch.setattr(clock, "at", clock.at + jump)
+            clock.at += jump
             assert (await client.post("/cds-services/cramp-care-patient-view", json=quinine(clock.at))).status_code == 200
     timings = rows(runtime.settings.log_path, "SELECT max(value) FROM call, json_each(call.timings)")
     assert 0 < timings[0] < 60_000
 
 
-async def test_the_hour_that_comes_twice_is_stored_as_two(
-    tmp_path: Path, clock: type[Clock], in_berlin: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runtime = a_runtime(tmp_path)
+async def test_the_hour_that_comes_twice_is_stored_as_two(tmp_path: Path, clock: Clock, in_berlin: None) -> None:
+    runtime = msgspec.structs.replace(a_runtime(tmp_path), clock=clock)
     moments = [datetime(2026, 10, 25, hour, 30, tzinfo=UTC) for hour in (0, 1, 2)]
     assert [f"{time.localtime(at.timestamp()).tm_hour}" for at in moments] == ["2", "2", "3"]
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         for at in moments:
-            monkeypatch.setattr(clock, "at", at)
+            clock.at = at
             answer = await client.post("/cds-services/cramp-care-patient-view", json=quinine(at))
             assert [card["source"]["topic"]["code"] for card in answer.json()["cards"]] == ["quinine-avoid"]
     stored = rows(runtime.settings.log_path, "SELECT received_at FROM call ORDER BY seq")
@@ -108,15 +103,33 @@ async def test_the_hour_that_comes_twice_is_stored_as_two(
     assert all(text.endswith("+00:00") for text in stored)
 
 
-def test_the_time_of_day_is_read_in_utc_and_only_to_say_when() -> None:
-    """Durations and deadlines come from clocks that only go forward."""
-    of_day: dict[str, int] = {}
-    for path in PACKAGE.rglob("*.py"):
+# Modules that read the time of day: where it enters, and where a span, a check or a token is stamped.
+STAMPS = {"checking.py": 1, "clock.py": 1, "traces.py": 1, "token.py": 1}
+# Tests of what has a clock of its own: other processes, certificates, measurements.
+OTHER_PROCESSES = {
+    *("bench/alert_log.py", "bench/generate.py", "bench/in_process.py", "bench/run.py", "e2e/test_fhir_server.py"),
+    *("e2e/test_sandbox_browser.py", "faults/test_server_under_faults.py", "faults/wire.py", "sockets.py", "test_doctor.py"),
+    *("tokens.py", "test_clocks.py"),
+}
+OF_DAY = {"datetime.now", "datetime.today", "datetime.utcnow", "date.today", "time.time", "time.time_ns"}
+
+
+def reads_of_the_time_of_day(folder: Path, names: set[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-                name = f"{node.func.value.id}.{node.func.attr}"
-                if name in {"datetime.now", "datetime.today", "datetime.utcnow", "date.today"}:
-                    assert [ast.unparse(one) for one in node.args] == ["UTC"], path
-                if name in {"time.time", "time.time_ns"}:
-                    of_day[path.name] = of_day.get(path.name, 0) + 1
-    assert of_day == {"checking.py": 1, "traces.py": 1, "token.py": 1}, "a check ran, a span ended, a doctor's token begins"
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in names:
+                name = path.relative_to(folder).as_posix()
+                found[name] = found.get(name, 0) + 1
+    return found
+
+
+def test_the_time_of_day_is_read_at_one_place_and_only_to_say_when() -> None:
+    """Durations and deadlines come from clocks that only go forward."""
+    read = {Path(name).name: times for name, times in reads_of_the_time_of_day(PACKAGE, OF_DAY).items()}
+    assert read == STAMPS
+
+
+def test_no_test_reads_the_time_of_day_of_this_machine() -> None:
+    tests = Path(__file__).parent
+    assert reads_of_the_time_of_day(tests, OF_DAY | {"utc_now"}).keys() <= OTHER_PROCESSES

@@ -404,3 +404,73 @@ def test_a_criterion_that_does_not_exist_is_a_mistake_of_the_program() -> None:
 def test_findings_can_be_written_down() -> None:
     found = finding(LOW, facts(f"{POTASSIUM} 3.0 mmol/L"))
     assert msgspec.json.decode(msgspec.json.encode(found))["evidence"][0]["analyte"] == "potassium"
+
+
+# What is there and can't be told
+
+
+@pytest.mark.parametrize(
+    ("condition", "criterion", "expected"),
+    [
+        ({"code": {"coding": [{"system": "urn:local", "code": "4711"}]}}, CRAMP, NOT_READABLE),
+        ({"code": {"coding": [{"system": "urn:local", "code": "4711"}]}}, CRAMP | {"sets": ["pregnancy"]}, NOT_READABLE),
+        ({"code": {"coding": [{"system": "urn:local", "code": "4711"}], "text": "Tinnitus"}}, CRAMP, UNMET),
+        ({"modifierExtension": [{"url": "urn:negated"}]}, CRAMP, NOT_READABLE),
+        ({"modifierExtension": [{"url": "urn:negated"}]}, CRAMP | {"sets": ["malaria"]}, UNMET),
+        ({}, CRAMP, MET),
+    ],
+)
+def test_a_problem_that_cannot_be_told_makes_what_asks_for_it_unknown(condition: Json, criterion: Json, expected: Any) -> None:
+    request = request_from_case(["problem: ICD10#R25.2 cramp"], "order-sign", NOW)
+    resource = request["prefetch"]["problems"]["entry"][0]["resource"]
+    resource |= condition
+    assert said(finding(criterion, facts_in(request))) == expected
+
+
+def test_a_problem_that_is_met_hides_one_that_cannot_be_told() -> None:
+    request = request_from_case(["problem: ICD10#R25.2 cramp", "problem: ICD10#B54 malaria"], "order-sign", NOW)
+    request["prefetch"]["problems"]["entry"][1]["resource"]["code"] = {"coding": [{"code": "4711"}]}
+    assert said(finding(CRAMP, facts_in(request))) == MET
+
+
+@pytest.mark.parametrize(
+    ("allergy", "expected"),
+    [
+        ({"code": {"coding": [{"system": "urn:local", "code": "4711"}]}}, NOT_READABLE),
+        ({"code": {"coding": [{"system": "http://snomed.info/sct", "code": "716186003"}]}}, UNMET),
+        ({"code": {"text": "peanut"}}, UNMET),
+        ({"modifierExtension": [{"url": "urn:negated"}]}, NOT_READABLE),
+        ({}, MET),
+    ],
+)
+def test_an_allergy_that_cannot_be_told_makes_what_asks_for_it_unknown(allergy: Json, expected: Any) -> None:
+    request = request_from_case(["allergy: quinine"], "order-sign", NOW)
+    request["prefetch"]["allergies"]["entry"][0]["resource"] |= allergy
+    assert said(finding(REACTION, facts_in(request))) == expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "criterion", "expected"),
+    [
+        ({"reference": "Condition/elsewhere"}, REASON, NOT_READABLE),
+        ({"reference": "urn:uuid:6f1c2a56-0000-4000-8000-000000000001"}, REASON, NOT_READABLE),
+        ({"reference": "Condition/elsewhere", "display": "Malaria"}, REASON, MET),
+        ({"reference": "Condition/elsewhere", "display": "Leg cramps"}, REASON, UNMET),
+        ({"reference": "Observation/elsewhere"}, REASON, UNMET),
+        ({"reference": "Condition/elsewhere"}, STATED, MET),
+        ({"reference": "Condition/elsewhere"}, REASON | {"of_classes": ["baclofen"]}, UNMET),
+    ],
+)
+def test_a_reason_that_was_not_at_hand_is_unknown(reference: Json, criterion: Json, expected: Any) -> None:
+    request = request_from_case(["order: quinine"], "order-sign", NOW)
+    request["context"]["draftOrders"]["entry"][0]["resource"]["reasonReference"] = [reference]
+    assert said(finding(criterion, facts_in(request))) == expected
+
+
+@pytest.mark.parametrize(("of_classes", "expected"), [([], UNMET), (["quinine"], NOT_READABLE)])
+def test_of_what_is_taken_only_the_reasons_that_are_asked_for_matter(of_classes: list[str], expected: Any) -> None:
+    request = request_from_case(["takes: quinine"], "order-sign", NOW)
+    for entry in request["prefetch"]["statements"]["entry"]:
+        entry["resource"]["reasonReference"] = [{"reference": "Condition/elsewhere"}]
+    criterion = REASON | {"of": "order or medication", "of_classes": of_classes}
+    assert said(finding(criterion, facts_in(request))) == expected

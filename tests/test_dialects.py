@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -111,7 +110,7 @@ async def test_the_log_keeps_the_card_as_this_ehr_got_it_under_the_id_of_the_car
     hook, lines = PATIENTS["other orders"]
     runtime = msgspec.structs.replace(a_runtime(tmp_path), callers=SameCaller(Caller(client="north", dialect="epic")))
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
-        answer = await client.post(f"/cds-services/cramp-care-{hook}", json=request_from_case(lines, hook, datetime.now(UTC)))
+        answer = await client.post(f"/cds-services/cramp-care-{hook}", json=request_from_case(lines, hook, NOW))
     returned = answer.json()["cards"]
     kept = {
         uuid: (card, msgspec.json.decode(body))

@@ -6,7 +6,7 @@ import json
 import ssl
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.utils import format_datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,6 +23,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from cds_service.cli import main
+from cds_service.clock import utc_now
 from cds_service.doctor.address import address, certificate
 from cds_service.doctor.command import TOKEN_VARIABLE
 from cds_service.doctor.fhir import examine_fhir
@@ -57,7 +58,7 @@ class Service:
         self.seen.append(request)
         answer = self.ill(request) if self.ill is not None else None
         answer = answer or self._answer(request)
-        answer.headers.setdefault("date", format_datetime(datetime.now(UTC), usegmt=True))
+        answer.headers.setdefault("date", format_datetime(utc_now(), usegmt=True))
         return answer
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -154,7 +155,7 @@ def test_a_public_url_that_is_another_address_is_told() -> None:
 
 
 def far(seconds: float) -> Service:
-    date = format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+    date = format_datetime(utc_now() + timedelta(seconds=seconds), usegmt=True)
     return Service(
         lambda request: (
             httpx.Response(200, json={"services": SERVICES}, headers={"date": date})
@@ -395,7 +396,7 @@ def certified(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """(address, certificate) of a service with a certificate that it signed itself, for 3 days."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cds")])
-    now = datetime.now(UTC)
+    now = utc_now()
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=3))
     names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
     signed = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,9 @@ from hypothesis import strategies as st
 from cds_service.alert_log import FeedbackRecord
 from cds_service.errors import BadRequest
 from cds_service.feedback import decode_feedback
+from cds_service.metrics import FEEDBACK, counts
+from cds_service.trust import Caller
+from tests.alert_log_samples import rows
 from tests.http_side import Stub, encoded, new_test_app, running
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -20,7 +24,9 @@ EPIC = "com.epic.cdshooks.feedback.overrideReason"
 
 
 def records(*items: Any) -> list[FeedbackRecord]:
-    return decode_feedback(encoded({"feedback": list(items)}), "cramps-order-sign", NOW)
+    batch = decode_feedback(encoded({"feedback": list(items)}), "cramps-order-sign", NOW)
+    assert batch.refused == []
+    return batch.records
 
 
 def overridden(**members: Any) -> FeedbackRecord:
@@ -94,6 +100,12 @@ def test_an_override_is_recorded_with_its_reason_and_the_length_of_its_comment_o
         ({"overrideReason": {"reason": {"code": 5, "system": "s"}}}, ("s", "", "")),
         ({"overrideReason": "because"}, ("", "", "")),
         ({"overrideReason": {"reason": {"code": "x" * 5000}}}, ("", "x" * 200, "")),
+        ({"overrideReason": {"code": "a", "system": "s", "display": "d"}}, ("s", "a", "d")),
+        ({"overrideReason": {"coding": [{"code": "a", "system": "s"}], "text": "t"}}, ("s", "a", "")),
+        ({"overrideReason": [{"code": "a", "system": "s"}]}, ("s", "a", "")),
+        ({"overrideReasons": [{"code": "a", "system": "s"}, {"code": "b"}]}, ("s", "a", "")),
+        ({"overrideReason": {"reason": "patient-preference"}}, ("", "patient-preference", "")),
+        ({"overrideReason": {"reason": "Mr Öz said so"}}, ("", "", "")),
     ],
 )
 def test_reasons_are_found_where_ehrs_put_them(members: dict[str, Any], reason: tuple[str, str, str]) -> None:
@@ -112,23 +124,67 @@ def test_a_timestamp_that_is_none_is_left_out(sent: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("item", "text"),
+    ("members", "length"),
     [
-        ({"outcome": "accepted"}, "`feedback[1].card` is required"),
-        ({"card": 5, "outcome": "accepted"}, "`feedback[1].card` is required"),
-        ({"card": "", "outcome": "accepted"}, "`feedback[1].card` is required"),
-        ({"card": "x" * 201, "outcome": "accepted"}, "`feedback[1].card` is required"),
-        ({"card": "SECRET"}, "`feedback[1].outcome` is required"),
-        ({"card": "c", "outcome": "SECRET"}, "`feedback[1].outcome` is required"),
-        ({"card": "c", "outcome": ["accepted"]}, "`feedback[1].outcome` is required"),
-        ("SECRET", "`feedback[1]` must be an object"),
+        ({"overrideReason": {"code": "a", "userComment": ["seen by", "neurology"]}}, 16),
+        ({"overrideReason": {"userComment": "seen"}}, 4),
+        ({"userComment": "seen"}, 4),
+        ({"overrideReason": {"userComment": [5, None]}}, 0),
+        ({"overrideReason": {"userComment": {}}}, 0),
     ],
 )
-def test_a_wrong_item_is_refused_by_its_place(item: Any, text: str) -> None:
-    with pytest.raises(BadRequest) as caught:
-        records({"card": "c-0", "outcome": "accepted"}, item)
-    assert str(caught.value).startswith(text)
-    assert "SECRET" not in str(caught.value)
+def test_of_comments_the_length_is_kept_wherever_they_stand(members: dict[str, Any], length: int) -> None:
+    assert overridden(**members).comment_length == length
+
+
+@pytest.mark.parametrize("outcome", ["accepted", "overridden", "ignored", "Accepted", " overridden"])
+def test_outcomes_that_are_read(outcome: str) -> None:
+    [record] = records({"card": "c", "outcome": outcome})
+    assert record.outcome == outcome.strip().lower()
+
+
+def test_uuids_have_no_case() -> None:
+    upper = "1AF363F3-CFFD-5511-9F61-04A2F5D9F240"
+    [record] = records({"card": upper, "outcome": "accepted", "acceptedSuggestions": [{"id": upper}, {"id": "S-1"}]})
+    assert (record.card_uuid, record.accepted) == (upper.lower(), [upper.lower(), "S-1"])
+
+
+@pytest.mark.parametrize(
+    ("item", "why"),
+    [
+        ({"outcome": "accepted"}, "`card` is required"),
+        ({"card": 5, "outcome": "accepted"}, "`card` is required"),
+        ({"card": "", "outcome": "accepted"}, "`card` is required"),
+        ({"card": "SECRET " * 50, "outcome": "accepted"}, "`card` is required"),
+        ({"card": "c-9", "overrideReason": {"userComment": "SECRET"}}, "`outcome` is required"),
+        ({"card": "c", "outcome": "the SECRET"}, "`outcome` is required"),
+        ({"card": "c", "outcome": ["accepted"], "note": "SECRET"}, "`outcome` is required"),
+        ({"card": "c", "outcome": "no", "mrn": 12345, "the SECRET": {"display": "SECRET"}}, "`outcome` is required"),
+        ("SECRET", "an item must be an object"),
+        (["SECRET"], "an item must be an object"),
+        (None, "an item must be an object"),
+    ],
+)
+def test_a_wrong_item_is_refused_by_its_place_and_kept_without_words(item: Any, why: str) -> None:
+    batch = decode_feedback(encoded({"feedback": [{"card": "c-0", "outcome": "accepted"}, item]}), "s", NOW, Caller("ehr"))
+    assert [one.card_uuid for one in batch.records] == ["c-0"]
+    [refused], [kept] = batch.refused, batch.kept
+    assert refused.index == 1
+    assert refused.why.startswith(why)
+    assert (kept.kind, kept.error, kept.client, kept.service) == ("feedback", refused.why, "ehr", "s")
+    assert "SECRET" not in repr(batch)
+    assert "12345" not in repr(batch)
+
+
+def test_a_refused_item_is_kept_with_its_shape_and_codes() -> None:
+    item = {"card": "c-9", "outcome": "postponed", "overrideReason": {"code": "a", "system": "s", "userComment": "Mr Öz"}, "n": 5}
+    [kept] = decode_feedback(encoded({"feedback": [item]}), "s", NOW).kept
+    assert msgspec.json.decode(kept.item) == {
+        "card": "c-9",
+        "outcome": "postponed",
+        "overrideReason": {"code": "a", "system": "s", "userComment": "(5 characters)"},
+        "n": "(a number)",
+    }
 
 
 @pytest.mark.parametrize(
@@ -203,13 +259,44 @@ async def test_an_empty_list_is_fine(tmp_path: Path) -> None:
     assert (answer.status_code, answer.json()) == (200, {"received": 0})
 
 
-async def test_of_a_batch_with_a_wrong_item_nothing_is_stored(tmp_path: Path) -> None:
+async def test_of_a_batch_with_wrong_items_the_others_are_stored(tmp_path: Path) -> None:
+    app, _ = new_test_app(tmp_path, Stub())
+    before = counts(FEEDBACK)
+    async with running(app) as client:
+        items = [{"card": "c-0"}, {"card": "c-1", "outcome": "ignored"}, {"card": "c-1", "outcome": "accepted"}, "SECRET"]
+        answer = await client.post(PATH, json={"feedback": items})
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "received": 2,
+        "refused": [
+            {"index": 0, "why": "`outcome` is required and must be `accepted`, `overridden` or `ignored`"},
+            {"index": 3, "why": "an item must be an object"},
+        ],
+    }
+    assert stored(tmp_path) == [("c-1", "ignored"), ("c-1", "accepted")]
+    assert rows(tmp_path / "alerts.sqlite3", "SELECT kind, service, item FROM quarantine") == [
+        ("feedback", "cramps-order-sign", '{"card":"c-0"}'),
+        ("feedback", "cramps-order-sign", '"(6 characters)"'),
+    ]
+    after = counts(FEEDBACK)
+    assert {name: after.get(name, 0) - before.get(name, 0) for name in after} == {
+        "accepted": 1,
+        "ignored": 1,
+        "refused": 2,
+        **{name: 0 for name in after if name == "overridden"},
+    }
+
+
+async def test_a_batch_of_which_nothing_can_be_read_is_a_bad_request_and_kept(tmp_path: Path) -> None:
     app, _ = new_test_app(tmp_path, Stub())
     async with running(app) as client:
-        answer = await client.post(PATH, json={"feedback": [{"card": "c-1", "outcome": "accepted"}, {"card": "c-2"}]})
+        answer = await client.post(PATH, json={"feedback": [{"card": "c-1", "outcome": "SECRET"}] * 5})
     assert answer.status_code == 400
-    assert answer.json()["issue"][0]["details"]["text"].startswith("`feedback[1].outcome`")
+    text = answer.json()["issue"][0]["details"]["text"]
+    assert text.startswith("No item of `feedback` could be read. `feedback[0]`: `outcome` is required")
+    assert "SECRET" not in answer.text
     assert stored(tmp_path) == []
+    assert rows(tmp_path / "alerts.sqlite3", "SELECT count(*) FROM quarantine") == [5]
 
 
 async def test_a_body_of_feedback_has_a_limit_of_its_own(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
 from typing import Any, cast
@@ -146,7 +145,7 @@ async def test_a_new_patient_is_the_subject_of_everything(client: httpx.AsyncCli
 
 async def test_a_card_that_was_shown_before_is_explained_as_a_repeat(client: httpx.AsyncClient) -> None:
     lines = ["ICD10#R25.2 Cramp", "takes: hydrochlorothiazide 25 mg", "LOINC#2823-3 Potassium 4.2 mmol/L at today"]
-    request = request_from_case(lines, "patient-view", datetime.now(UTC))
+    request = request_from_case(lines, "patient-view", NOW)
     bodies = [json.dumps(request | {"hookInstance": str(uuid4())}) for _ in range(2)]  # the same one is the same call, sent again
     first, again = [await fire(client, what="request", request=body) for body in bodies]
     assert len(drawn(again)) < len(drawn(first))

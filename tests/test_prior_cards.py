@@ -7,7 +7,8 @@ import sqlite3
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from cds_service.runtime import new_runtime
 from cds_service.settings import Settings
 from cds_service.shorthand import request_from_case
 from tests.alert_log_samples import rows
-from tests.core import Json, a_card, small, unexpected
+from tests.core import NOW, Json, a_card, small, unexpected
 from tests.http_side import running
 
 CRITERIA = {
@@ -64,7 +65,7 @@ class Ehr:
         self.log_path = log_path
 
     async def cards(self, hook: str, *given: str, patient: str = "p1", user: str = "Practitioner/7") -> list[Json]:
-        request = request_from_case([f"patient: female, 50 years, id {patient}", *given], hook, datetime.now(UTC))
+        request = request_from_case([f"patient: female, 50 years, id {patient}", *given], hook, NOW)
         request["hookInstance"] = str(uuid.uuid4())
         request["context"]["userId"] = user
         answer = await self.client.post(f"/cds-services/cramp-care-{hook}", json=request)
@@ -94,7 +95,14 @@ async def ehr(folder: Path, known: Knowledge = KNOWN, *, prior_limit: float = 10
     """`prior_limit`: long, because the machine of the tests may be busy."""
     chosen = Settings(log_path=folder / "alerts.sqlite3")
     log = AlertLog(chosen.log_path, prior_limit=prior_limit)
-    runtime = msgspec.structs.replace(new_runtime(chosen), knowledge=known, presenter=Presenter(known), alert_log=log)
+    seconds = count()  # a call each
+    runtime = msgspec.structs.replace(
+        new_runtime(chosen),
+        knowledge=known,
+        presenter=Presenter(known),
+        alert_log=log,
+        clock=lambda: NOW + timedelta(seconds=next(seconds)),
+    )
     async with running(create_app(chosen, runtime=runtime)) as client:
         yield Ehr(client, chosen.log_path)
 
@@ -132,7 +140,7 @@ async def test_a_card_is_still_known_after_a_restart(tmp_path: Path) -> None:
 
 async def test_a_call_that_is_sent_again_gets_the_same_cards_and_is_logged_once(tmp_path: Path) -> None:
     async with ehr(tmp_path) as one:
-        request = request_from_case(["patient: female, id p1", THIAZIDE, NORMAL], "patient-view", datetime.now(UTC))
+        request = request_from_case(["patient: female, id p1", THIAZIDE, NORMAL], "patient-view", NOW)
         answers = [(await one.client.post("/cds-services/cramp-care-patient-view", json=request)).content for _ in range(3)]
         assert b"advice" in answers[0]
         assert set(answers) == {answers[0]}
@@ -144,7 +152,7 @@ async def test_a_call_that_is_sent_again_gets_the_same_cards_and_is_logged_once(
 async def test_the_same_instance_with_other_data_is_another_call_and_shows_its_cards(tmp_path: Path) -> None:
     async with ehr(tmp_path) as one:
         for given in ([THIAZIDE], [THIAZIDE, NORMAL]):
-            request = request_from_case(given, "patient-view", datetime.now(UTC)) | {"hookInstance": "constant"}
+            request = request_from_case(given, "patient-view", NOW) | {"hookInstance": "constant"}
             answer = await one.client.post("/cds-services/cramp-care-patient-view", json=request)
             assert b"advice" in answer.content
         assert rows(one.log_path, "SELECT repeats FROM call") == [0, 0]
@@ -152,10 +160,10 @@ async def test_the_same_instance_with_other_data_is_another_call_and_shows_its_c
 
 async def test_the_same_instance_after_a_minute_is_another_call(tmp_path: Path) -> None:
     async with ehr(tmp_path) as one:
-        request = request_from_case([THIAZIDE, NORMAL], "patient-view", datetime.now(UTC))
+        request = request_from_case([THIAZIDE, NORMAL], "patient-view", NOW)
         await one.client.post("/cds-services/cramp-care-patient-view", json=request)
         with sqlite3.connect(one.log_path) as connection:
-            earlier = (datetime.now(UTC) - RETRY).isoformat(timespec="microseconds")
+            earlier = (NOW - RETRY).isoformat(timespec="microseconds")
             connection.execute("UPDATE call SET received_at = ?", (earlier,))
         connection.close()
         answer = await one.client.post("/cds-services/cramp-care-patient-view", json=request)
@@ -166,7 +174,7 @@ async def test_the_same_instance_after_a_minute_is_another_call(tmp_path: Path) 
 async def test_an_override_holds_though_the_ehr_uses_one_instance_for_picking_and_signing(tmp_path: Path) -> None:
     async with ehr(tmp_path) as one:
         hooks, same = ("order-select", "order-sign"), {"hookInstance": "constant"}
-        picked, signed = (request_from_case([QUININE], hook, datetime.now(UTC)) | same for hook in hooks)
+        picked, signed = (request_from_case([QUININE], hook, NOW) | same for hook in hooks)
         answer = await one.client.post("/cds-services/cramp-care-order-select", json=picked)
         await one.says(answer.json()["cards"][0], "overridden")
         answer = await one.client.post("/cds-services/cramp-care-order-sign", json=signed)

@@ -178,3 +178,166 @@ def test_an_allergy_counts_unless_something_speaks_against_it(still: Json) -> No
 
 def test_an_allergy_to_something_else_is_left_out() -> None:
     assert allergies(code={"text": "Peanut"}) == ()
+
+
+# What is there and not understood is never absent
+
+LOCAL = concept("4711", "urn:local")
+GERMAN = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"
+SURENESS = "http://fhir.de/StructureDefinition/icd-10-gm-diagnosesicherheit"
+
+
+def german(code: str, letter: str) -> Json:
+    extension = [{"url": SURENESS, "valueCoding": {"system": "urn:letters", "code": letter}}]
+    return without(condition(), "verificationStatus") | {
+        "code": {"coding": [{"system": GERMAN, "code": code, "extension": extension}]}
+    }
+
+
+@pytest.mark.parametrize("status", ["Active", "ACTIVE", "acitve", "chronic", "unknown"])
+def test_a_clinical_status_that_nobody_knows_counts_as_present(status: str) -> None:
+    assert problems(condition(clinicalStatus=concept(status)))
+    assert problems(condition(clinicalStatus=status))
+
+
+@pytest.mark.parametrize("status", ["Resolved", "INACTIVE", " remission "])
+def test_what_is_past_is_so_however_it_is_spelt(status: str) -> None:
+    assert problems(condition(clinicalStatus=status)) == problems(condition(clinicalStatus={"text": status})) == ()
+
+
+@pytest.mark.parametrize("status", ["Entered in Error", "entered_in_error", "Refuted"])
+def test_what_is_denied_is_so_however_it_is_spelt(status: str) -> None:
+    assert problems(condition(verificationStatus=status)) == problems(condition(verificationStatus={"text": status})) == ()
+
+
+def test_a_status_in_other_words_is_read_by_what_it_displays() -> None:
+    displayed = {"coding": [{"system": SNOMED, "code": "413322009", "display": "Resolved"}]}
+    assert problems(condition(clinicalStatus=displayed)) == ()
+
+
+def test_an_empty_status_says_nothing() -> None:
+    assert problems(condition(clinicalStatus={}))
+    assert problems(condition(clinicalStatus={}, abatementDateTime="2025-01-01")) == ()
+
+
+def test_an_end_that_is_still_to_come_is_none() -> None:
+    unstated = without(condition(), "clinicalStatus")
+    assert problems({**unstated, "abatementDateTime": "2026-03-01"})
+    assert problems({**unstated, "abatementDateTime": "2025-11-30"}) == ()
+
+
+@pytest.mark.parametrize(("letter", "counts"), [("A", False), ("a", False), ("Z", False), ("V", True), ("G", True), ("?", True)])
+def test_the_letter_of_a_german_diagnosis_is_read(letter: str, counts: bool) -> None:
+    assert bool(problems(german("B50.9", letter))) is counts
+
+
+@pytest.mark.parametrize(
+    "extension", [None, [], "text", [7], [{"url": 1}], [{"url": SURENESS}], {"url": SURENESS, "valueCode": "A"}]
+)
+def test_an_extension_of_any_shape_breaks_nothing(extension: object) -> None:
+    code = {"coding": [{"system": GERMAN, "code": "R25.2", "extension": extension}]}
+    assert len(problems(condition() | {"code": code})) == (0 if isinstance(extension, dict) else 1)
+
+
+def test_a_problem_with_a_modifier_is_unclear() -> None:
+    (found,) = problems(condition(modifierExtension=[{"url": "urn:negated", "valueBoolean": True}]))
+    assert (set(found.sets), found.unclear) == ({"muscle_cramp"}, "a problem carries a modifier that is not understood")
+    assert problems(condition("J06.9", text="Cold", modifierExtension=[{"url": "urn:x"}])) == ()
+
+
+@pytest.mark.parametrize("code", [LOCAL, concept("4711"), concept("428.0", "http://hl7.org/fhir/sid/icd-9-cm")])
+def test_a_code_that_is_not_understood_without_a_name_is_unclear_and_counted(code: Json) -> None:
+    read = facts(problems=bundle(condition() | {"code": code}))
+    (found,) = read.problems
+    assert (found.sets, found.unclear) == (frozenset(), "a problem has a code that is not understood and no name")
+    (unread,) = read.unread
+    assert (unread.kind, unread.code, unread.source) == ("problem", code["coding"][0]["code"], "problems")
+
+
+@pytest.mark.parametrize(
+    "code", [LOCAL | {"text": "Tinnitus"}, concept("J06.9", "http://hl7.org/fhir/sid/icd-10"), concept("195967001", SNOMED)]
+)
+def test_another_disease_is_understood(code: Json) -> None:
+    read = facts(problems=bundle(condition() | {"code": code}))
+    assert (read.problems, read.unread) == ((), ())
+
+
+def test_what_is_not_there_is_not_unclear() -> None:
+    assert facts(problems=bundle(condition(clinicalStatus="resolved") | {"code": LOCAL})).problems == ()
+
+
+def test_only_conditions_are_problems_and_only_allergies_are_allergies() -> None:
+    family = {"resourceType": "FamilyMemberHistory", "id": "f1", "patient": OURS, "condition": [{"code": concept("I45.81")}]}
+    seen = {**observation(), "code": concept("55300003", SNOMED), "valueBoolean": False}
+    medication = {"resourceType": "Medication", "id": "m1", "code": {"text": "Quinine"}}
+    peanut = {"resourceType": "AllergyIntolerance", "id": "a1", "patient": OURS, "code": {"text": "Peanut"}}
+    found = facts(
+        problems=bundle(family, seen, condition("J06.9")), allergies=bundle(medication, condition(text="Quinine"), peanut)
+    )
+    assert (found.problems, found.allergies) == ((), ())
+    assert found.sources["problems"].complete
+    assert found.sources["allergies"].complete
+
+
+# Pregnancy: weeks go on, and it ends
+
+
+def pregnancy(code: str, system: str = "http://hl7.org/fhir/sid/icd-10-cm", text: str = "", **dates: str) -> set[str]:
+    found = problems(
+        without(condition(**dates), "recordedDate" if "recordedDate" not in dates else "") | {"code": concept(code, system, text)}
+    )
+    return set().union(*(one.sets for one in found)) & {"pregnancy", "pregnancy_20_weeks"}
+
+
+@pytest.mark.parametrize(
+    ("code", "recorded", "sets"),
+    [  # NOW is 2025-12-01
+        ("Z33.1", "2025-02-04", {"pregnancy"}),
+        ("Z33.1", "2025-02-03", set()),
+        ("Z3A.12", "2025-11-24", {"pregnancy"}),
+        ("Z3A.12", "2025-08-18", {"pregnancy", "pregnancy_20_weeks"}),  # 15 weeks ago: week 27
+        ("Z3A.12", "2025-10-07", {"pregnancy"}),  # 7 weeks and 6 days ago: week 19
+        ("Z3A.12", "2025-10-06", {"pregnancy", "pregnancy_20_weeks"}),
+        ("Z3A.34", "2025-10-02", {"pregnancy", "pregnancy_20_weeks"}),
+        ("Z3A.34", "2025-09-01", set()),  # week 47: it is over
+        ("O99.013", "2025-11-10", {"pregnancy"}),
+        ("Z34.03", "2025-11-10", {"pregnancy", "pregnancy_20_weeks"}),
+        ("Z34.03", "2025-07-01", set()),
+    ],
+)
+def test_a_pregnancy_goes_on_and_ends(code: str, recorded: str, sets: set[str]) -> None:
+    assert pregnancy(code, onsetDateTime=recorded) == pregnancy(code, recordedDate=recorded) == sets
+
+
+def test_a_week_counts_from_when_it_was_recorded() -> None:
+    assert pregnancy("Z3A.34", onsetDateTime="2025-03-10", recordedDate="2025-11-20") == {"pregnancy", "pregnancy_20_weeks"}
+
+
+def test_a_pregnancy_without_a_date_counts_as_it_stands() -> None:
+    assert pregnancy("Z3A.12") == {"pregnancy"}
+    assert pregnancy("", text="30 weeks gestation") == pregnancy("Z3A.30") == {"pregnancy", "pregnancy_20_weeks"}
+
+
+def test_a_pregnancy_that_is_over_leaves_the_other_sets() -> None:
+    (found,) = problems(condition("O15", text="Eclampsia", onsetDateTime="2024-11-10"))
+    assert found.sets == {"seizure"}
+
+
+# Allergies that can't be told
+
+
+def test_an_allergy_by_a_code_of_no_table_is_unclear_and_counted() -> None:
+    read = facts(allergies=bundle({"resourceType": "AllergyIntolerance", "id": "a1", "patient": OURS, "code": LOCAL}))
+    (found,) = read.allergies
+    assert (found.classes, found.unclear) == (frozenset(), "an allergy has a code that is not understood and no name")
+    assert [(one.kind, one.system, one.code) for one in read.unread] == [("allergy", "urn:local", "4711")]
+
+
+@pytest.mark.parametrize("code", ["716186003", "409137002", "716184000"])
+def test_no_known_allergy_is_understood(code: str) -> None:
+    assert allergies(code=concept(code, SNOMED)) == ()
+
+
+def test_an_allergy_with_a_modifier_is_unclear() -> None:
+    (found,) = allergies(code={"text": "Quinine"}, modifierExtension=[{"url": "urn:negated"}])
+    assert ("quinine" in found.classes, bool(found.unclear)) == (True, True)

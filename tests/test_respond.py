@@ -65,7 +65,7 @@ def states(runtime: Runtime) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("hook", "lines", "expected"),
     [
-        ("patient-view", ["LOINC#2823-3 Potassium 2.4 mmol/L at 2025-11-28"], []),  # two years ago, by the clock of the service
+        ("patient-view", ["LOINC#2823-3 Potassium 2.4 mmol/L at 2023-11-28"], []),  # two years ago, by the clock of the service
         ("patient-view", ["prescribed: quinine 300 mg"], ["quinine-avoid"]),
         ("order-select", ["order: quinine 300 mg, for leg cramps"], ["quinine-avoid"]),
         ("order-sign", ["order: baclofen 10 mg", "ICD10#N18.6 End stage renal disease"], ["baclofen-safety"]),

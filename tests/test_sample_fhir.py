@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -29,11 +28,12 @@ from cds_service.sample_fhir import (
 from cds_service.sample_search import fits
 from cds_service.strict import problems_r4b
 from cds_service.trust.callers import AnyCaller
-from tests.core import a_runtime, knowledge
+from tests.core import NOW, a_runtime, knowledge
 from tests.http_side import Stub, TransportEgress, new_test_app, running
 from tests.test_samples import SAMPLES
 
 BASE = "http://cds.example/fhir"
+CHARTS = charts(NOW.date())
 LOINC = "http://loinc.org"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
@@ -55,7 +55,8 @@ def ids(bundle: Any) -> list[str]:
 
 
 def found(kind: str, **query: str) -> list[str]:
-    return ids(search(charts(), kind, [(name.replace("_", "-").lstrip("-"), value) for name, value in query.items()], BASE))
+    pairs = [(name.replace("_", "-").lstrip("-"), value) for name, value in query.items()]
+    return ids(search(CHARTS, kind, pairs, BASE))
 
 
 # Reads
@@ -77,8 +78,8 @@ async def test_it_says_what_it_is_and_can_do(client: httpx.AsyncClient) -> None:
 
 
 async def test_every_resource_can_be_read_and_is_valid(client: httpx.AsyncClient) -> None:
-    assert sum(len(some) for some in charts().values()) > 80
-    for kind, resources in charts().items():
+    assert sum(len(some) for some in CHARTS.values()) > 80
+    for kind, resources in CHARTS.items():
         for identity, resource in resources.items():
             answer = await client.get(f"/fhir/{kind}/{identity}")
             assert (answer.status_code, answer.json()) == (200, msgspec.to_builtins(resource))
@@ -103,10 +104,10 @@ async def test_the_public_address_stands_in_links_where_there_is_one(tmp_path: P
 
 
 def test_the_charts_are_of_today_and_never_of_the_future() -> None:
-    today = datetime.now(UTC).date().isoformat()
-    dates = [one["effectiveDateTime"] for one in charts()["Observation"].values()]
+    today = NOW.date().isoformat()
+    dates = [one["effectiveDateTime"] for one in CHARTS["Observation"].values()]
     assert max(date[:10] for date in dates) <= today
-    assert charts() is charts()
+    assert charts(NOW.date()) is CHARTS
 
 
 # Searches
@@ -116,7 +117,7 @@ def test_the_charts_are_of_today_and_never_of_the_future() -> None:
 async def test_every_search_of_our_own_prefetch_templates_finds_the_chart(client: httpx.AsyncClient, method: str) -> None:
     for service in knowledge().services:
         for name, sample in SAMPLES.items():
-            expected = sample.request(datetime.now(UTC))["prefetch"]
+            expected = sample.request(NOW)["prefetch"]
             for key, template in service.prefetch.items():
                 if key == "patient":
                     continue
@@ -181,7 +182,7 @@ def test_tokens_name_codes_with_and_without_their_system() -> None:
 
 def test_a_parameter_that_stands_twice_must_hold_twice() -> None:
     query = [("patient", "mild-potassium"), ("code", "2823-3"), ("code", "19123-9")]
-    assert search(charts(), "Observation", query, BASE)["total"] == 0
+    assert search(CHARTS, "Observation", query, BASE)["total"] == 0
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ async def test_results_come_sorted_and_in_pages_that_lead_to_all_of_them(client:
     pages = 0
     while url:
         bundle = (await client.get(url)).json()
-        assert bundle["total"] == len(charts()["Observation"])
+        assert bundle["total"] == len(CHARTS["Observation"])
         seen += ids(bundle)
         dates += [entry["resource"]["effectiveDateTime"] for entry in bundle["entry"]]
         url = next((link["url"] for link in bundle["link"] if link["relation"] == "next"), None)
@@ -231,10 +232,10 @@ async def test_a_search_by_form_leads_to_a_next_page_that_can_be_got(client: htt
 
 
 def test_a_count_of_nothing_gives_the_total() -> None:
-    bundle = search(charts(), "Patient", [("_count", "0")], BASE)
+    bundle = search(CHARTS, "Patient", [("_count", "0")], BASE)
     assert (bundle["total"], "entry" in bundle, len(bundle["link"])) == (len(SAMPLES), False, 1)
-    assert len(ids(search(charts(), "Patient", [("_count", str(LARGEST_PAGE + 1))], BASE))) == len(SAMPLES)
-    assert ids(search(charts(), "Patient", [("_offset", "1000")], BASE)) == []
+    assert len(ids(search(CHARTS, "Patient", [("_count", str(LARGEST_PAGE + 1))], BASE))) == len(SAMPLES)
+    assert ids(search(CHARTS, "Patient", [("_offset", "1000")], BASE)) == []
 
 
 # What is refused
@@ -286,7 +287,7 @@ async def test_json_can_be_asked_for_by_all_its_names(client: httpx.AsyncClient,
 
 
 async def test_it_can_not_be_written_to(client: httpx.AsyncClient) -> None:
-    before = msgspec.json.encode(charts())
+    before = msgspec.json.encode(CHARTS)
     for method, path in (
         ("POST", "/fhir/Patient"),
         ("PUT", "/fhir/Patient/child"),
@@ -296,7 +297,7 @@ async def test_it_can_not_be_written_to(client: httpx.AsyncClient) -> None:
         answer = await client.request(method, path, json={"resourceType": "Patient", "id": "child"})
         assert (answer.status_code, answer.json()["resourceType"]) == (405, "OperationOutcome")
     assert (await client.post("/fhir", json={"resourceType": "Bundle"})).status_code == 405
-    assert msgspec.json.encode(charts()) == before
+    assert msgspec.json.encode(CHARTS) == before
 
 
 async def test_a_search_by_post_takes_a_form_of_limited_length(client: httpx.AsyncClient) -> None:
@@ -333,10 +334,10 @@ async def test_there_are_no_sample_patients_in_production(tmp_path: Path) -> Non
 
 
 def test_the_statement_names_every_parameter_that_is_understood() -> None:
-    for resource in capability_statement(BASE)["rest"][0]["resource"]:
+    for resource in capability_statement(BASE, NOW.date())["rest"][0]["resource"]:
         for parameter in resource["searchParam"]:
             value = {"date": "ge2025", "reference": "child", "token": "x"}[parameter["type"]]
-            search(charts(), resource["type"], [(parameter["name"], value)], BASE)
+            search(CHARTS, resource["type"], [(parameter["name"], value)], BASE)
 
 
 # The service as its own EHR
@@ -344,7 +345,7 @@ def test_the_statement_names_every_parameter_that_is_understood() -> None:
 
 async def test_data_that_is_fetched_gives_the_same_cards_as_data_that_was_sent(tmp_path: Path) -> None:
     answers: dict[str, list[Any]] = {name: [] for name in SAMPLES}
-    requests = {name: sample.request(datetime.now(UTC)) for name, sample in SAMPLES.items()}
+    requests = {name: sample.request(NOW) for name, sample in SAMPLES.items()}
     for way in ("sent", "fetched"):
         (tmp_path / way).mkdir()
         runtime = a_runtime(tmp_path / way)  # with a log of its own, because some cards are shown once

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -122,4 +122,4 @@ def test_orders_are_drafted_beside_the_chart_and_at_the_hook_that_is_asked_for()
 
 def test_a_drafted_order_is_no_part_of_the_chart() -> None:
     for each in SAMPLES.values():
-        assert all(one.get("status") != "draft" for one in each.resources(datetime.now(UTC)))
+        assert all(one.get("status") != "draft" for one in each.resources(NOW))

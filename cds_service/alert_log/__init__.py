@@ -6,7 +6,7 @@ pseudonyms that stand for patients, users, encounters and orders in it.
 
 from cds_service.alert_log.export import export
 from cds_service.alert_log.keys import keyed_hash, load_or_create_secret, tenant_secret
-from cds_service.alert_log.records import RETRY, CallRecord, CardRecord, FeedbackRecord, PriorRecord
+from cds_service.alert_log.records import RETRY, CallRecord, CardRecord, FeedbackRecord, PriorRecord, QuarantineRecord
 from cds_service.alert_log.store import SchemaMismatchError
 from cds_service.alert_log.writer import AlertLog, LogHealth
 
@@ -18,6 +18,7 @@ __all__ = [
     "FeedbackRecord",
     "LogHealth",
     "PriorRecord",
+    "QuarantineRecord",
     "SchemaMismatchError",
     "export",
     "keyed_hash",

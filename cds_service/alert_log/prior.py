@@ -25,10 +25,10 @@ _NEWEST = 50
 _INSTRUCTIONS = 1000  # of SQLite's machine between two looks at the clock, some 10 us
 
 # Feedback from before a card was shown answers an earlier card of the same uuid (a repeated call returns its cards again), but
-# what was accepted once stays accepted. min: "accepted" comes before "overridden".
+# what was accepted once stays accepted. min: "accepted" comes before "overridden". A card that was ignored is not answered.
 _SHOWN = """SELECT card.uuid, card.card, version, indicator, about, table_row AS row, order_key, hook, user_key,
         call.received_at AS shown_at, coalesce((SELECT min(outcome) FROM feedback
-            WHERE card_uuid = card.uuid
+            WHERE card_uuid = card.uuid AND outcome IN ('accepted', 'overridden')
             AND (feedback.client = '' OR (feedback.client, feedback.tenant) = (call.client, call.tenant))
             AND (outcome = 'accepted' OR feedback.received_at >= call.received_at)), '') AS answered
     FROM (SELECT seq, call_seq, uuid, card, version, indicator, about, table_row, order_key FROM card

@@ -98,9 +98,13 @@ class FeedbackRecord(msgspec.Struct, gc=False):
 
 
 class QuarantineRecord(msgspec.Struct, gc=False):
-    """The trace of a record that could not be stored: which one and the class of the error, nothing of what it held."""
+    """The trace of what could not be stored: a record of ours, or an item of feedback that could not be read."""
 
     noted_at: datetime  # aware
     kind: Literal["call", "feedback"]
-    record_id: str  # the call's id or the card's uuid
-    error: str
+    record_id: str  # the call's id or the card's uuid; "" for an item
+    error: str  # class of the error, or what is wrong with the item
+    service: str = ""
+    client: str = ""
+    tenant: str = ""
+    item: str = ""  # JSON of an item as it was sent, without any words of people; nothing of a record

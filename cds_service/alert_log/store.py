@@ -80,6 +80,11 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE call ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0",
         "CREATE INDEX call_digest ON call (digest) WHERE digest != ''",
     ),
+    # Items of feedback that could not be read, and who sent them.
+    tuple(
+        f"ALTER TABLE quarantine ADD COLUMN {column} TEXT NOT NULL DEFAULT ''"
+        for column in ("service", "client", "tenant", "item")
+    ),
 )
 SCHEMA_VERSION = len(_MIGRATIONS)
 
@@ -94,7 +99,8 @@ _CARD = """INSERT INTO card (call_seq, position, uuid, card, version, content_ha
 _FEEDBACK = """INSERT INTO feedback (received_at, service, card_uuid, outcome, accepted, reason_system, reason_code,
     reason_display, comment_length, outcome_timestamp, client, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET repeats = repeats + 1"""
-_QUARANTINE = "INSERT INTO quarantine (noted_at, kind, record_id, error) VALUES (?, ?, ?, ?)"
+_QUARANTINE = """INSERT INTO quarantine (noted_at, kind, record_id, error, service, client, tenant, item)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 class SchemaMismatchError(sqlite3.DatabaseError):
@@ -142,7 +148,10 @@ class Store:
                 elif isinstance(record, FeedbackRecord):
                     execute(_FEEDBACK, _feedback_row(record))
                 else:
-                    execute(_QUARANTINE, (instant(record.noted_at), record.kind, record.record_id, record.error))
+                    what = (record.kind, record.record_id, record.error)
+                    execute(
+                        _QUARANTINE, (instant(record.noted_at), *what, record.service, record.client, record.tenant, record.item)
+                    )
             execute("COMMIT")
         except BaseException:
             with suppress(sqlite3.Error):  # some errors have rolled back already
@@ -242,3 +251,7 @@ def _feedback_row(r: FeedbackRecord) -> Row:
     reason = (r.reason_system, r.reason_code, r.reason_display, r.comment_length, r.outcome_timestamp)
     accepted = msgspec.json.encode(r.accepted).decode()
     return (instant(r.received_at), r.service, r.card_uuid, r.outcome, accepted, *reason, r.client, r.tenant)
+
+
+def _quarantine_row(r: QuarantineRecord) -> Row:
+    return (instant(r.noted_at), r.kind, r.record_id, r.error, r.service, r.client, r.tenant, r.item)

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from cds_service import metrics
 from cds_service.alert_log.prior import TIME_LIMIT, PriorCards
 from cds_service.alert_log.records import CallRecord, FeedbackRecord, PriorRecord, QuarantineRecord
 from cds_service.alert_log.store import Record, Store
+from cds_service.clock import utc_now
 from cds_service.events import Event, tell
 
 _BATCH = 256  # records per commit
@@ -129,8 +130,8 @@ class AlertLog:
         waiter = self._put(record)
         return waiter is not None and await waiter
 
-    async def append_feedback(self, records: list[FeedbackRecord]) -> bool:
-        """Log feedback in this order. True: all of it is durable."""
+    async def append_feedback(self, records: Sequence[FeedbackRecord | QuarantineRecord]) -> bool:
+        """Log feedback in this order, and items of it that could not be read. True: all of it is durable."""
         waiters = [self._put(record) for record in records]
         return all([waiter is not None and await waiter for waiter in waiters])
 
@@ -321,7 +322,7 @@ class AlertLog:
             tell(Event.LOG_QUARANTINED, kind=kind, error=self._last_error)
         if waiter is not None:
             self._on_loop(_settle, (waiter,), False)
-        self._commit([QuarantineRecord(datetime.now(UTC), kind, record_id, self._last_error)])
+        self._commit([QuarantineRecord(utc_now(), kind, record_id, self._last_error)])
 
     def _on_loop(self, function: Callable[..., None], *args: Any) -> None:
         with suppress(RuntimeError):  # a closed loop has nobody who waits

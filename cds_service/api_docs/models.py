@@ -176,7 +176,7 @@ class FeedbackItem(Model, kw_only=True):
     """What became of one card."""
 
     card: Annotated[str, msgspec.Meta(min_length=1, max_length=200, description="The uuid of the card.")]
-    outcome: Literal["accepted", "overridden"]
+    outcome: Literal["accepted", "overridden", "ignored"]
     outcomeTimestamp: Annotated[str, msgspec.Meta(description="An ISO 8601 time in UTC.")]
     acceptedSuggestions: list[AcceptedSuggestion] = []
     overrideReason: OverrideReason | None = None
@@ -188,10 +188,18 @@ class Feedback(Model, kw_only=True):
     feedback: Annotated[list[FeedbackItem], msgspec.Meta(max_length=1000)]
 
 
+class RefusedItem(Model, kw_only=True):
+    """An item that could not be read."""
+
+    index: int
+    why: str
+
+
 class Received(Model, kw_only=True):
-    """How many items were taken."""
+    """How many items were taken, and which were refused."""
 
     received: int
+    refused: list[RefusedItem] = []
 
 
 class Health(Model, kw_only=True):

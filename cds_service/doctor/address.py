@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from cds_service.clock import utc_now
 from cds_service.doctor.finding import Finding
 
 CERTIFICATE_DAYS = 14
@@ -60,7 +61,7 @@ def certificate(url: str, trust: ssl.SSLContext) -> Finding:
             "certificate", "FAIL", f"no connection ({error.strerror or error})", "see whether it runs and the port is open"
         )
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
-    days = (ends - datetime.now(UTC)).days
+    days = (ends - utc_now()).days
     found = f"{version}, valid for {host} until {ends:%Y-%m-%d}"
     if days < CERTIFICATE_DAYS:
         return Finding("certificate", "warning", found, f"renew it: {days} days are left")

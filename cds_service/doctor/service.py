@@ -9,7 +9,6 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from statistics import median
 from typing import Any
@@ -19,6 +18,7 @@ from uuid import uuid4
 import httpx
 import msgspec
 
+from cds_service.clock import utc_now
 from cds_service.doctor.address import address, certificate
 from cds_service.doctor.finding import Finding
 from cds_service.doctor.token import Signer
@@ -57,7 +57,7 @@ class Checkup:
         self._url = f"{target.url}/cds-services"
         self._document: Any = None
         self._date = ""  # the Date header of an answer, and our time then
-        self._at = datetime.now(UTC)
+        self._at = utc_now()
         self._services: list[dict[str, Any]] = []
         self._locked = False  # it refuses unsigned calls, and there is no key to sign one
 
@@ -103,7 +103,7 @@ class Checkup:
 
     def _reach(self) -> Iterator[Finding]:
         answer = self._send("GET", self._url, headers={"accept": "application/json"})
-        self._date, self._at = answer.headers.get("date", ""), datetime.now(UTC)
+        self._date, self._at = answer.headers.get("date", ""), utc_now()
         if answer.status_code == 401:
             mend = _GIVE_KEY if self._target.signer is None else _WHY_REFUSED
             yield Finding("discovery", "FAIL", "401: it wants a token that it knows", mend)
@@ -219,7 +219,7 @@ class Checkup:
 
     def _feedback(self) -> Iterator[Finding]:
         """About a card that never was: CDS Hooks does not say that such feedback may be refused, and EHRs repeat old feedback."""
-        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        now = utc_now().isoformat(timespec="seconds").replace("+00:00", "Z")
         item = {"card": str(uuid4()), "outcome": "overridden", "outcomeTimestamp": now}
         answer = self._send("POST", f"{self._url}/{self._services[0]['id']}/feedback", json={"feedback": [item]})
         if answer.is_success:

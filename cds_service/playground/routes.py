@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +71,7 @@ class _Playground:
     def _runs(self) -> Runs:
         from cds_service.playground.runs import Runs
 
-        return Runs(self._runtime.knowledge)
+        return Runs(self._runtime.knowledge, self._runtime.clock)
 
     @cached_property
     def _reviews(self) -> dict[str, str]:
@@ -92,7 +91,7 @@ class _Playground:
             return _page(self._pages.home({}, f"{error}, the form's own among them"), error.status)
         services = {service.hook: service for service in self._runtime.knowledge.services}
         try:
-            call = wanted(form, self._samples, services, datetime.now(UTC))
+            call = wanted(form, self._samples, services, self._runtime.clock())
         except BadRequest as error:
             values = {name: text(form, name) for name in ("sample", "hook", "order", "same")}
             values["request"] = form.get("request", b"").decode("utf-8", "replace")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -17,6 +17,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from cds_service import respond
+from cds_service.clock import Clock
 from cds_service.evaluate import Answer
 from cds_service.explain import explain
 from cds_service.explanation import Explanation
@@ -65,8 +66,9 @@ class Run(msgspec.Struct):
 class Runs:
     """The last calls of this process."""
 
-    def __init__(self, knowledge: Knowledge) -> None:
+    def __init__(self, knowledge: Knowledge, clock: Clock) -> None:
         self._knowledge = knowledge
+        self._clock = clock
         self._runs: OrderedDict[str, Run] = OrderedDict()
 
     def get(self, run_id: str) -> Run | None:
@@ -76,7 +78,7 @@ class Runs:
         """Sends `body` to a service and keeps what came back."""
         seen: list[tuple[Answer, respond.Sent, Timings]] = []
         token = respond.onlooker.set(lambda answer, sent, timings: seen.append((answer, sent, timings)))
-        at = datetime.now(UTC)
+        at = self._clock()
         try:
             answered, total_ms = await _post(app, base_url, f"/cds-services/{service}", body)
         finally:
@@ -103,7 +105,7 @@ class Runs:
 
     async def give_feedback(self, app: ASGIApp, run: Run, item: dict[str, Any], words: str) -> Sent:
         """Sends one item of feedback to the service of `run`; its `outcomeTimestamp` is now."""
-        item = item | {"outcomeTimestamp": datetime.now(UTC).isoformat(timespec="seconds")}
+        item = item | {"outcomeTimestamp": self._clock().isoformat(timespec="seconds")}
         body = msgspec.json.encode({"feedback": [item]})
         answered, _ = await _post(app, run.base_url, f"/cds-services/{run.service}/feedback", body)
         sent = Sent(item["card"], words, body, answered.status_code, answered.content)

@@ -12,10 +12,10 @@ import asyncio
 import tempfile
 import time
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 
 from cds_service.alert_log import AlertLog, CallRecord, CardRecord
+from cds_service.clock import utc_now
 
 
 def json_of(size: int) -> bytes:
@@ -25,7 +25,7 @@ def json_of(size: int) -> bytes:
 def record(cards: int) -> CallRecord:
     key = "k1:" + "0" * 32
     return CallRecord(
-        *(uuid.uuid4().hex, datetime.now(UTC), "cramp-care-order-sign", "order-sign", str(uuid.uuid4()), "", key, key, "", 200),
+        *(uuid.uuid4().hex, utc_now(), "cramp-care-order-sign", "order-sign", str(uuid.uuid4()), "", key, key, "", 200),
         *("fired", json_of(4000), json_of(300), json_of(200), json_of(3000), "0.1.0", "0" * 64, "US", 10_000, 4_000),
         [
             CardRecord(str(uuid.uuid4()), "quinine-avoid", "1.0.0", "0" * 64, "warning", "live", key, json_of(1800))

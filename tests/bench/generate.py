@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from cds_service.clock import utc_now
 from tests.bench import resources
 from tests.bench.resources import Json
 
@@ -135,7 +136,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write one benchmark request to standard output.")
     parser.add_argument("--size", choices=SIZES, default="S")
     parser.add_argument("--hook", choices=("order-sign", "patient-view"), default="order-sign")
-    parser.add_argument("--now", type=datetime.fromisoformat, default=datetime.now(UTC), help="ISO 8601 with offset")
+    parser.add_argument("--now", type=datetime.fromisoformat, default=utc_now(), help="ISO 8601 with offset")
     arguments = parser.parse_args()
     sys.stdout.buffer.write(request(SIZES[arguments.size], arguments.hook, arguments.now))
 

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,6 +23,7 @@ import msgspec
 import orjson
 
 from cds_service.app import settle_collector
+from cds_service.clock import utc_now
 from cds_service.respond import answer_in_process
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.settings import Settings
@@ -90,7 +90,7 @@ async def one_size(ours: Work, body: bytes, pairs: int) -> dict[str, Any]:
 
 async def measure(runtime: Runtime, short: bool) -> dict[str, Any]:
     """By hook and size, what `one_size` says; and by hook the growth exponent of the time from M to XL."""
-    now = datetime.now(UTC)
+    now = utc_now()
     pairs = PAIRS_SHORT if short else PAIRS
     result: dict[str, Any] = {}
     settle_collector()

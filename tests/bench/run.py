@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 import uvloop
 
+from cds_service.clock import utc_now
 from tests.bench import report
 from tests.bench.client import Load, burst, first_answer
 from tests.bench.generate import SIZES, request
@@ -135,7 +135,7 @@ def servers(folder: Path, core: int | None, only_noop: bool) -> Pair:
 
 async def measure(plan: Plan, folder: Path, only_noop: bool) -> dict[str, Any]:
     """Everything that goes over HTTP."""
-    now = datetime.now(UTC)
+    now = utc_now()
     bodies = {name: request(size, "order-sign", now) for name, size in SIZES.items()}
     core, own = cores()
     if own is not None:
@@ -184,7 +184,7 @@ def in_process(short: bool, core: int | None) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     packages = ("fastapi", "uvicorn", "uvloop", "httptools", "msgspec", "pydantic", "orjson")
     return {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "measured_at": utc_now().isoformat(timespec="seconds"),
         "python": sys.version,
         "system": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),

@@ -12,7 +12,6 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import pytest_asyncio
 
 import cds_service
 from cds_service.app import create_app
+from cds_service.clock import utc_now
 from cds_service.ehr import Outcome
 from cds_service.metrics import FHIR_FETCHES
 from cds_service.runtime import Runtime
@@ -142,7 +142,7 @@ async def test_a_patient_gets_the_same_cards_whether_data_was_sent_or_asked_for(
 ) -> None:
     hook, given = PATIENTS[name]
     patient = hashlib.sha256(name.encode()).hexdigest()[:12]
-    request = await stored(fhir_base, renamed(request_from_case(given, hook, datetime.now(UTC)), patient))
+    request = await stored(fhir_base, renamed(request_from_case(given, hook, utc_now()), patient))
     from_prefetch = await post(elsewhere, request)
     from_server = await post(service, request | {"prefetch": {}})
     assert {state for state, _ in source_states(runtime).values()} <= {"present", "empty"}
@@ -154,7 +154,7 @@ async def test_a_patient_gets_the_same_cards_whether_data_was_sent_or_asked_for(
 async def test_a_long_history_is_read_page_by_page(
     service: httpx.AsyncClient, elsewhere: httpx.AsyncClient, runtime: Runtime, size: str, further_pages: int
 ) -> None:
-    request = renamed(msgspec.json.decode(generated(SIZES[size], "order-sign", datetime.now(UTC))), f"history-{size.lower()}")
+    request = renamed(msgspec.json.decode(generated(SIZES[size], "order-sign", utc_now())), f"history-{size.lower()}")
     with fhir_server() as base:  # one of its own: searches get slower with all that the server holds
         request = await stored(base, request)
         before = FHIR_FETCHES.labels(Outcome.OK)._value.get()
@@ -169,7 +169,7 @@ async def test_a_long_history_is_read_page_by_page(
 async def test_a_patient_that_the_server_does_not_know_is_said(
     fhir_base: str, service: httpx.AsyncClient, runtime: Runtime
 ) -> None:
-    request = renamed(request_from_case(PATIENTS["liver"][1], "patient-view", datetime.now(UTC)), "unknown")
+    request = renamed(request_from_case(PATIENTS["liver"][1], "patient-view", utc_now()), "unknown")
     await post(service, request | {"prefetch": {}, "fhirServer": fhir_base, "fhirAuthorization": TOKEN})
     states = source_states(runtime)
     assert states["patient"] == ("error", "the FHIR server does not have it (status 404)")
@@ -179,7 +179,7 @@ async def test_a_patient_that_the_server_does_not_know_is_said(
 async def test_a_token_that_the_server_does_not_take_is_said(
     fhir_base: str, service: httpx.AsyncClient, runtime: Runtime
 ) -> None:
-    request = renamed(request_from_case(PATIENTS["liver"][1], "patient-view", datetime.now(UTC)), "refused")
+    request = renamed(request_from_case(PATIENTS["liver"][1], "patient-view", utc_now()), "refused")
     asked = {"prefetch": {}, "fhirServer": fhir_base, "fhirAuthorization": {"access_token": "wrong"}}
     answer = await post(service, request | asked)
     assert {note for _, note in source_states(runtime).values()} >= {
@@ -193,7 +193,7 @@ async def test_calls_one_after_the_other_are_all_answered_from_the_server(servic
     hook, given = PATIENTS["liver"]
     taken: list[float] = []
     with fhir_server() as base:
-        asked = await stored(base, renamed(request_from_case(given, hook, datetime.now(UTC)), "many")) | {"prefetch": {}}
+        asked = await stored(base, renamed(request_from_case(given, hook, utc_now()), "many")) | {"prefetch": {}}
         for _ in range(100):
             started = time.perf_counter()
             await post(service, asked)

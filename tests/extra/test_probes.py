@@ -60,7 +60,6 @@ NOT_YET = frozenset(
         "nsaid-ulcer",
         "orphen-mg",
         "otc-view",
-        "quin-hx-reason",
         "quin-old-malaria",
         "rhabdo-statin",
         "statin-new",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -14,17 +13,17 @@ import pytest
 from cds_service.respond import answer_in_process
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
-from tests.core import Json, a_runtime
+from tests.core import NOW, Json, a_runtime
 
 
 def with_labs(count: int) -> Json:
-    request = request_from_case(["LOINC#2823-3 Potassium 3.9 mmol/L", "order: quinine 300 mg"], "order-sign", datetime.now(UTC))
+    request = request_from_case(["LOINC#2823-3 Potassium 3.9 mmol/L", "order: quinine 300 mg"], "order-sign", NOW)
     request["prefetch"]["labs"]["entry"] *= count
     return request
 
 
 def with_orders(count: int) -> Json:
-    request = request_from_case(["order: quinine 300 mg, id q"], "order-sign", datetime.now(UTC))
+    request = request_from_case(["order: quinine 300 mg, id q"], "order-sign", NOW)
     entries = request["context"]["draftOrders"]["entry"]
     resource = entries[0]["resource"]
     request["context"]["draftOrders"]["entry"] = [{"resource": {**resource, "id": f"q{number}"}} for number in range(count)]

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -21,6 +20,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cds_service.clock import utc_now
 from cds_service.shorthand import request_from_case
 from tests.alert_log_samples import rows
 from tests.real_server import RealServer
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 
 PATH = "/cds-services/cramp-care-order-sign"
 ROUNDS = int(os.environ.get("CDS_ROUNDS", "3"))  # of filling the disk; a nightly run can afford more
-REQUEST = request_from_case(["order: quinine 300 mg, for leg cramps"], "order-sign", datetime.now(UTC))
+REQUEST = request_from_case(["order: quinine 300 mg, for leg cramps"], "order-sign", utc_now())
 
 
 def body() -> bytes:

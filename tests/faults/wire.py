@@ -6,17 +6,17 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from cds_service.clock import utc_now
 from cds_service.paths import fixtures_dir
 from cds_service.samples import load_samples
 from tests.bench.server import Server, free_port
 
 SERVICE = "cramp-care-order-sign"
-SAMPLE = load_samples(fixtures_dir())["quinine-for-cramps"].request(datetime.now(UTC))
+SAMPLE = load_samples(fixtures_dir())["quinine-for-cramps"].request(utc_now())
 CALL = msgspec.json.encode(SAMPLE)
 
 

@@ -13,7 +13,6 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from cds_service.app import create_app
 from cds_service.metrics import REGISTRY
 from cds_service.paths import fixtures_dir
 from cds_service.samples import load_samples
-from tests.core import Json, a_runtime
+from tests.core import NOW, Json, a_runtime
 from tests.fuzz.drive import Answer, post
 from tests.fuzz.mutate import CANARY, Mutator
 from tests.http_side import TransportEgress
@@ -134,7 +133,7 @@ def files_with_canary(folder: Path) -> list[str]:
 
 async def test_no_mutated_request_breaks_the_service_or_brings_out_what_was_planted(tmp_path: Path, lines: Lines) -> None:
     chance = random.Random(SEED)
-    sound = [planted(sample.request(datetime.now(UTC))) for sample in load_samples(fixtures_dir()).values()]
+    sound = [planted(sample.request(NOW)) for sample in load_samples(fixtures_dir()).values()]
     app = application(tmp_path, ehr(chance, sound))
     mutator = Mutator(SEED)
     statuses: Counter[int] = Counter()
