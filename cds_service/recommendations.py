@@ -1,7 +1,7 @@
 """`cards/recommendations.yaml`: every recommendation of the two source documents, and the cards that carry it.
 
 The table is proved, not only written down: in the named case the named criteria must be met, the named words must be on the card
-and the named suggestions must be offered.
+and the named suggestions must be offered; other words stand on the page that the card links to.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Carried(File, frozen=True, kw_only=True):
     says: list[str] = []  # on the card in the case, without Markdown emphasis
     offers: list[str] = []  # ids of suggestions
     overrides: list[str] = []  # codes of override reasons
-    case: Text  # name of a case of the card
+    page: list[str] = []  # on the page that the card links to, without Markdown emphasis
+    case: str = ""  # name of a case of the card; not needed for what stands on the page only
 
 
 class Recommendation(File, frozen=True, kw_only=True):
@@ -71,8 +72,12 @@ def _mistakes(carried: Carried, knowledge: Knowledge, by_case: Mapping[tuple[str
     if card is None:
         yield f"unknown card{suggestion(carried.card, [one.id for one in knowledge.cards])}"
         return
-    if not (carried.criteria or carried.says or carried.offers or carried.overrides):
+    if not (carried.criteria or carried.says or carried.offers or carried.overrides or carried.page):
         yield "names no criterion, words, suggestion or override reason that carries it"
+    passages = " ".join(plain_words(passage.text) for passage in card.file.page)
+    yield from (f"{text!r} is not on the page of {card.id}" for text in carried.page if text not in passages)
+    if not carried.case and not (carried.criteria or carried.says or carried.offers or carried.overrides):
+        return
     run = by_case.get((card.id, carried.case))
     if run is None:
         close = difflib.get_close_matches(carried.case, [case for one, case in by_case if one == card.id], n=1)
@@ -124,6 +129,7 @@ def carried_by(carried: Carried) -> str:
     parts = [
         *(f"criterion '{name.replace('_', ' ')}'" for name in carried.criteria),
         *(f"“{text}”" for text in carried.says),
+        *(f"on the page “{text}”" for text in carried.page),
         *(f"suggestion {name}" for name in carried.offers),
         *(f"override reason {name}" for name in carried.overrides),
     ]

@@ -134,7 +134,7 @@ class Sentences:
             said += f", since more than {criterion.onset_more_than_days_ago} days"
         if criterion.newer_than is not None:
             said += f", newer than the newest {self._terminology.analytes[criterion.newer_than].name} or of unknown date"
-        return f"{said}, or since an unknown date" if criterion.undated == "met" else said
+        return f"{said}, or since an unknown date" if criterion.undated else said
 
     def _drug(self, criterion: DrugCriterion) -> str:
         said = f"takes {_or(criterion.ingredients or self._classes(criterion.classes))}"
