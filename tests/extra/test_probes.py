@@ -40,8 +40,6 @@ NOT_YET = frozenset(
         "k-sev-kcl-refill",
         "k-sev-kcl-started",
         "k-sev-oral-draft",
-        "k-text",
-        "k-unknown-status",
         "k24-hospice",
         "k27-29d",
         "k27-gb",
