@@ -219,9 +219,9 @@ def _(place: Place, random: Random) -> bool:
 @form("code: a local one before it", ANY)
 def _(place: Place, random: Random) -> bool:
     codings = _codings(place.resource)
-    if not codings:
-        return False
     concept = place.resource.get("medicationCodeableConcept", place.resource.get("code"))
+    if not codings or concept is None:
+        return False
     concept["coding"] = [{"system": "urn:oid:1.2.3.4.5", "code": f"L{random.randint(100, 999)}", "userSelected": True}, *codings]
     return True
 
@@ -386,7 +386,7 @@ def _(place: Place, random: Random) -> None:
 def _(place: Place, random: Random) -> None:
     member = dict(place.resource)
     member["id"] = "m1"
-    panel = {name: member[name] for name in ("resourceType", "status", "subject") if name in member}
+    panel: Json = {name: member[name] for name in ("resourceType", "status", "subject") if name in member}
     panel["id"] = place.resource["id"]
     panel["code"] = {"coding": [{"system": LOINC, "code": "51990-0"}]}
     if "effectiveDateTime" in member:
