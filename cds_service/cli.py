@@ -22,6 +22,7 @@ from cds_service import __version__
 from cds_service.approval_commands import add_approval_commands
 from cds_service.clients_commands import add_clients_commands
 from cds_service.clock import utc_now
+from cds_service.codes_commands import add_codes_commands
 from cds_service.doctor.command import add_doctor_command
 from cds_service.knowledge import Card, Knowledge
 from cds_service.paths import cards_dir, fixtures_dir
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.set_defaults(run=_schema)
 
     add_terminology_commands(commands)
+    add_codes_commands(commands, _instant)
     add_clients_commands(commands)
     add_doctor_command(commands)
 

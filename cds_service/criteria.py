@@ -458,7 +458,7 @@ class ReasonCriterion(Base, frozen=True, tag="reason", kw_only=True):
         if found:
             return Finding(IS_MET, found)
         if not all(drug.identified for drug in speaking):
-            return Finding(IS_UNKNOWN, (), "not_readable", "a medication that is given for it has neither a name nor a code")
+            return Finding(IS_UNKNOWN, (), "not_readable", "a medication that is given for it could not be recognised")
         asked = drugs if self.of_classes else [order.drug for order in orders if order.drug is not None]
         unread = [drug for drug in asked if drug.reason_unread and not drug.classes.isdisjoint(self.of_classes or drug.classes)]
         if unread:

@@ -17,11 +17,20 @@ from cds_service.fhir import Entry, Link, Resource, bare_id, is_urn, listed
 
 Origin = Literal["prefetch", "fhir", "context", "none"]
 
+# Either list of medications holds whatever tells of a therapy: some EHRs send all of them as one, or only what was handed out.
+_MEDICATIONS = frozenset(
+    {"MedicationStatement", "MedicationRequest", "MedicationOrder", "MedicationDispense", "MedicationAdministration"}
+)
 EXPECTED: dict[str, frozenset[str]] = {name: frozenset({resource_type}) for name, resource_type in SOURCES.items()} | {
-    "prescriptions": frozenset({"MedicationRequest", "MedicationOrder"})  # the latter in DSTU2
+    "statements": _MEDICATIONS,
+    "prescriptions": _MEDICATIONS,
 }
 _URN = ("urn:", "URN:")  # as in `fhir.is_urn`, which costs a call per entry
 _KEPT = frozenset({"Medication"})  # read where an expected resource refers to it
+# The source that reads a resource which came under another key; never the patient, which identifies everything else.
+HOMES: dict[str, str] = {kind: name for name, kinds in EXPECTED.items() if name != "patient" for kind in kinds} | {
+    "MedicationStatement": "statements"
+}
 
 
 class Gathered(msgspec.Struct):
@@ -34,6 +43,7 @@ class Gathered(msgspec.Struct):
     # by the bare id of a `urn:` fullUrl that is not the resource's own id; Patients also by any other fullUrl
     by_url: dict[str, Resource] = {}
     faults: str = ""  # why it is not complete, apart from `next_url`
+    misplaced: list[Resource] = []  # what another source is for, see `read`
 
 
 class _Peek(msgspec.Struct, gc=False):
@@ -112,6 +122,7 @@ def joined(pages: Sequence[Gathered]) -> Gathered:
         last.next_url,
         {url: resource for page in pages for url, resource in page.by_url.items()},
         faults,
+        [resource for page in pages for resource in page.misplaced],
     )
 
 
@@ -158,6 +169,7 @@ class _Collector:
         self.matches = 0
         self.failed = False  # an OperationOutcome of severity error or fatal
         self.strangers = False  # a resource of a type that does not belong here
+        self.misplaced: list[Resource] = []
         self.inside = False  # a Bundle of a Bundle
         self.cut = False  # there is more than was sent, and nothing says where
 
@@ -209,7 +221,7 @@ class _Collector:
     def result(self) -> Gathered:
         faults = self._faults()
         source = _source(self._state(faults), self.origin, faults, self.next_url, self.quarantined)
-        return Gathered(source, self.resources, tuple(self.quarantined), self.next_url, self.by_url, faults)
+        return Gathered(source, self.resources, tuple(self.quarantined), self.next_url, self.by_url, faults, self.misplaced)
 
     def _entry(self, entry: Entry, position: int) -> None:
         resource = entry.resource
@@ -238,6 +250,8 @@ class _Collector:
             self.quarantined.append(Quarantined(self.name, position, "", "resourceType: missing"))
         else:
             self.strangers = True
+            if kind in HOMES:
+                self.misplaced.append(resource)
 
     def _bad_entry(self, raw: Raw, position: int, error: msgspec.ValidationError) -> None:
         try:
@@ -267,7 +281,7 @@ class _Collector:
         if self.cut:
             faults.append("not all of it was sent")
         if self.strangers and not self.matches:
-            faults.append(f"no {' or '.join(sorted(self.expected))} was found where it was expected")
+            faults.append(f"no {SOURCES[self.name]} was found where it was expected")
         return "; ".join(faults)
 
     def _state(self, faults: str) -> SourceState:

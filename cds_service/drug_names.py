@@ -7,6 +7,7 @@ not on the number of drugs. Quinidine, hydroxychloroquine and quinine are differ
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,11 +17,15 @@ import msgspec
 
 from cds_service.facts import WIDER, Route
 from cds_service.rxnorm import Product
-from cds_service.value_sets import DrugFile, IngredientEntry, RouteRule, RoutesFile, SystemId, pattern, read, wrong
+from cds_service.value_sets import DrugFile, IngredientEntry, NoNamesFile, RouteRule, RoutesFile, SystemId, pattern, read, wrong
 
 Known = tuple[SystemId, str, str]  # short name of the system, code, "system|code" as sent
 
 _WORD = re.compile(r"[a-z]+|\n")  # digits are left out: "quinine300mg" is quinine; a line break keeps two texts apart
+_LEGIBLE = re.compile(r"[a-z]{3,}")
+_NUMBERED = re.compile(r"\b[0-9a-f]{8}-[0-9a-f-]{20,}\b")  # a UUID has words in it
+_WHOLE_ATC = re.compile(r"[A-Z][0-9]{2}[A-Z]{2}[0-9]{2}")
+_LAST_VOWELS = ("", "e", "a", "o", "um")  # of one international name in English, German, French, Spanish, Italian, Latin
 
 
 class Recognition(msgspec.Struct, frozen=True, gc=False):
@@ -32,6 +37,7 @@ class Recognition(msgspec.Struct, frozen=True, gc=False):
     code: str = ""  # "system|code" that identified it
     route: Route = ""
     disagrees: str = ""  # the other drug's name, where code and text name different drugs
+    identified: bool = True  # False: nothing says which drug it is, ours or another
 
 
 class _Rules(msgspec.Struct, frozen=True, gc=False):
@@ -72,6 +78,8 @@ class DrugIndex:
         self._route_codes: dict[tuple[str, str], Route] = {}
         self._route_atc: dict[str, Route] = {}
         self._route_rules: list[tuple[str, RouteRule, re.Pattern[str] | None]] = []
+        self._no_names: frozenset[str] = frozenset()  # words that name no drug
+        self._nothing_taken: frozenset[str] = frozenset()  # codes that say that nothing is taken
         self._rxnorm: dict[str, list[str]] = defaultdict(list)  # RXCUI of an ingredient -> our names of it
         self._products: Mapping[str, Product] = {}
 
@@ -84,14 +92,19 @@ class DrugIndex:
         """The names of the drugs of a class."""
         return frozenset(name for name, classes in self._classes_of.items() if class_id in classes)
 
-    def recognise(self, codes: Iterable[Known], text: str, route: Route) -> Recognition:
-        """`text`: every text and display, one a line. `route`: of the dosage, "" where it is not known."""
+    @property
+    def routed(self) -> frozenset[str]:
+        """The classes of which some products are told apart by words about the route."""
+        return frozenset(class_id for class_id, _, words in self._route_rules if words is not None)
+
+    def recognise(self, codes: Iterable[Known], text: str, route: Route, sig: str = "") -> Recognition:
+        """`text`: every text and display, one a line. `route`: of the dosage, "" where it is not known; `sig`: its words."""
         codes = list(codes)
         coded = self._by_code(codes)
         named, vetoed = self._by_text(text, coded.name)
         if not (named or coded.by):
-            return Recognition(route=route)
-        route = self._route_of([*coded.ingredients, *named], codes, text, coded.name, route)
+            return Recognition(route=route, identified=self._is_another(codes, text))
+        route = self._route_of([*coded.ingredients, *named], codes, f"{text}\n{sig}" if sig else text, coded.name, route)
         text_classes = self._classes(named, route) - vetoed
         for system, code, _ in codes:
             for class_id, really in self._not_codes.get((system, code), ()):
@@ -105,6 +118,24 @@ class DrugIndex:
             return Recognition(classes, tuple(coded.ingredients), coded.by, coded.code, route, ", ".join(named))
         both = tuple(dict.fromkeys([*coded.ingredients, *named]))
         return Recognition(classes | text_classes, both, coded.by, coded.code, route)
+
+    def knows(self, system: SystemId, code: str) -> bool:
+        """Whether a code of this system is that of a drug or, for ATC, lies in a group of a class."""
+        return (system, code) in self._codes or (system == "atc" and any(code.startswith(prefix) for prefix in self._atc))
+
+    def _is_another(self, codes: Iterable[Known], text: str) -> bool:
+        """Whether it is another drug than ours, or no drug, for certain: by a legible name, or by the whole ATC code.
+
+        Every ATC group of our drugs is known, so a code outside of them is another drug; other systems have too many codes.
+        """
+        plain = _NUMBERED.sub(" ", _folded(text))
+        if any(word not in self._no_names for word in _LEGIBLE.findall(plain)):
+            return True
+        return any(system == "atc" and _WHOLE_ATC.fullmatch(code) is not None for system, code, _ in codes)
+
+    def says_nothing_taken(self, code: str) -> bool:
+        """Whether a code, of any system, says that no drug is taken."""
+        return code.lower() in self._nothing_taken
 
     def classes_for_allergy(self, codes: Iterable[Known], text: str) -> frozenset[str]:
         """Classes of everything that is named, whatever the route, and with no exception for texts."""
@@ -148,7 +179,7 @@ class DrugIndex:
         return found
 
     def _named(self, text: str) -> list[str]:
-        words = _WORD.findall(text.lower())
+        words = _WORD.findall(_folded(text))
         found: dict[str, None] = {}
         for position, word in enumerate(words, 1):
             for rest, ingredient in self._names.get(word, ()):
@@ -218,7 +249,7 @@ class DrugIndex:
     def _add_ingredient(self, file: str, class_id: str, ingredient: IngredientEntry) -> None:
         self._classes_of[ingredient.name].add(class_id)
         for spelling in (ingredient.name, *ingredient.also):
-            words = _WORD.findall(spelling.lower())
+            words = _WORD.findall(_folded(spelling))
             if not words:
                 raise wrong(file, f"ingredients.{ingredient.name}", f"{spelling!r} has no word in it")
             entry = (words[1:], ingredient.name)
@@ -234,6 +265,21 @@ class DrugIndex:
     def _add_code(self, system: str, code: str, ingredient: str) -> None:
         if ingredient not in self._codes[system, code]:
             self._codes[system, code].append(ingredient)
+
+    def add_endings(self) -> None:
+        """Take in the names of all drugs as other languages end them: digoxine, digoxina; furosemid, furosemida."""
+        known = set(self._names)
+        for name in self._classes_of:
+            stem = name.removesuffix("e")
+            if len(name) > 5 and name.isalpha() and name == _folded(name) and stem[-1] not in "aeiouym":
+                for ending in _LAST_VOWELS:
+                    if (spelling := stem + ending) not in known:
+                        self._names[spelling].append(([], name))
+
+    def add_no_names(self, file: NoNamesFile) -> None:
+        """Take in `no_names.yaml`."""
+        self._no_names = frozenset(word for words in file.words.values() for word in words)
+        self._nothing_taken = frozenset(code.lower() for code in file.nothing_taken)
 
     @property
     def rxnorm_ingredients(self) -> frozenset[str]:
@@ -262,7 +308,16 @@ def load(folder: Path) -> DrugIndex:
         if file.drug_class != path.stem:
             raise wrong(name, "class", f"{file.drug_class} must be the name of the file, {path.stem}")
         index.add_class(name, file)
+    index.add_endings()
+    index.add_no_names(read(folder, "no_names.yaml", NoNamesFile))
     return index
+
+
+def _folded(text: str) -> str:
+    """In lower case and without accents, as names are compared."""
+    if text.isascii():  # as nearly always
+        return text.lower()
+    return "".join(char for char in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(char))
 
 
 def _with_kinds(routes: Iterable[Route]) -> frozenset[Route]:

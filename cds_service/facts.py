@@ -118,7 +118,8 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
     recognised_by: str = ""  # "rxnorm", "atc", "snomed" or "text"; "" where not recognised
     code: str = ""  # "system|code" that identified it
     code_disagrees: str = ""  # the other drug's name, where code and text name different drugs
-    identified: bool = True  # False: neither a text nor a code, so nothing can be said about what it is
+    identified: bool = True  # False: neither a name nor a code that is understood, so it could be any drug
+    confirmed: bool = True  # False: its status is missing or not understood
     route: Route = ""
     started: When | None = None
     reasons: frozenset[str] = frozenset()  # ids of the text patterns that its stated reason, note or dosage matches

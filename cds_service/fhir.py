@@ -127,6 +127,7 @@ class Ingredient(msgspec.Struct, gc=False):
 
     itemCodeableConcept: CodeableConcept | None = None
     itemReference: Reference | None = None
+    isActive: bool | None = None  # false for what a tablet is made of
     item: Reference | None = None
     strength: Ratio | None = None  # R4
     amount: Ratio | None = None  # STU3, DSTU2
@@ -175,7 +176,7 @@ class Resource(msgspec.Struct, gc=False):
     comment: Prose | None = None  # STU3
     comments: Prose | None = None  # DSTU2
     condition: list[CodeableConcept] | CodeableConcept | None = None  # Specimen.condition (contained)
-    # MedicationRequest, MedicationStatement, MedicationOrder, Medication
+    # MedicationRequest, MedicationStatement, MedicationOrder, MedicationDispense, MedicationAdministration, Medication
     intent: Text | None = None
     doNotPerform: bool | None = None
     medicationCodeableConcept: CodeableConcept | None = None
@@ -184,6 +185,13 @@ class Resource(msgspec.Struct, gc=False):
     dateWritten: Text | None = None  # DSTU2
     dateEnded: Text | None = None  # DSTU2 MedicationOrder
     dateAsserted: Text | None = None
+    whenHandedOver: Text | None = None  # MedicationDispense
+    whenPrepared: Text | None = None
+    daysSupply: Quantity | None = None
+    effectiveTimeDateTime: Text | None = None  # DSTU2 MedicationAdministration
+    effectiveTimePeriod: Period | None = None
+    notGiven: bool | None = None  # STU3
+    wasNotGiven: bool | None = None  # DSTU2
     wasNotTaken: bool | None = None  # DSTU2
     taken: Text | None = None  # STU3: y, n, unk, na
     reasonCode: list[CodeableConcept] | CodeableConcept | None = None

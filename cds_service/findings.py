@@ -54,7 +54,7 @@ SPOKEN_SOURCES = {
 _NEVER_SENT = Source(SourceState.ABSENT)
 UNMET = Finding(IS_UNMET)
 MET = Finding(IS_MET)
-UNNAMED_ORDER = Finding(IS_UNKNOWN, cause="not_readable", note="an order names no medication that could be read")
+UNNAMED_ORDER = Finding(IS_UNKNOWN, cause="not_readable", note="an order names no medication that could be recognised")
 
 
 class View:
@@ -94,7 +94,7 @@ class View:
                 self.allergies_by_class.setdefault(name, []).append(allergy)
         self.no_therapy = self.no_drug = self._nothing_in("statements", "prescriptions")
         if self.no_drug is UNMET and not all(drug.identified for drug in facts.drugs):
-            self.no_drug = Finding(IS_UNKNOWN, cause="not_readable", note="a medication has neither a name nor a code")
+            self.no_drug = Finding(IS_UNKNOWN, cause="not_readable", note="a medication could not be recognised")
         orders = facts.sources.get("orders")
         self.no_order = UNMET
         if orders is not None and not orders.complete:

@@ -6,6 +6,7 @@ kept. Texts that are kept are names of drugs, problems and reactions, because th
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
@@ -18,7 +19,7 @@ from cds_service import __version__
 from cds_service.alert_log import CallRecord, CardRecord, keyed_hash, tenant_secret
 from cds_service.decide import Decision, Outcome
 from cds_service.decode import Gathered
-from cds_service.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem
+from cds_service.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem, Unread
 from cds_service.fhir import bare_id
 from cds_service.findings import Evidence, Truth
 from cds_service.prefetch import ServiceDefinition
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from cds_service.evaluate import Answer
     from cds_service.runtime import Runtime
 
+MAX_UNREAD = 50  # codes that were not understood, of one call
+NOT_A_CODE = "not a code"
+_CODE = re.compile(r"[A-Za-z0-9._:|/-]{0,64}")
+_SYSTEM = re.compile(r"[A-Za-z0-9._:|/#~-]{0,200}")
+_UNIT = re.compile(r"[A-Za-z0-9._:|/%*^\[\]{}()\u00b5\u03bc-]{0,32}")
 _encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
 _raw_json = msgspec.json.Encoder()
 
@@ -354,8 +360,21 @@ def _kept(facts: Facts, hashed: Hasher) -> Facts:
             )
             for order in facts.orders
         ),
+        unread=kept_codes(facts.unread),
         prior_cards=tuple(change(prior, order=hashed("order", prior.order)) for prior in facts.prior_cards),
     )
+
+
+def kept_codes(unread: Iterable[Unread]) -> tuple[Unread, ...]:
+    """Each code once. What does not look like a code could be about a person, and is not kept."""
+    kept: dict[Unread, None] = {}
+    for one in unread:
+        system = one.system if _SYSTEM.fullmatch(one.system) else NOT_A_CODE
+        code = one.code if (_UNIT if one.kind == "unit" else _CODE).fullmatch(one.code) else NOT_A_CODE
+        kept[msgspec.structs.replace(one, system=system, code=code)] = None
+        if len(kept) == MAX_UNREAD:
+            break
+    return tuple(kept)
 
 
 def _newest(results: tuple[Lab, ...]) -> tuple[Lab, ...]:

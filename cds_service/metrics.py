@@ -42,6 +42,7 @@ CARDS = _counter(
     "cds_cards", "Cards in answers, by card, indicator and mode (live: shown; shadow: not)", "card", "indicator", "mode"
 )
 NOT_CHECKED = _counter("cds_not_checked", "Answers that say that something could not be checked, by service", "service")
+UNREAD_CODES = _counter("cds_unread_codes", "Codes, units and statuses that were not understood, by kind", "kind")
 EVALUATION_FAILURES = _counter("cds_evaluation_failures", "Cards and criteria that broke, by id", "card")
 ENGINE_FAILURES = _counter("cds_engine_failures", "Calls for which no card could be evaluated")
 UNEXPECTED_ERRORS = _counter("cds_unexpected_errors", "Requests answered with 500 because of an exception that nobody foresaw")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from cds_service.decode import Gathered
-from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState
+from cds_service.decode import HOMES, Gathered
+from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState, Unread
 from cds_service.fhir import Resource, bare_id
 from cds_service.read_drugs import Targets, read_drugs
 from cds_service.read_labs import read_labs
@@ -51,9 +51,14 @@ def read(
     by_url = entries_by_url([*(source.by_url for source in sources.values()), entries.by_url])
     owner = Owner(patient_id, fhir_server, by_url, sources["patient"].resources if "patient" in sources else ())
     given = {name: _of_patient(owner, sources.get(name, _ABSENT)) for name in SOURCES}
+    if any(source.misplaced for source in sources.values()):
+        given = _at_home(owner, given)
     for name in ("problems", "allergies"):
         given[name] = _without_unnamed(given[name])
-    targets = Targets(given.values())
+    targets = Targets([*given.values(), entries.gathered])
+    unread: list[Unread] = []
+    lists = ("statements", "prescriptions")
+    drugs = tuple(drug for name in lists for drug in read_drugs(given[name], name, targets, now, terminology, unread))
     patient = read_patient(given["patient"].resources, patient_id)
     observations = given["labs"].resources
     problems = (
@@ -61,7 +66,7 @@ def read(
         *read_pregnancy(observations, now, terminology, "labs"),
     )
     allergies = tuple(read_allergies(given["allergies"].resources, terminology, "allergies"))
-    drafts = read_orders(entries, given.values(), terminology, owner)
+    drafts = read_orders(entries, targets, drugs, terminology, owner, unread)
     return Facts(
         now=now,
         hook=hook,
@@ -69,14 +74,12 @@ def read(
         patient=patient,
         sources={name: one.source for name, one in given.items()} | {"orders": drafts.source},
         labs=read_labs(observations, patient, now, terminology, "labs"),
-        drugs=tuple(
-            drug for name in ("statements", "prescriptions") for drug in read_drugs(given[name], name, targets, now, terminology)
-        ),
+        drugs=drugs,
         problems=problems,
         allergies=allergies,
         orders=drafts.orders,
         quarantined=tuple(bad for one in given.values() for bad in one.quarantined) + drafts.quarantined,
-        unread=tuple(dict.fromkeys(unread_codes((*problems, *allergies)))),
+        unread=tuple(dict.fromkeys((*unread, *unread_codes((*problems, *allergies))))),
     )
 
 
@@ -98,6 +101,19 @@ def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
     source = gathered.source
     source = Source(SourceState.PARTIAL, source.origin, "; ".join(filter(None, (source.note, note))), more=True)
     return msgspec.structs.replace(gathered, source=source, resources=kept)
+
+
+def _at_home(owner: Owner, given: dict[str, Gathered]) -> dict[str, Gathered]:
+    """The same, with the patient's resources that came under another key added to the source that reads them, each once."""
+    home = {name: list(one.resources) for name, one in given.items()}
+    seen = {f"{one.resourceType}/{one.id}" for resources in home.values() for one in resources if one.id}
+    for source in given.values():
+        for resource in source.misplaced:
+            key = f"{resource.resourceType}/{resource.id}"
+            if key not in seen and owner.whose(resource) is Whose.THE_PATIENTS:
+                home[HOMES[resource.resourceType or ""]].append(resource)
+                seen |= {key} if resource.id else set()
+    return {name: msgspec.structs.replace(one, resources=home[name]) for name, one in given.items()}
 
 
 def _without_unnamed(gathered: Gathered) -> Gathered:

@@ -1,37 +1,51 @@
 """Medication statements and prescriptions → active drugs; the drug of a draft order.
 
-What is prescribed stands in the resource, in a contained Medication, or in a Medication of the same Bundle. A drug counts as
-active by its status, its intent and the end of its period; one without a status is not known to be active and doesn't count.
+What is prescribed stands in the resource, in a contained Medication, or in a Medication of any Bundle of the call; where neither
+its code nor its text is recognised, in its ingredients. A drug is taken unless its status, its intent or the end of its period
+denies it: one whose status is missing or not understood is taken, and unconfirmed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from cds_service.decode import Gathered
 from cds_service.dose import daily_dose_mg
-from cds_service.facts import Drug
-from cds_service.fhir import Dosage, Period, Ratio, Reference, Resource, bare_id, first, listed, pairs, texts
+from cds_service.drug_names import Recognition
+from cds_service.facts import Drug, Route, Unread
+from cds_service.fhir import Dosage, Ingredient, Period, Ratio, Reference, Resource, bare_id, first, listed, pairs, texts
 from cds_service.read_problems import is_denied
 from cds_service.when import ended, when
 
 if TYPE_CHECKING:
+    from cds_service.engineering import Engineering
     from cds_service.terminology import Terminology
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[list[Dosage], Ratio | None]).decode
 _WHEN_NEEDED = re.compile(r"\b(?:p\.?r\.?n\b|(?:as|when|if) (?:needed|required|necessary))", re.IGNORECASE)
-_STATEMENTS = frozenset({"MedicationStatement"})
 _PRESCRIPTIONS = frozenset({"MedicationRequest", "MedicationOrder"})
-# An intent to give the drug. The others (proposal, plan, option) are somebody's idea; DSTU2 has no intent.
-_ORDERED = frozenset({None, "order", "original-order", "reflex-order", "filler-order", "instance-order"})
+# Somebody's idea. All other intents are ways to give the drug: a plan that is active is what a patient takes at home (athena).
+_IDEAS = frozenset({"proposal", "option"})
+# What denies that a drug is taken, in R4, STU3 and DSTU2, and as EHRs say it in other words. All else is no denial.
+_DENIED = frozenset(
+    {
+        "aborted", "cancelled", "canceled", "declined", "discontinued", "draft", "ended", "entered-in-error", "expired", "held",
+        "inactive", "intended", "not-done", "not-given", "not-taken", "nullified", "obsolete", "on-hold", "preparation",
+        "stopped", "suspended",
+    }
+)  # fmt: skip
+_EVENTS = frozenset({"MedicationDispense", "MedicationAdministration"})  # that tell of a therapy
+_GIVEN = frozenset({"completed", "in-progress"})  # of a dispense or an administration
+_DAYS = frozenset({"", "d", "day", "days"})
+_MOST_DAYS = 10_000  # a supply beyond that is an error of the sender
 
 
 class Targets:
@@ -58,19 +72,44 @@ class Targets:
         return found
 
 
-def read_drugs(gathered: Gathered, source: str, targets: Targets, now: datetime, terminology: Terminology) -> Iterator[Drug]:
-    """The active drugs of one source; what is stopped, on hold, ended, not taken or not to be given is not among them."""
+def read_drugs(
+    gathered: Gathered, source: str, targets: Targets, now: datetime, terminology: Terminology, unread: list[Unread]
+) -> Iterator[Drug]:
+    """The drugs of one source that are taken. What was not understood, a status or the code of a drug, is added to `unread`."""
     for resource in gathered.resources:
-        if resource.status == "active" and _is_active(resource, now):
-            yield read_drug(resource, source, targets, terminology)
+        if resource.resourceType in ("Medication", None):
+            continue
+        status = "active" if resource.status == "active" else status_of(resource)
+        if _is_over(resource, status, now, terminology.engineering):
+            continue
+        confirmed = status == "active" or (resource.resourceType in _EVENTS and status in _GIVEN)
+        if not (confirmed or status in ("", "unknown", "completed")):
+            unread.append(Unread("status", "", resource.status or "", source))
+        yield read_drug(resource, source, targets, terminology, unread, confirmed=confirmed)
 
 
-def read_drug(resource: Resource, source: str, targets: Targets, terminology: Terminology, *, ordered: bool = False) -> Drug:
+def status_of(resource: Resource) -> str:
+    """The status as FHIR writes it, however it was spelt: "Entered in Error" is "entered-in-error"; "" where there is none."""
+    return "-".join((resource.status or "").lower().replace("_", " ").replace("-", " ").split())
+
+
+def read_drug(
+    resource: Resource,
+    source: str,
+    targets: Targets,
+    terminology: Terminology,
+    unread: list[Unread],
+    *,
+    ordered: bool = False,
+    confirmed: bool = True,
+) -> Drug:
     """What a medication statement, a prescription or a draft order is about.
 
-    The dose is read of what is `ordered`, and of what is taken where its class says so (`taken_dose`).
+    The dose is read of what is `ordered`, and of what is taken where its class says so (`taken_dose`). The codes of a drug that
+    can't be told are added to `unread`.
     """
-    codings, names, strength = _medication(resource, targets)
+    product = _product(resource, targets)
+    names = product.names
     dosages = listed(resource.dosageInstruction) or listed(resource.dosage)
     route_texts: list[str] = []
     route_codings: list[tuple[str, str]] = []
@@ -79,24 +118,32 @@ def read_drug(resource: Resource, source: str, targets: Targets, terminology: Te
             route_texts += texts(dosage.route)
             route_codings += pairs(dosage.route)
     route = terminology.route(route_codings, tuple(route_texts)) if route_texts or route_codings else ""
-    recognised = terminology.drug(codings, names, route)
+    recognised = terminology.drug(product.codings, names, route)
+    codings = product.codings
+    if not recognised.by and product.ingredients:
+        recognised, codings, names = _by_ingredients(resource, product, targets, terminology, recognised, route)
+    if not recognised.classes.isdisjoint(terminology.routed) and (sig := "\n".join(d.text for d in dosages if d.text)):
+        recognised = terminology.drug(codings, names, route, sig)
+    if not recognised.identified:
+        unread += [Unread("drug", system, code, source) for system, code in codings]
     reasons, reason_sets, reason_stated, reason_unread = _reasons(resource, dosages, targets, terminology)
     dosed = recognised.classes if ordered else recognised.classes & terminology.dosed
     return Drug(
-        text=names[0] if names else "",
+        text=next((name for name in names if not name.isspace()), ""),
         classes=recognised.classes,
         ingredients=recognised.ingredients,
         recognised_by=recognised.by,
         code=recognised.code,
         code_disagrees=recognised.disagrees,
-        identified=bool(codings) or any(name.strip() for name in names),
+        identified=recognised.identified,
+        confirmed=confirmed,
         route=recognised.route,
         started=when(_started(resource, dosages)),
         reasons=reasons,
         reason_sets=reason_sets,
         reason_stated=reason_stated,
         reason_unread=reason_unread,
-        daily_dose_mg=_daily_dose(_encode((dosages, strength)), "\n".join(names)) if dosed else None,
+        daily_dose_mg=_daily_dose(_encode((dosages, product.strength)), "\n".join(names)) if dosed else None,
         reference=f"{resource.resourceType}/{resource.id}" if resource.id else "",
         source=source,
         as_needed=_as_needed(dosages) if dosed else None,
@@ -120,17 +167,41 @@ def _daily_dose(sig: bytes, names: str) -> Decimal | None:
     return daily_dose_mg(dosages, names, strength)
 
 
-def _is_active(resource: Resource, now: datetime) -> bool:
+def _is_over(resource: Resource, status: str, now: datetime, engineering: Engineering) -> bool:
+    """Whether a resource denies that its drug is taken now."""
     kind = resource.resourceType
+    if status in _DENIED:
+        return True
+    if kind in _EVENTS:
+        return _was_given_too_long_ago(resource, now, engineering)
     if kind in _PRESCRIPTIONS:
-        if resource.doNotPerform or resource.intent not in _ORDERED or ended(resource.dateEnded, now):
-            return False
-        bounds = [_bounds(dosage) for dosage in listed(resource.dosageInstruction)]
-        return not bounds or not all(bound is not None and ended(bound.end, now) for bound in bounds)
-    if kind in _STATEMENTS:
-        period = resource.effectivePeriod
-        return not (resource.wasNotTaken or resource.taken == "n" or (period is not None and ended(period.end, now)))
-    return False
+        if resource.doNotPerform or (resource.intent or "").strip().lower() in _IDEAS or ended(resource.dateEnded, now):
+            return True
+        ends = [bound.end if bound is not None else None for bound in map(_bounds, listed(resource.dosageInstruction))]
+    else:
+        if resource.wasNotTaken or resource.taken == "n":
+            return True
+        ends = [resource.effectivePeriod.end if resource.effectivePeriod is not None else None]
+    if status == "completed":  # what is completed and goes on contradicts itself
+        return not any(end is not None and not ended(end, now) for end in ends)
+    return bool(ends) and all(end is not None and ended(end, now) for end in ends)
+
+
+def _was_given_too_long_ago(resource: Resource, now: datetime, engineering: Engineering) -> bool:
+    """Whether a drug that was handed out is used up by now, or one that was given has not been given again."""
+    if resource.notGiven or resource.wasNotGiven:
+        return True
+    if resource.resourceType == "MedicationDispense":
+        given = when(resource.whenHandedOver or resource.whenPrepared)
+        supply, counts = resource.daysSupply, engineering.dispense_counts.span
+        if supply is not None and supply.value is not None and (supply.code or supply.unit or "").lower() in _DAYS:
+            counts = timedelta(days=min(max(float(supply.value), 0), _MOST_DAYS))
+    else:
+        period = resource.effectivePeriod or resource.effectiveTimePeriod
+        moment = resource.effectiveDateTime or resource.effectiveTimeDateTime
+        given = when(moment or (period.end or period.start if period is not None else None))
+        counts = engineering.administration_counts.span
+    return given is not None and now - given.start > counts + (timedelta() if given.has_time else timedelta(days=1))
 
 
 def _bounds(dosage: Dosage) -> Period | None:
@@ -141,43 +212,88 @@ def _started(resource: Resource, dosages: list[Dosage]) -> str | None:
     """When the therapy started, else when it was ordered or stated."""
     if resource.effectivePeriod is not None and resource.effectivePeriod.start:
         return resource.effectivePeriod.start
-    if resource.effectiveDateTime:
-        return resource.effectiveDateTime
+    if moment := resource.effectiveDateTime or resource.effectiveTimeDateTime or resource.whenHandedOver or resource.whenPrepared:
+        return moment
     starts = [bounds.start for dosage in dosages if (bounds := _bounds(dosage)) is not None and bounds.start]
     return starts[0] if starts else resource.authoredOn or resource.dateWritten or resource.dateAsserted
 
 
-def _medication(resource: Resource, targets: Targets) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], Ratio | None]:
-    """Codings, texts and the strength of its single ingredient, wherever they stand."""
+class _Product(NamedTuple):
+    """What was said of a medication: codings and texts of the whole, what it is made of, and the strength of a single one."""
+
+    codings: tuple[tuple[str, str], ...]
+    names: tuple[str, ...]
+    ingredients: list[Ingredient]
+    strength: Ratio | None
+    medication: Resource | None
+
+
+def _product(resource: Resource, targets: Targets) -> _Product:
     concept, reference = resource.medicationCodeableConcept, resource.medicationReference
     codings, names = pairs(concept), texts(concept)
     if reference is None:
-        return codings, names, None
-    medication = _referenced(resource, reference, targets)
+        return _Product(codings, names, [], None, None)
+    medication = _referenced(resource.contained, reference, targets)
     strength = None
+    ingredients: list[Ingredient] = []
     if medication is not None:
+        codings += pairs(code := first(medication.code))
+        names += texts(code)
         ingredients = listed(medication.ingredient)
         if medication.product is not None:
             ingredients = [*ingredients, *(medication.product.ingredient or ())]
-        concepts = [first(medication.code)]
-        if not pairs(concepts[0]):
-            concepts += [ingredient.itemCodeableConcept for ingredient in ingredients]
-        codings += tuple(pair for one in concepts for pair in pairs(one))
-        names += tuple(text for one in concepts for text in texts(one))
-        if not names:
-            items = (ingredient.itemReference or ingredient.item for ingredient in ingredients)
-            names += tuple(item.display for item in items if item is not None and item.display)
         if len(ingredients) == 1:
             strength = ingredients[0].strength or ingredients[0].amount
     if reference.display and reference.display not in names:
         names += (reference.display,)
-    return codings, names, strength
+    return _Product(codings, names, ingredients, strength, medication)
 
 
-def _referenced(resource: Resource, reference: Reference, targets: Targets) -> Resource | None:
+def _by_ingredients(
+    resource: Resource, product: _Product, targets: Targets, terminology: Terminology, whole: Recognition, route: Route
+) -> tuple[Recognition, tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """The recognition of a medication by all that it is made of, with the codings and names that led to it.
+
+    An ingredient is a concept or a reference, followed once, to a Medication or Substance. `whole` is what its own code and text
+    gave: none of our drugs. Each ingredient is read on its own, because what speaks against one does not against another.
+    """
+    codings, names = product.codings, product.names
+    found: list[Recognition] = []
+    contained = [*listed(product.medication.contained if product.medication is not None else None), *listed(resource.contained)]
+    for ingredient in product.ingredients:
+        if ingredient.isActive is False:
+            continue
+        concept, reference = ingredient.itemCodeableConcept, ingredient.itemReference or ingredient.item
+        own, called = pairs(concept), texts(concept)
+        if reference is not None:
+            target = _referenced(contained, reference, targets)
+            code = first(target.code) if target is not None else None
+            own += pairs(code)
+            called += texts(code) + ((reference.display,) if reference.display else ())
+        codings, names = codings + own, names + called
+        found.append(terminology.drug(own, called, route))
+    ours = [one for one in found if one.by]
+    if not ours:
+        known = whole.identified or (bool(found) and all(one.identified for one in found))
+        return msgspec.structs.replace(whole, identified=known), codings, names
+    return (
+        Recognition(
+            classes=frozenset().union(*(one.classes for one in ours)),
+            ingredients=tuple(dict.fromkeys(name for one in ours for name in one.ingredients)),
+            by=ours[0].by,
+            code=ours[0].code,
+            route=whole.route or ours[0].route,
+            disagrees=next((one.disagrees for one in ours if one.disagrees), ""),
+        ),
+        codings,
+        names,
+    )
+
+
+def _referenced(contained: list[Resource] | Resource | None, reference: Reference, targets: Targets) -> Resource | None:
     key = bare_id(reference.reference)
     if reference.reference and reference.reference.startswith("#"):
-        return next((one for one in listed(resource.contained) if one.id and one.id.removeprefix("#") == key), None)
+        return next((one for one in listed(contained) if one.id and one.id.removeprefix("#") == key), None)
     return targets.medications.get(key) if key else None
 
 

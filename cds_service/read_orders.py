@@ -6,16 +6,16 @@ entry is read on its own; one that can't be read is quarantined, and then the or
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw
 
 from cds_service.decode import Gathered, keep_url, reason_of
-from cds_service.facts import Order, Quarantined, Source, SourceState
+from cds_service.facts import Drug, Order, Quarantined, Source, SourceState, Unread
 from cds_service.fhir import Resource, bare_id
-from cds_service.read_drugs import Targets, read_drug
+from cds_service.read_drugs import Targets, read_drug, status_of
 from cds_service.whose import Owner, Whose, subjects
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _ORDERS = _DRUG_ORDERS | {
     "Task",
     "VisionPrescription",
 }
-_STOPPED = frozenset({"stopped", "completed", "cancelled", "on-hold", "ended"})
+_STOPPED = frozenset({"stopped", "completed", "cancelled", "ended"})
 
 
 class _Bundle(msgspec.Struct, gc=False):
@@ -75,8 +75,13 @@ class Drafts(msgspec.Struct):
     source: Source
 
 
-def read_orders(reader: DraftEntries, sources: Iterable[Gathered], terminology: Terminology, owner: Owner) -> Drafts:
+def read_orders(
+    reader: DraftEntries, targets: Targets, taken: Collection[Drug], terminology: Terminology, owner: Owner, unread: list[Unread]
+) -> Drafts:
     """The orders among the entries. Those without any subject are `owner`'s: they are part of the call.
+
+    An order that is on hold pauses a therapy where its drug is `taken`; else it is an order like others. Codes that are not
+    understood are added to `unread`.
 
     Orders whose subject can't be told are left out, and then the orders are known in part only. Raises WrongPatientError where
     an order is for somebody else than `owner`.
@@ -94,12 +99,10 @@ def read_orders(reader: DraftEntries, sources: Iterable[Gathered], terminology: 
                 reader.nobodys.append((one[0], one[2]))
             else:
                 found.append((position, *one))
-    drafts = Gathered(Source(SourceState.PRESENT), [resource for resource, _, _ in reader.found], by_url=reader.by_url)
-    targets = Targets([*sources, drafts])
     if len(found) > MAX_ORDERS:
         reader.unread = len(found) - MAX_ORDERS
         found.sort(key=lambda one: not reader.is_selected(one[1], one[3]))  # what was just picked before what was there
-    orders = tuple(reader.order(*one, targets, terminology) for one in found[:MAX_ORDERS])
+    orders = tuple(reader.order(*one, targets, taken, terminology, unread) for one in found[:MAX_ORDERS])
     return Drafts(orders, tuple(reader.quarantined[:MAX_ORDERS]), reader.source(orders))
 
 
@@ -143,23 +146,39 @@ class DraftEntries:
             except msgspec.ValidationError as error:
                 self._quarantine(position, json, reason_of(error))
 
+    @property
+    def gathered(self) -> Gathered:
+        """Everything that was sent with the orders, as the target of references."""
+        return Gathered(Source(SourceState.PRESENT), [resource for resource, _, _ in self.found], by_url=self.by_url)
+
     @staticmethod
     def is_order(resource: Resource) -> bool:
-        return resource.resourceType in _ORDERS and resource.status != "entered-in-error"
+        return resource.resourceType in _ORDERS and status_of(resource) != "entered-in-error"
 
     def order(
-        self, position: int, resource: Resource, json: bytes, url: str, targets: Targets, terminology: Terminology
+        self,
+        position: int,
+        resource: Resource,
+        json: bytes,
+        url: str,
+        targets: Targets,
+        taken: Collection[Drug],
+        terminology: Terminology,
+        unread: list[Unread],
     ) -> Order:
         kind = resource.resourceType or ""
         prior = resource.priorPrescription
         reference = f"{kind}/{resource.id or url}" if resource.id or url else ""
+        drug = None
+        if kind in _DRUG_ORDERS:
+            drug = read_drug(resource, SOURCE, targets, terminology, unread, ordered=True)
         return Order(
             reference=reference,
             resource_type=kind,
             key=reference or f"#{position}",
-            drug=read_drug(resource, SOURCE, targets, terminology, ordered=True) if kind in _DRUG_ORDERS else None,
+            drug=drug,
             selected=self.is_selected(resource, url),
-            action="stop" if resource.status in _STOPPED or resource.doNotPerform else "start",
+            action="stop" if _ends(resource, drug, taken) else "start",
             replaces=(prior.reference or "") if prior is not None else "",
             raw=json,
         )
@@ -201,6 +220,15 @@ class DraftEntries:
         kind = _type_of(json)
         if not kind or kind in _ORDERS or kind == "Medication":
             self.quarantined.append(Quarantined(SOURCE, position, kind, reason))
+
+
+def _ends(resource: Resource, drug: Drug | None, taken: Collection[Drug]) -> bool:
+    """Whether an order stops or pauses a therapy."""
+    status = status_of(resource)
+    if status == "on-hold":
+        own = set(drug.ingredients) if drug is not None else set()
+        return any(not own.isdisjoint(one.ingredients) for one in taken)
+    return status in _STOPPED or bool(resource.doNotPerform)
 
 
 def _entries(raw: bytes) -> list[Raw]:

@@ -153,7 +153,7 @@ def read_allergies(allergies: Iterable[Resource], terminology: Terminology, sour
 
 def unnamed(resources: Iterable[Resource]) -> int:
     """How many conditions and allergies that may hold have neither a code nor a name, so that nobody knows what they are."""
-    return sum(not _says_what(one) and _may_hold(one) for one in resources)
+    return sum(one.resourceType != "Medication" and not _says_what(one) and _may_hold(one) for one in resources)
 
 
 def is_denied(condition: Resource) -> bool:

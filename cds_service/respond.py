@@ -72,7 +72,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
             answer = conclude(call, answer.facts, runtime.knowledge, runtime.presenter, prior)
         timings.mark("prior_cards")
     record = call_record(call, service, runtime, received_at, answer, timings, arrival.bytes_in)
-    note_answer(service.id, answer.decisions, answer.shown, answer.shadows)
+    note_answer(service.id, answer.decisions, answer.shown, answer.shadows, answer.facts.unread)
     body = answer.body
     timings.cards = len(answer.shown)
     if (told := onlooker.get()) is not None:

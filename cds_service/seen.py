@@ -157,7 +157,7 @@ def _medication(kind: str, drug: Drug, terminology: Terminology, date: str = "")
     if drug.code_disagrees:
         meaning += f"; its code stands for {cleaned(drug.code_disagrees)}"
     if not drug.identified:
-        meaning = "has neither a name nor a code that could be read"
+        meaning = "has no name or code that could be recognised"
     return Seen(kind, text, date=date, code=drug.code, source=drug.source, reference=drug.reference, meaning=meaning)
 
 

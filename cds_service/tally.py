@@ -8,24 +8,34 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from typing import TypeVar
 
+from prometheus_client import Counter as Metric
 from prometheus_client import Histogram
 
 from cds_service import metrics
 from cds_service.decide import Decision
+from cds_service.facts import Unread
 from cds_service.present import NOT_CHECKED, Shown
 from cds_service.timings import Timings
+
+L = TypeVar("L", bound=tuple[str, ...])
 
 _decisions: Counter[tuple[str, str]] = Counter()
 _cards: Counter[tuple[str, str, str]] = Counter()
 _not_checked: Counter[str] = Counter()
 _calls: Counter[tuple[str, str]] = Counter()
 _seconds: defaultdict[str, list[float]] = defaultdict(list)
+_unread: Counter[tuple[str]] = Counter()
 _phases: list[dict[str, float]] = []
 
 
-def note_answer(service: str, decisions: Iterable[Decision], shown: Iterable[Shown], shadows: Iterable[Shown]) -> None:
-    """Counts what was decided and shown in an answer."""
+def note_answer(
+    service: str, decisions: Iterable[Decision], shown: Iterable[Shown], shadows: Iterable[Shown], unread: Iterable[Unread] = ()
+) -> None:
+    """Counts what was decided and shown in an answer, and what was not understood."""
+    for code in unread:
+        _unread[code.kind,] += 1
     for decision in decisions:
         _decisions[decision.card.id, decision.outcome] += 1
     for one in shown:
@@ -46,10 +56,10 @@ def note_call(service: str, status: int, seconds: float, timings: Timings) -> No
 
 def flush() -> None:
     """Moves what was noted into the metrics."""
-    for counter, noted in ((metrics.CALLS, _calls), (metrics.DECISIONS, _decisions), (metrics.CARDS, _cards)):
-        for labels, number in noted.items():
-            counter.labels(*labels).inc(number)
-        noted.clear()
+    _move(metrics.CALLS, _calls)
+    _move(metrics.DECISIONS, _decisions)
+    _move(metrics.CARDS, _cards)
+    _move(metrics.UNREAD_CODES, _unread)
     for service, number in _not_checked.items():
         metrics.NOT_CHECKED.labels(service).inc(number)
     _not_checked.clear()
@@ -63,6 +73,12 @@ def flush() -> None:
     _phases.clear()
     for phase, durations in by_phase.items():
         _observe(metrics.PHASE_SECONDS.labels(phase), durations)
+
+
+def _move(counter: Metric, noted: Counter[L]) -> None:
+    for labels, number in noted.items():
+        counter.labels(*labels).inc(number)
+    noted.clear()
 
 
 def _observe(histogram: Histogram, durations: Iterable[float]) -> None:

@@ -38,6 +38,8 @@ from cds_service.value_sets import (
 Codings = Sequence[tuple[str | None, str | None]]
 
 _CACHED = 4096  # distinct medications, or diagnoses, that a busy server sees again and again
+_ATC = re.compile(r"[A-Z][0-9]{2}[A-Z]{2}[0-9]{2}")
+_LONGEST_RXCUI = 7
 _TABLED: frozenset[SystemId] = frozenset({"icd10", "snomed"})  # code systems of diagnoses in which the sets are written
 
 
@@ -90,6 +92,7 @@ class Terminology:
             self.content_hash = hashlib.sha256(f"{self.content_hash} {products.content_hash}".encode()).hexdigest()
         self.drug_classes: Mapping[str, str] = MappingProxyType(self._drugs.displays)
         self.ingredients: frozenset[str] = self._drugs.ingredients
+        self.routed: frozenset[str] = self._drugs.routed  # classes whose route the words of a dosage can tell
         self.dosed: frozenset[str] = frozenset(self._drugs.dosed)  # classes of which the dose that is taken is read
         self._system = lru_cache(maxsize=256)(self._find_system)
         self._drug = lru_cache(maxsize=_CACHED)(self._find_drug)
@@ -123,13 +126,14 @@ class Terminology:
         """The canonical spelling of a unit as an EHR spelt it ("MEQ/L" -> "mEq/L"); None where it is not known."""
         return self._unit(spelling)
 
-    def drug(self, codings: Codings, texts: tuple[str, ...], route: Route = "") -> Recognition:
+    def drug(self, codings: Codings, texts: tuple[str, ...], route: Route = "", sig: str = "") -> Recognition:
         """Which of our drugs a medication is: by its codes, else by its texts; all ingredients of a combination count.
 
         A code is looked up in the value sets, then in the local RxNorm lookup.
-        `route` is the one of the dosage where that is known (see `route`); else it is read from the medication's own texts.
+        `route` is the one of the dosage where that is known (see `route`); else it is read from the medication's own texts, and
+        for some drugs from `sig`, the words of the dosage.
         """
-        return self._drug(tuple(codings), texts, route)
+        return self._drug(tuple(codings), texts, route, sig)
 
     def route(self, codings: Codings, texts: tuple[str, ...]) -> Route:
         """The route that a coded or written route of administration means; "" where it says none that matters here."""
@@ -187,15 +191,52 @@ class Terminology:
         return None
 
     def _known(self, codings: Codings) -> list[Known]:
-        """(short system, code, "system|code") of the codings in systems that are known."""
-        return [
-            (short, code.strip(), f"{system}|{code}")
-            for system, code in codings
-            if system and code and (short := self._system(system)) is not None
-        ]
+        """(short system, code, "system|code") of the codings in systems that are known.
 
-    def _find_drug(self, codings: tuple[tuple[str | None, str | None], ...], texts: tuple[str, ...], route: Route) -> Recognition:
-        return self._drugs.recognise(self._known(codings), "\n".join(texts), route)
+        A code that begins with the name of a system ("RXNORM:9071") is of that system, whatever stands in its own.
+        """
+        known: list[Known] = []
+        for system, code in codings:
+            if not code:
+                continue
+            plain, short = code.strip(), self._system(system) if system else None
+            if ":" in plain or "|" in plain:
+                before, _, rest = plain.rpartition("|" if "|" in plain else ":")
+                if (named := self._system(before)) is not None and rest.strip():
+                    plain, short = rest.strip(), named
+            if short is not None:
+                known.append((short, plain, f"{system}|{code}"))
+        return known
+
+    def _known_drugs(self, codings: Codings) -> list[Known]:
+        """The same, and codes of drugs whose system is missing or wrong, where only one system can have such a code.
+
+        Seven characters of the pattern of ATC are an ATC code; more than seven digits are no RxNorm code.
+        """
+        known = self._known(codings)
+        found = {whole for short, _, whole in known if short == "atc"}
+        for system, code in codings:
+            if code and (whole := f"{system}|{code}") not in found:
+                plain = code.strip().upper()
+                short = self._system(system) if system else None
+                if _ATC.fullmatch(plain) and self._drugs.knows("atc", plain):
+                    known.append(("atc", plain, whole))
+                elif (
+                    plain.isdigit()
+                    and len(plain) > _LONGEST_RXCUI
+                    and (not system or short == "rxnorm")
+                    and self._drugs.knows("snomed", plain)
+                ):
+                    known.append(("snomed", plain, whole))
+        return known
+
+    def _find_drug(
+        self, codings: tuple[tuple[str | None, str | None], ...], texts: tuple[str, ...], route: Route, sig: str
+    ) -> Recognition:
+        found = self._drugs.recognise(self._known_drugs(codings), "\n".join(texts), route, sig)
+        if not found.identified and any(code and self._drugs.says_nothing_taken(code) for _, code in codings):
+            return msgspec.structs.replace(found, identified=True)
+        return found
 
     def _find_problem(self, codings: tuple[tuple[str | None, str | None], ...], names: tuple[str, ...]) -> ProblemRecognition:
         return self._problem_index.recognise(self._known(codings), names)

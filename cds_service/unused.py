@@ -65,7 +65,7 @@ def _reason(resource: Resource, name: str, gathered: Gathered, facts: Facts, ter
             return "" if found else "no card looks for its substance, or it is over or refuted"
         case "statements" | "prescriptions":
             just_it = msgspec.structs.replace(gathered, resources=alone)
-            found = _any(read_drugs(just_it, name, Targets([gathered]), facts.now, terminology))
+            found = _any(read_drugs(just_it, name, Targets([gathered]), facts.now, terminology, []))
             return "" if found else "it is not active, by its status, intent or period"
         case _:
             return ""

@@ -137,6 +137,14 @@ class RoutesFile(_Entry):
     routes: dict[Route, RouteEntry]
 
 
+class NoNamesFile(_Entry):
+    """Words (lower case, no accents) that name no drug, by what they are, and codes that say that nothing is taken."""
+
+    words: dict[Text, list[Annotated[str, msgspec.Meta(pattern="^[a-z]{3,}$")]]]
+    nothing_taken: list[Text]
+    source: Text
+
+
 class ProblemCode(_Entry):
     """A code and, where it says that too, the week of the pregnancy on its day."""
 

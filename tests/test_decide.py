@@ -211,7 +211,7 @@ def test_an_order_that_names_no_medication_could_be_a_covered_one_and_is_said() 
     (notice,) = cards(answer_to(request))
     assert "quinine order" in notice["summary"]
     assert "baclofen order" in notice["summary"]
-    assert "an order names no medication that could be read" in notice["detail"]
+    assert "an order names no medication that could be recognised" in notice["detail"]
 
 
 # Failures

@@ -100,3 +100,38 @@ def test_no_value_unit_or_date_can_make_reading_raise(value: object, unit: str, 
     sent = observation("2160-0", str(value), unit, issued=time, referenceRange=[{"low": {"value": str(value)}}])
     found = facts(labs=bundle(sent, {**sent, "effectiveDateTime": time}), patient=patient(birthDate=time or "1960"))
     assert all(lab.value > 0 for series in found.labs.values() for lab in series.results if lab.analyte == "creatinine")
+
+
+# Resources under another key
+
+ALLERGY: Json = {"resourceType": "AllergyIntolerance", "id": "a", "patient": OURS, "code": {"text": "quinine"}}
+
+
+def test_what_came_under_another_key_is_read_by_the_reader_of_its_type() -> None:
+    mixed = bundle(observation(), prescription("Quinine 300 mg"), condition(), ALLERGY)
+    for key in ("labs", "statements", "prescriptions", "problems", "allergies"):
+        sent: Any = {key: mixed}
+        found = facts(**sent)
+        assert found.labs["potassium"].results, key
+        assert [one.classes for one in found.drugs] == [{"quinine"}], key
+        assert [one.sets for one in found.problems] == [{"muscle_cramp"}], key
+        assert [one.classes for one in found.allergies] == [{"quinine"}], key
+
+
+def test_what_came_under_its_own_key_too_is_read_once() -> None:
+    found = facts(labs=bundle(observation(), prescription()), prescriptions=bundle(prescription(), observation()))
+    assert len(found.drugs) == 1
+    assert len(found.labs["potassium"].results) == 1
+
+
+def test_what_came_under_another_key_and_is_another_patients_or_nobodys_is_not_read() -> None:
+    for subject in ({"subject": {"reference": "Patient/p2"}}, {"subject": None}):
+        assert facts(labs=bundle(observation(), prescription(**subject))).drugs == ()
+
+
+def test_a_medication_is_no_evidence_by_itself_under_any_key() -> None:
+    medication = {"resourceType": "Medication", "id": "m", "code": {"text": "Quinine 300 mg"}}
+    for key in ("labs", "statements", "prescriptions", "problems", "allergies"):
+        sent: Any = {key: bundle(medication)}
+        found = facts(**sent)
+        assert (found.drugs, found.allergies, found.problems, found.labs) == ((), (), (), {}), key

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cds_service.facts import Drug
@@ -44,10 +46,33 @@ def test_a_statement_is_read_by_its_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "status", ["completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken", "unknown", "draft", None]
-)
-def test_only_active_statements_and_prescriptions_count(status: str | None) -> None:
-    assert active(statement(status=status), prescription(status=status)) == ()
+    "status",
+    [
+        "completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken", "draft", "cancelled", "ended",
+        "Stopped", "ENTERED_IN_ERROR", " on hold ", "discontinued", "inactive",
+    ],
+)  # fmt: skip
+def test_a_status_that_denies_a_drug_excludes_it_in_silence(status: str) -> None:
+    found = facts(statements=bundle(statement(status=status)), prescriptions=bundle(prescription(status=status)))
+    assert (found.drugs, found.unread) == ((), ())
+
+
+@pytest.mark.parametrize(("status", "unread"), [("unknown", []), (None, []), ("actve", ["actve"]), ("recorded", ["recorded"])])
+def test_a_status_that_denies_nothing_leaves_a_drug_taken_and_unconfirmed(status: str | None, unread: list[str]) -> None:
+    found = facts(statements=bundle(statement(status=status)), prescriptions=bundle(prescription(status=status)))
+    assert [(set(one.classes), one.confirmed) for one in found.drugs] == [({"baclofen"}, False)] * 2
+    assert [(one.kind, one.code) for one in found.unread if one.source == "statements"] == [("status", code) for code in unread]
+
+
+@pytest.mark.parametrize("status", ["active", "Active", "ACTIVE "])
+def test_an_active_drug_is_confirmed_however_that_is_spelt(status: str) -> None:
+    assert drug(prescription(status=status)).confirmed
+
+
+def test_what_is_completed_and_goes_on_is_taken_and_unconfirmed() -> None:
+    assert drug(statement(status="completed", effectivePeriod={"end": "2026-02-01"})).confirmed is False
+    assert active(statement(status="completed", effectivePeriod={"end": "2025-11-01"})) == ()
+    assert active(prescription(status="completed")) == ()
 
 
 @pytest.mark.parametrize("sign", [{"wasNotTaken": True}, {"taken": "n"}, {"effectivePeriod": {"end": "2025-11-30"}}])
@@ -62,12 +87,12 @@ def test_a_drug_that_is_still_taken_counts(sign: Json) -> None:
     assert drug(statement(**sign)).classes == {"baclofen"}
 
 
-@pytest.mark.parametrize("intent", ["proposal", "plan", "option"])
+@pytest.mark.parametrize("intent", ["proposal", "option", "Proposal"])
 def test_an_idea_of_a_prescription_does_not_count(intent: str) -> None:
     assert active(prescription(intent=intent)) == ()
 
 
-@pytest.mark.parametrize("intent", ["order", "original-order", "reflex-order", "filler-order", "instance-order", None])
+@pytest.mark.parametrize("intent", ["order", "original-order", "reflex-order", "filler-order", "instance-order", "plan", None])
 def test_an_order_by_any_name_counts(intent: str | None) -> None:
     assert drug(prescription(intent=intent))
 
@@ -101,9 +126,55 @@ def test_a_prescription_of_which_some_part_goes_on_counts(sign: Json) -> None:
     assert drug(prescription(**sign))
 
 
-@pytest.mark.parametrize("other", ["MedicationAdministration", "MedicationDispense"])
-def test_administrations_and_dispenses_are_not_read(other: str) -> None:
-    assert active({**prescription(), "resourceType": other}, prescription("Quinine")) == active(prescription("Quinine"))
+def dispense(**more: Any) -> Json:
+    return without({**prescription(), "resourceType": "MedicationDispense", "status": "completed", **more}, "intent")
+
+
+def administration(**more: Any) -> Json:
+    return without({**prescription(), "resourceType": "MedicationAdministration", "status": "completed", **more}, "intent")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        dispense(whenHandedOver="2025-11-10", daysSupply={"value": 28, "unit": "d"}),
+        dispense(whenHandedOver="2025-11-03", daysSupply={"value": 28}),  # used up today
+        dispense(whenHandedOver="2025-09-15"),
+        dispense(whenPrepared="2025-09-15T10:00:00Z", status="in-progress"),
+        administration(effectiveDateTime="2025-11-29T08:00:00Z"),
+        administration(effectivePeriod={"start": "2025-11-20", "end": "2025-11-30"}),
+        administration(effectivePeriod={"start": "2025-12-01T08:00:00Z"}, status="in-progress"),
+        administration(effectiveTimeDateTime="2025-11-30"),
+    ],
+)
+def test_what_was_handed_out_or_given_not_long_ago_is_taken(event: Json) -> None:
+    found = drug(event)
+    assert (set(found.classes), found.confirmed) == ({"baclofen"}, True)
+    assert found.started is not None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        dispense(whenHandedOver="2025-10-01", daysSupply={"value": 28, "unit": "d"}),
+        dispense(whenHandedOver="2025-08-15"),
+        dispense(whenHandedOver="2025-11-30", status="cancelled"),
+        dispense(whenHandedOver="2025-11-30", status="declined"),
+        dispense(status="preparation"),
+        administration(effectiveDateTime="2025-11-20"),
+        administration(effectiveDateTime="2025-11-30", status="not-done"),
+        administration(effectiveDateTime="2025-11-30", notGiven=True),
+        administration(effectiveDateTime="2025-11-30", wasNotGiven=True),
+    ],
+)
+def test_what_is_used_up_or_was_never_given_is_not_taken(event: Json) -> None:
+    assert active(event) == ()
+
+
+def test_either_list_of_medications_holds_all_that_tells_of_a_therapy() -> None:
+    found = facts(statements=bundle(dispense(whenHandedOver="2025-11-30"), prescription("Quinine 300 mg")))
+    assert found.sources["statements"].complete
+    assert [one.classes for one in found.drugs] == [{"baclofen"}, {"quinine"}]
 
 
 MEDICATION: Json = {"resourceType": "Medication", "id": "m1", "code": {"text": "Quinine sulfate 200 mg tablets"}}
@@ -154,6 +225,154 @@ def test_a_reference_that_leads_nowhere_is_known_by_its_display() -> None:
         prescription(medicationReference={"reference": "Medication/9", "display": "Quinine 200 mg"}), "medicationCodeableConcept"
     )
     assert drug(asked).classes == {"quinine"}
+
+
+CHININ = {"resourceType": "Medication", "id": "i1", "code": concept("P01BC01", "http://www.whocc.no/atc")}
+ATC_QUININE = {"itemCodeableConcept": concept("P01BC01", "http://www.whocc.no/atc")}
+
+
+@pytest.mark.parametrize(
+    "medication",
+    [
+        {"code": concept("00000017", "http://fhir.de/CodeSystem/ifa/pzn"), "ingredient": [ATC_QUININE]},
+        {"code": concept("4711", "urn:oid:1.2.3", "Tabletten 200 mg"), "ingredient": [ATC_QUININE]},
+        {"code": concept("4711", "urn:oid:1.2.3"), "ingredient": [{"itemReference": {"reference": "Medication/i1"}}]},
+        {"code": concept("4711"), "contained": [CHININ], "ingredient": [{"itemReference": {"reference": "#i1"}}]},
+        {"code": concept("4711"), "product": {"ingredient": [{"item": {"reference": "Medication/i1"}}]}},
+        {
+            "code": concept("4711"),
+            "ingredient": [{"itemCodeableConcept": {"text": "caffeine"}}, {"itemCodeableConcept": {"text": "quinine"}}],
+        },
+        {
+            "contained": [{"resourceType": "Substance", "id": "s", "code": {"text": "Quinine sulfate"}}],
+            "ingredient": [{"itemReference": {"reference": "#s"}}],
+        },
+    ],
+)
+def test_ingredients_are_read_where_the_product_is_not_recognised(medication: Json) -> None:
+    asked = without(prescription(medicationReference={"reference": "Medication/m1"}), "medicationCodeableConcept")
+    ways: Any = (
+        {"prescriptions": bundle(asked, {"resourceType": "Medication", "id": "m1", **medication}, CHININ)},
+        {"prescriptions": bundle(asked), "labs": bundle({"resourceType": "Medication", "id": "m1", **medication}, CHININ)},
+    )
+    for where in ways:
+        (found,) = facts(**where).drugs
+        assert (set(found.classes), found.identified) == ({"quinine"}, True)
+
+
+def test_what_a_tablet_is_made_of_is_no_drug() -> None:
+    medication = {
+        "resourceType": "Medication",
+        "id": "m1",
+        "code": concept("4711", "urn:oid:1.2.3", "Tabletten"),
+        "ingredient": [
+            {"itemCodeableConcept": {"text": "bisoprolol"}},
+            {"itemCodeableConcept": {"text": "potassium chloride"}, "isActive": False},
+        ],
+    }
+    asked = without(prescription(medicationReference={"reference": "Medication/m1"}), "medicationCodeableConcept")
+    assert drug(asked, medication).classes == {"beta_blocker"}
+
+
+def test_a_medication_beside_the_drafts_is_found_from_the_lists_too() -> None:
+    asked = without(statement(medicationReference={"reference": "urn:uuid:77"}), "medicationCodeableConcept")
+    drafts = {"resourceType": "Bundle", "entry": [{"fullUrl": "urn:uuid:77", "resource": MEDICATION}]}
+    (found,) = facts(drafts=drafts, statements=bundle(asked)).drugs
+    assert found.classes == {"quinine"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        concept("197604", RXNORM),
+        concept("39024811000001105", "https://dmd.nhs.uk"),
+        concept("00143-9801-01", "http://hl7.org/fhir/sid/ndc"),
+        concept("997010"),  # of no system
+        concept("997010", SNOMED),
+        concept("4711", "urn:oid:1.2.3", "Tablet 100 mg"),
+        {"text": "Unknown medication"},
+        {"text": "NDC 00143-9801-01"},
+        {"text": "   "},
+        {},
+    ],
+)
+def test_a_code_in_no_table_without_a_name_could_be_any_drug(said: Json) -> None:
+    found = facts(prescriptions=bundle(prescription(medicationCodeableConcept=said)))
+    (taken,) = found.drugs
+    assert (taken.identified, taken.classes) == (False, frozenset())
+    assert [(one.kind, one.code) for one in found.unread] == [("drug", one["code"]) for one in said.get("coding", [])]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"text": "cetirizine 10 mg tablet"},
+        concept("4711", "urn:oid:1.2.3", "Cetirizin 10 mg Filmtabletten"),
+        concept("R06AE07", "http://www.whocc.no/atc"),
+        {"coding": [{"system": RXNORM, "code": "1014676", "display": "cetirizine hydrochloride 5 MG Oral Tablet"}]},
+        concept("no-known-medications", "http://hl7.org/fhir/uv/ips/CodeSystem/absent-unknown-uv-ips"),
+        {"text": "None"},
+    ],
+)
+def test_a_legible_name_that_is_none_of_ours_is_another_drug(said: Json) -> None:
+    found = facts(prescriptions=bundle(prescription(medicationCodeableConcept=said)))
+    (taken,) = found.drugs
+    assert (taken.identified, taken.classes, found.unread) == (True, frozenset(), ())
+
+
+@pytest.mark.parametrize(
+    ("said", "classes"),
+    [
+        (concept("RXNORM:9071", "urn:example"), {"quinine"}),
+        (concept("rxcui|9071"), {"quinine"}),
+        (concept("urn:oid:2.16.840.1.113883.6.88:9071", RXNORM), {"quinine"}),
+        (concept("9071", "RxNorm"), {"quinine"}),
+        (concept("P01BC01"), {"quinine"}),
+        (concept("P01BC01", SNOMED), {"quinine"}),
+        (concept("373497008"), {"quinine"}),
+        (concept("373497008", RXNORM), {"quinine"}),
+        (concept("ndc:9071", "urn:example"), set()),
+        (concept("373497008", "http://fhir.de/CodeSystem/ifa/pzn"), set()),
+    ],
+)
+def test_a_code_of_another_system_is_read_only_where_it_is_certain(said: Json, classes: set[str]) -> None:
+    assert drug(prescription(medicationCodeableConcept=said)).classes == classes
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("Chininsulfat 200 mg Filmtabletten", {"quinine"}),
+        ("HYDROKININE TABLET 100MG", {"quinine"}),
+        ("Sulfato de quinina 300 mg", {"quinine"}),
+        ("Baclofène 10 mg comprimé", {"baclofen"}),
+        ("Baclofeno 25 mg", {"baclofen"}),
+        ("Digoxina 0,25 mg", {"digoxin"}),
+        ("Furosemid 40 mg Tabletten", {"loop_diuretic"}),
+        ("Kaliumchlorid retard 600 mg", {"potassium_supplement"}),
+        ("Cloruro potásico 600 mg", {"potassium_supplement"}),
+        ("Chinidinsulfat", set()),
+    ],
+)
+def test_names_in_other_languages_are_recognised(text: str, classes: set[str]) -> None:
+    assert drug(prescription(text)).classes == classes
+
+
+@pytest.mark.parametrize(
+    ("text", "dosage", "route"),
+    [
+        ("baclofen 2000 mcg/mL", {}, "intrathecal"),
+        ("Baclofen", {"text": "IT pump, 400 mcg/day"}, "intrathecal"),
+        ("Baclofen", {"text": "250 micrograms daily by pump"}, "intrathecal"),
+        ("Lioresal Intrathecal", {}, "intrathecal"),
+        ("Gablofen", {}, "intrathecal"),
+        ("Baclofen 10 mg tablet", {"text": "one tablet three times a day"}, "oral"),
+    ],
+)
+def test_intrathecal_baclofen_is_told_by_its_form_its_dose_and_the_words_of_the_dosage(
+    text: str, dosage: Json, route: str
+) -> None:
+    assert drug(prescription(text, dosageInstruction=[dosage] if dosage else [])).route == route
 
 
 def test_a_drug_without_code_and_text_is_not_identified() -> None:

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from cds_service.facts import Facts, Order, SourceState
-from tests.reading import Json, as_json, bundle, facts, prescription, without
+from tests.reading import Json, as_json, bundle, facts, prescription, statement, without
 
 QUININE: Json = {**prescription("Quinine sulfate 324 MG Oral Capsule", "997010"), "id": "q", "status": "draft"}
 BACLOFEN: Json = {**prescription("Baclofen 10 mg oral tablet"), "id": "b", "status": "draft"}
@@ -96,9 +96,15 @@ def test_selections_mean_something_at_order_select_only() -> None:
     assert len(selected(facts(drafts=bundle(QUININE, BACLOFEN), selections=["q"]))) == 2
 
 
-@pytest.mark.parametrize("status", ["stopped", "completed", "cancelled", "on-hold", "ended"])
-def test_an_order_that_ends_or_pauses_a_therapy_is_a_stop(status: str) -> None:
+@pytest.mark.parametrize("status", ["stopped", "completed", "cancelled", "ended", "Stopped"])
+def test_an_order_that_ends_a_therapy_is_a_stop(status: str) -> None:
     assert order(BACLOFEN, status=status).action == "stop"
+
+
+@pytest.mark.parametrize(("taken", "action"), [("Baclofen 10 mg", "stop"), ("Quinine 300 mg", "start")])
+def test_an_order_on_hold_pauses_what_is_taken_and_else_orders_it(taken: str, action: str) -> None:
+    found = facts(drafts=bundle({**BACLOFEN, "status": "on-hold"}), statements=bundle(statement(taken)))
+    assert [one.action for one in found.orders] == [action]
 
 
 @pytest.mark.parametrize(
