@@ -14,6 +14,7 @@ from fastapi.telemetry import TelemetryConfig
 
 from cds_service import __version__, exposition, metrics
 from cds_service.api_docs import describe_api, docs_routes
+from cds_service.card_pages import card_page_routes
 from cds_service.checking import Checking
 from cds_service.cors import HookPages, allow_any_page
 from cds_service.drain import held_back
@@ -40,12 +41,14 @@ def application() -> FastAPI:
     return create_app(settings)
 
 
-def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: Respond = real_respond) -> FastAPI:
-    """An application for `settings`; `runtime` and `respond` replace the real ones in tests.
+def create_app(
+    settings: Settings, *, runtime: Runtime | None = None, respond: Respond = real_respond, own_address: str = ""
+) -> FastAPI:
+    """An application for `settings`; `runtime` and `respond` replace the real ones in tests; `own_address`: see `new_runtime`.
 
     Raises what `new_runtime` raises.
     """
-    held = runtime or new_runtime(settings)
+    held = runtime or new_runtime(settings, own_address)
     condition = Condition(held, Checking(held, settings.checking_seconds))
 
     @asynccontextmanager
@@ -95,6 +98,7 @@ def create_app(settings: Settings, *, runtime: Runtime | None = None, respond: R
         app.add_middleware(HookPages, origins=held.callers.origins)
     app.include_router(hook_routes(held, respond))
     app.include_router(health_routes(held, condition))
+    app.router.routes.extend(card_page_routes(held))
     describe_api(app, held.knowledge.services)
     if dev:
         app.include_router(fhir_routes(settings.public_url, held.clock))

@@ -149,6 +149,7 @@ class ServiceFile(File, frozen=True, kw_only=True):
 class ServicesFile(File, frozen=True, kw_only=True):
     services: list[ServiceFile]
     prefetch: dict[str, str]
+    include: dict[str, str] = {}  # what is added to the template of a key for an EHR that supports `_include`
     usage_requirements: Text
 
 
@@ -171,6 +172,7 @@ class LabelsFile(File, frozen=True, kw_only=True):
     override_system: Text
     not_known: Text
     ignored_result: Text
+    page_label: Text  # of the link to the card's own page
     most_cards: Annotated[int, msgspec.Meta(ge=1)]  # of one answer, the notice not counted; the highest ranks stay
 
 

@@ -17,9 +17,10 @@ from cds_service.evaluate import Answer, evaluate
 from cds_service.facts import PriorCard
 from cds_service.gather import gather
 from cds_service.knowledge import Card, Knowledge
-from cds_service.present import NOT_CHECKED, Presenter, Shown, suggestion_uuid
+from cds_service.present import NOT_CHECKED, Presenter, Shown
 from cds_service.protocol import decode_request
 from cds_service.shorthand import ShorthandError, request_from_case
+from cds_service.suggestions import suggestion_uuid
 from cds_service.yamlfile import Keys, KnowledgeError, Problem, YamlFile
 
 

@@ -90,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     site.set_defaults(run=_site)
     rows = cards.add_parser("rows", help="print which card and case carries each recommendation of the source documents")
     rows.set_defaults(run=_rows)
+    fmt = cards.add_parser("fmt", help="lay the card files out anew; what they say and their comments stay")
+    fmt.add_argument("--check", action="store_true", help="write nothing, and name the files that are laid out otherwise")
+    fmt.set_defaults(run=_fmt)
     lock = cards.add_parser("lock", help="write cards/versions.lock; refuses where content changed and the version did not")
     lock.set_defaults(run=_lock)
     add_approval_commands(cards)
@@ -154,7 +157,9 @@ def _serve(options: argparse.Namespace) -> int:
     else:
         from cds_service.app import create_app
 
-        app = create_app(settings)
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        own_address = f"http://{host}:{options.port}" if settings.profile == "dev" and options.port else ""
+        app = create_app(settings, own_address=own_address)
     see_that_it_is_free(options.host, options.port)
     if settings.profile == "dev":
         if not _is_loopback(options.host):
@@ -308,6 +313,14 @@ def _rows(_: argparse.Namespace) -> int:
     folder, _knowledge = _load(load_settings(os.environ))
     print(as_text(Recommendations(folder)), end="")
     return 0
+
+
+def _fmt(options: argparse.Namespace) -> int:
+    from cds_service.card_format import format_cards
+
+    problems = format_cards(load_settings(os.environ).cards_dir or cards_dir(), write=not options.check)
+    print("".join(f"{problem}\n" for problem in problems), end="")
+    return 1 if problems else 0
 
 
 def _lock(_: argparse.Namespace) -> int:

@@ -25,6 +25,12 @@ EXPECTED: dict[str, frozenset[str]] = {name: frozenset({resource_type}) for name
     "statements": _MEDICATIONS,
     "prescriptions": _MEDICATIONS,
 }
+# What is read because others refer to it; it is the target of a reference and never a source of its own.
+TARGETS: dict[str, frozenset[str]] = {
+    "medications": frozenset({"Medication"}),
+    "reasons": frozenset({"Condition"}),
+    "members": frozenset({"Observation"}),
+}
 _URN = ("urn:", "URN:")  # as in `fhir.is_urn`, which costs a call per entry
 _KEPT = frozenset({"Medication"})  # read where an expected resource refers to it
 # The source that reads a resource which came under another key; never the patient, which identifies everything else.
@@ -44,6 +50,7 @@ class Gathered(msgspec.Struct):
     by_url: dict[str, Resource] = {}
     faults: str = ""  # why it is not complete, apart from `next_url`
     misplaced: list[Resource] = []  # what another source is for, see `read`
+    lacking: bool = False  # the server says that it has no resources of this type
 
 
 class _Peek(msgspec.Struct, gc=False):
@@ -79,7 +86,8 @@ def gathered(value: Resource | None, name: str, origin: Origin, *, further: bool
         value = value.resource
     if value.resourceType == "OperationOutcome":  # in place of an answer: whatever it says, nothing was looked up
         note = "the EHR reported an error"
-        return Gathered(Source(SourceState.ERROR, origin, note), faults=note)
+        lacking = any(issue.code == "not-supported" for issue in listed(value.issue))
+        return Gathered(Source(SourceState.ERROR, origin, note), faults=note, lacking=lacking)
     return _Collector(name, origin, further).collect(value).result()
 
 
@@ -160,7 +168,7 @@ class _Collector:
         self.name = name
         self.origin = origin
         self.further = further
-        self.expected = EXPECTED[name]
+        self.expected = EXPECTED.get(name) or TARGETS[name]
         self.resources: list[Resource] = []
         self.by_url: dict[str, Resource] = {}
         self.quarantined: list[Quarantined] = []

@@ -22,8 +22,11 @@ class Discovery(msgspec.Struct, frozen=True):
         return self.etag in tags or "*" in tags
 
 
-def describe(services: Iterable[ServiceDefinition]) -> Discovery:
-    """The discovery answer for `services`. Members without a value are left out, as CDS Hooks demands."""
+def describe(services: Iterable[ServiceDefinition], *, include: bool = False) -> Discovery:
+    """The discovery answer for `services`. Members without a value are left out, as CDS Hooks demands.
+
+    `include`: for a client whose EHR supports `_include` in prefetch templates.
+    """
     described = []
     for service in services:
         members = {
@@ -31,7 +34,7 @@ def describe(services: Iterable[ServiceDefinition]) -> Discovery:
             "title": service.title,
             "description": service.description,
             "id": service.id,
-            "prefetch": service.prefetch,
+            "prefetch": service.templates(include=include),
             "usageRequirements": service.usage_requirements,
         }
         described.append({name: value for name, value in members.items() if value})

@@ -19,6 +19,8 @@ from cds_service.facts import WIDER, Route
 from cds_service.rxnorm import Product
 from cds_service.value_sets import DrugFile, IngredientEntry, NoNamesFile, RouteRule, RoutesFile, SystemId, pattern, read, wrong
 
+CLASS = "class:"  # what a site maps a code to: the name of an ingredient, this and the id of a class, or
+OTHER = "other"  # a drug that is none of ours
 Known = tuple[SystemId, str, str]  # short name of the system, code, "system|code" as sent
 
 _WORD = re.compile(r"[a-z]+|\n")  # digits are left out: "quinine300mg" is quinine; a line break keeps two texts apart
@@ -33,7 +35,7 @@ class Recognition(msgspec.Struct, frozen=True, gc=False):
 
     classes: frozenset[str] = frozenset()
     ingredients: tuple[str, ...] = ()
-    by: Literal["rxnorm", "atc", "snomed", "text", ""] = ""
+    by: Literal["rxnorm", "atc", "snomed", "site", "text", ""] = ""
     code: str = ""  # "system|code" that identified it
     route: Route = ""
     disagrees: str = ""  # the other drug's name, where code and text name different drugs
@@ -58,7 +60,7 @@ class _Found(msgspec.Struct):
     classes: set[str] = set()
     name: str = ""
     vetoed: set[str] = set()
-    by: Literal["rxnorm", "atc", "snomed", ""] = ""
+    by: Literal["rxnorm", "atc", "snomed", "site", ""] = ""
     code: str = ""
 
 
@@ -82,6 +84,7 @@ class DrugIndex:
         self._nothing_taken: frozenset[str] = frozenset()  # codes that say that nothing is taken
         self._rxnorm: dict[str, list[str]] = defaultdict(list)  # RXCUI of an ingredient -> our names of it
         self._products: Mapping[str, Product] = {}
+        self._all_rxnorm: frozenset[str] = frozenset()  # every RXCUI of the lookup, where there is one
 
     @property
     def ingredients(self) -> frozenset[str]:
@@ -124,14 +127,20 @@ class DrugIndex:
         return (system, code) in self._codes or (system == "atc" and any(code.startswith(prefix) for prefix in self._atc))
 
     def _is_another(self, codes: Iterable[Known], text: str) -> bool:
-        """Whether it is another drug than ours, or no drug, for certain: by a legible name, or by the whole ATC code.
+        """Whether it is another drug than ours, or no drug, for certain: by a legible name, or by its code.
 
-        Every ATC group of our drugs is known, so a code outside of them is another drug; other systems have too many codes.
+        Every ATC group of our drugs is known, and every product of the RxNorm lookup, so another code of them is another drug.
         """
         plain = _NUMBERED.sub(" ", _folded(text))
+        if any((system, code) == ("site", OTHER) for system, code, _ in codes):
+            return True
         if any(word not in self._no_names for word in _LEGIBLE.findall(plain)):
             return True
-        return any(system == "atc" and _WHOLE_ATC.fullmatch(code) is not None for system, code, _ in codes)
+        return any(
+            (system == "atc" and _WHOLE_ATC.fullmatch(code.upper()) is not None)
+            or (system == "rxnorm" and code in self._all_rxnorm)
+            for system, code, _ in codes
+        )
 
     def says_nothing_taken(self, code: str) -> bool:
         """Whether a code, of any system, says that no drug is taken."""
@@ -170,11 +179,13 @@ class DrugIndex:
                 for class_id, but_not in self._atc.get(code[:length], ())
                 if code not in but_not
             ]
+            if system == "site" and sent.startswith(CLASS):
+                groups = [sent.removeprefix(CLASS)]
             if not (ingredients or groups):
                 continue
             found.ingredients += [name for name in ingredients if name not in found.ingredients]
             found.classes.update(groups)
-            if not found.by and (system == "rxnorm" or system == "atc" or system == "snomed"):
+            if not found.by and (system == "rxnorm" or system == "atc" or system == "snomed" or system == "site"):
                 found.by, found.code = system, whole
         return found
 
@@ -248,6 +259,7 @@ class DrugIndex:
 
     def _add_ingredient(self, file: str, class_id: str, ingredient: IngredientEntry) -> None:
         self._classes_of[ingredient.name].add(class_id)
+        self._add_code("site", ingredient.name.upper(), ingredient.name)
         for spelling in (ingredient.name, *ingredient.also):
             words = _WORD.findall(_folded(spelling))
             if not words:
@@ -286,9 +298,13 @@ class DrugIndex:
         """The RXCUIs of all ingredients, without those of products."""
         return frozenset(self._rxnorm)
 
-    def add_products(self, products: Mapping[str, Product]) -> None:
-        """Take in the products of the RxNorm lookup, by RXCUI; a code that stands in a value set counts more."""
+    def add_products(self, products: Mapping[str, Product], codes: frozenset[str] = frozenset()) -> None:
+        """Take in the products of the RxNorm lookup, by RXCUI; a code that stands in a value set counts more.
+
+        `codes` are those of the whole lookup.
+        """
         self._products = products
+        self._all_rxnorm = codes
 
     def add_routes(self, file: RoutesFile) -> None:
         """Take in `routes.yaml`. Raises KnowledgeError for a pattern that is none."""

@@ -1,10 +1,13 @@
-"""The only way out of this process over HTTP: GET, one answer, to an address that was looked at before connecting to it.
+"""The only way out of this process over HTTP: one question, one answer, to an address that was looked at before connecting to it.
+
+Questions change nothing: they are GET, and POST of a search that is too long for an address.
 
 - Addresses that are not public are refused, unless the place is registered as private (`outgoing`); private and public places
   share no connection.
 - No redirects, no proxies, no cookies, no user names, no decompression: httpcore has none of these. Whoever asks gives the
   headers.
-- Answers are read up to a limit; their headers may have 100 KB, which h11 sees to.
+- Answers are read up to a limit; their headers may have 100 KB, which h11 sees to. Of other statuses than 200 the body is read
+  only where it is short JSON that says what was wrong with the question.
 
 Times are limited by whoever asks (`asyncio.timeout_at`): a question that is cancelled leaves nothing behind.
 """
@@ -26,6 +29,7 @@ import msgspec
 from cds_service.breaker import Breaker
 from cds_service.outgoing import CheckedBackend, EgressError, Fault, HeardStream, Resolve
 from cds_service.outgoing import resolve as system_resolve
+from cds_service.server_ways import Ways
 
 Headers = Sequence[tuple[bytes, bytes]]
 _Place = tuple[bool, str]  # (whether it may be private, origin): a connection serves no other
@@ -34,6 +38,8 @@ _MAX_IDLE = 64  # connections that stay open between questions
 _MAX_QUESTIONS = 24  # to one server at once: four calls that ask for everything
 _MAX_SERVERS = 256
 _KEPT_SECONDS = 15  # that an idle connection stays open
+_EXPLAINED = frozenset({400, 404, 405, 422, 501})  # statuses whose body may say what was wrong with the question
+_MAX_EXPLANATION = 16 * 1024  # bytes of such a body
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -41,7 +47,7 @@ class Reply(msgspec.Struct, frozen=True):
 
     status: int
     headers: dict[str, str]  # names in lower case; of a name that comes twice, the last
-    body: bytes  # empty unless the status is 200: no other body is read
+    body: bytes  # of other statuses than 200 a short JSON text, or empty
 
 
 class Server:
@@ -49,6 +55,7 @@ class Server:
 
     def __init__(self) -> None:
         self.breaker = Breaker()
+        self.ways = Ways()
         self.slots = asyncio.Semaphore(_MAX_QUESTIONS)
 
 
@@ -93,6 +100,16 @@ class Egress:
 
         Raises EgressError, and UnicodeError for a host that can't be put on the wire.
         """
+        return await self._exchanged("GET", url, headers, private, limit)
+
+    async def search(self, url: httpx.URL, form: bytes, headers: Headers, *, private: bool, limit: int) -> Reply:
+        """The answer to POST `url` with a search in `form`; see `get`."""
+        more = [(b"Content-Type", b"application/x-www-form-urlencoded"), (b"Content-Length", b"%d" % len(form))]
+        return await self._exchanged("POST", url, [*headers, *more], private, limit, form)
+
+    async def _exchanged(
+        self, method: str, url: httpx.URL, headers: Headers, private: bool, limit: int, form: bytes | None = None
+    ) -> Reply:
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         sent = [(b"Host", url.netloc), (b"Accept-Encoding", b"identity"), *headers]
         place = (private, str(target.origin))
@@ -101,7 +118,7 @@ class Egress:
             connection = _Connection(target.origin, self._tls, CheckedBackend(self._resolve, private))
         started = done = False
         try:
-            async with connection.http.stream("GET", target, headers=sent) as response:
+            async with connection.http.stream(method, target, headers=sent, content=form) as response:
                 stream = response.extensions.get("network_stream")  # there is none in tests without sockets
                 if isinstance(stream, HeardStream) and not stream.heard:
                     raise EgressError(Fault.GARBLED)
@@ -144,7 +161,7 @@ class Egress:
 async def _read(response: httpcore.Response, limit: int) -> Reply:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
     if response.status != 200:
-        return Reply(response.status, headers, b"")
+        return Reply(response.status, headers, await _explanation(response, headers))
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise EgressError(Fault.ENCODED)
     length = headers.get("content-length", "")
@@ -156,6 +173,22 @@ async def _read(response: httpcore.Response, limit: int) -> Reply:
         if len(body) > limit:
             raise EgressError(Fault.TOO_LONG)
     return Reply(200, headers, bytes(body))
+
+
+async def _explanation(response: httpcore.Response, headers: dict[str, str]) -> bytes:
+    """The JSON body of an error where it is short, else nothing."""
+    encoded = headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+    if response.status not in _EXPLAINED or encoded or "json" not in headers.get("content-type", ""):
+        return b""
+    body = bytearray()
+    try:
+        async for chunk in response.aiter_stream():
+            body += chunk
+            if len(body) > _MAX_EXPLANATION:
+                return b""
+    except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError):  # the status says enough
+        return b""
+    return bytes(body)
 
 
 def _fault(error: Exception, started: bool) -> Fault:

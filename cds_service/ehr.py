@@ -1,14 +1,14 @@
-"""The EHR's FHIR server, as one service call may use it: GET only, under one base URL, with that call's bearer token.
+"""The EHR's FHIR server, as one service call may use it: it is only read, under one base URL, with that call's bearer token.
 
 The token goes nowhere else: every question goes to the base as it is registered, and a URL that is not under it is refused
-(`urls.under`). Whatever the server does, `get` ends with a body or with an EhrError, whose outcome is one of a closed list
-(counted in `metrics.FHIR_FETCHES`) and whose text is for a clinician.
+(`urls.under`). Whatever the server does, `get` and `search` end with a body or with an EhrError, whose outcome is one of a closed
+list (counted in `metrics.FHIR_FETCHES`) and whose text is for a clinician.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from urllib.parse import urljoin
@@ -16,8 +16,9 @@ from urllib.parse import urljoin
 import httpx
 
 from cds_service.egress import Egress, Reply
-from cds_service.metrics import FHIR_FETCHES
+from cds_service.metrics import FHIR_FETCHES, FHIR_WAYS
 from cds_service.outgoing import EgressError, Fault
+from cds_service.server_ways import Issue, Way, adapted, issues_of, repairs, type_of
 from cds_service.trust import FhirBase
 from cds_service.urls import under
 
@@ -49,6 +50,7 @@ class Outcome(StrEnum):
     BAD_TOKEN = "bad_token"  # not asked  # noqa: S105
     BAD_ADDRESS = "bad_address"  # not asked
     ELSEWHERE = "elsewhere"  # not asked
+    LACKS = "lacks"  # it has no resources of this type, now or as it said before (then it is not asked)
     CIRCLE = "circle"  # not asked: a page that was read names itself or an earlier one as the next
     NOT_RESOLVED = Fault.NOT_RESOLVED.value
     NOT_PUBLIC = Fault.NOT_PUBLIC.value
@@ -81,6 +83,7 @@ _NOTES = {
     Outcome.BAD_TOKEN: "the access that this call was given can't be used",
     Outcome.BAD_ADDRESS: "the address of the data can't be used",
     Outcome.ELSEWHERE: "the data is on another server, which is not asked",
+    Outcome.LACKS: "the FHIR server has no data of this kind",
     Outcome.CIRCLE: "the pages of the search go round in a circle",
     Outcome.NOT_RESOLVED: "the FHIR server could not be found",
     Outcome.NOT_PUBLIC: "the FHIR server is at an address that may not be asked",
@@ -115,9 +118,12 @@ for _outcome in Outcome:
 class EhrError(Exception):
     """The FHIR server gave no usable answer. The text is for a clinician and holds nothing of the answer or the address."""
 
-    def __init__(self, outcome: Outcome, status: int = 0, note: str = "") -> None:
+    def __init__(self, outcome: Outcome, status: int = 0, note: str = "", issues: tuple[Issue, ...] = ()) -> None:
+        """`issues`: what the server said, which decides how it is asked again and goes nowhere else."""
         super().__init__(note or _NOTES[outcome].format(status=status))
         self.outcome = outcome
+        self.status = status
+        self.issues = issues
 
 
 class EhrClient:
@@ -132,6 +138,12 @@ class EhrClient:
         self._deadline = self._retry_until = 0.0  # of the event loop's clock
         self._answered = self._failed = False
         self._pause = 0.0  # seconds that the server asks for
+        self.ways: dict[Way, bool] = {}  # of the server, that were used in this call; True: they were learned in it
+
+    @property
+    def base_url(self) -> str:
+        """Without a slash at the end."""
+        return self._base.url
 
     @contextmanager
     def session(self, seconds: float) -> Iterator[None]:
@@ -159,19 +171,66 @@ class EhrClient:
             raise EhrError(Outcome.ELSEWHERE)
         return base.copy_with(raw_path=target.raw_path)
 
-    async def get(self, target: httpx.URL) -> bytes:
-        """The body of the answer to GET `target` (see there), asked again once where that may help. Raises EhrError."""
+    async def search(self, query: str) -> bytes:
+        """The body of the answer to a query relative to the base, in the server's own ways. Raises EhrError.
+
+        Where the server refuses a search and says why, it is asked once more as it wants to be, and that is remembered.
+        """
+        known = self._server.ways.of(query)
+        for way in known:
+            self.ways.setdefault(way, False)
+        if any(way.kind == "lacks" for way in known):
+            raise EhrError(Outcome.LACKS)
         try:
-            return await self._once(target)
+            return await self._searched(query, known)
+        except EhrError as error:
+            learned = tuple(way for way in repairs(adapted(query, known), error.status, error.issues) if way not in known)
+            if not learned:
+                raise
+            if learned[0].kind == "lacks":
+                self.learn(learned)
+                raise EhrError(Outcome.LACKS) from None
+            FHIR_FETCHES.labels(error.outcome).inc()
+        body = await self._searched(query, (*known, *learned))
+        self.learn(learned)
+        return body
+
+    def learn(self, ways: Iterable[Way]) -> None:
+        """Remembers ways of the server for the calls to come."""
+        for way in ways:
+            self._server.ways.keep([way])
+            self.ways[way] = True
+            FHIR_WAYS.labels(way.kind).inc()
+
+    def knows(self, way: Way) -> bool:
+        """Whether the server is known to have this way; then it counts as used."""
+        known = way in self._server.ways.of(f"{way.type}?")
+        if known:
+            self.ways.setdefault(way, False)
+        return known
+
+    async def _searched(self, query: str, ways: tuple[Way, ...]) -> bytes:
+        query = adapted(query, ways)
+        if not any(way.kind == "by form" for way in ways):
+            return await self.get(self.target(query))
+        return await self.get(self.target(f"{type_of(query)}/_search"), query.partition("?")[2].encode())
+
+    async def get(self, target: httpx.URL, form: bytes | None = None) -> bytes:
+        """The body of the answer to GET `target` (see there), asked again once where that may help. Raises EhrError.
+
+        `form`: POST of a search, whose parameters are in it.
+        """
+        try:
+            return await self._once(target, form)
         except EhrError as error:
             if error.outcome not in _RETRIED or self._pause or asyncio.get_running_loop().time() > self._retry_until:
                 raise
             FHIR_FETCHES.labels(error.outcome).inc()
-        return await self._once(target)
+        return await self._once(target, form)
 
-    async def _once(self, target: httpx.URL) -> bytes:
+    async def _once(self, target: httpx.URL, form: bytes | None) -> bytes:
         try:
-            body = await self._asked(target)
+            body = await self._asked(target, form)
         except EhrError as error:
             self._failed |= error.outcome in _SERVER_FAILS
             self._answered |= error.outcome not in _SERVER_FAILS and error.outcome not in _NOT_ASKED
@@ -179,7 +238,7 @@ class EhrClient:
         self._answered = True
         return body
 
-    async def _asked(self, target: httpx.URL) -> bytes:
+    async def _asked(self, target: httpx.URL, form: bytes | None) -> bytes:
         if not self._admitted:
             late = asyncio.get_running_loop().time() >= self._deadline
             raise EhrError(Outcome.NO_TIME if late else Outcome.LEFT_ALONE)
@@ -192,7 +251,11 @@ class EhrClient:
         try:
             async with asyncio.timeout_at(self._deadline), self._server.slots:
                 waiting = False
-                reply = await self._egress.get(target, headers, private=self._base.private, limit=MAX_ANSWER_BYTES)
+                private, limit = self._base.private, MAX_ANSWER_BYTES
+                if form is None:
+                    reply = await self._egress.get(target, headers, private=private, limit=limit)
+                else:
+                    reply = await self._egress.search(target, form, headers, private=private, limit=limit)
         except TimeoutError:
             raise EhrError(Outcome.BUSY if waiting else Outcome.TIMEOUT) from None
         except EgressError as error:
@@ -205,7 +268,7 @@ class EhrClient:
             self._pause = max(self._pause, float(seconds[:9]))
         if status != 200:
             known = Outcome.REDIRECT if 300 <= status < 400 else Outcome.FAILED if status >= 500 else Outcome.REFUSED
-            raise EhrError(_STATUSES.get(status, known), status)
+            raise EhrError(_STATUSES.get(status, known), status, issues=issues_of(reply.body) if reply.body else ())
         if not reply.body.strip():
             raise EhrError(Outcome.EMPTY)
         if "html" in reply.headers.get("content-type", "") or reply.body[:9].lower().startswith((b"<html", b"<!doctype")):

@@ -50,6 +50,7 @@ class Engineering(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     result_ahead: Span
     pregnancy_holds: Span
     answer_counts: Span
+    measured_lately: Span
     dispense_counts: Span
     administration_counts: Span
     egfr_computed_from: Years

@@ -144,6 +144,7 @@ class Link(msgspec.Struct, gc=False):
 
 class Issue(msgspec.Struct, gc=False):
     severity: Text | None = None
+    code: Text | None = None
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -171,6 +172,7 @@ class Resource(msgspec.Struct, gc=False):
     valueString: Prose | None = None
     interpretation: list[CodeableConcept] | CodeableConcept | None = None
     dataAbsentReason: CodeableConcept | None = None
+    hasMember: list[Reference] | Reference | None = None
     referenceRange: list[ReferenceRange] | ReferenceRange | None = None
     note: list[Annotation] | Annotation | Prose | None = None
     comment: Prose | None = None  # STU3

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import httpx
@@ -20,13 +22,23 @@ from cds_service.ehr import EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
 from cds_service.facts import Source, SourceState
 from cds_service.metrics import FHIR_FETCHES
+from cds_service.missing_targets import drafted, missing_targets
 from cds_service.protocol import Context, HookRequest
+from cds_service.referenced import FindMissing, read_referenced
+from cds_service.server_ways import Way, left_out
 from cds_service.strictjson import NOT_JSON
+from cds_service.together import together
+from cds_service.whose import Owner
+
+if TYPE_CHECKING:
+    from cds_service.terminology import Terminology
 
 MAX_PAGES = 5  # of one search, the first among them
 FHIR_SHARE_MS = 800
 RESERVE_MS = 150  # kept for deciding, writing the log and answering
 
+# Either holds medications, so that a server may have only one of them (Oracle Health has no MedicationStatement).
+_LISTS = (("statements", "prescriptions"), ("prescriptions", "statements"))
 _UNAVAILABLE = (SourceState.ABSENT, SourceState.ERROR)
 _TOKEN = re.compile(r"\{\{\s*([^{}]*?)\s*\}\}")
 _USER_TOKENS = {
@@ -51,28 +63,55 @@ async def gather(
     ehr: EhrClient | None,
     remaining_ms: float,
     gone: Callable[[], Awaitable[object]] | None = None,
+    terminology: Terminology | None = None,
 ) -> dict[str, Gathered]:
-    """What is known for each key of `templates`.
+    """What is known for each key of `templates`, and under the keys of `decode.TARGETS` what was read because they refer to it.
 
     `remaining_ms` is the time until the answer is due; FHIR queries get 800 ms of it, or all but 150 ms where that is less.
     `ehr` is None when there is no FHIR server to ask. `gone` ends when the client has ended the call; it is called only where
-    there is something to ask. Raises AbandonedError when it ends first.
+    there is something to ask. Raises AbandonedError when it ends first. `terminology` says what needs to be read of what others
+    refer to; without it nothing is.
     """
     results = {key: _prefetched(request, key) for key in templates}
     unfinished = [key for key, result in results.items() if result.next_url or result.source.state in _UNAVAILABLE]
-    if ehr is None or not unfinished:
+    find = _finder(request, ehr, terminology)
+    if ehr is None or not (unfinished or (find is not None and find(results).ids)):
+        _settle_lists(results)
         return results
     queries = _Queries(request.context, ehr)
 
     async def complete(key: str) -> None:
         results[key] = await queries.complete(key, templates[key], results[key])
 
+    async def ask() -> None:
+        await together(complete(key) for key in unfinished)
+        _settle_lists(results)
+        if find is not None:
+            patients = results["patient"].resources if "patient" in results else ()
+            owner = Owner(request.context.patientId or "", request.fhirServer, {}, patients)
+            await read_referenced(results, find, queries, owner)
+
     with ehr.session(min(FHIR_SHARE_MS, remaining_ms - RESERVE_MS) / 1000):
         if gone is None:
-            await _for_each(unfinished, complete)
-        elif not await _done_before(gone, _for_each(unfinished, complete)):
+            await ask()
+        elif not await _done_before(gone, ask()):
             raise AbandonedError(results)
     return results
+
+
+def _finder(request: HookRequest, ehr: EhrClient | None, terminology: Terminology | None) -> FindMissing | None:
+    if ehr is None or terminology is None:
+        return None
+    drafts = drafted(bytes(request.context.draftOrders))
+    return partial(missing_targets, drafts=drafts, base=ehr.base_url, terminology=terminology)
+
+
+def _settle_lists(results: dict[str, Gathered]) -> None:
+    """A list of medications that the server has no type for is empty where the other list was read."""
+    for name, other in _LISTS:
+        one = results.get(name)
+        if one is not None and one.lacking and other in results and results[other].source.complete:
+            results[name] = Gathered(Source(SourceState.EMPTY, one.source.origin, one.source.note))
 
 
 async def _done_before(gone: Callable[[], Awaitable[object]], work: Coroutine[None, None, None]) -> bool:
@@ -87,18 +126,6 @@ async def _done_before(gone: Callable[[], Awaitable[object]], work: Coroutine[No
         working.cancel()
         waiting.cancel()
         await asyncio.wait((working, waiting))
-
-
-async def _for_each(keys: list[str], complete: Callable[[str], Coroutine[None, None, None]]) -> None:
-    # No TaskGroup: one that is cancelled refers to itself until the garbage collector comes.
-    tasks = [asyncio.create_task(complete(key)) for key in keys]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        tasks.clear()
 
 
 def require(sources: Mapping[str, Source]) -> None:
@@ -143,15 +170,49 @@ class _Queries:
             try:
                 result = await self._page(key, query, asked)
             except EhrError as error:
-                return Gathered(Source(SourceState.ERROR, "fhir", str(error)))
+                lacking = error.outcome is Outcome.LACKS
+                return Gathered(Source(SourceState.ERROR, "fhir", str(error)), lacking=lacking)
+            result = await self._with_next_pages(key, result, asked)
+            others = left_out(query, self._ehr.ways)
+            return result if others is None else await self._with_others(key, result, others, asked)
         return await self._with_next_pages(key, result, asked)
+
+    async def by_ids(self, key: str, kind: str, ids: list[str]) -> Gathered:
+        asked: list[httpx.URL] = []
+        listed = ",".join(quote(one, safe="") for one in ids)
+        return await self._with_next_pages(key, await self._page(key, f"{kind}?_id={listed}", asked, plain=True), asked)
+
+    async def one(self, key: str, kind: str, id: str) -> Gathered:  # noqa: A002 (FHIR's word)
+        return await self._page(key, f"{kind}/{quote(id, safe='')}", [], plain=True)
+
+    def takes_ids(self, kind: str) -> bool:
+        return not self._ehr.knows(Way("one by one", kind))
+
+    def takes_single_reads_only(self, kind: str) -> None:
+        self._ehr.learn([Way("one by one", kind)])
+
+    async def _with_others(self, key: str, first: Gathered, query: str, asked: list[httpx.URL]) -> Gathered:
+        """`first`, and what `query` finds beside it; known in part only where that can't be had."""
+        try:
+            others = await self._with_next_pages(key, await self._page(key, query, asked), asked)
+        except EhrError as error:
+            others = Gathered(Source(SourceState.ERROR, "fhir", f"only laboratory results could be asked for: {error}"))
+        known = {one.id for one in first.resources}
+        resources = [*first.resources, *(one for one in others.resources if one.id not in known)]
+        state = SourceState.PRESENT if resources else SourceState.EMPTY
+        if not (first.source.complete and others.source.complete):
+            state = SourceState.PARTIAL
+        note = "; ".join(filter(None, (first.source.note, others.source.note)))
+        quarantined = first.quarantined + others.quarantined
+        source = Source(state, "fhir", note, state is SourceState.PARTIAL and not quarantined)
+        return Gathered(source, resources, quarantined, None, first.by_url | others.by_url)
 
     async def _with_next_pages(self, key: str, first: Gathered, asked: list[httpx.URL]) -> Gathered:
         """All pages of a search, or those that could be had, with a note that says why there are not all."""
         pages, note = [first], ""
         while (url := pages[-1].next_url) and len(pages) < MAX_PAGES and not note:
             try:
-                pages.append(await self._page(key, url, asked, further=True))
+                pages.append(await self._page(key, url, asked, plain=True, further=True))
             except EhrError as error:
                 note = str(error)
         search = joined(pages)
@@ -159,21 +220,22 @@ class _Queries:
             search.source = msgspec.structs.replace(search.source, note=f"{search.source.note}; {note}")
         return search
 
-    async def _page(self, key: str, url: str, asked: list[httpx.URL], *, further: bool = False) -> Gathered:
+    async def _page(self, key: str, url: str, asked: list[httpx.URL], *, plain: bool = False, further: bool = False) -> Gathered:
+        """One answer. `plain`: exactly this is asked, not in the server's own ways; `further`: it is a later page of a search."""
         try:
-            page = await self._asked(key, url, asked, further)
+            page = await self._asked(key, url, asked, plain, further)
         except EhrError as error:
             FHIR_FETCHES.labels(error.outcome).inc()
             raise
         FHIR_FETCHES.labels(Outcome.OK).inc()
         return page
 
-    async def _asked(self, key: str, url: str, asked: list[httpx.URL], further: bool) -> Gathered:
+    async def _asked(self, key: str, url: str, asked: list[httpx.URL], plain: bool, further: bool) -> Gathered:
         target = self._ehr.target(url)
         if target in asked:
             raise EhrError(Outcome.CIRCLE)
         asked.append(target)
-        body = await self._ehr.get(target)
+        body = await (self._ehr.get(target) if plain or "?" not in url else self._ehr.search(url))
         try:
             page = gathered_raw(body, key, "fhir", further=further)
         except NOT_JSON:

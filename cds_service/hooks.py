@@ -28,7 +28,7 @@ from cds_service.protocol import HookRequest, decode_request
 from cds_service.runtime import Runtime
 from cds_service.tally import note_call
 from cds_service.timings import Timings
-from cds_service.trust import Caller
+from cds_service.trust import ANONYMOUS, Caller
 from cds_service.trust.callers import Endpoint
 from cds_service.trust.refused import RefusedError
 
@@ -42,8 +42,7 @@ Respond = Callable[[HookRequest, ServiceDefinition, Runtime, Arrival], Awaitable
 def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
     """All endpoints under /cds-services."""
     services = {service.id: service for service in runtime.knowledge.services}
-    discovery = describe(services.values())
-    discovery_headers = {"etag": discovery.etag, "cache-control": "no-cache"}  # no-cache: ask each time, a 304 is cheap
+    discoveries = {include: describe(services.values(), include=include) for include in (False, True)}
     router = APIRouter(tags=["CDS Hooks"])
     # Two slashes are what the public sandbox makes of a discovery address that ends in one; a 404 looks like "no cards" there.
     for path in ("/cds-services/{id}", "/cds-services//{id}"):
@@ -52,10 +51,13 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
     @router.get("/cds-services", summary="Which services there are and what to prefetch for each")
     @router.get("/cds-services/", include_in_schema=False)
     async def discover(request: Request, if_none_match: Annotated[str | None, Header()] = None) -> Response:
-        await _identify_discovery(request.scope, runtime)
+        caller = await _discoverer(request.scope, runtime)
+        discovery = discoveries[caller.include]
+        # no-cache: ask each time, a 304 is cheap
+        headers = {"etag": discovery.etag, "cache-control": "no-cache", "vary": "Authorization"}
         if discovery.matches(if_none_match):
-            return Response(status_code=304, headers=discovery_headers)
-        return Response(discovery.body, headers=discovery_headers, media_type="application/json")
+            return Response(status_code=304, headers=headers)
+        return Response(discovery.body, headers=headers, media_type="application/json")
 
     @router.post("/cds-services//{id}/feedback", include_in_schema=False)
     @router.post("/cds-services/{id}/feedback", summary="What became of cards")
@@ -165,13 +167,16 @@ def _note_feedback(batch: Batch) -> None:
     FEEDBACK.labels("refused").inc(len(batch.refused))
 
 
-async def _identify_discovery(scope: Scope, runtime: Runtime) -> None:
-    """Discovery holds nothing secret and must answer without a database: open, it takes requests without a token, and looks at
+async def _discoverer(scope: Scope, runtime: Runtime) -> Caller:
+    """Who asks for discovery: a client that says so with a token, else nobody known.
+
+    Discovery holds nothing secret and must answer without a database: open, it takes requests without a token, and looks at
     one that is sent without asking whether it was used before. Whoever sends a bad one is told, because nothing else would work.
     """
     verified = runtime.settings.discovery == "verified"
     if verified or any(name == b"authorization" for name, _ in scope["headers"]):
-        await runtime.callers.identify(scope["headers"], Endpoint("", once=verified))
+        return await runtime.callers.identify(scope["headers"], Endpoint("", once=verified))
+    return ANONYMOUS
 
 
 async def _caller(scope: Scope, service: ServiceDefinition | None, path: str, runtime: Runtime) -> Caller:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from cds_service import engineering, thresholds
+from cds_service import engineering, site_codes, thresholds
 from cds_service.card_file import (
     CardFile,
     DialectFile,
@@ -169,7 +169,7 @@ class _Loader:
         self.terminology = terminology
         self.shadow = shadow
         cards = [path.parent.name for path in folder.glob("*/card.yaml")]
-        self.overlay = Overlay(overlay, SHARED_FILES, cards) if overlay is not None else None
+        self.overlay = Overlay(overlay, (*SHARED_FILES, site_codes.FILE), cards) if overlay is not None else None
         self.problems: list[Problem] = []
         self.thresholds: dict[str, Threshold] = {}
         self.named: dict[str, dict[str, str]] = {}  # by criterion and field the threshold that it names
@@ -192,6 +192,8 @@ class _Loader:
             self._check_names(signed, (one, "source"), getattr(numbers, one).source, [*sources, "engineering"])
         if numbers != self.terminology.engineering:
             self.terminology = self.terminology.with_engineering(numbers)
+        if self.overlay is not None and (own := self.overlay.own(site_codes.FILE)) is not None:
+            self.terminology = self.terminology.with_codes(site_codes.read_site_codes(own, self.terminology))
         self._read_thresholds(shared[thresholds.FILE], sources)
         self._read_criteria(shared["criteria.yaml"], shared["criteria.yaml"].data, ())
         files: list[tuple[YamlFile, CardFile, str]] = []

@@ -73,7 +73,9 @@ def call_record(
         outcome=outcome,
         evaluations=_encoder.encode(evaluations),
         sources=_encoder.encode(
-            {"states": sources, "quarantined": facts.quarantined} if facts.quarantined else {"states": sources}
+            {"states": sources}
+            | ({"quarantined": facts.quarantined} if facts.quarantined else {})
+            | ({"ways": call.ways} if call.ways else {})
         ),
         timings=timings,
         facts=_encoder.encode(_kept(facts, hashed)),
@@ -110,7 +112,7 @@ def refused_record(
         status=status,
         outcome=outcome,
         evaluations=b"[]",
-        sources=_encoder.encode({"states": states}),
+        sources=_encoder.encode({"states": states} | ({"ways": call.ways} if call.ways else {})),
         timings=call.timings,
         facts=b"",
         bytes_in=bytes_in,

@@ -89,6 +89,10 @@ class Overlay:
             self.added += [(name, result, str(key)) for key in data if key not in base.data]
         return result
 
+    def own(self, name: str) -> YamlFile | None:
+        """The file `name` of the overlay as it stands, where `cards/` has none of that name."""
+        return self._files.get(name)
+
     def unused(self, used: Mapping[str, set[str]]) -> list[Problem]:
         """The names that the overlay adds and no card uses: most are misspelt. `used`: by file of `OPEN_FILES`."""
         return [

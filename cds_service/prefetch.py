@@ -40,6 +40,13 @@ class ServiceDefinition(msgspec.Struct, frozen=True):
     description: str
     prefetch: dict[str, str]
     usage_requirements: str
+    include: dict[str, str] = {}  # by key: what brings along what a search's results refer to
+
+    def templates(self, *, include: bool) -> dict[str, str]:
+        """The prefetch templates; `include`: for an EHR that supports `_include`, which CDS Hooks does not promise."""
+        if not include:
+            return self.prefetch
+        return {key: template + self.include.get(key, "") for key, template in self.prefetch.items()}
 
 
 def derive_services(
@@ -58,6 +65,7 @@ def derive_services(
                 description=service.description,
                 prefetch={key: template.replace("{codes}", codes) for key, template in file.prefetch.items() if key in keys},
                 usage_requirements=file.usage_requirements,
+                include={key: more for key, more in file.include.items() if key in keys},
             )
         )
     return tuple(services)

@@ -9,31 +9,25 @@ each dialect (see `dialects`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from hashlib import sha1
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
-from uuid import UUID
 
 import msgspec
 
-from cds_service.card_file import DialectFile, Resource
+from cds_service.card_file import DialectFile
 from cds_service.criteria import CountCriterion, Criterion, DrugCriterion, OrderCriterion
 from cds_service.decide import Decision, Outcome, settle
-from cds_service.dialects import PLAIN, Offer, creatable, narrowed, offers, shortened, topic_code
-from cds_service.facts import Facts, Lab, Order
+from cds_service.dialects import PLAIN, creatable, narrowed, offers, shortened, topic_code
+from cds_service.facts import Facts, Lab
 from cds_service.findings import IS_MET, IS_UNMET, Findings, OnError
 from cds_service.knowledge import Card, Knowledge
-from cds_service.patch import patched_order
 from cds_service.say import cleaned, markdown, phrase
-from cds_service.templates import Template
+from cds_service.suggestions import Needless, Say, Suggestion, cut, derived_uuid
 
-_NAMESPACE = UUID("5b0a6f4e-6c1f-5a53-9f5c-2f6b5f0a7c11").bytes
 NOT_CHECKED = "not-checked"
-LABEL_LIMIT = 80
 _LOUDEST_FIRST = ("critical", "warning", "info")
 
 _encode = msgspec.json.Encoder().encode
-Say = Callable[[str, str], str]
 
 
 class _CardJson(msgspec.Struct, gc=False, omit_defaults=True):
@@ -60,28 +54,17 @@ class Shown(msgspec.Struct, gc=False):
     changed_orders: list[bytes] = []  # the JSON of the received order with each suggested change that the card holds
 
 
-def derived_uuid(name: str) -> str:
-    """A UUID (version 5) made from a name, so that the same name always gets the same one."""
-    digest = sha1(_NAMESPACE + name.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
-    variant = "89ab"[int(digest[16], 16) & 3]
-    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
-
-
 def card_uuid(hook_instance: str, card_id: str, order_reference: str) -> str:
     """The same hook instance, card and order give the same uuid, so that repeats of a call are recognisable."""
     return derived_uuid(f"{hook_instance}|{card_id}|{order_reference}")
 
 
-def suggestion_uuid(card: str, suggestion: str) -> str:
-    """The uuid of a suggestion of the card with the uuid `card`."""
-    return derived_uuid(f"{card}|{suggestion}")
-
-
 class Presenter:
     """Draws the cards of one `Knowledge`."""
 
-    def __init__(self, knowledge: Knowledge) -> None:
-        self._in = {name: _Dialect(dialect, knowledge) for name, dialect in knowledge.dialects.items()}
+    def __init__(self, knowledge: Knowledge, public_url: str = "") -> None:
+        """`public_url`: where EHRs reach the pages of the cards; "" where no card links to its page."""
+        self._in = {name: _Dialect(dialect, knowledge, public_url) for name, dialect in knowledge.dialects.items()}
         self._in[""] = self._in[PLAIN]
         self._most = knowledge.labels.most_cards
 
@@ -114,10 +97,10 @@ class Presenter:
 class _Dialect:
     """Everything that can be shown, as one kind of EHR gets it."""
 
-    def __init__(self, dialect: DialectFile, knowledge: Knowledge) -> None:
+    def __init__(self, dialect: DialectFile, knowledge: Knowledge, public_url: str) -> None:
         self._knowledge = knowledge
         self._limit = dialect.summary_limit
-        self.cards = {card.id: _Drawn(card, knowledge, dialect) for card in knowledge.cards}
+        self.cards = {card.id: _Drawn(card, knowledge, dialect, public_url) for card in knowledge.cards}
         words = knowledge.notice
         self._notice_source = _source(knowledge, words.url, topic_code(NOT_CHECKED, dialect), words.title)
 
@@ -126,12 +109,16 @@ class _Dialect:
     ) -> tuple[list[Shown], list[Shown]] | None:
         """(cards that fired, those of them in shadow); None where one that is live could not be drawn."""
         drawn: tuple[list[Shown], list[Shown]] = ([], [])
+        lately = self._knowledge.engineering.measured_lately.span
+        needless, of_shadows = Needless(facts, lately), Needless(facts, lately)
         broke = False
-        for decision in decisions:
+        # What several cards offer, the loudest offers.
+        for decision in sorted(decisions, key=_loudness):
             if decision.outcome is Outcome.FIRED:
                 live = decision.card.live
                 try:
-                    drawn[0 if live else 1].append(self.cards[decision.card.id].draw(decision, facts, hook_instance))
+                    shown = self.cards[decision.card.id].draw(decision, facts, hook_instance, needless if live else of_shadows)
+                    drawn[0 if live else 1].append(shown)
                 except Exception as error:  # noqa: BLE001 - law 5: one card that breaks must not silence the others
                     on_error(decision.card.id, error)
                     decision.outcome, decision.say, decision.error = Outcome.FAILED, True, type(error).__name__
@@ -160,7 +147,7 @@ class _Dialect:
 class _Drawn:
     """One card with everything encoded that does not depend on the patient."""
 
-    def __init__(self, card: Card, knowledge: Knowledge, dialect: DialectFile) -> None:
+    def __init__(self, card: Card, knowledge: Knowledge, dialect: DialectFile, public_url: str) -> None:
         file = card.file
         self._card = card
         self._labels = knowledge.labels
@@ -170,21 +157,25 @@ class _Drawn:
             {"code": code, "system": knowledge.labels.override_system, "display": knowledge.overrides[code].display}
             for code in file.overrides
         )
-        self._links = _raw(
-            {"label": _cut(knowledge.sources[name].title, LABEL_LIMIT), "url": knowledge.sources[name].url, "type": "absolute"}
-            for name in file.links
-        )
+        links = [(knowledge.sources[name].title, knowledge.sources[name].url) for name in file.links]
+        if public_url:
+            links.insert(0, (knowledge.labels.page_label, f"{public_url}/cards/{file.id}/{file.version}"))
+        self._links = _raw({"label": cut(label), "url": url, "type": "absolute"} for label, url in links)
         created = creatable(knowledge.orders, dialect)
         self._selection = "any" if dialect.any_only else file.selection
         self._first_only = narrowed(file, dialect)
-        self._suggestions = [_Suggestion(offer, created, knowledge.orders) for offer in offers(file, knowledge.orders, dialect)]
+        self._suggestions = [
+            Suggestion(offer, created, knowledge.orders, knowledge.terminology)
+            for offer in offers(file, knowledge.orders, dialect)
+        ]
         self._kinds = knowledge.terminology.drug_classes
         self._named = {
             name: named_drugs([card.criteria[one] for one in members], knowledge) for name, members in card.members.items()
         }
         self._labs = [name for name, criterion in card.criteria.items() if criterion.__struct_config__.tag == "lab"]
 
-    def draw(self, decision: Decision, facts: Facts, hook_instance: str) -> Shown:
+    def draw(self, decision: Decision, facts: Facts, hook_instance: str, needless: Needless) -> Shown:
+        """The card as it is shown; tells `needless` what it offers."""
         file = self._card.file
         row = file.table[decision.row]
         identity = card_uuid(hook_instance, file.id, decision.order.key if decision.order is not None else "")
@@ -201,15 +192,18 @@ class _Drawn:
         )
         changed: list[bytes] = []
         first = ""
+        offered: list[str] = []  # alternatives of one card may be of one drug
         for item in self._suggestions:
             if self._first_only and first not in ("", item.whole):
                 break
-            if holds(decision.findings, item.file.when, item.file.unless):
+            if holds(decision.findings, item.file.when, item.file.unless) and (needed := item.needed(needless)):
                 own = item.change(decision.order)
-                if (suggestion := item.draw(identity, plain, decision.order, own)) is not None:
+                if (suggestion := item.draw(identity, plain, decision.order, own, needed)) is not None:
                     card.suggestions.append(suggestion)
+                    offered += item.keys(needed)
                     first = first or item.whole
                     changed += [own] if own else []
+        needless.offered.update(offered)
         if card.suggestions:
             card.selectionBehavior = self._selection
         return Shown(identity, row.indicator, _encode(card), decision, changed)
@@ -258,50 +252,8 @@ class _Drawn:
         return "\n\n".join(paragraphs)
 
 
-class _Suggestion:
-    """One suggestion, its JSON a template; `cds-service cards check` checks that the resources in it are R4B."""
-
-    def __init__(self, offer: Offer, created: Mapping[str, Resource], orders: Mapping[str, Resource]) -> None:
-        self.file = item = offer.file
-        self.whole = offer.whole
-        self._update = next((orders[action.resource] for action in item.actions if action.type == "update"), None)
-        self._deletes = any(action.type == "delete" for action in item.actions)
-        suggestion: dict[str, Any] = {"label": _cut(item.label, LABEL_LIMIT), "uuid": "{suggestion.uuid}"}
-        if item.recommended:
-            suggestion["isRecommended"] = True
-        suggestion["actions"] = actions = []
-        for action in item.actions:
-            built: dict[str, Any] = {"type": action.type, "description": action.description}
-            match action.type:
-                case "create":
-                    built["resource"] = created[action.resource]
-                case "delete":
-                    built["resourceId"] = "{order.reference}"
-                case "update":
-                    built["resource"] = msgspec.Raw(b"{order.changed}")
-            actions.append(built)
-        self._json = Template(_encode(suggestion).decode())
-
-    def change(self, order: Order | None) -> bytes:
-        """The JSON of the order as this suggestion changes it; b"" where it changes none, or cannot."""
-        if self._update is None or order is None:
-            return b""
-        return patched_order(order, self._update)
-
-    def draw(self, card: str, say: Say, order: Order | None, changed: bytes) -> msgspec.Raw | None:
-        """The suggestion's JSON, or None where the order does not allow it."""
-        named = order is not None and order.reference  # an order without an id can't be named
-        if (self._deletes and not named) or (self._update is not None and not changed):
-            return None
-
-        def say_json(name: str, field: str) -> str:
-            if field == "uuid":
-                return suggestion_uuid(card, self.file.id)
-            if field == "changed":
-                return changed.decode()
-            return _encode(say(name, field))[1:-1].decode()
-
-        return msgspec.Raw(self._json.render(say_json).encode())
+def _loudness(decision: Decision) -> int:
+    return _LOUDEST_FIRST.index(decision.card.file.table[decision.row].indicator) if decision.row >= 0 else len(_LOUDEST_FIRST)
 
 
 def holds(findings: Findings, when: list[str], unless: list[str]) -> bool:
@@ -334,7 +286,3 @@ def named_drugs(criteria: Iterable[Criterion], knowledge: Knowledge) -> frozense
 
 def _raw(items: Iterable[dict[str, Any]]) -> msgspec.Raw:
     return msgspec.Raw(_encode(list(items)))
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"

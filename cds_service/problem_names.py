@@ -84,6 +84,7 @@ class ProblemIndex:
     def add(self, name: str, file: ProblemFile) -> None:
         """Take in the set `name`. Raises KnowledgeError for patterns that are none, and names of what is not crossed out."""
         self.displays[name] = file.display
+        self._exact["site", name] = [name]
         for entry in file.codes:
             _enter(entry, name, self._exact, self._prefixes)
             if entry.week is not None:

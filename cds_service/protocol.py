@@ -70,6 +70,7 @@ class HookRequest(msgspec.Struct, gc=False):
     prefetch: dict[str, Resource | Raw | None]  # Raw: it did not fit the fast pass; None: the EHR says that there is nothing
     caller: Caller = ANONYMOUS
     timings: Timings = msgspec.field(default_factory=Timings)
+    ways: tuple[str, ...] = ()  # of the FHIR server that were used, for the log (`server_ways`)
 
 
 class _Wire(msgspec.Struct, gc=False):

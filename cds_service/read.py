@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from cds_service.decode import HOMES, Gathered
+from cds_service.decode import HOMES, TARGETS, Gathered
 from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState, Unread
 from cds_service.fhir import Resource, bare_id
 from cds_service.read_drugs import Targets, read_drugs
@@ -55,7 +55,8 @@ def read(
         given = _at_home(owner, given)
     for name in ("problems", "allergies"):
         given[name] = _without_unnamed(given[name])
-    targets = Targets([*given.values(), entries.gathered])
+    referenced = {name: sources[name] for name in TARGETS if name in sources}
+    targets = Targets([*given.values(), *referenced.values(), entries.gathered])
     unread: list[Unread] = []
     lists = ("statements", "prescriptions")
     drugs = tuple(drug for name in lists for drug in read_drugs(given[name], name, targets, now, terminology, unread))
@@ -72,7 +73,7 @@ def read(
         hook=hook,
         jurisdiction=jurisdiction,
         patient=patient,
-        sources={name: one.source for name, one in given.items()} | {"orders": drafts.source},
+        sources={name: one.source for name, one in (given | referenced).items()} | {"orders": drafts.source},
         labs=read_labs(observations, patient, now, terminology, "labs"),
         drugs=drugs,
         problems=problems,

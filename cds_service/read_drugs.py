@@ -35,7 +35,7 @@ _PRESCRIPTIONS = frozenset({"MedicationRequest", "MedicationOrder"})
 # Somebody's idea. All other intents are ways to give the drug: a plan that is active is what a patient takes at home (athena).
 _IDEAS = frozenset({"proposal", "option"})
 # What denies that a drug is taken, in R4, STU3 and DSTU2, and as EHRs say it in other words. All else is no denial.
-_DENIED = frozenset(
+DENIED = frozenset(
     {
         "aborted", "cancelled", "canceled", "declined", "discontinued", "draft", "ended", "entered-in-error", "expired", "held",
         "inactive", "intended", "not-done", "not-given", "not-taken", "nullified", "obsolete", "on-hold", "preparation",
@@ -170,7 +170,7 @@ def _daily_dose(sig: bytes, names: str) -> Decimal | None:
 def _is_over(resource: Resource, status: str, now: datetime, engineering: Engineering) -> bool:
     """Whether a resource denies that its drug is taken now."""
     kind = resource.resourceType
-    if status in _DENIED:
+    if status in DENIED:
         return True
     if kind in _EVENTS:
         return _was_given_too_long_ago(resource, now, engineering)
@@ -179,7 +179,7 @@ def _is_over(resource: Resource, status: str, now: datetime, engineering: Engine
             return True
         ends = [bound.end if bound is not None else None for bound in map(_bounds, listed(resource.dosageInstruction))]
     else:
-        if resource.wasNotTaken or resource.taken == "n":
+        if resource.wasNotTaken or (resource.taken or "").strip().lower() == "n":
             return True
         ends = [resource.effectivePeriod.end if resource.effectivePeriod is not None else None]
     if status == "completed":  # what is completed and goes on contradicts itself

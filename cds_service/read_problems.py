@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cds_service.facts import Allergy, Problem, Unread, When
@@ -158,11 +159,13 @@ def unnamed(resources: Iterable[Resource]) -> int:
 
 def is_denied(condition: Resource) -> bool:
     """Whether a condition is said not to be: refuted, entered in error, only a differential diagnosis, excluded, or past."""
-    concept = first(condition.code)
-    codings = listed(concept.coding) if concept is not None else []
-    if any(coding.extension is not None and not _LETTERS_AGAINST.isdisjoint(_letters(coding.extension)) for coding in codings):
+    if _says(condition.verificationStatus, _NOT_TRUE):
         return True
-    return not _NOT_TRUE.isdisjoint(_states(condition.verificationStatus))
+    concept = first(condition.code)
+    for coding in listed(concept.coding) if concept is not None else ():
+        if coding.extension is not None and not _LETTERS_AGAINST.isdisjoint(_letters(coding.extension)):
+            return True
+    return False
 
 
 def _letters(extensions: object) -> Iterator[str]:
@@ -174,12 +177,20 @@ def _letters(extensions: object) -> Iterator[str]:
             yield str(letter).strip().upper()
 
 
-def _states(status: CodeableConcept | str | None) -> tuple[str, ...]:
-    """What a status says, however it is spelt: "Entered in Error" is "entered-in-error"."""
-    if status is None:
-        return ()
-    said = (status,) if isinstance(status, str) else (*(code for _, code in pairs(status)), *texts(status))
-    return tuple(one.strip().lower().replace(" ", "-").replace("_", "-") for one in said)
+def _says(status: CodeableConcept | str | None, states: frozenset[str]) -> bool:
+    """Whether a status says one of `states`, by a code or in words."""
+    if status is None or isinstance(status, str):
+        return status is not None and _spelt(status) in states
+    for coding in listed(status.coding):
+        if _spelt(str(coding.code)) in states or (coding.display is not None and _spelt(coding.display) in states):
+            return True
+    return status.text is not None and _spelt(status.text) in states
+
+
+@lru_cache(maxsize=1024)
+def _spelt(status: str) -> str:
+    """A status as FHIR spells it: "Entered in Error" is "entered-in-error"."""
+    return status.strip().lower().replace(" ", "-").replace("_", "-")
 
 
 def _says_what(resource: Resource) -> bool:
@@ -207,14 +218,14 @@ def _may_hold(resource: Resource) -> bool:
 
 def _is_allergy_over(allergy: Resource) -> bool:
     states = (allergy.status, allergy.clinicalStatus, allergy.verificationStatus)
-    return any(not _ALLERGY_OVER.isdisjoint(_states(state)) for state in states if state is not None)
+    return any(_says(state, _ALLERGY_OVER) for state in states)
 
 
 def _is_over(condition: Resource, now: datetime | None) -> bool:
     """Whether a condition is past. A status that says neither counts as present, so that a misspelt one silences nothing."""
-    states = _states(condition.clinicalStatus)
-    if states:
-        return not _OVER.isdisjoint(states)
+    status = condition.clinicalStatus
+    if status and (isinstance(status, str) or status.coding or status.text):
+        return _says(status, _OVER)
     if condition.abatementDateTime and now is not None:
         end = when(condition.abatementDateTime)
         return end is None or end.start <= now

@@ -1,7 +1,7 @@
 """`cards/recommendations.yaml`: every recommendation of the two source documents, and the cards that carry it.
 
 The table is proved, not only written down: in the named case the named criteria must be met, the named words must be on the card
-and the named suggestions must be offered.
+and the named suggestions must be offered; what is said on the card's own page only, to which it links, must stand there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cds_service.card_file import File, Text
 from cds_service.cases import Run
 from cds_service.findings import Truth
 from cds_service.knowledge import Card, Knowledge
-from cds_service.present import suggestion_uuid
+from cds_service.suggestions import suggestion_uuid
 from cds_service.yamlfile import Problem, YamlFile, suggestion
 
 _SHOWN_AS = "cards/recommendations.yaml"
@@ -33,7 +33,8 @@ class Carried(File, frozen=True, kw_only=True):
     says: list[str] = []  # on the card in the case, without Markdown emphasis
     offers: list[str] = []  # ids of suggestions
     overrides: list[str] = []  # codes of override reasons
-    case: Text  # name of a case of the card
+    on_page: list[str] = []  # in the passages of the card's page, without Markdown emphasis
+    case: str = ""  # name of a case of the card; needed for all but `on_page` and `overrides`
 
 
 class Recommendation(File, frozen=True, kw_only=True):
@@ -71,8 +72,13 @@ def _mistakes(carried: Carried, knowledge: Knowledge, by_case: Mapping[tuple[str
     if card is None:
         yield f"unknown card{suggestion(carried.card, [one.id for one in knowledge.cards])}"
         return
-    if not (carried.criteria or carried.says or carried.offers or carried.overrides):
+    if not (carried.criteria or carried.says or carried.offers or carried.overrides or carried.on_page):
         yield "names no criterion, words, suggestion or override reason that carries it"
+    passages = " ".join(plain_words(item.text) for item in card.file.page)
+    yield from (f"{text!r} is not on the page of {card.id}" for text in carried.on_page if text not in passages)
+    if not (carried.case or carried.criteria or carried.says or carried.offers):
+        yield from _unknown_overrides(carried, card)
+        return
     run = by_case.get((card.id, carried.case))
     if run is None:
         close = difflib.get_close_matches(carried.case, [case for one, case in by_case if one == card.id], n=1)
@@ -100,6 +106,10 @@ def _not_shown(carried: Carried, card: Card, run: Run) -> Iterator[str]:
             suggestion_uuid(body["uuid"], name) == item["uuid"] for body in bodies for item in body.get("suggestions", [])
         ):
             yield f"{name} is not offered in the case {carried.case!r}"
+    yield from _unknown_overrides(carried, card)
+
+
+def _unknown_overrides(carried: Carried, card: Card) -> Iterator[str]:
     for name in carried.overrides:
         if name not in card.file.overrides:
             yield f"unknown override reason of {card.id}{suggestion(name, card.file.overrides)}"
@@ -126,5 +136,6 @@ def carried_by(carried: Carried) -> str:
         *(f"“{text}”" for text in carried.says),
         *(f"suggestion {name}" for name in carried.offers),
         *(f"override reason {name}" for name in carried.overrides),
+        *(f"“{text}” on its page" for text in carried.on_page),
     ]
     return "; ".join(parts)

@@ -108,12 +108,16 @@ async def _gathered(call: HookRequest, service: ServiceDefinition, runtime: Runt
         raise _Refusal(BadRequest("`fhirAuthorization.patient` is another patient than `context.patientId`"), "wrong_patient")
     ehr = _ehr_of(call, runtime)
     remaining_ms = (call.caller.deadline_ms or runtime.settings.deadline_ms) - call.timings.elapsed_ms()
+    templates, terminology = service.templates(include=call.caller.include), runtime.knowledge.terminology
     try:
-        gathered = capped(await gather(call, service.prefetch, ehr, remaining_ms, arrival.gone), runtime.settings.max_entries)
+        gathered = await gather(call, templates, ehr, remaining_ms, arrival.gone, terminology)
     except AbandonedError as error:
         raise _Refusal(ClientDisconnect(), "abandoned", error.gathered) from None
     finally:
+        if ehr is not None and ehr.ways:
+            _note_ways(ehr, call)
         call.timings.mark("gather")
+    gathered = capped(gathered, runtime.settings.max_entries)
     if runtime.settings.on_unavailable == "412":
         try:
             require({key: one.source for key, one in gathered.items()})
@@ -163,6 +167,14 @@ def _ehr_of(call: HookRequest, runtime: Runtime) -> EhrClient | None:
         raise _Refusal(foreign, "foreign_server")
     token = call.fhirAuthorization.access_token if call.fhirAuthorization is not None else None
     return EhrClient(runtime.http, base, token)
+
+
+def _note_ways(ehr: EhrClient, call: HookRequest) -> None:
+    """Keeps the ways of the FHIR server for the call's record, and tells those that were learned in it."""
+    call.ways = tuple(map(str, ehr.ways))
+    for way, learned in ehr.ways.items():
+        if learned:
+            tell(Event.FHIR_WAY, client=call.caller.client, kind=way.kind, why=str(way))
 
 
 def _note_security(kind: str, call: HookRequest, count: int = 1) -> None:

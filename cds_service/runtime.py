@@ -34,15 +34,16 @@ class Runtime(msgspec.Struct, frozen=True):
         return "Runtime(…)"
 
 
-def new_runtime(settings: Settings) -> Runtime:
+def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
     """Load the cards and prepare everything else; nothing is opened yet but the key of the log's hashes.
 
+    `own_address`: where the cards link to their pages when no public URL is set; "" for no such links.
     Raises SettingsError (what production needs, mistakes in the registry of clients, traces without their packages),
     KnowledgeError (mistakes in cards, overlay or approvals), OSError and ValueError (the key file).
     """
     callers = new_callers(settings)
     knowledge = load_knowledge(settings)
-    presenter = Presenter(knowledge)
+    presenter = Presenter(knowledge, settings.public_url or own_address)
     for dialect in callers.dialects:
         if dialect not in presenter.dialects:
             raise SettingsError(f"no dialect `{dialect}` in the cards, which a client's preset asks for")

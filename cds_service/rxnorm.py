@@ -1,8 +1,9 @@
 """The local RxNorm lookup: which ingredients a product code holds, and what RxNorm calls the product.
 
 One file, written by `rxnorm_load` from a release that the site downloaded and read once, when the service starts. It is
-MessagePack behind two lines of text and no database: at run time only a dictionary is wanted, and the parts of a release that no
-value set asks for are never decoded. The file does not depend on the value sets, so a drug added there needs no new load.
+MessagePack behind two lines of text and no database: at run time only a dictionary is wanted. Of the parts of a release that no
+value set asks for only the codes are kept: a drug with one of them is another drug for certain. The file does not depend on the
+value sets, so a drug added there needs no new load.
 """
 
 from __future__ import annotations
@@ -50,11 +51,12 @@ class Product(NamedTuple):
 
 
 class Products(NamedTuple):
-    """The products by RXCUI, where they came from, and the hash of the file."""
+    """The products by RXCUI, where they came from, the hash of the file, and the RXCUIs of everything that is in it."""
 
     by_code: dict[str, Product]
     about: Release
     content_hash: str
+    codes: frozenset[str]
 
 
 def write(path: Path, about: Release, products: dict[str, dict[str, str]]) -> None:
@@ -91,13 +93,17 @@ def read(path: Path, ingredients: Collection[str]) -> Products:
     try:
         decoded = msgspec.msgpack.decode(content, type=_Content)
         found: dict[str, Product] = {}
-        for ingredient in sorted(decoded.products.keys() & set(ingredients)):
-            for code, name in msgspec.msgpack.decode(decoded.products[ingredient], type=dict[str, str]).items():
-                known = found.get(code)
-                found[code] = Product((*known.ingredients, ingredient) if known else (ingredient,), name)
+        codes = set(decoded.products)
+        for ingredient in sorted(decoded.products):
+            products = msgspec.msgpack.decode(decoded.products[ingredient], type=dict[str, str])
+            codes.update(products)
+            if ingredient in ingredients:
+                for code, name in products.items():
+                    known = found.get(code)
+                    found[code] = Product((*known.ingredients, ingredient) if known else (ingredient,), name)
     except msgspec.MsgspecError as error:
         raise _wrong(path, f"does not have the shape of an RxNorm lookup: {error}") from error
-    return Products(found, decoded.about, digest.decode())
+    return Products(found, decoded.about, digest.decode(), frozenset(codes))
 
 
 def _wrong(path: Path, message: str) -> KnowledgeError:

@@ -86,15 +86,19 @@ def phrase(
 
 
 def _drug_names(item: Evidence, named: Collection[str], kinds: Mapping[str, str]) -> list[str]:
-    """The names of a drug or of the drug of an order: those that matter, else all, else its classes."""
+    """The names of a drug or of the drug of an order: those that matter, else all, else its classes.
+
+    A drug whose status does not say that it is taken is called unconfirmed.
+    """
     drug = item.drug if isinstance(item, Order) else item
     if not isinstance(drug, Drug):
         return []
-    return (
+    names = (
         [name for name in drug.ingredients if name in named]
         or list(drug.ingredients)
         or ([drug.text] if drug.text else [kinds[one] for one in sorted(drug.classes) if one in kinds])
     )
+    return names if drug.confirmed else [f"{name} (unconfirmed)" for name in names]
 
 
 def _lab(lab: Lab, field: str, now: datetime, safe: Callable[[str], str]) -> str:

@@ -79,12 +79,19 @@ def seen(item: Evidence, facts: Facts, terminology: Terminology) -> Seen:
         case Problem():
             names = [terminology.problem_names[one] for one in sorted(item.sets)]
             onset = item.onset.text if item.onset is not None else ""
-            return Seen("problem", cleaned(item.text), "", "", onset, item.code, item.source, item.reference, _known(names))
+            meaning = _known(names) + _unclear(item)
+            return Seen("problem", cleaned(item.text), "", "", onset, item.code, item.source, item.reference, meaning)
         case Allergy():
             names = [terminology.class_display(one) for one in sorted(item.classes)]
             reaction = f"; reaction: {cleaned(item.reaction)}" if item.reaction else ""
             text = cleaned(item.text)
-            return Seen("allergy", text, source=item.source, reference=item.reference, meaning=f"{_known(names)}{reaction}")
+            return Seen(
+                "allergy",
+                text,
+                source=item.source,
+                reference=item.reference,
+                meaning=f"{_known(names)}{reaction}{_unclear(item)}",
+            )
         case Patient():
             age = facts.age_years
             value, unit = (str(age), "years") if age is not None else ("", "")
@@ -168,6 +175,10 @@ def _unusable(bad: Unusable, name: str) -> Seen:
 
 def _known(names: list[str]) -> str:
     return ", ".join(names) or NOTHING_KNOWN
+
+
+def _unclear(item: Problem | Allergy) -> str:
+    return f"; {item.unclear}" if item.unclear else ""
 
 
 def _counted(count: int, one: str, many: str = "") -> str:

@@ -195,7 +195,12 @@ OPTIONS: tuple[Option, ...] = (
         *_whole_number(1, 10_000),
         "service calls that one process works on at once; further ones get status 503 with Retry-After",
     ),
-    Option("public_url", _url, "an http or https URL", "address under which EHRs reach this service, where that isn't its own"),
+    Option(
+        "public_url",
+        _url,
+        "an http or https URL",
+        "address under which EHRs reach this service, where that isn't its own; cards link to their pages under it",
+    ),
     Option(
         "log_required",
         _yes_or_no,

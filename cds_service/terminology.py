@@ -65,6 +65,13 @@ class LabCode(msgspec.Struct, frozen=True, gc=False):
     whole_blood: bool  # blood gas and bedside results can't show haemolysis
 
 
+class SiteMeanings(msgspec.Struct, frozen=True):
+    """What a site's own codes mean, by (system in lower case, code): see `site_codes`, which reads and checks them."""
+
+    drugs: Mapping[tuple[str, str], str] = MappingProxyType({})  # an ingredient, CLASS and the id of a class, or OTHER
+    problems: Mapping[tuple[str, str], str] = MappingProxyType({})  # the id of a set, or OTHER
+
+
 class Terminology:
     """Lookups over one set of value set files, and the numbers that reading needs (`engineering`). Make one with `load`."""
 
@@ -87,15 +94,21 @@ class Terminology:
         self.rxnorm: rxnorm.Release | None = None
         if rxnorm_file is not None and rxnorm_file.exists():
             products = rxnorm.read(rxnorm_file, self._drugs.rxnorm_ingredients)
-            self._drugs.add_products(products.by_code)
+            self._drugs.add_products(products.by_code, products.codes)
             self.rxnorm = products.about
             self.content_hash = hashlib.sha256(f"{self.content_hash} {products.content_hash}".encode()).hexdigest()
         self.drug_classes: Mapping[str, str] = MappingProxyType(self._drugs.displays)
         self.ingredients: frozenset[str] = self._drugs.ingredients
         self.routed: frozenset[str] = self._drugs.routed  # classes whose route the words of a dosage can tell
         self.dosed: frozenset[str] = frozenset(self._drugs.dosed)  # classes of which the dose that is taken is read
+        self.site = SiteMeanings()
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what was looked up before."""
         self._system = lru_cache(maxsize=256)(self._find_system)
         self._drug = lru_cache(maxsize=_CACHED)(self._find_drug)
+        self._route = lru_cache(maxsize=512)(self._find_route)
         self._problem = lru_cache(maxsize=_CACHED)(self._find_problem)
         self._unit = lru_cache(maxsize=512)(self._find_unit)
 
@@ -111,6 +124,13 @@ class Terminology:
         """The same lookups with a site's own numbers."""
         other = copy.copy(self)
         other.engineering = engineering
+        return other
+
+    def with_codes(self, site: SiteMeanings) -> Terminology:
+        """The same lookups with a site's own codes beside those of the value sets."""
+        other = copy.copy(self)
+        other.site = site
+        other.forget()
         return other
 
     def lab(self, code: str) -> LabCode | None:
@@ -137,11 +157,11 @@ class Terminology:
 
     def route(self, codings: Codings, texts: tuple[str, ...]) -> Route:
         """The route that a coded or written route of administration means; "" where it says none that matters here."""
-        return self._drugs.route(self._known(codings), "\n".join(texts))
+        return self._route(tuple(codings), texts)
 
     def classes_for_allergy(self, codings: Codings, texts: tuple[str, ...]) -> frozenset[str]:
         """The drug classes that an allergy is about. Unlike a prescription, tonic water and any route count."""
-        return self._drugs.classes_for_allergy(self._known(codings), "\n".join(texts))
+        return self._drugs.classes_for_allergy(self._known(codings) + _mapped(codings, self.site.drugs), "\n".join(texts))
 
     def class_display(self, class_id: str) -> str:
         """The name of a drug class for people. Raises KeyError for a class that has no file."""
@@ -165,7 +185,11 @@ class Terminology:
 
     def tabled(self, codings: Codings) -> bool:
         """Whether any code is of a system in which the problem sets are written, so that a code in no set is another disease."""
-        return any(system and self._system(system) in _TABLED for system, code in codings if code)
+        return any(
+            (system and self._system(system) in _TABLED) or site_key(system, code) in self.site.problems
+            for system, code in codings
+            if code
+        )
 
     def matches(self, pattern_id: str, text: str) -> bool:
         """Whether a text says what a pattern of `text.yaml` looks for, outside its exceptions. Raises KeyError for no such id."""
@@ -213,7 +237,7 @@ class Terminology:
 
         Seven characters of the pattern of ATC are an ATC code; more than seven digits are no RxNorm code.
         """
-        known = self._known(codings)
+        known = self._known(codings) + _mapped(codings, self.site.drugs)
         found = {whole for short, _, whole in known if short == "atc"}
         for system, code in codings:
             if code and (whole := f"{system}|{code}") not in found:
@@ -238,8 +262,27 @@ class Terminology:
             return msgspec.structs.replace(found, identified=True)
         return found
 
+    def _find_route(self, codings: tuple[tuple[str | None, str | None], ...], texts: tuple[str, ...]) -> Route:
+        return self._drugs.route(self._known(codings), "\n".join(texts))
+
     def _find_problem(self, codings: tuple[tuple[str | None, str | None], ...], names: tuple[str, ...]) -> ProblemRecognition:
-        return self._problem_index.recognise(self._known(codings), names)
+        return self._problem_index.recognise(self._known(codings) + _mapped(codings, self.site.problems), names)
+
+
+def site_key(system: str | None, code: str) -> tuple[str, str]:
+    """How a coding is looked up among a site's own codes."""
+    return (system or "").strip().lower(), code.strip()
+
+
+def _mapped(codings: Codings, meanings: Mapping[tuple[str, str], str]) -> list[Known]:
+    """What a site says of the codings."""
+    if not meanings:  # as at most sites
+        return []
+    return [
+        ("site", meaning, f"{system}|{code}")
+        for system, code in codings
+        if code and (meaning := meanings.get(site_key(system, code))) is not None
+    ]
 
 
 def _hash(folder: Path) -> str:

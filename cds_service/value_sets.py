@@ -18,7 +18,8 @@ from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
 
 T = TypeVar("T")
 
-SystemId = Literal["loinc", "rxnorm", "atc", "snomed", "icd10"]
+# "site" is the system of what a site's own codes are mapped to, by our names: see `site_codes`
+SystemId = Literal["site", "loinc", "rxnorm", "atc", "snomed", "icd10"]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 LoincCode = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,7}-[0-9]$")]
 AtcCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]([0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?)?$")]

@@ -24,7 +24,7 @@ from cds_service.fhir import Resource, Subject, bare_id, is_urn, listed
 
 _PORTS = {"http": 80, "https": 443}
 # FHIR's ids have up to 64 characters without "_"; EHRs use more of both. Dots alone are no id, and neither is a lost "_history".
-_ID = re.compile(r"(?!_history$)(?=[._-]*[A-Za-z0-9])[A-Za-z0-9._-]{1,255}")
+ID = re.compile(r"(?!_history$)(?=[._-]*[A-Za-z0-9])[A-Za-z0-9._-]{1,255}")
 _REST = re.compile(  # "[base/]Patient/id[/_history[/version]]" (FHIR R4, "References"), and with a slash at the end
     r"(?:(?P<base>(?:https?:)?//[^\s?#]+?)?/)?patient/(?P<id>[^\s/?#|]+)(?:/_history(?:/[^\s/?#|]+)?)?/*", re.IGNORECASE
 )
@@ -106,7 +106,7 @@ class Owner:
         if base and self._base is None and "/Patient/" in f"{base}/":
             return Whose.NOT_SAID  # "…/Patient/1/Patient/2", and no base is known that could look like this
         if key != self.id:
-            return Whose.ANOTHERS if _ID.fullmatch(key) else Whose.NOT_SAID
+            return Whose.ANOTHERS if ID.fullmatch(key) else Whose.NOT_SAID
         return Whose.ANOTHERS if base and self._base is not None and _base(base) != self._base else Whose.THE_PATIENTS
 
     def _is_entry(self, url: str) -> Whose:

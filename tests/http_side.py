@@ -66,7 +66,14 @@ class TransportEgress(Egress):
             answer = await self._client.get(url, headers=list(headers))
         except httpx.ReadError:
             raise EgressError(Fault.RESET) from None
-        return Reply(answer.status_code, dict(answer.headers), answer.content if answer.status_code == 200 else b"")
+        return Reply(answer.status_code, dict(answer.headers), answer.content)
+
+    async def search(
+        self, url: httpx.URL, form: bytes, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int
+    ) -> Reply:
+        sent = [*headers, (b"Content-Type", b"application/x-www-form-urlencoded")]
+        answer = await self._client.post(url, content=form, headers=list(sent))
+        return Reply(answer.status_code, dict(answer.headers), answer.content)
 
 
 class SameCaller(AnyCaller):

@@ -13,10 +13,16 @@ from cds_service.alert_log import AlertLog
 from cds_service.alert_log.unread import unread_codes
 from cds_service.cli import main
 from cds_service.facts import Unread
+from cds_service.knowledge import Knowledge
 from cds_service.logged import MAX_UNREAD, NOT_A_CODE, kept_codes
 from cds_service.metrics import UNREAD_CODES, counts
+from cds_service.paths import cards_dir
+from cds_service.shorthand import request_from_case
 from cds_service.tally import flush, note_answer
+from cds_service.yamlfile import KnowledgeError
 from tests.alert_log_samples import START, a_call
+from tests.core import NOW, answer_to
+from tests.reading import terminology
 
 LOCAL = "urn:oid:1.2.3"
 POTASSIUM = {"kind": "lab", "system": LOCAL, "code": "K", "source": "labs", "meaning": "potassium"}
@@ -128,3 +134,91 @@ def test_the_command_says_why_it_cannot(
     told = capsys.readouterr().err
     assert "no log there yet" in told
     assert "is no alert log that can be read" in told
+
+
+# A site's own codes
+
+
+def mapped(tmp_path: Path, text: str) -> Knowledge:
+    (tmp_path / "codes.yaml").write_text(text, encoding="utf-8")
+    return Knowledge.load(cards_dir(), terminology(), tmp_path)
+
+
+CODES = """\
+drugs:
+  - {system: 'urn:oid:1.2.3', code: '77', ingredient: quinine}
+  - {system: 'urn:oid:1.2.3', code: '78', class: nsaid}
+  - {system: 'urn:oid:1.2.3', code: '79', class: other}
+problems:
+  - {system: 'urn:oid:1.2.3', code: P1, set: muscle_cramp}
+  - {system: 'urn:oid:1.2.3', code: P2, set: other}
+"""
+
+
+def test_a_site_says_what_its_codes_mean(tmp_path: Path) -> None:
+    theirs, known = terminology(), mapped(tmp_path, CODES).terminology
+    quinine = known.drug(((LOCAL, "77"),), ())
+    assert (quinine.classes, quinine.ingredients, quinine.by) == (frozenset({"quinine"}), ("quinine",), "site")
+    assert quinine.code == f"{LOCAL}|77"
+    assert known.drug((("URN:OID:1.2.3", " 78 "),), ()).classes == {"nsaid"}
+    other = known.drug(((LOCAL, "79"),), ())
+    assert (other.classes, other.identified) == (frozenset(), True)
+    assert not known.drug(((LOCAL, "80"),), ()).identified
+    assert not known.drug((("urn:oid:9", "77"),), ()).classes
+    assert known.classes_for_allergy(((LOCAL, "77"),), ()) == {"quinine"}
+    assert known.problem_sets(((LOCAL, "P1"),)) == {"muscle_cramp"}
+    assert known.problem_sets(((LOCAL, "P2"),)) == frozenset()
+    assert (known.tabled(((LOCAL, "P2"),)), known.tabled(((LOCAL, "P3"),))) == (True, False)
+    assert not theirs.drug(((LOCAL, "77"),), ()).classes, "what is shipped stays as it is"
+
+
+def test_a_mapped_code_decides_and_is_no_longer_unread(tmp_path: Path) -> None:
+    ours = {"resourceType": "MedicationRequest", "id": "o", "status": "draft", "intent": "order"}
+    ours["medicationCodeableConcept"] = {"coding": [{"system": LOCAL, "code": "77"}]}  # type: ignore[assignment]
+    request = request_from_case(["problem: ICD10#R25.2 Cramp and spasm"], "order-sign", NOW)
+    request["context"]["draftOrders"] = {"resourceType": "Bundle", "entry": [{"resource": ours}]}
+    before, after = answer_to(request), answer_to(request, known=mapped(tmp_path, CODES))
+    assert [(one.kind, one.code) for one in before.facts.unread] == [("drug", "77")]
+    assert after.facts.unread == ()
+    topics = [card["source"]["topic"]["code"] for card in msgspec.json.decode(after.body)["cards"]]
+    assert topics[0] == "quinine-avoid"
+
+
+def test_the_codes_are_part_of_the_hash_that_is_logged(tmp_path: Path) -> None:
+    first = mapped(tmp_path, CODES)
+    second = mapped(tmp_path, CODES.replace("'77'", "'76'"))
+    assert first.hash != second.hash != Knowledge.load(cards_dir(), terminology()).hash
+    assert {card.id: card.hash for card in first.cards} == {card.id: card.hash for card in second.cards}, "approvals hold"
+
+
+ATC, SNOMED = "'http://www.whocc.no/atc'", "'http://snomed.info/sct'"
+OF_OURS = "is a code of the value sets"
+
+
+@pytest.mark.parametrize(
+    ("section", "mapping", "told"),
+    [
+        ("drugs", "system: s, code: c, ingredient: quinin", "[0].ingredient: unknown name `quinin`; did you mean `quinine`?"),
+        ("drugs", "system: s, code: c, class: nsaids", "[0].class: unknown name `nsaids`; did you mean `nsaid`?"),
+        ("drugs", "system: s, code: c", "[0]: needs an `ingredient` or a `class`, one of both"),
+        ("drugs", "system: s, code: c, ingredient: '?'", "[0].ingredient: unknown name"),
+        ("drugs", "system: s, code: c, class: nsaid, ingredient: quinine", "[0]: needs an `ingredient` or a `class`"),
+        ("drugs", "system: s, code: '', class: nsaid", "[0].code: "),
+        ("drugs", f"system: {ATC}, code: M01AE01, class: other", f"[0].code: {OF_OURS}"),
+        ("problems", "system: s, code: c, set: muscle_cramps", "[0].set: unknown name `muscle_cramps`; did you mean"),
+        ("problems", f"system: {SNOMED}, code: '55300003', set: other", f"[0].code: {OF_OURS}"),
+        ("problems", "system: s, code: c, set: other, when: now", "[0].when: unknown name"),
+    ],
+)
+def test_mistakes_are_told_with_their_line(tmp_path: Path, section: str, mapping: str, told: str) -> None:
+    with pytest.raises(KnowledgeError) as caught:
+        mapped(tmp_path, f"{section}:\n- {{{mapping}}}")
+    assert f"overlay/codes.yaml:2: {section}{told}" in str(caught.value)
+
+
+def test_a_code_that_stands_twice_and_an_unknown_section_are_mistakes(tmp_path: Path) -> None:
+    one = "- {system: s, code: c, class: nsaid}\n"
+    with pytest.raises(KnowledgeError, match=r"codes.yaml:3: drugs\[1\]: `c` of this system stands here twice"):
+        mapped(tmp_path, f"drugs:\n{one}{one.replace('s,', 'S,')}")
+    with pytest.raises(KnowledgeError, match=r"codes\.yaml:1: drug: unknown name `drug`; did you mean `drugs`"):
+        mapped(tmp_path, f"drug:\n{one}")

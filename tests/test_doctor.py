@@ -31,6 +31,8 @@ from cds_service.doctor.finding import Finding, failed
 from cds_service.doctor.service import Checkup, Target, base_of
 from cds_service.doctor.token import KeyFileError, Signer, load_signer
 from tests.bench.server import Server, free_port, service_command
+from tests.core import knowledge
+from tests.ehr_server import BASE, EhrServer, patient
 from tests.tokens import ISS, a_client, key_set, write_registry
 
 URL = "https://cds.example"
@@ -326,6 +328,41 @@ def test_what_a_fhir_server_lacks_is_told() -> None:
     found = fhir({"/r4/metadata": METADATA, "/r4/Patient/1": httpx.Response(403, text="no"), "/r4/Observation": PATIENT})
     assert [finding.level for finding in found] == ["ok", "FAIL", "FAIL"]
     assert "scopes" in found[1].mend
+
+
+def own_ways(server: EhrServer, *keys: str) -> dict[str, tuple[str, str]]:
+    """Level and words of the findings about `server`, by check."""
+    (service,) = [one for one in knowledge().services if one.hook == "patient-view"]
+    templates = {key: template for key, template in service.prefetch.items() if key in keys}
+    known = server.answer
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return METADATA if request.url.path.endswith("/metadata") else known(request)
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        return {one.check: (one.level, one.found) for one in examine_fhir(BASE, templates, "p1", "secret", http)}
+
+
+def test_a_servers_own_ways_are_told() -> None:
+    found = own_ways(EhrServer(patient(), refuses={"_sort"}, lacks={"MedicationStatement"}), "labs", "statements")
+    assert found["FHIR labs"] == ("ok", "0 found on the first page; its own ways: Observation without _sort")
+    assert found["FHIR statements"] == ("warning", "the server has no MedicationStatement")
+    assert own_ways(EhrServer(longest=300), "labs")["FHIR labs"] == (
+        "ok",
+        "0 found on the first page; its own ways: Observation by POST _search",
+    )
+    assert own_ways(EhrServer(refuses={"patient", "subject"}), "problems")["FHIR problems"][0] == "FAIL"
+
+
+def test_whether_medications_that_are_only_referred_to_can_be_read_is_told() -> None:
+    bare = {"resourceType": "MedicationRequest", "id": "rx", "medicationReference": {"reference": "Medication/1"}}
+    other = bare | {"id": "rx2", "medicationReference": {"reference": f"{BASE}/Medication/2"}}
+    medications = [{"resourceType": "Medication", "id": key} for key in ("1", "2")]
+    for ids, told in (("list", "by a list of ids"), ("one", "one by one"), ("refuse", "one by one")):
+        found = own_ways(EhrServer(bare, other, *medications, ids=ids), "prescriptions")
+        assert found["FHIR medications"] == ("ok", f"those that are only referred to are read {told}")
+    found = own_ways(EhrServer(bare, other), "prescriptions")
+    assert found["FHIR medications"] == ("FAIL", "prescriptions only refer to them: status 404, and not what was asked for")
 
 
 # Really started services

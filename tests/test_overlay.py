@@ -321,7 +321,7 @@ def test_a_folder_that_is_no_card_and_a_file_that_a_card_does_not_have_are_mista
         (site / name).write_text("written_for: 1.0.0")
     (site / "one").write_text("a file in place of a folder")
     first, *others = mistakes(base, site)
-    assert first.startswith("overlay/one:1: file: cards/ has no file `one`; known are: criteria.yaml")
+    assert first.startswith("overlay/one:1: file: cards/ has no file `one`; known are: codes.yaml, criteria.yaml")
     assert others == [
         "overlay/onee:1: file: cards/ has no card `onee`; did you mean `one`?",
         "overlay/two/cards.yaml:1: file: unknown name `cards.yaml`; did you mean `card.yaml`?",

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from cds_service.facts import Drug
+from cds_service.findings import Finding, Truth
+from cds_service.say import phrase
 from tests.reading import OURS, RXNORM, SNOMED, Json, active, bundle, concept, condition, facts, prescription, statement, without
 
 GM = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"
@@ -62,6 +64,12 @@ def test_a_status_that_denies_nothing_leaves_a_drug_taken_and_unconfirmed(status
     found = facts(statements=bundle(statement(status=status)), prescriptions=bundle(prescription(status=status)))
     assert [(set(one.classes), one.confirmed) for one in found.drugs] == [({"baclofen"}, False)] * 2
     assert [(one.kind, one.code) for one in found.unread if one.source == "statements"] == [("status", code) for code in unread]
+
+
+@pytest.mark.parametrize(("status", "name"), [("active", "baclofen"), ("unknown", "baclofen (unconfirmed)")])
+def test_a_card_calls_a_drug_unconfirmed_whose_status_does_not_say_that_it_is_taken(status: str, name: str) -> None:
+    found = facts(statements=bundle(statement(status=status)))
+    assert phrase(Finding(Truth.MET, found.drugs), "names", found, str) == name
 
 
 @pytest.mark.parametrize("status", ["active", "Active", "ACTIVE "])

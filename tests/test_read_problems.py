@@ -210,6 +210,16 @@ def test_what_is_denied_is_so_however_it_is_spelt(status: str) -> None:
     assert problems(condition(verificationStatus=status)) == problems(condition(verificationStatus={"text": status})) == ()
 
 
+def test_a_status_in_other_words_is_read_by_what_it_displays() -> None:
+    displayed = {"coding": [{"system": SNOMED, "code": "413322009", "display": "Resolved"}]}
+    assert problems(condition(clinicalStatus=displayed)) == ()
+
+
+def test_an_empty_status_says_nothing() -> None:
+    assert problems(condition(clinicalStatus={}))
+    assert problems(condition(clinicalStatus={}, abatementDateTime="2025-01-01")) == ()
+
+
 def test_an_end_that_is_still_to_come_is_none() -> None:
     unstated = without(condition(), "clinicalStatus")
     assert problems({**unstated, "abatementDateTime": "2026-03-01"})

@@ -11,7 +11,7 @@ from cds_service.cases import Run, load_cases, run_cases
 from cds_service.paths import cards_dir
 from cds_service.recommendations import Recommendations, as_text
 from cds_service.yamlfile import KnowledgeError
-from tests.core import Json, knowledge
+from tests.core import Json, a_card, knowledge, small
 
 CARD = "quinine-avoid"
 CASE = "Quinine signed for leg cramps in the US is advised against with the boxed warning"
@@ -120,3 +120,13 @@ def test_the_printed_table_has_a_line_for_each_card_of_each_recommendation(tmp_p
         f"S1-21 | {CARD} | criterion 'quinine order'; “boxed warning”; suggestion delete-quinine; "
         f"override reason specialist-advice | {CASE}\n"
     )
+
+
+def test_what_stands_on_the_page_only_is_served(tmp_path: Path) -> None:
+    page = [{"text": "**Massage** helps some people.", "source": ["S1"]}]
+    known = small({}, a_card(page=page))
+    assert table(tmp_path, {"card": "one", "on_page": ["Massage helps"]}).problems(known, []) == []
+    (problem,) = table(tmp_path, {"card": "one", "on_page": ["Heat helps"]}).problems(known, [])
+    assert "'Heat helps' is not on the page of one" in str(problem)
+    (unproved,) = table(tmp_path, {"card": "one", "says": ["One speaks"]}).problems(known, [])
+    assert "no case of one is called ''" in str(unproved)

@@ -203,6 +203,13 @@ def test_products_of_other_drugs_and_magnesium_as_a_salt_are_not_recognised_as_o
     assert classes.isdisjoint({"magnesium_supplement", "quinine", "potassium_supplement"})
 
 
+def test_a_code_of_the_lookup_that_is_none_of_ours_is_another_drug_and_one_of_no_table_is_not_known(loaded: Path) -> None:
+    loaded_terms = Terminology.load(FOLDER, loaded)
+    assert loaded_terms.drug([(RXNORM, "9900023")], ()).identified
+    assert not loaded_terms.drug([(RXNORM, "9911111")], ()).identified
+    assert not terminology().drug([(RXNORM, "9900023")], ()).identified
+
+
 def test_a_bowel_preparation_by_code_is_no_potassium_supplement_whatever_the_text_says(loaded: Path) -> None:
     terms = Terminology.load(FOLDER, loaded)
     assert terms.drug([(RXNORM, "9900023")], ()).classes == frozenset()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from cds_service.alert_log import export, tenant_secret
@@ -60,6 +61,25 @@ async def test_a_site_may_want_tokens_at_discovery_too(tmp_path: Path) -> None:
         assert (await client.get("/cds-services", headers=headers)).status_code == 200
         assert (await client.get("/cds-services", headers=headers)).status_code == 401
         assert (await client.get("/health")).status_code == 200
+
+
+async def test_discovery_asks_for_what_is_referred_to_only_of_a_client_that_says_that_its_ehr_can(tmp_path: Path) -> None:
+    def including(answer: httpx.Response) -> set[str]:
+        services = answer.json()["services"]
+        return {key for one in services for key, template in one.get("prefetch", {}).items() if "_include=" in template}
+
+    for supports, keys in ((True, {"statements", "prescriptions"}), (False, set())):
+        runtime = msgspec.structs.replace(
+            a_runtime(tmp_path), callers=callers(tmp_path, a_client(supports_include=supports, audiences=["fixed"]))
+        )
+        async with running(create_app(runtime.settings, runtime=runtime)) as client:
+            plain = await client.get("/cds-services")
+            known = await client.get("/cds-services", headers=bearer("fixed", now=NOW))
+            assert (including(plain), including(known)) == (set(), keys)
+            assert (plain.headers["etag"] == known.headers["etag"]) is not supports
+            assert (await client.get("/cds-services", headers={"if-none-match": known.headers["etag"]})).status_code == (
+                200 if supports else 304
+            )
 
 
 # Services
@@ -378,7 +398,7 @@ async def test_pages_reach_nothing_else_and_caches_are_told_that_answers_vary(tm
             answer = await client.get(path, headers={"origin": LISTED[0]})
             assert "access-control-allow-origin" not in answer.headers, path
             assert (await preflight(client, path, LISTED[0])).status_code in (404, 405)
-        assert (await client.get("/cds-services")).headers["vary"] == "Origin"
+        assert (await client.get("/cds-services")).headers["vary"] == "Authorization, Origin"
 
 
 async def test_an_answer_to_a_refused_caller_is_the_same_from_every_page(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_a_client_says_everything(tmp_path: Path) -> None:
         max_life_s=3600,
         tenants=["A"],
         deadline_ms=500,
+        supports_include=True,
         hooks=["order-sign"],
         origins=["https://ehr.example", "https://ehr.example:8443"],
         fhir_bases=["https://a.example/r4/", {"url": "https://10.1.2.3/r4", "private": True}],
@@ -60,6 +61,7 @@ def test_a_client_says_everything(tmp_path: Path) -> None:
     assert [key.kid for key in client.pinned.keys] == ["k9"]
     assert client.fhir_bases == (FhirBase("https://a.example/r4"), FhirBase("https://10.1.2.3/r4", private=True))
     assert (client.preset, client.jku_private, client.max_life_s, client.deadline_ms) == ("epic", True, 3600, 500)
+    assert client.supports_include
     assert one(tmp_path, fhir_bases="any").fhir_bases is None
 
 
@@ -124,6 +126,7 @@ UNUSABLE: dict[str, list[Any]] = {
     "tenants": [[], "A", [5], [""], ["A", "A"], [" A"]],
     "hooks": [[], "order-sign", ["order-review"], [5]],
     "deadline_ms": [0, 199, 60_001, "1000"],
+    "supports_include": [1, "yes", []],
     "fhir_bases": [
         *("all", [5], [{"private": True}], [{"url": "https://a.example", "x": 1}], ["ftp://a"]),
         *([{"url": "https://a.example", "private": 1}], ["https://a.example?x=1"]),

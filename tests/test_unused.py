@@ -77,3 +77,10 @@ def test_its_text_is_cleaned_and_a_terminal_shows_it() -> None:
 def test_a_terminal_lists_the_first_and_counts_the_rest() -> None:
     many = [condition() | {"code": LOCAL, "id": f"c{n}"} for n in range(45)]
     assert "    and 5 more; --json has them all\n" in draw_explanation(explained(problems=bundle(*many)))
+
+
+def test_a_problem_that_cannot_be_told_is_told_with_the_reason() -> None:
+    nameless: dict[str, Any] = {"coding": LOCAL["coding"]}
+    explanation = explained(problems=bundle(condition() | {"code": nameless}))
+    (row,) = [one for one in explanation.read if one.kind == "problem"]
+    assert row.meaning.endswith("; a problem has a code that is not understood and no name")

@@ -1,31 +1,30 @@
-"""Checks a FHIR server as this service asks it where data was not sent: what it is, and each prefetch template of the service."""
+"""Checks a FHIR server as this service asks it where data was not sent: what it is, each prefetch template, and its own ways."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
 from cds_service.doctor.finding import Finding
+from cds_service.server_ways import Way, adapted, issues_of, repairs, type_of
+
+_LISTS = {"MedicationStatement": "MedicationRequest", "MedicationRequest": "MedicationStatement"}
+
+
+class _Reply(NamedTuple):
+    status: int  # 0: there was no answer
+    found: Any  # JSON, or None
+    ways: tuple[Way, ...] = ()  # how it was asked again
 
 
 def examine_fhir(base: str, templates: Mapping[str, str], patient: str, token: str, http: httpx.Client) -> Iterator[Finding]:
     """Its capabilities and, about `patient` (an id, "" for none), each template. `token` is sent and never part of a finding."""
-    headers = {"accept": "application/fhir+json", **({"authorization": f"Bearer {token}"} if token else {})}
-
-    def get(path: str) -> tuple[int, Any]:
-        try:
-            answer = http.get(f"{base.rstrip('/')}/{path}", headers=headers)
-            return answer.status_code, msgspec.json.decode(answer.content)
-        except httpx.HTTPError:
-            return 0, None
-        except msgspec.DecodeError:
-            return answer.status_code, None
-
-    status, found = get("metadata")
+    server = _FhirServer(base, token, http)
+    status, found, _ = server.ask("metadata")
     if not isinstance(found, dict) or found.get("resourceType") != "CapabilityStatement":
         mend = "give the base URL of the FHIR server, the part before /metadata"
         yield Finding("FHIR server", "FAIL", f"metadata: {_said(status)}", mend)
@@ -36,10 +35,42 @@ def examine_fhir(base: str, templates: Mapping[str, str], patient: str, token: s
             "FHIR data", "warning", "not asked for", "give --patient, the id of a test patient, to try each prefetch query"
         )
         return
+    medications: list[str] = []
     for key, template in templates.items():
         filled = template.replace("{{context.patientId}}", quote(patient, safe=""))
         if "{{" not in filled:
-            yield _answered(key, *get(filled), search="?" in filled)
+            reply = server.ask(filled)
+            medications += _medications_of(reply.found)
+            yield _answered(key, reply, search="?" in filled)
+    if medications:
+        yield _referenced(server, list(dict.fromkeys(medications))[:2])
+
+
+class _FhirServer:
+    def __init__(self, base: str, token: str, http: httpx.Client) -> None:
+        self._base = base.rstrip("/")
+        self._headers = {"accept": "application/fhir+json", **({"authorization": f"Bearer {token}"} if token else {})}
+        self._http = http
+
+    def ask(self, query: str, ways: tuple[Way, ...] = ()) -> _Reply:
+        """The answer; where a search is refused, that to the search as the service asks it again."""
+        asked = adapted(query, ways)
+        try:
+            if any(way.kind == "by form" for way in ways):
+                form = {"content-type": "application/x-www-form-urlencoded"}
+                url, parameters = f"{self._base}/{type_of(asked)}/_search", asked.partition("?")[2]
+                answer = self._http.post(url, headers=self._headers | form, content=parameters.encode())
+            else:
+                answer = self._http.get(f"{self._base}/{asked}", headers=self._headers)
+        except httpx.HTTPError:
+            return _Reply(0, None, ways)
+        again = repairs(query, answer.status_code, issues_of(answer.content)) if not ways else ()
+        if again and again[0].kind != "lacks":
+            return self.ask(query, again)
+        try:
+            return _Reply(answer.status_code, msgspec.json.decode(answer.content), ways or again)
+        except msgspec.DecodeError:
+            return _Reply(answer.status_code, None, ways or again)
 
 
 def _version(version: str) -> Finding:
@@ -48,13 +79,42 @@ def _version(version: str) -> Finding:
     return Finding("FHIR server", "warning", f"FHIR {version}", "the service is made for R4; see what it reads of other versions")
 
 
-def _answered(key: str, status: int, found: Any, *, search: bool) -> Finding:
-    kind = found.get("resourceType") if isinstance(found, dict) else None
-    if status == 200 and (kind == "Bundle") == search and kind not in (None, "OperationOutcome"):
-        entries = len(found.get("entry", [])) if search else 1
-        return Finding(f"FHIR {key}", "ok", f"{entries} found on the first page" if search else f"a {kind}")
-    mend = "see whether the token's scopes cover it" if status in (401, 403) else "see whether the server knows this query"
-    return Finding(f"FHIR {key}", "FAIL", _said(status), mend)
+def _answered(key: str, reply: _Reply, *, search: bool) -> Finding:
+    kind = reply.found.get("resourceType") if isinstance(reply.found, dict) else None
+    if reply.status == 200 and (kind == "Bundle") == search and kind not in (None, "OperationOutcome"):
+        entries = len(reply.found.get("entry", [])) if search else 1
+        told = f"{entries} found on the first page" if search else f"a {kind}"
+        own = f"; its own ways: {', '.join(map(str, reply.ways))}" if reply.ways else ""
+        return Finding(f"FHIR {key}", "ok", told + own)
+    lacking = next((way.type for way in reply.ways if way.kind == "lacks"), "")
+    if lacking in _LISTS:
+        mend = f"nothing, where {_LISTS[lacking]} is read; without both, every medication is unknown"
+        return Finding(f"FHIR {key}", "warning", f"the server has no {lacking}", mend)
+    mend = "see whether the token's scopes cover it" if reply.status in (401, 403) else "see whether the server knows this query"
+    return Finding(f"FHIR {key}", "FAIL", _said(reply.status), mend)
+
+
+def _medications_of(found: Any) -> Iterator[str]:
+    """The ids of the Medications on the server that a search's results refer to."""
+    entries = found.get("entry") if isinstance(found, dict) else None
+    for entry in entries if isinstance(entries, list) else []:
+        resource = entry.get("resource") if isinstance(entry, dict) else None
+        target = resource.get("medicationReference") if isinstance(resource, dict) else None
+        kind, _, key = str(target.get("reference") if isinstance(target, dict) else "").rpartition("/")
+        if kind.rpartition("/")[2] == "Medication":
+            yield key
+
+
+def _referenced(server: _FhirServer, ids: list[str]) -> Finding:
+    """Whether Medications that are only referred to can be read, by a list of ids or one by one."""
+    listed = server.ask(f"Medication?_id={','.join(quote(one, safe='') for one in ids)}")
+    if listed.status == 200 and isinstance(listed.found, dict) and len(listed.found.get("entry", [])) >= len(ids):
+        return Finding("FHIR medications", "ok", "those that are only referred to are read by a list of ids")
+    single = server.ask(f"Medication/{quote(ids[0], safe='')}")
+    if single.status == 200:
+        return Finding("FHIR medications", "ok", "those that are only referred to are read one by one")
+    mend = "let the token read Medication; until then these drugs are unknown"
+    return Finding("FHIR medications", "FAIL", f"prescriptions only refer to them: {_said(single.status)}", mend)
 
 
 def _said(status: int) -> str:

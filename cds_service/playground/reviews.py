@@ -10,6 +10,7 @@ from cds_service.paths import cards_dir
 from cds_service.recommendations import Recommendations
 from cds_service.review_site import Site
 from cds_service.runtime import Runtime
+from cds_service.settings import DEV_BANNER
 
 
 def review_pages(runtime: Runtime) -> dict[str, str]:
@@ -17,5 +18,5 @@ def review_pages(runtime: Runtime) -> dict[str, str]:
     folder = runtime.settings.cards_dir or cards_dir()
     runs = list(run_cases(load_cases(folder, runtime.knowledge), runtime.knowledge))
     with TemporaryDirectory() as name:
-        written = Site(runtime.knowledge, Recommendations(folder), runs, banner=True).write(Path(name))
+        written = Site(runtime.knowledge, Recommendations(folder), runs, banner=DEV_BANNER).write(Path(name))
         return {path.name: path.read_text(encoding="utf-8") for path in written}

@@ -16,7 +16,6 @@ from cds_service.page_templates import page_templates
 from cds_service.recommendations import Recommendations, carried_by
 from cds_service.review_site import words
 from cds_service.sentences import Sentences, repetition, unknown_policy
-from cds_service.settings import DEV_BANNER
 
 STYLE = "style.css"
 
@@ -24,12 +23,10 @@ STYLE = "style.css"
 class Site:
     """The pages for all cards of `knowledge`; `runs` are the runs of their cases.
 
-    `card(id)` and `write(folder)` are what it is for. With `banner` each page says that it is of the dev profile.
+    `card(card)`, `public_card(card)` and `write(folder)` are what it is for. `banner`: what stands above each page.
     """
 
-    def __init__(
-        self, knowledge: Knowledge, recommendations: Recommendations, runs: Sequence[Run], *, banner: bool = False
-    ) -> None:
+    def __init__(self, knowledge: Knowledge, recommendations: Recommendations, runs: Sequence[Run], *, banner: str = "") -> None:
         self._knowledge = knowledge
         self._recommendations = recommendations
         self._runs = {card.id: [run for run in runs if run.case.card is card] for card in knowledge.cards}
@@ -39,14 +36,27 @@ class Site:
         self._pages.globals.update(html=words.html, template=words.template, given=words.given, expected=words.expected)
         self._pages.globals.update(meaning=Meanings(knowledge))
         self._pages.globals.update(conditions=self._conditions, carried_by=carried_by, say=self._say, knowledge=knowledge)
-        self._pages.globals.update(banner=DEV_BANNER if banner else "")
+        self._pages.globals.update(banner=banner)
 
     def card(self, card: Card, *, alone: bool = True) -> str:
         """The page of one card. Where it stands `alone`, its style is inside it and it links to no other page."""
+        return self._card(card, alone=alone, public=False)
+
+    def public_card(self, card: Card) -> str:
+        """The page of one card that its readers in an EHR are led to: all but its cases and the lines to sign."""
+        return self._card(card, alone=True, public=True)
+
+    @property
+    def style(self) -> str:
+        """The style that stands inside a page that stands alone."""
+        return self._style()
+
+    def _card(self, card: Card, *, alone: bool, public: bool) -> str:
         runs = self._runs[card.id]
         return self._page(
             "card.html",
             alone=alone,
+            public=public,
             card=card,
             file=card.file,
             runs=runs,
@@ -54,6 +64,7 @@ class Site:
             example=self._example(card),
             policies=unknown_policy(card.file),
             repetition=repetition(card.file),
+            choices=self._choices(card),
             gives_way_to=self._about(card.file.gives_way_to),
             gives_way_to_warnings=self._about(card.file.gives_way_to_warnings),
             recommendations=self._recommendations.of_card(card.id),
@@ -86,6 +97,12 @@ class Site:
 
     def _about(self, subjects: Sequence[str]) -> list[Card]:
         return [one for one in self._knowledge.cards if not set(subjects).isdisjoint(one.file.subjects)]
+
+    def _choices(self, card: Card) -> list[str]:
+        """What no source decides: the criteria and rows of the card that are an engineering choice."""
+        criteria = [self._say.meaning(name) for name, one in sorted(card.criteria.items()) if "engineering" in one.source]
+        rows = [f"row {number}: {row.summary}" for number, row in enumerate(card.file.table, 1) if "engineering" in row.source]
+        return list(dict.fromkeys((*criteria, *rows)))
 
     def _example(self, card: Card) -> tuple[Run, dict[str, Any]] | None:
         """The case that shows most of the card, and the CDS Hooks card that it draws; None where no case of it fires."""

@@ -22,6 +22,7 @@ class Caller(msgspec.Struct, frozen=True):
     dialect: str = ""  # how its EHR wants cards: "epic", "oracle", "sandbox"; "" for plain CDS Hooks
     fhir_bases: tuple[FhirBase, ...] | None = None  # those that may be asked; None: any, which only the dev profile allows
     deadline_ms: int | None = None  # from request to answer, where the client has its own
+    include: bool = False  # its EHR supports `_include` in searches and prefetch templates
 
     def base_of(self, fhir_server: str) -> FhirBase | None:
         """The base that `fhir_server` names, as it is registered, so that nothing that a request says is ever an address.

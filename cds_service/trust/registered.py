@@ -117,7 +117,9 @@ class RegisteredCallers:
     def _caller(self, client: Client, tenant: str) -> Caller:
         known = self._callers.get((client.name, tenant))
         if known is None:  # few: tenants are registered
-            known = Caller(client.name, tenant, client.preset, client.fhir_bases, client.deadline_ms)
+            known = Caller(
+                client.name, tenant, client.preset, client.fhir_bases, client.deadline_ms, include=client.supports_include
+            )
             self._callers[client.name, tenant] = known
         return known
 

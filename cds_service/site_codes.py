@@ -1,0 +1,104 @@
+"""A site's own codes: `codes.yaml` of its overlay says what its drug and problem codes mean.
+
+A code is mapped to what the value sets know: an ingredient or a class of drugs, a set of problems; `other` says that it is known
+and none of ours. What the value sets say of a code can't be changed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated
+
+import msgspec
+
+from cds_service.drug_names import CLASS, OTHER
+from cds_service.terminology import SiteMeanings, Terminology, site_key
+from cds_service.yamlfile import Keys, KnowledgeError, Problem, YamlFile, suggestion
+
+FILE = "codes.yaml"
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A code as the EHR sends it; of the system upper and lower case are the same."""
+
+    system: Text
+    code: Text
+
+
+class DrugMapping(_Mapping, frozen=True, kw_only=True):
+    """One of both: an ingredient, or a class where it is not known which drug of it. `class: other` is none of ours."""
+
+    ingredient: str = ""
+    drug_class: str = msgspec.field(default="", name="class")
+
+
+class ProblemMapping(_Mapping, frozen=True, kw_only=True):
+    """The set that a problem belongs to. `set: other` is none of ours."""
+
+    set: Text
+
+
+class CodesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    drugs: list[DrugMapping] = []
+    problems: list[ProblemMapping] = []
+
+
+def read_site_codes(file: YamlFile, terminology: Terminology) -> SiteMeanings:
+    """What the file says, for `Terminology.with_codes`. Raises KnowledgeError with every mistake and its line."""
+    codes = file.convert(CodesFile, file.data)
+    problems = [
+        *_twice(file, "drugs", codes.drugs),
+        *_twice(file, "problems", codes.problems),
+        *_drug_problems(file, codes.drugs, terminology),
+        *_problem_problems(file, codes.problems, terminology),
+    ]
+    if problems:
+        raise KnowledgeError(problems)
+    return SiteMeanings(
+        drugs={site_key(one.system, one.code): one.ingredient or _class(one.drug_class) for one in codes.drugs},
+        problems={site_key(one.system, one.code): one.set for one in codes.problems},
+    )
+
+
+def _class(name: str) -> str:
+    return OTHER if name == OTHER else f"{CLASS}{name}"
+
+
+def _drug_problems(file: YamlFile, drugs: Iterable[DrugMapping], terminology: Terminology) -> Iterator[Problem]:
+    for number, one in enumerate(drugs):
+        keys: Keys = ("drugs", number)
+        if bool(one.ingredient) == bool(one.drug_class):
+            yield file.problem(keys, "needs an `ingredient` or a `class`, one of both")
+        elif one.ingredient:
+            yield from _unknown(file, (*keys, "ingredient"), one.ingredient, terminology.ingredients)
+        else:
+            yield from _unknown(file, (*keys, "class"), one.drug_class, [*terminology.drug_classes, OTHER])
+        if terminology.drug(((one.system, one.code),), ()).classes:
+            yield file.problem((*keys, "code"), "is a code of the value sets, which say what it means; it can't be mapped here")
+
+
+def _problem_problems(file: YamlFile, problems: Iterable[ProblemMapping], terminology: Terminology) -> Iterator[Problem]:
+    for number, one in enumerate(problems):
+        keys: Keys = ("problems", number)
+        yield from _unknown(file, (*keys, "set"), one.set, [*terminology.problem_names, OTHER])
+        if terminology.problem_sets(((one.system, one.code),)):
+            yield file.problem((*keys, "code"), "is a code of the value sets, which say what it means; it can't be mapped here")
+
+
+def _unknown(file: YamlFile, keys: Keys, name: str, known: Iterable[str]) -> Iterator[Problem]:
+    names = sorted(known)
+    if name not in names:
+        yield file.problem(keys, f"unknown name{suggestion(name, names)}")
+
+
+def _twice(file: YamlFile, section: str, mappings: Sequence[_Mapping]) -> Iterator[Problem]:
+    seen: set[tuple[str, str]] = set()
+    for number, one in enumerate(mappings):
+        key = site_key(one.system, one.code)
+        if key in seen:
+            yield file.problem((section, number), f"`{one.code}` of this system stands here twice; keep one")
+        seen.add(key)
