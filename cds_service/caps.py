@@ -18,25 +18,26 @@ def capped(gathered: Mapping[str, Gathered], limit: int) -> dict[str, Gathered]:
     A source that had to be cut is known in part only (PARTIAL): it never means that there is nothing more. The short ones come
     first, so that a flood in one costs that one.
     """
-    if sum(len(one.resources) for one in gathered.values()) <= limit:
+    if sum(len(one.resources) + len(one.misplaced) for one in gathered.values()) <= limit:
         return {name: _with_few_faults(one) for name, one in gathered.items()}
     left = limit
     kept: dict[str, Gathered] = {}
-    for name, one in sorted(gathered.items(), key=lambda item: len(item[1].resources)):
+    for name, one in sorted(gathered.items(), key=lambda item: len(item[1].resources) + len(item[1].misplaced)):
         kept[name] = _cut(_with_few_faults(one), left)
-        left -= len(kept[name].resources)
+        left -= len(kept[name].resources) + len(kept[name].misplaced)
     return {name: kept[name] for name in gathered}
 
 
 def _cut(one: Gathered, limit: int) -> Gathered:
-    count = len(one.resources)
+    count = len(one.resources) + len(one.misplaced)
     if count <= limit:
         return one
     note = f"only {limit} of {count} entries were read, because there are too many"
     source = msgspec.structs.replace(
         one.source, state=SourceState.PARTIAL, note="; ".join(filter(None, (one.source.note, note))), more=True
     )
-    return msgspec.structs.replace(one, source=source, resources=one.resources[:limit])
+    misplaced = one.misplaced[: max(0, limit - len(one.resources))]
+    return msgspec.structs.replace(one, source=source, resources=one.resources[:limit], misplaced=misplaced)
 
 
 def _with_few_faults(one: Gathered) -> Gathered:

@@ -113,6 +113,7 @@ class CardFile(File, frozen=True, kw_only=True):
     on_unknown: dict[str, Policy] = {}  # could not look, or could not read; default say_so
     on_missing: dict[str, Policy] = {}  # looked, and nothing is recorded; default carry_on
     notice_when: list[str] = []  # a notice about unreadable data only where one of these is met; always where empty
+    chart_notice_when: list[str] = []  # when a chart is opened, only where one of these is met or it may be alarming; else never
     not_checked: list[NotCheckedFile] = []
     table: Annotated[list[Row], msgspec.Meta(min_length=1)]
     detail: Annotated[list[Paragraph], msgspec.Meta(min_length=1)]

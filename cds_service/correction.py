@@ -11,7 +11,7 @@ import msgspec
 from cds_service.facts import Lab
 
 if TYPE_CHECKING:
-    from cds_service.terminology import Analyte
+    from cds_service.lab_terms import Analyte
 
 _STEP = Decimal("0.01")
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from cds_service.facts import Drug, Facts, Lab, Order, Problem, Route, When
+from cds_service.facts import Drug, Facts, Lab, Order, Problem, Route, Unusable, When
 from cds_service.findings import (
     IS_MET,
     IS_UNKNOWN,
@@ -73,12 +73,13 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
     as_measured: bool = False  # only a value that was used as it was sent, not a computed or corrected one
     haemolysed: bool | None = None
     sampling: Literal["routine", "pre-dialysis"] | None = None
-    missing: bool = False  # met where nothing is recorded (and it could be looked for)
+    missing: bool = False  # met where nothing is recorded (and it could be looked for), in any form
+    alarm: bool = False  # a result that cannot be used and may meet this is said at the chart too
 
     def find(self, view: View, findings: Findings) -> Finding:
         newest = view.newest(self.analyte)
         candidates = self._candidates(newest)
-        if self.missing and candidates:
+        if self.missing and (candidates or any(days <= self.within_days for _, days in newest.preliminary)):
             return UNMET
         unclear = False
         for lab in candidates:
@@ -86,15 +87,41 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
             if truth is IS_MET:
                 return newest.met if lab is newest.usable else Finding(IS_MET, (lab,))
             unclear = unclear or truth is IS_UNKNOWN
-        for bad, days in newest.unusable:
-            if days <= self.within_days:
-                return Finding(IS_UNKNOWN, (), "not_readable", bad.explanation)
+        if (unread := self._unread(newest)) is not None:
+            return unread
         if unclear:
             why = "came without the laboratory's range" if self.own_range else "with a comparator is not exact enough"
             return Finding(IS_UNKNOWN, (), "not_readable", f"a result {why}")
+        if self.missing and newest.other:  # there is one, in a form that counts for nothing else
+            return UNMET
         if candidates or (newest.usable is not None and newest.days <= self.within_days):  # the latter: too new, or final
             return newest.unmet if view.no_lab is UNMET else view.no_lab
         return self._nothing(view)
+
+    def _unread(self, newest: Newest) -> Finding | None:
+        """What it means that results in the time window cannot be used; one that is alarming is named before others."""
+        found: Finding | None = None
+        for bad, days in newest.unusable:
+            if days <= self.within_days:
+                alarming = self.alarm and self._may_be(bad)
+                if found is None or alarming:
+                    found = Finding(IS_UNKNOWN, (), "not_readable", bad.explanation, bad.words, alarming)
+                if alarming:
+                    break
+        return found
+
+    def _may_be(self, bad: Unusable) -> bool:
+        """Whether a result that cannot be used may meet this: a value that it may mean, or the laboratory's own flag."""
+        low = self.below is not None or self.at_most is not None
+        if bad.flagged in ("either", "low" if low else "high"):
+            return True
+        return any(
+            (self.below is None or value < self.below)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            for value in bad.could_be
+        )
 
     def _candidates(self, newest: Newest) -> list[Lab]:
         """The results in the time window that may decide: preliminary ones where they count, then the newest usable one."""

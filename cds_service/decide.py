@@ -39,6 +39,7 @@ class Decision(msgspec.Struct):
     row: int = -1  # of the card's table, where it fired
     unknown: tuple[str, ...] = ()  # criteria that were unknown and mattered, in the order of the card
     reason: str = ""  # for could_not_check: in words for a clinician
+    words: str = ""  # for could_not_check: what a laboratory wrote that could not be read, as it was sent
     say: bool = False  # for could_not_check and failed: the clinician is told
     hushed: bool = False  # it would be said, and a card that is shown speaks about the same
     gave_way_to: str = ""
@@ -123,7 +124,16 @@ def decide_card(card: Card, findings: Findings, order: Order | None, hook: str) 
         return Decision(card, Outcome.NOT_FIRED, findings, order, unknown=unknown)
     finding = findings[unsure.blocking]
     say = unsure.speaks and _worth_a_notice(card, findings, finding, hook)
-    return Decision(card, Outcome.COULD_NOT_CHECK, findings, order, unknown=unknown, reason=finding.note, say=say)
+    return Decision(
+        card,
+        Outcome.COULD_NOT_CHECK,
+        findings,
+        order,
+        unknown=unknown,
+        reason=finding.note,
+        words=finding.words,
+        say=say,
+    )
 
 
 def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
@@ -138,14 +148,21 @@ def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
 
 
 def _worth_a_notice(card: Card, findings: Findings, finding: Finding, hook: str) -> bool:
-    """Data that did not arrive is always said; a single datum that cannot be used only when an order is signed that needs it, or
-    where what would tell that it needs it did not arrive.
+    """Data that did not arrive is always said.
+
+    A single datum that cannot be used only when an order is signed that needs it, or where what tells whether it needs it did not
+    arrive; when a chart is opened only by a card that says so (`chart_notice_when`), by that one also where it may be alarming.
     """
     if finding.cause in _NEVER_ARRIVED:
         return True
-    if hook != "order-sign":
+    if hook == "order-sign":
+        needs = [findings[name] for name in card.file.notice_when]
+    elif hook == "patient-view" and card.file.chart_notice_when:
+        if finding.alarming:
+            return True
+        needs = [findings[name] for name in card.file.chart_notice_when]
+    else:
         return False
-    needs = [findings[name] for name in card.file.notice_when]
     return not needs or any(one.truth is IS_MET or one.cause in _NEVER_ARRIVED for one in needs)
 
 
@@ -158,7 +175,7 @@ class _Unsure:
         self.names: list[str] = []
         self.blocking: str | None = None  # the unknown that keeps the card from deciding
         self.speaks = False  # that unknown is to be said
-        self._weight = (False, False)
+        self._weight = (False, False, False)
 
     def holds(self, when: list[str], unless: list[str]) -> Truth:
         """Kleene's AND over `when` and the negation of `unless`, after policies: carry_on counts an unknown as unmet."""
@@ -189,8 +206,9 @@ class _Unsure:
         return result
 
     def _blocks(self, name: str, speaks: bool) -> None:
-        """Of several, one that speaks is said, and data that did not arrive before a datum that cannot be used."""
-        weight = (speaks, self.findings[name].cause in _NEVER_ARRIVED)
+        """Of several, one that speaks is said: an alarming one, then data that did not arrive before a datum that is unusable."""
+        finding = self.findings[name]
+        weight = (speaks, finding.alarming, finding.cause in _NEVER_ARRIVED)
         if self.blocking is None or weight > self._weight:
             self.blocking, self.speaks, self._weight = name, speaks, weight
 

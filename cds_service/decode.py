@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from cds_service.facts import SOURCES, Quarantined, Source, SourceState
 from cds_service.fhir import Entry, Link, Resource, bare_id, is_urn, listed
+from cds_service.panels import REPORT, contains_results
 
 Origin = Literal["prefetch", "fhir", "context", "none"]
 
@@ -35,7 +36,8 @@ _URN = ("urn:", "URN:")  # as in `fhir.is_urn`, which costs a call per entry
 _KEPT = frozenset({"Medication"})  # read where an expected resource refers to it
 # The source that reads a resource which came under another key; never the patient, which identifies everything else.
 HOMES: dict[str, str] = {kind: name for name, kinds in EXPECTED.items() if name != "patient" for kind in kinds} | {
-    "MedicationStatement": "statements"
+    "MedicationStatement": "statements",
+    REPORT: "labs",  # for the results in it
 }
 
 
@@ -103,6 +105,8 @@ def gathered_raw(raw: bytes | Raw, name: str, origin: Origin, *, further: bool =
     try:
         envelope = _decode_envelope(raw)
     except msgspec.ValidationError:
+        if len(raws := _array(raw)) > 0:  # resources in place of a Bundle
+            return _Collector(name, origin, further).collect_array(raws).result()
         note = "was sent as something that is not a FHIR resource"
         return Gathered(Source(SourceState.ERROR, origin, note), faults=note)
     if envelope.resourceType is None and envelope.resource:
@@ -112,6 +116,15 @@ def gathered_raw(raw: bytes | Raw, name: str, origin: Origin, *, further: bool =
         return collector.collect_raw(envelope).result()
     collector.unreadable(0, envelope.resourceType, problem)
     return collector.result()
+
+
+def _array(raw: bytes | Raw) -> list[Raw]:
+    """The items of a JSON array of objects; none where it is something else."""
+    try:
+        items = _decode_list(raw)
+    except msgspec.ValidationError:
+        return []
+    return items if all(bytes(item[:1]) == b"{" for item in map(bytes, items)) else []
 
 
 def joined(pages: Sequence[Gathered]) -> Gathered:
@@ -217,6 +230,17 @@ class _Collector:
                 self._bad_entry(raw, position, error)
         return self
 
+    def collect_array(self, raws: list[Raw]) -> _Collector:
+        self.entries = len(raws)
+        for position, raw in enumerate(raws):
+            try:
+                resource = _decode(raw)
+            except msgspec.ValidationError as error:
+                self.unreadable(position, _peek(raw).resourceType, error)
+            else:
+                self._resource(resource or Resource(), position)
+        return self
+
     def unreadable(self, position: int, resource_type: object, error: msgspec.ValidationError | str) -> None:
         """Quarantines a resource, unless it is of a type that nobody reads here (so its state is of no interest)."""
         known = resource_type if isinstance(resource_type, str) else ""
@@ -256,6 +280,10 @@ class _Collector:
             self.inside = False
         elif kind is None:
             self.quarantined.append(Quarantined(self.name, position, "", "resourceType: missing"))
+        elif kind == REPORT and self.name == "labs":
+            self.resources.append(resource)
+            self.matches += contains_results(resource)
+            self.strangers |= not contains_results(resource)
         else:
             self.strangers = True
             if kind in HOMES:

@@ -74,7 +74,7 @@ class Lab(msgspec.Struct, frozen=True, gc=False):
     effective: When
     comparator: Literal["", "<", "<=", ">", ">="] = ""
     issued: datetime | None = None
-    preliminary: bool = False
+    preliminary: bool = False  # not confirmed: it may raise an alarm and never end one
     haemolysed: bool = False
     sampling: Literal["routine", "pre-dialysis"] = "routine"
     range_low: Decimal | None = None  # the laboratory's own lower limit, canonical unit
@@ -84,16 +84,25 @@ class Lab(msgspec.Struct, frozen=True, gc=False):
     reference: str = ""  # "Observation/123"
     source: str = ""  # name of the source (prefetch key)
     range_high: Decimal | None = None  # the laboratory's own upper limit, canonical unit
+    unconfirmed: bool = False  # preliminary for want of a status that is known; False where the laboratory says "preliminary"
+
+    @property
+    def standing(self) -> Literal["confirmed", "preliminary", "unconfirmed"]:
+        """How far the laboratory stands by it, in a word."""
+        return "unconfirmed" if self.unconfirmed else "preliminary" if self.preliminary else "confirmed"
 
 
 class Unusable(msgspec.Struct, frozen=True, gc=False):
     """A result of a known analyte that must not be used, and why."""
 
     analyte: str
-    reason: Literal["unit", "implausible", "value", "date", "future", "unmapped"]
+    reason: Literal["unit", "implausible", "value", "date", "future", "unmapped", "disagrees"]
     effective: When | None = None
     reference: str = ""
-    explanation: str = ""  # for a clinician: "magnesium of 2025-11-28 has no unit"
+    explanation: str = ""  # for a clinician: "magnesium of 2025-11-28 has no unit"; never anything that was sent
+    words: str = ""  # what the laboratory wrote in place of a value that can be read; not kept in the log
+    could_be: tuple[Decimal, ...] = ()  # the values that it may mean, canonical unit
+    flagged: Literal["", "low", "high", "either"] = ""  # the laboratory calls it critical, and on which side
 
 
 class LabSeries(msgspec.Struct, frozen=True, gc=False):

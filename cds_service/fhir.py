@@ -72,6 +72,13 @@ class ReferenceRange(msgspec.Struct, gc=False):
     high: Quantity | None = None
 
 
+class Related(msgspec.Struct, gc=False):
+    """Observation.related of STU3 and DSTU2; other types have a `related` of their own."""
+
+    type: Any = None
+    target: Reference | None = None
+
+
 class Annotation(msgspec.Struct, gc=False):
     text: Prose | None = None
 
@@ -170,6 +177,10 @@ class Resource(msgspec.Struct, gc=False):
     valueQuantity: Quantity | None = None
     valueCodeableConcept: CodeableConcept | None = None
     valueString: Prose | None = None
+    valueInteger: Decimal | None = None
+    valueRange: Range | None = None
+    valueRatio: Ratio | None = None
+    valueSampledData: Any = None
     interpretation: list[CodeableConcept] | CodeableConcept | None = None
     dataAbsentReason: CodeableConcept | None = None
     hasMember: list[Reference] | Reference | None = None
@@ -177,6 +188,11 @@ class Resource(msgspec.Struct, gc=False):
     note: list[Annotation] | Annotation | Prose | None = None
     comment: Prose | None = None  # STU3
     comments: Prose | None = None  # DSTU2
+    component: list[Resource] | Resource | Text | None = None  # an Observation's parts have its fields
+    related: list[Related] | Related | None = None  # STU3, DSTU2
+    result: list[Reference] | Reference | Text | None = None  # DiagnosticReport
+    specimen: list[Reference] | Reference | None = None
+    type: CodeableConcept | list[CodeableConcept] | Text | None = None  # Specimen (contained); other types have others
     condition: list[CodeableConcept] | CodeableConcept | None = None  # Specimen.condition (contained)
     # MedicationRequest, MedicationStatement, MedicationOrder, MedicationDispense, MedicationAdministration, Medication
     intent: Text | None = None

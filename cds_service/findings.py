@@ -40,6 +40,8 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
     evidence: tuple[Evidence, ...] = ()
     cause: Cause = ""
     note: str = ""
+    words: str = ""  # what a laboratory wrote that could not be read, as it was sent
+    alarming: bool = False  # what could not be read may be a value that needs somebody today, in whatever workflow
 
 
 SPOKEN_SOURCES = {
@@ -226,11 +228,12 @@ class Newest(msgspec.Struct, gc=False):
     days: int  # age of `usable`
     preliminary: list[tuple[Lab, int]]
     unusable: list[tuple[Unusable, int]]
+    other: bool  # there is a result that counts only for whether there is one: dated in the future
     met: Finding  # with `usable` as its evidence
     unmet: Finding
 
 
-_NEVER = Newest(None, 0, [], [], MET, UNMET)
+_NEVER = Newest(None, 0, [], [], False, MET, UNMET)
 
 
 def _newest(facts: Facts, analyte: str) -> Newest:
@@ -254,4 +257,5 @@ def _newest(facts: Facts, analyte: str) -> Newest:
     ]
     evidence = (usable,) if usable is not None else ()
     days = (now - usable.effective.start).days if usable is not None else 0
-    return Newest(usable, days, preliminary, unusable, Finding(IS_MET, evidence), Finding(IS_UNMET, evidence))
+    future = any(bad.reason == "future" for bad in series.unusable) if series.unusable else False
+    return Newest(usable, days, preliminary, unusable, future, Finding(IS_MET, evidence), Finding(IS_UNMET, evidence))

@@ -28,11 +28,12 @@ from cds_service.card_file import (
 from cds_service.card_texts import placeholder_problems, with_numbers
 from cds_service.criteria import Criterion, LabCriterion
 from cds_service.dialects import dialect_problems
+from cds_service.lab_terms import Analyte
 from cds_service.overlay import Overlay
 from cds_service.prefetch import ServiceDefinition, derive_services
 from cds_service.references import criteria_named_in, named_in, names_used, ring_in, with_children
 from cds_service.templates import Template
-from cds_service.terminology import Analyte, Terminology
+from cds_service.terminology import Terminology
 from cds_service.thresholds import Threshold
 from cds_service.units import canonical, is_plausible
 from cds_service.yamlfile import Keys, KnowledgeError, Place, Problem, YamlFile, suggestion

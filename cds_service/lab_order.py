@@ -15,7 +15,8 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def newest_first(labs: Iterable[Lab], worse: Literal["low", "high", ""]) -> list[Lab]:
-    """Results of one analyte, newest first: by the time of the sample; at one time the later issued, else the more severe.
+    """Results of one analyte, newest first: by the time of the sample; at one time the later issued, else the confirmed, else
+    the more severe. The same value of one time counts once.
 
     `worse`: the end of its scale that is the more severe (`Analyte.worse`).
     `issued` decides only where all results of that time have one. A result with a date but no time can't be put before or after
@@ -38,9 +39,23 @@ def _timed(labs: list[Lab], severity: _Severity) -> list[Lab]:
 
 def _one_time(labs: list[Lab], severity: _Severity) -> list[Lab]:
     if len(labs) > 1:
+        labs = _each_once(labs)
         all_issued = all(lab.issued is not None for lab in labs)
-        labs.sort(key=lambda lab: (lab.issued or _NEVER if all_issued else _NEVER, severity(lab)), reverse=True)
+        labs.sort(
+            key=lambda lab: (lab.issued or _NEVER if all_issued else _NEVER, not lab.preliminary, severity(lab)), reverse=True
+        )
     return labs
+
+
+def _each_once(labs: list[Lab]) -> list[Lab]:
+    """Results of one time, without those that are there again: as part of a panel, or before they were confirmed."""
+    once: dict[tuple[Decimal, str, bool], Lab] = {}
+    for lab in labs:
+        key = lab.value, lab.comparator, lab.haemolysed
+        other = once.get(key)
+        if other is None or (other.preliminary and not lab.preliminary):
+            once[key] = lab
+    return list(once.values())
 
 
 def _one_day(labs: list[Lab], severity: _Severity) -> list[Lab]:

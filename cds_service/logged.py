@@ -340,7 +340,7 @@ def _kept(facts: Facts, hashed: Hasher) -> Facts:
             name: change(
                 series,
                 results=tuple(change(lab, reference=hashed("resource", lab.reference)) for lab in _newest(series.results)),
-                unusable=tuple(change(bad, reference="") for bad in series.unusable),
+                unusable=tuple(change(bad, reference="", words="") for bad in series.unusable),
             )
             for name, series in facts.labs.items()
         },

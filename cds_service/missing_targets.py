@@ -18,7 +18,7 @@ from cds_service.fhir import Reference, Resource, bare_id, first, listed, pairs,
 from cds_service.read_drugs import DENIED, Targets, status_of
 from cds_service.read_orders import DraftEntries
 from cds_service.strictjson import NOT_JSON
-from cds_service.urls import place
+from cds_service.urls import base_place, place
 from cds_service.whose import ID
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class _Finder:
         self.gathered = gathered
         self.drafts = drafts
         self.terminology = terminology
-        self.base = place(httpx.URL(base))
+        self.base = base_place(base)
         self.targets = Targets([*gathered.values(), *([drafts] if drafts is not None else [])])
         self.found: dict[tuple[str, str], None] = {}
         self.elsewhere: set[str] = set()

@@ -130,7 +130,8 @@ class _Dialect:
         words = self._knowledge.notice
         items: dict[str, None] = {}
         for decision in decisions:
-            reason = words.failed if decision.outcome is Outcome.FAILED else decision.reason
+            failed = decision.outcome is Outcome.FAILED
+            reason = words.failed if failed else with_words(decision.reason, decision.words)
             items[words.item.format(checks=decision.card.file.checks, reason=reason)] = None
         checks = ", ".join(dict.fromkeys(decision.card.file.checks for decision in decisions))
         identity = card_uuid(hook_instance, NOT_CHECKED, "")
@@ -232,7 +233,7 @@ class _Drawn:
             template.render(say) for item, template in self._card.paragraphs if holds(findings, item.when, item.unless)
         ]
         notes = dict.fromkeys(
-            finding.note
+            with_words(finding.note, finding.words)
             for name in decision.unknown
             for member in self._card.members[name]  # a group's own note tells of one member only
             if (finding := findings[member]).cause not in ("", "not_recorded") and finding.note
@@ -241,11 +242,12 @@ class _Drawn:
             paragraphs.append(f"**{self._labels.not_known}** {'; '.join(notes)}.")
         used = {item.analyte: item for _, one in findings.evaluated(self._labs) for item in one.evidence if isinstance(item, Lab)}
         ignored = [  # results that are newer than the one that decided
-            bad.explanation
+            with_words(bad.explanation, bad.words)
             for analyte, lab in used.items()
             if (series := facts.labs.get(analyte)) is not None
             for bad in series.unusable
-            if bad.explanation not in notes and (bad.effective is None or bad.effective.start >= lab.effective.start)
+            if with_words(bad.explanation, bad.words) not in notes
+            and (bad.effective is None or bad.effective.start >= lab.effective.start)
         ]
         if ignored:
             paragraphs.append(f"**{self._labels.ignored_result}** {'; '.join(dict.fromkeys(ignored))}.")
@@ -254,6 +256,11 @@ class _Drawn:
 
 def _loudness(decision: Decision) -> int:
     return _LOUDEST_FIRST.index(decision.card.file.table[decision.row].indicator) if decision.row >= 0 else len(_LOUDEST_FIRST)
+
+
+def with_words(note: str, words: str) -> str:
+    """`note` with what a laboratory wrote, cleaned and escaped: "potassium of 2025-11-28 has no unit (“2.2”)"."""
+    return f"{note} ({markdown(f'“{words}”')})" if words else note
 
 
 def holds(findings: Findings, when: list[str], unless: list[str]) -> bool:

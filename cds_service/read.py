@@ -11,6 +11,7 @@ import msgspec
 from cds_service.decode import HOMES, TARGETS, Gathered
 from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState, Unread
 from cds_service.fhir import Resource, bare_id
+from cds_service.panels import flattened
 from cds_service.read_drugs import Targets, read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_orders import DraftEntries, read_orders
@@ -50,7 +51,9 @@ def read(
     entries = DraftEntries(orders_raw, selections, hook)
     by_url = entries_by_url([*(source.by_url for source in sources.values()), entries.by_url])
     owner = Owner(patient_id, fhir_server, by_url, sources["patient"].resources if "patient" in sources else ())
-    given = {name: _of_patient(owner, sources.get(name, _ABSENT)) for name in SOURCES}
+    sent = {name: sources.get(name, _ABSENT) for name in SOURCES}
+    sent["labs"] = _each_result(sent["labs"], sources.get("members"), by_url)
+    given = {name: _of_patient(owner, one) for name, one in sent.items()}
     if any(source.misplaced for source in sources.values()):
         given = _at_home(owner, given)
     for name in ("problems", "allergies"):
@@ -62,6 +65,7 @@ def read(
     drugs = tuple(drug for name in lists for drug in read_drugs(given[name], name, targets, now, terminology, unread))
     patient = read_patient(given["patient"].resources, patient_id)
     observations = given["labs"].resources
+    labs, unread_labs = read_labs(observations, patient, now, terminology, "labs")
     problems = (
         *read_problems(given["problems"].resources, now, terminology, "problems"),
         *read_pregnancy(observations, now, terminology, "labs"),
@@ -74,14 +78,21 @@ def read(
         jurisdiction=jurisdiction,
         patient=patient,
         sources={name: one.source for name, one in (given | referenced).items()} | {"orders": drafts.source},
-        labs=read_labs(observations, patient, now, terminology, "labs"),
+        labs=labs,
         drugs=drugs,
         problems=problems,
         allergies=allergies,
         orders=drafts.orders,
         quarantined=tuple(bad for one in given.values() for bad in one.quarantined) + drafts.quarantined,
-        unread=tuple(dict.fromkeys((*unread, *unread_codes((*problems, *allergies))))),
+        unread=tuple(dict.fromkeys((*unread, *unread_labs, *unread_codes((*problems, *allergies))))),
     )
+
+
+def _each_result(labs: Gathered, members: Gathered | None, by_url: Mapping[str, Resource]) -> Gathered:
+    """The results with what stands inside panels and reports as results of its own. `members`: those that were asked for."""
+    resources = labs.resources if members is None else [*labs.resources, *members.resources]
+    flat = flattened(resources, by_url)
+    return labs if flat is labs.resources else msgspec.structs.replace(labs, resources=flat)
 
 
 def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
@@ -111,8 +122,10 @@ def _at_home(owner: Owner, given: dict[str, Gathered]) -> dict[str, Gathered]:
     for source in given.values():
         for resource in source.misplaced:
             key = f"{resource.resourceType}/{resource.id}"
-            if key not in seen and owner.whose(resource) is Whose.THE_PATIENTS:
-                home[HOMES[resource.resourceType or ""]].append(resource)
+            if key not in seen:
+                for one in flattened([resource], {}):
+                    if owner.whose(one) is Whose.THE_PATIENTS:
+                        home[HOMES[one.resourceType or ""]].append(one)
                 seen |= {key} if resource.id else set()
     return {name: msgspec.structs.replace(one, resources=home[name]) for name, one in given.items()}
 

@@ -1,80 +1,65 @@
 """Observations → laboratory results, and the reasons why some of them can't be used.
 
-A result counts by its LOINC code, its status and its specimen; its unit is the one that was sent, never the one that its code
-stands for. What is known to be a result but can't be relied on becomes an `Unusable` with a sentence for a clinician.
+A result counts by its code, its status and its specimen; its unit is the one that was sent, never the one of its code. What is
+known to be a result, by its code or its whole name, and can't be relied on becomes an `Unusable` with a sentence for a clinician.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from cds_service.correction import corrected
-from cds_service.facts import Lab, LabSeries, Patient, Unusable, When
-from cds_service.fhir import CodeableConcept, Coding, Resource, first, listed, pairs, texts
+from cds_service.facts import Lab, LabSeries, Patient, Unread, Unusable, When
+from cds_service.fhir import CodeableConcept, Coding, Quantity, Resource, first, listed, pairs, texts
 from cds_service.kidney import computed_egfr
+from cds_service.lab_identity import coding_of, flag_of, lab_coding, named_otherwise, specimen_of, status_of, strange_status
 from cds_service.lab_order import newest_first
+from cds_service.lab_terms import OTHER
+from cds_service.lab_value import value_of, written_as
+from cds_service.panels import is_panel
 from cds_service.units import canonical, is_number, is_plausible, unit_of
 from cds_service.when import when
 
 if TYPE_CHECKING:
-    from cds_service.terminology import Analyte, LabCode, Terminology
+    from cds_service.lab_terms import Analyte, LabCode
+    from cds_service.terminology import Terminology
 
-USABLE = frozenset({"final", "amended", "corrected", "preliminary"})  # the last may only raise a severe alarm, so it is marked
-_LOINC = frozenset(
-    {"http://loinc.org", "http://loinc.org/", "https://loinc.org", "https://loinc.org/", "urn:oid:2.16.840.1.113883.6.1"}
-)
-# A result under a local code only: its name says what was measured, unless it says that it was not measured in blood.
-_NAMED = re.compile(r"\b(?:(potassium|kalium)|magnesium)\b", re.IGNORECASE)
-_NOT_BLOOD = re.compile(
-    r"urin|\bur?\b|csf|spinal|stool|fa?ec|dialysate|fluid|sweat|saliva|rbc|erythro|red (?:blood )?cell|hair|tissue|milk"
-    r"|ratio|ium ?/|/ ?(?:potas|magnes)|creat|clearance|intake|excret|output|\b24 ?h|hydroxide|channel|antibod"
-    r"|ioni[sz]ed|free",
-    re.IGNORECASE,
-)
-_HAS_DIGIT = re.compile(r"\d")
+_NEVER_MADE = frozenset({"not-performed", "not-asked", "not-applicable"})  # reasons for which there is no result at all
+_UNREAD_LIMIT = 60  # characters of a code that was not understood
+_UNREAD_MOST = 50  # of them from one call
 
 Comparator = Literal["", "<", "<=", ">", ">="]
 _COMPARATORS: dict[str | None, Comparator] = {"<": "<", "<=": "<=", ">": ">", ">=": ">="}
-Reason = Literal["unit", "implausible", "value", "date", "future", "unmapped"]
+Reason = Literal["unit", "implausible", "value", "date", "future", "unmapped", "disagrees"]
 
 
 def read_labs(
     observations: Iterable[Resource], patient: Patient, now: datetime, terminology: Terminology, source: str
-) -> dict[str, LabSeries]:
-    """All results by analyte, newest first. Not among them, as if they had never been made: samples taken after dialysis, and
-    results that are registered, cancelled, entered in error or of unknown status.
+) -> tuple[dict[str, LabSeries], tuple[Unread, ...]]:
+    """All results by analyte, newest first, and the codes, units and statuses that were not understood.
+
+    Not among the results, as if they had never been made: samples taken after dialysis, and results that are cancelled, entered
+    in error, or registered without a value. `observations` hold no others (`panels.flattened`).
 
     Where no eGFR was reported on the day of the newest creatinine or later, one computed from that stands in the eGFR series.
     A race-based eGFR (low priority) is in it only where there is neither.
     """
-    reader = _Reader(now + terminology.engineering.result_ahead.span, terminology, source)
+    engineering = terminology.engineering
+    reader = _Reader(now + engineering.result_ahead.span, terminology, source)
     for observation in observations:
-        if observation.status in USABLE:
-            reader.add(observation)
+        reader.add(observation)
     reader.add_egfr(patient)
     reader.correct()
     return {
         analyte: LabSeries(
             tuple(newest_first(reader.results.get(analyte, []), terminology.analytes[analyte].worse)),
-            tuple(reader.unusable.get(analyte, ())),
+            reader.not_used(analyte),
         )
         for analyte in (*reader.results, *(other for other in reader.unusable if other not in reader.results))
-    }
-
-
-def lab_coding(observation: Resource, terminology: Terminology) -> tuple[Coding, LabCode] | None:
-    """The first coding of an Observation that is a LOINC code of a known analyte, and what that measures."""
-    concept = first(observation.code)
-    if concept is not None:
-        for coding in listed(concept.coding):
-            known = terminology.lab(coding.code) if isinstance(coding.code, str) else None
-            if known is not None and (not coding.system or coding.system in _LOINC):
-                return coding, known
-    return None
+    }, tuple(reader.unread)[:_UNREAD_MOST]
 
 
 def effective_of(observation: Resource) -> When | None:
@@ -95,13 +80,15 @@ class _Reader:
         self.source = source
         self.results: dict[str, list[Lab]] = {}
         self.unusable: dict[str, list[Unusable]] = {}
+        self.unread: dict[Unread, None] = {}
 
     def add(self, observation: Resource) -> None:
         found = lab_coding(observation, self.terminology)
         if found is None:
-            if not _has_loinc(observation):
-                self._add_unmapped(observation)
-        elif found[1].role != "post-dialysis":
+            self._add_named(observation)
+        elif found[1].role in ("post-dialysis", "never"):
+            return
+        else:
             self._add_known(observation, *found)
 
     def add_egfr(self, patient: Patient) -> None:
@@ -122,42 +109,79 @@ class _Reader:
             if (results := self.results.get(name)) and analyte.corrected is not None:
                 self.results[name] = corrected(results, self.results.get(analyte.corrected.by, []), analyte)
 
+    def not_used(self, analyte: str) -> tuple[Unusable, ...]:
+        """What can't be used of an analyte, each once; without what is there a second time under a code that is known."""
+        unusable = self.unusable.get(analyte)
+        if not unusable:
+            return ()
+        known = {(lab.effective.text, lab.value) for lab in self.results.get(analyte, ())}
+        return tuple(dict.fromkeys(bad for bad in unusable if not (bad.reason == "unmapped" and _is_among(bad, known))))
+
     def _add_known(self, observation: Resource, coding: Coding, known: LabCode) -> None:
         analyte = self.terminology.analytes[known.analyte]
-        quantity, effective = observation.valueQuantity, effective_of(observation)
-        if not analyte.factors:
-            return  # not a quantity: pregnancy status
-        if quantity is None or quantity.value is None:
-            if _is_result(observation):
-                self._refuse(observation, analyte, "value", "{} is a text, not a number")
+        standing = status_of(observation)
+        if standing == "denied" or not analyte.factors:  # the latter is no quantity: pregnancy status
             return
+        if standing == "unconfirmed":
+            self._note("status", "", strange_status(observation), analyte.id)
+        quantity = self._quantity(observation, analyte)
+        if quantity is None:
+            return
+        if (named := named_otherwise(observation, analyte.id, self.terminology)) is not None:
+            if (other := coding_of(observation, named, self.terminology)) is not None:
+                self._add_known(observation, *other)
+            else:
+                self._refuse(observation, analyte, "disagrees", "{} has the name of another result", (quantity,))
+        elif self._is_of_blood(observation, known, quantity):
+            self._add_quantity(observation, coding, known, quantity)
+
+    def _is_of_blood(self, observation: Resource, known: LabCode, quantity: Quantity) -> bool:
+        """Whether nothing names another specimen, and something names blood where the code leaves that open; else refuses it."""
+        if not known.needs_blood and observation.specimen is None and observation.contained is None:  # as nearly always
+            return True
+        analyte = self.terminology.analytes[known.analyte]
+        specimen = specimen_of(observation, self.terminology)
+        if specimen == "other":
+            if not known.needs_blood:
+                self._refuse(observation, analyte, "disagrees", "{} has a code for blood and is of another specimen")
+            return False
+        if known.needs_blood and specimen != "blood":
+            self._refuse(observation, analyte, "unmapped", "{} does not say that it was measured in blood", (quantity,))
+            return False
+        return True
+
+    def _add_quantity(self, observation: Resource, coding: Coding, known: LabCode, quantity: Quantity) -> None:
+        analyte, number = self.terminology.analytes[known.analyte], quantity.value
+        standing, effective = status_of(observation), effective_of(observation)
         if effective is None:
-            self._refuse(observation, analyte, "date", "a {} result has no date that can be read")
+            self._refuse(observation, analyte, "date", "a {} result has no date that can be read", (quantity,))
             return
         unit = unit_of(quantity, analyte, self.terminology)
-        if unit == "" and analyte.no_unit == "accept_code_unit" and known.unit == analyte.unit:
-            unit = analyte.unit
+        if unit == "":
+            by_code = known.unit if analyte.no_unit == "accept_code_unit" and known.unit == analyte.unit else ""
+            unit = known.sent_without or by_code
         if effective.start > self.latest:
             self._refuse(observation, analyte, "future", "{} is dated in the future")
-        elif not is_number(quantity.value):
+        elif number is None or not is_number(number):
             self._refuse(observation, analyte, "value", "{} has a value that is not a usable number")
         elif unit is None:
-            self._refuse(observation, analyte, "unit", "{} has a unit that is not known for it")
+            self._note("unit", "", quantity.unit or quantity.code or "", analyte.id)
+            self._refuse(observation, analyte, "unit", "{} has a unit that is not known for it", (quantity,))
         elif unit == "":
-            self._refuse(observation, analyte, "unit", "{} has no unit")
-        elif not is_plausible(value := canonical(quantity.value, unit, analyte), analyte):
-            self._refuse(observation, analyte, "implausible", "{} is outside the range of plausible values")
+            self._refuse(observation, analyte, "unit", "{} has no unit", (quantity,))
+        elif not is_plausible(value := canonical(number, unit, analyte), analyte):
+            self._refuse(observation, analyte, "implausible", "{} is outside the range of plausible values", (quantity,))
         else:
             lab = Lab(  # by position, in the order of the fields: by name costs five times as much
                 analyte.id,
                 value,
-                quantity.value,
+                number,
                 unit,
                 analyte.unit,
                 effective,
                 _COMPARATORS.get(quantity.comparator, ""),
                 _instant(observation.issued),
-                observation.status == "preliminary",
+                standing != "confirmed",
                 self._haemolysed(observation),
                 "pre-dialysis" if known.role == "pre-dialysis" else "routine",
                 self._limit(observation, unit, analyte, "low"),
@@ -167,23 +191,90 @@ class _Reader:
                 _reference(observation),
                 self.source,
                 self._limit(observation, unit, analyte, "high"),
+                standing == "unconfirmed",
             )
             self.results.setdefault(analyte.id, []).append(lab)
 
-    def _add_unmapped(self, observation: Resource) -> None:
-        text = " ".join(texts(first(observation.code)))
-        named = _NAMED.search(text)
-        if named is None or _NOT_BLOOD.search(text) or not _is_result(observation):
+    def _add_named(self, observation: Resource) -> None:
+        """A result under a code of no table: a result that can't be used where its whole name says what was measured."""
+        concept = first(observation.code)
+        if concept is None:
             return
-        analyte = self.terminology.analytes.get("potassium" if named[1] else "magnesium")
-        if analyte is not None:
-            self._refuse(observation, analyte, "unmapped", "{} has only a local code: what was measured is not certain")
+        meaning = ""
+        for name in texts(concept):
+            if meaning := self.terminology.lab_names.meaning(name):
+                break
+        if meaning == OTHER:
+            return
+        analyte = self.terminology.analytes.get(meaning)
+        if analyte is None:
+            self._note_codes(concept, "")
+            return
+        if status_of(observation) == "denied" or specimen_of(observation, self.terminology) == "other":
+            return
+        self._note_codes(concept, analyte.id)
+        quantity = self._quantity(observation, analyte)
+        if quantity is not None:
+            sentence = "{} has only a code that is not known: what was measured is not certain"
+            self._refuse(observation, analyte, "unmapped", sentence, (quantity,))
 
-    def _refuse(self, observation: Resource, analyte: Analyte, reason: Reason, sentence: str) -> None:
+    def _quantity(self, observation: Resource, analyte: Analyte) -> Quantity | None:
+        """The one number of a result; where there is none, it is refused, unless it was never made."""
+        value = value_of(observation, self.terminology)
+        if isinstance(value, Quantity):
+            return value
+        if value is None:
+            never = {code for _, code in pairs(observation.dataAbsentReason)} if observation.dataAbsentReason is not None else ()
+            if flag_of(observation, self.terminology) or not (is_panel(observation) or not _NEVER_MADE.isdisjoint(never)):
+                self._refuse(observation, analyte, "value", "{} has no value that can be read")
+        elif not self.terminology.matches("result_not_made", value.text):
+            self._refuse(observation, analyte, "value", "{} can't be read as one number", value.numbers, value.text)
+        return None
+
+    def _refuse(
+        self,
+        observation: Resource,
+        analyte: Analyte,
+        reason: Reason,
+        sentence: str,
+        quantities: tuple[Quantity, ...] = (),
+        words: str = "",
+    ) -> None:
+        """`quantities`: what its value may be; `words`: what was written where that is no quantity."""
         effective = effective_of(observation)
         subject = f"{analyte.name} of {effective.day}" if effective is not None else analyte.name
-        unusable = Unusable(analyte.id, reason, effective, _reference(observation), sentence.format(subject))
+        unusable = Unusable(
+            analyte.id,
+            reason,
+            effective,
+            _reference(observation),
+            sentence.format(subject),
+            words or "; ".join(written_as(one) for one in quantities),
+            tuple(dict.fromkeys(value for one in quantities for value in self._could_be(one, analyte, reason))),
+            flag_of(observation, self.terminology),
+        )
         self.unusable.setdefault(analyte.id, []).append(unusable)
+
+    def _could_be(self, quantity: Quantity, analyte: Analyte, reason: Reason) -> Iterable[Decimal]:
+        """The plausible values that a number may mean: with its unit, else with each in which laboratories report it."""
+        if quantity.value is None or not is_number(quantity.value):
+            return
+        unit = unit_of(quantity, analyte, self.terminology)
+        for one in (unit,) if unit and reason != "implausible" else analyte.reported_in:
+            if is_plausible(value := canonical(quantity.value, one, analyte), analyte):
+                yield value
+
+    def _note_codes(self, concept: CodeableConcept, meaning: str) -> None:
+        """Notes codes that no table knows; without a `meaning` only where none is of a system that the tables know."""
+        codings = [one for one in listed(concept.coding) if one.code is not None]
+        if not meaning and any(self.terminology.is_lab_system(one.system, str(one.code)) for one in codings):
+            return
+        for one in codings:
+            self._note("lab", one.system or "", str(one.code), meaning)
+
+    def _note(self, kind: Literal["lab", "unit", "status"], system: str, code: str, meaning: str) -> None:
+        if code and len(self.unread) < _UNREAD_MOST:
+            self.unread[Unread(kind, system[: 4 * _UNREAD_LIMIT], code[:_UNREAD_LIMIT], self.source, meaning)] = None
 
     def _haemolysed(self, observation: Resource) -> bool:
         """True where a note, a comment or the interpretation says so, or the condition of the specimen (HL7 v2-0493: HEM)."""
@@ -214,20 +305,8 @@ class _Reader:
         return None
 
 
-def _has_loinc(observation: Resource) -> bool:
-    """True where a coding is LOINC's: by its system and form, or by its form where no system was sent."""
-    concept = first(observation.code)
-    for coding in listed(concept.coding) if concept is not None else ():
-        code = str(coding.code)
-        if code[-2:-1] == "-" and code[:-2].isdigit() and (not coding.system or coding.system in _LOINC):
-            return True
-    return False
-
-
-def _is_result(observation: Resource) -> bool:
-    """True where a number was sent, as a quantity or in a text; a text such as "see comment" is no result."""
-    quantity, text = observation.valueQuantity, observation.valueString
-    return (quantity is not None and quantity.value is not None) or (text is not None and _HAS_DIGIT.search(text) is not None)
+def _is_among(bad: Unusable, known: set[tuple[str, Decimal]]) -> bool:
+    return bad.effective is not None and any((bad.effective.text, value) in known for value in bad.could_be)
 
 
 def _instant(text: str | None) -> datetime | None:

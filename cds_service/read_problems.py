@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from cds_service.facts import Allergy, Problem, Unread, When
 from cds_service.fhir import CodeableConcept, Resource, first, listed, pairs, texts
-from cds_service.read_labs import USABLE, effective_of, lab_coding
+from cds_service.lab_identity import lab_coding, status_of
+from cds_service.read_labs import effective_of
 from cds_service.when import when
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def read_pregnancy(observations: Iterable[Resource], now: datetime, terminology:
     """Pregnancy, where the newest pregnancy status says so and is recent enough; one without a date counts as now."""
     statuses: list[tuple[datetime, bool, Resource]] = []
     for observation in observations:
-        if observation.valueCodeableConcept is None or observation.status not in USABLE:
+        if observation.valueCodeableConcept is None or status_of(observation) == "denied":
             continue
         found = lab_coding(observation, terminology)
         if found is None or found[1].analyte != "pregnancy_status":

@@ -60,6 +60,7 @@ def criteria_named_in(card: CardFile) -> Iterator[tuple[Keys, list[str]]]:
     yield ("fire_when",), card.fire_when
     yield ("unless",), card.unless
     yield ("notice_when",), card.notice_when
+    yield ("chart_notice_when",), card.chart_notice_when
     if card.repeat is not None:
         yield ("repeat", "about"), card.repeat.about
     for field, policies in (("on_unknown", card.on_unknown), ("on_missing", card.on_missing)):

@@ -104,6 +104,8 @@ def _drug_names(item: Evidence, named: Collection[str], kinds: Mapping[str, str]
 def _lab(lab: Lab, field: str, now: datetime, safe: Callable[[str], str]) -> str:
     if field == "day":
         return lab.effective.day
+    if field == "standing":
+        return lab.standing
     if field == "ago":
         days = (now - lab.effective.start).days
         return "today" if days <= 0 else "yesterday" if days == 1 else f"{days} days ago"

@@ -151,7 +151,7 @@ def _remarks(lab: Lab) -> Iterator[str]:
     if lab.computed_from:
         yield f"computed from {lab.computed_from}"
     if lab.preliminary:
-        yield "preliminary"
+        yield lab.standing
     if lab.haemolysed:
         yield "haemolysed sample"
     if lab.sampling != "routine":

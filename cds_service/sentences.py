@@ -116,9 +116,10 @@ class Sentences:
             said += " in a haemolysed sample" if criterion.haemolysed else " in a sample that is not haemolysed"
         if criterion.sampling is not None:
             said += f" taken {criterion.sampling.replace('-', ' ')}"
-        said += {"ignored": "", "accepted": ", preliminary results included", "only": ", in a preliminary result"}[
-            criterion.preliminary
-        ]
+        if criterion.preliminary == "accepted":
+            said += ", results that are not confirmed included"
+        elif criterion.preliminary == "only":
+            said += ", in a result that is not confirmed"
         if criterion.older_than_days is not None:
             return f"{said}, {criterion.older_than_days + 1} to {criterion.within_days} days old"
         return f"{said}, at most {criterion.within_days} days old"

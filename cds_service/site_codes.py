@@ -1,21 +1,23 @@
-"""A site's own codes: `codes.yaml` of its overlay says what its drug and problem codes mean.
+"""A site's own codes: `codes.yaml` of its overlay says what its laboratory, drug and problem codes mean.
 
-A code is mapped to what the value sets know: an ingredient or a class of drugs, a set of problems; `other` says that it is known
-and none of ours. What the value sets say of a code can't be changed here.
+A code is mapped to what the value sets know: an analyte with specimen and unit, an ingredient or a class of drugs, a set of
+problems; `other` says that it is known and none of ours. What the value sets say of a code can't be changed here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from cds_service.drug_names import CLASS, OTHER
+from cds_service.lab_terms import LabCode
 from cds_service.terminology import SiteMeanings, Terminology, site_key
 from cds_service.yamlfile import Keys, KnowledgeError, Problem, YamlFile, suggestion
 
 FILE = "codes.yaml"
+_NOT_YOURS = "is a code of the value sets, which say what it means; it can't be mapped here"
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -25,6 +27,14 @@ class _Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     system: Text
     code: Text
+
+
+class LabMapping(_Mapping, frozen=True, kw_only=True):
+    """`unit`: that of results that come without one. `specimen: other` says that it is not measured in blood, so never read."""
+
+    analyte: Text
+    specimen: Literal["blood", "whole blood", "other"]
+    unit: str = ""
 
 
 class DrugMapping(_Mapping, frozen=True, kw_only=True):
@@ -43,6 +53,7 @@ class ProblemMapping(_Mapping, frozen=True, kw_only=True):
 class CodesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
+    labs: list[LabMapping] = []
     drugs: list[DrugMapping] = []
     problems: list[ProblemMapping] = []
 
@@ -51,21 +62,39 @@ def read_site_codes(file: YamlFile, terminology: Terminology) -> SiteMeanings:
     """What the file says, for `Terminology.with_codes`. Raises KnowledgeError with every mistake and its line."""
     codes = file.convert(CodesFile, file.data)
     problems = [
+        *_twice(file, "labs", codes.labs),
         *_twice(file, "drugs", codes.drugs),
         *_twice(file, "problems", codes.problems),
+        *_lab_problems(file, codes.labs, terminology),
         *_drug_problems(file, codes.drugs, terminology),
         *_problem_problems(file, codes.problems, terminology),
     ]
     if problems:
         raise KnowledgeError(problems)
     return SiteMeanings(
+        labs={site_key(one.system, one.code): _lab(one) for one in codes.labs},
         drugs={site_key(one.system, one.code): one.ingredient or _class(one.drug_class) for one in codes.drugs},
         problems={site_key(one.system, one.code): one.set for one in codes.problems},
     )
 
 
+def _lab(one: LabMapping) -> LabCode:
+    role: Literal["never", "routine"] = "never" if one.specimen == "other" else "routine"
+    return LabCode(one.analyte, role, "", one.specimen == "whole blood", sent_without=one.unit)
+
+
 def _class(name: str) -> str:
     return OTHER if name == OTHER else f"{CLASS}{name}"
+
+
+def _lab_problems(file: YamlFile, labs: Iterable[LabMapping], terminology: Terminology) -> Iterator[Problem]:
+    for number, one in enumerate(labs):
+        keys: Keys = ("labs", number)
+        yield from _unknown(file, (*keys, "analyte"), one.analyte, terminology.analytes)
+        if one.unit and (analyte := terminology.analytes.get(one.analyte)) is not None:
+            yield from _unknown(file, (*keys, "unit"), one.unit, analyte.factors)
+        if terminology.lab(one.system, one.code) is not None:
+            yield file.problem((*keys, "code"), _NOT_YOURS)
 
 
 def _drug_problems(file: YamlFile, drugs: Iterable[DrugMapping], terminology: Terminology) -> Iterator[Problem]:
@@ -78,7 +107,7 @@ def _drug_problems(file: YamlFile, drugs: Iterable[DrugMapping], terminology: Te
         else:
             yield from _unknown(file, (*keys, "class"), one.drug_class, [*terminology.drug_classes, OTHER])
         if terminology.drug(((one.system, one.code),), ()).classes:
-            yield file.problem((*keys, "code"), "is a code of the value sets, which say what it means; it can't be mapped here")
+            yield file.problem((*keys, "code"), _NOT_YOURS)
 
 
 def _problem_problems(file: YamlFile, problems: Iterable[ProblemMapping], terminology: Terminology) -> Iterator[Problem]:
@@ -86,7 +115,7 @@ def _problem_problems(file: YamlFile, problems: Iterable[ProblemMapping], termin
         keys: Keys = ("problems", number)
         yield from _unknown(file, (*keys, "set"), one.set, [*terminology.problem_names, OTHER])
         if terminology.problem_sets(((one.system, one.code),)):
-            yield file.problem((*keys, "code"), "is a code of the value sets, which say what it means; it can't be mapped here")
+            yield file.problem((*keys, "code"), _NOT_YOURS)
 
 
 def _unknown(file: YamlFile, keys: Keys, name: str, known: Iterable[str]) -> Iterator[Problem]:

@@ -56,7 +56,7 @@ def ordered(name: str, resource: Resource, terminology: Terminology) -> Ordered:
     if kind == "MedicationRequest":
         return Ordered(key, ingredients=frozenset(terminology.drug(codings, (concept.get("text", ""),)).ingredients))
     planned = any(field.startswith("occurrence") for field in resource)  # a series to come: one result does not make it needless
-    lab = terminology.lab(str(codings[0][1])) if codings and not planned and not name.startswith(AGAIN) else None
+    lab = terminology.lab(codings[0][0], str(codings[0][1])) if codings and not planned and not name.startswith(AGAIN) else None
     return Ordered(key, analyte=lab.analyte if lab is not None else "")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\.([a-z_]+)\}")
 
 FIELDS: dict[str, frozenset[str]] = {
-    "lab": frozenset({"value", "day", "ago"}),
+    "lab": frozenset({"value", "day", "ago", "standing"}),
     "drug": frozenset({"names", "dose"}),
     "reason": frozenset({"names"}),
     "problem": frozenset({"names"}),
@@ -20,8 +20,8 @@ FIELDS: dict[str, frozenset[str]] = {
     "age": frozenset({"years"}),
     "order": frozenset({"names", "other_drug", "dose"}),
     "dose": frozenset({"dose"}),
-    "any": frozenset({"names", "value", "day", "ago", "dose"}),
-    "all": frozenset({"names", "value", "day", "ago", "dose"}),
+    "any": frozenset({"names", "value", "day", "ago", "standing", "dose"}),
+    "all": frozenset({"names", "value", "day", "ago", "standing", "dose"}),
 }
 REQUEST_FIELDS = frozenset({"patient.reference", "order.reference", "order.name"})
 

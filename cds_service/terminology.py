@@ -8,12 +8,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 import msgspec
 
@@ -21,9 +19,9 @@ from cds_service import drug_names, problem_names, rxnorm
 from cds_service.drug_names import DrugIndex, Known, Recognition
 from cds_service.engineering import Engineering, read_engineering
 from cds_service.facts import Route
+from cds_service.lab_terms import Analyte, LabCode, LabNames, read_analytes, read_lab_codes
 from cds_service.problem_names import ProblemIndex, ProblemRecognition
 from cds_service.value_sets import (
-    Correction,
     LabsFile,
     PatternEntry,
     SystemId,
@@ -38,36 +36,16 @@ from cds_service.value_sets import (
 Codings = Sequence[tuple[str | None, str | None]]
 
 _CACHED = 4096  # distinct medications, or diagnoses, that a busy server sees again and again
+_SEARCHED = ("loinc", "snomed")  # systems whose laboratory codes are searched for
 _ATC = re.compile(r"[A-Z][0-9]{2}[A-Z]{2}[0-9]{2}")
 _LONGEST_RXCUI = 7
 _TABLED: frozenset[SystemId] = frozenset({"icd10", "snomed"})  # code systems of diagnoses in which the sets are written
 
 
-class Analyte(msgspec.Struct, frozen=True, gc=False):
-    """Something that is measured. `factors`: canonical spelling of a unit -> factor to `unit`."""
-
-    id: str
-    name: str
-    unit: str  # canonical; "" where the value is a code (pregnancy status)
-    factors: Mapping[str, Decimal]
-    plausible: tuple[Decimal, Decimal] | None  # in `unit`, both ends included
-    no_unit: Literal["accept_code_unit", "unknown"]
-    worse: Literal["low", "high", ""]  # the end that is the more severe; "" where the value is a code
-    corrected: Correction | None = None
-
-
-class LabCode(msgspec.Struct, frozen=True, gc=False):
-    """What a LOINC code measures. `unit`: the unit of the code itself, used only as `Analyte.no_unit` says."""
-
-    analyte: str
-    role: Literal["routine", "pre-dialysis", "post-dialysis", "low-priority"]
-    unit: str
-    whole_blood: bool  # blood gas and bedside results can't show haemolysis
-
-
 class SiteMeanings(msgspec.Struct, frozen=True):
     """What a site's own codes mean, by (system in lower case, code): see `site_codes`, which reads and checks them."""
 
+    labs: Mapping[tuple[str, str], LabCode] = MappingProxyType({})
     drugs: Mapping[tuple[str, str], str] = MappingProxyType({})  # an ingredient, CLASS and the id of a class, or OTHER
     problems: Mapping[tuple[str, str], str] = MappingProxyType({})  # the id of a set, or OTHER
 
@@ -81,9 +59,10 @@ class Terminology:
         self._systems = _systems(read(folder, "systems.yaml", SystemsFile))
         self._spellings = _spellings(read(folder, "units.yaml", UnitsFile))
         labs = read(folder, "labs.yaml", LabsFile)
-        self.analytes: Mapping[str, Analyte] = MappingProxyType(dict(_analytes(labs, frozenset(self._spellings.values()))))
+        self.analytes: Mapping[str, Analyte] = MappingProxyType(dict(read_analytes(labs, frozenset(self._spellings.values()))))
         self.corrected = tuple(name for name, one in self.analytes.items() if one.corrected is not None)
-        self._labs = _lab_codes(labs)
+        self.lab_names = LabNames(labs)
+        self._labs = read_lab_codes(labs)
         self._problem_index: ProblemIndex = problem_names.load(folder)
         self.problem_names: Mapping[str, str] = MappingProxyType(self._problem_index.displays)
         text = read(folder, "text.yaml", TextFile)
@@ -133,14 +112,32 @@ class Terminology:
         other.forget()
         return other
 
-    def lab(self, code: str) -> LabCode | None:
-        """What a LOINC code measures; None for a code that is not listed (urine, ionised, antigens ...)."""
-        return self._labs.get(code)
+    def lab(self, system: str | None, code: str) -> LabCode | None:
+        """What a code measures; one without a system is read as LOINC's. None for a code that is in no table.
+
+        `LabCode.role` is "never" where the code is known as something else: urine, ionised, ratios, antigens ...
+        """
+        by_system = self._labs.get(code)
+        if by_system is None and not self.site.labs:  # as nearly always
+            return None
+        known = by_system.get((self._system(system) or system) if system else "loinc") if by_system is not None else None
+        return known or self.site.labs.get(site_key(system, code))
+
+    def is_lab_system(self, system: str | None, code: str) -> bool:
+        """Whether a code is of a system that the tables know, so that one that is not listed is known to be something else."""
+        if not system:
+            return code[-2:-1] == "-" and code[:-2].isdigit()  # the form of LOINC's codes
+        return self._system(system) is not None
 
     def lab_codes(self, analytes: Iterable[str]) -> tuple[str, ...]:
-        """The LOINC codes of these analytes in the order of the file, for search parameters."""
+        """The codes of these analytes that are used worldwide and in the UK, in the order of the file, for search parameters."""
         wanted = frozenset(analytes)
-        return tuple(code for code, lab in self._labs.items() if lab.analyte in wanted)
+        return tuple(
+            code
+            for code, by_system in self._labs.items()
+            for system, lab in by_system.items()
+            if lab.analyte in wanted and lab.role != "never" and system in _SEARCHED
+        )
 
     def unit(self, spelling: str) -> str | None:
         """The canonical spelling of a unit as an EHR spelt it ("MEQ/L" -> "mEq/L"); None where it is not known."""
@@ -312,31 +309,6 @@ def _spellings(file: UnitsFile) -> dict[str, str]:
         for spelling in (canonical, *others):
             if known.setdefault(_squeezed(spelling), canonical) != canonical:
                 raise wrong("units.yaml", f"units.{canonical}", f"{spelling!r} also stands under {known[_squeezed(spelling)]}")
-    return known
-
-
-def _analytes(file: LabsFile, units: frozenset[str]) -> Iterator[tuple[str, Analyte]]:
-    for analyte, one in file.analytes.items():
-        used = {*one.units, *(code.unit for code in one.codes if code.unit)}
-        if strange := sorted(used - units):
-            raise wrong("labs.yaml", f"analytes.{analyte}", f"not in units.yaml: {', '.join(strange)}")
-        if one.unit and one.units.get(one.unit) != 1:
-            raise wrong(
-                "labs.yaml", f"analytes.{analyte}.units", f"{one.unit} is the unit of {one.name} and must have the factor 1"
-            )
-        if bool(one.unit) != bool(one.worse):
-            raise wrong("labs.yaml", f"analytes.{analyte}.worse", "is needed for each analyte with a unit, and only there")
-        factors = MappingProxyType(one.units)
-        yield analyte, Analyte(analyte, one.name, one.unit, factors, one.plausible, one.no_unit, one.worse, one.corrected)
-
-
-def _lab_codes(file: LabsFile) -> dict[str, LabCode]:
-    known: dict[str, LabCode] = {}
-    for analyte, one in file.analytes.items():
-        for entry in one.codes:
-            if entry.code in known:
-                raise wrong("labs.yaml", f"analytes.{analyte}.codes", f"{entry.code} stands here twice")
-            known[entry.code] = LabCode(analyte, entry.role, entry.unit, entry.whole_blood)
     return known
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from cds_service.fhir import Quantity
 
 if TYPE_CHECKING:
-    from cds_service.terminology import Analyte, Terminology
+    from cds_service.lab_terms import Analyte
+    from cds_service.terminology import Terminology
 
 _LARGEST_EXPONENT = 15  # 1E+999999999 is a valid Decimal that no arithmetic survives
 

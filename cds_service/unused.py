@@ -14,8 +14,10 @@ from cds_service.decode import Gathered
 from cds_service.explanation import Unused
 from cds_service.facts import Facts, Source, SourceState
 from cds_service.fhir import Resource, first, pairs, texts
+from cds_service.lab_identity import lab_coding, status_of
+from cds_service.panels import flattened
 from cds_service.read_drugs import Targets, read_drugs
-from cds_service.read_labs import USABLE, lab_coding, read_labs
+from cds_service.read_labs import read_labs
 from cds_service.read_problems import read_allergies, read_pregnancy, read_problems
 from cds_service.say import cleaned
 from cds_service.terminology import Terminology
@@ -45,9 +47,10 @@ def _reason(resource: Resource, name: str, gathered: Gathered, facts: Facts, ter
             return ""  # what others refer to
         case "labs":
             pregnancy = read_pregnancy(alone, facts.now, terminology, name)
-            if read_labs(alone, facts.patient, facts.now, terminology, name) or _any(pregnancy):
+            series, _ = read_labs(flattened(alone, {}), facts.patient, facts.now, terminology, name)
+            if series or _any(pregnancy):
                 return ""
-            if resource.status not in USABLE:
+            if status_of(resource) == "denied":
                 return f"its status is {cleaned(resource.status or '') or 'not said'}"
             known = lab_coding(resource, terminology)
             return "of this result nothing is needed, or it has no value" if known else "no card looks for its code"

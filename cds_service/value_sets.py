@@ -19,9 +19,8 @@ from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
 T = TypeVar("T")
 
 # "site" is the system of what a site's own codes are mapped to, by our names: see `site_codes`
-SystemId = Literal["site", "loinc", "rxnorm", "atc", "snomed", "icd10"]
+SystemId = Literal["site", "loinc", "rxnorm", "atc", "snomed", "icd10", "npu", "ciel", "mimic", "jlac10"]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
-LoincCode = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,7}-[0-9]$")]
 AtcCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]([0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?)?$")]
 Digits = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+$")]
 Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9.-]+$")]
@@ -47,11 +46,21 @@ class UnitsFile(_Entry):
 
 
 class LabCodeEntry(_Entry):
-    code: LoincCode
+    code: Code
     source: Text
+    system: SystemId = "loinc"
     role: Literal["routine", "pre-dialysis", "post-dialysis", "low-priority"] = "routine"
     unit: str = ""
     whole_blood: bool = False
+    needs_blood: bool = False  # the code leaves the specimen open
+
+
+class NeverCodes(_Entry):
+    """Codes that are never read as the analyte, not even by their name."""
+
+    system: SystemId
+    codes: list[Code]
+    source: Text
 
 
 class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,10 +81,26 @@ class AnalyteEntry(_Entry):
     plausible: tuple[Decimal, Decimal] | None = None
     no_unit: Literal["accept_code_unit", "unknown"] = "unknown"
     worse: Literal["low", "high", ""] = ""  # the end that is the more severe; "" where the value is no quantity
+    names: list[Text] = []  # what laboratories call it
+    reported_in: list[Text] = []  # units
+    never: list[NeverCodes] = []
     corrected: Correction | None = None
 
 
+class CriticalFlags(_Entry):
+    """Codes of an interpretation with which a laboratory calls a result critical, by the side that they tell."""
+
+    low: list[Code]
+    high: list[Code]
+    either: list[Code]
+
+
 class LabsFile(_Entry):
+    name_words: list[Text]
+    other_names: list[Text]
+    blood_specimens: list[Text]
+    other_specimens: list[Text]
+    critical_flags: CriticalFlags
     analytes: dict[Text, AnalyteEntry]
 
 

@@ -226,7 +226,7 @@ def _implausible(chance: random.Random, sent: Json, key: str) -> bool:
 
 def _has_range(code: str) -> bool:
     terms = knowledge().terminology
-    lab = terms.lab(code)
+    lab = terms.lab(None, code)
     return lab is not None and terms.analytes[lab.analyte].plausible is not None
 
 

@@ -419,7 +419,7 @@ ROWS = [
         then="unparseable",
         request=signing(CRAMPS, 'LOINC#2823-3 Potassium "about 2.4"', "order: amoxicillin 500 mg"),
         cards=("not-checked",),
-        says=("potassium of 2025-11-28 is a text, not a number",),
+        says=("potassium of 2025-11-28 can't be read as one number",),
         logged=(200, "could_not_check"),
         counted=("cds_not_checked_total", ONCE),
     ),

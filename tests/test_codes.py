@@ -12,7 +12,7 @@ import yaml
 from cds_service.alert_log import AlertLog
 from cds_service.alert_log.unread import unread_codes
 from cds_service.cli import main
-from cds_service.facts import Unread
+from cds_service.facts import LabSeries, Unread
 from cds_service.knowledge import Knowledge
 from cds_service.logged import MAX_UNREAD, NOT_A_CODE, kept_codes
 from cds_service.metrics import UNREAD_CODES, counts
@@ -21,7 +21,7 @@ from cds_service.shorthand import request_from_case
 from cds_service.tally import flush, note_answer
 from cds_service.yamlfile import KnowledgeError
 from tests.alert_log_samples import START, a_call
-from tests.core import NOW, answer_to
+from tests.core import NOW, answer_to, knowledge
 from tests.reading import terminology
 
 LOCAL = "urn:oid:1.2.3"
@@ -145,6 +145,10 @@ def mapped(tmp_path: Path, text: str) -> Knowledge:
 
 
 CODES = """\
+labs:
+  - {system: 'urn:oid:1.2.3', code: K, analyte: potassium, specimen: blood, unit: mmol/L}
+  - {system: 'urn:oid:1.2.3', code: BGA, analyte: potassium, specimen: whole blood}
+  - {system: 'urn:oid:1.2.3', code: KU, analyte: potassium, specimen: other}
 drugs:
   - {system: 'urn:oid:1.2.3', code: '77', ingredient: quinine}
   - {system: 'urn:oid:1.2.3', code: '78', class: nsaid}
@@ -184,6 +188,28 @@ def test_a_mapped_code_decides_and_is_no_longer_unread(tmp_path: Path) -> None:
     assert topics[0] == "quinine-avoid"
 
 
+def test_a_mapped_result_is_read_with_its_specimen_and_unit(tmp_path: Path) -> None:
+    known = mapped(tmp_path, CODES)
+
+    def potassium(code: str, unit: str | None, known: Knowledge = known) -> tuple[list[str], list[str], bool]:
+        request = request_from_case(["LOINC#2823-3 Potassium 2.2 mmol/L"], "patient-view", NOW)
+        result = request["prefetch"]["labs"]["entry"][0]["resource"]
+        result["code"] = {"coding": [{"system": LOCAL, "code": code}]}
+        result["valueQuantity"] = {"value": 2.2, **({"unit": unit} if unit else {})}
+        answer = answer_to(request, known=known)
+        series = answer.facts.labs.get("potassium", LabSeries())
+        critical = b"critical" in answer.body
+        return [f"{lab.value} {lab.canonical_unit}" for lab in series.results], [bad.reason for bad in series.unusable], critical
+
+    assert potassium("K", "mmol/L") == potassium("K", None) == potassium("BGA", "mmol/L") == (["2.2 mmol/L"], [], True)
+    assert potassium("K", "furlongs")[:2] == potassium("BGA", None)[:2] == ([], ["unit"])
+    assert potassium("KU", "mmol/L") == potassium("XX", "mmol/L") == ([], [], False)
+    assert potassium("K", "mmol/L", knowledge()) == ([], [], False)
+    lab = known.terminology.lab("URN:OID:1.2.3", "BGA")
+    assert lab is not None
+    assert lab.whole_blood
+
+
 def test_the_codes_are_part_of_the_hash_that_is_logged(tmp_path: Path) -> None:
     first = mapped(tmp_path, CODES)
     second = mapped(tmp_path, CODES.replace("'77'", "'76'"))
@@ -198,6 +224,11 @@ OF_OURS = "is a code of the value sets"
 @pytest.mark.parametrize(
     ("section", "mapping", "told"),
     [
+        ("labs", "system: s, code: c, analyte: kalium, specimen: blood", "[0].analyte: unknown name `kalium`"),
+        ("labs", "system: s, code: c, analyte: potassium", "[0]: Object missing required field `specimen`"),
+        ("labs", "system: s, code: c, analyte: potassium, specimen: urine", "[0].specimen: `urine` is not one of the allowed"),
+        ("labs", "system: s, code: c, analyte: potassium, specimen: blood, unit: mg/l", "[0].unit: unknown name `mg/l`"),
+        ("labs", "system: 'http://loinc.org', code: 2823-3, analyte: magnesium, specimen: blood", f"[0].code: {OF_OURS}"),
         ("drugs", "system: s, code: c, ingredient: quinin", "[0].ingredient: unknown name `quinin`; did you mean `quinine`?"),
         ("drugs", "system: s, code: c, class: nsaids", "[0].class: unknown name `nsaids`; did you mean `nsaid`?"),
         ("drugs", "system: s, code: c", "[0]: needs an `ingredient` or a `class`, one of both"),

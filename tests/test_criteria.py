@@ -406,6 +406,46 @@ def test_findings_can_be_written_down() -> None:
     assert msgspec.json.decode(msgspec.json.encode(found))["evidence"][0]["analyte"] == "potassium"
 
 
+# Results that cannot be used
+
+
+SEVERE = {"kind": "lab", "analyte": "potassium", "at_most": "2.5", "unit": "mmol/L", "within_days": 30, "alarm": True}
+
+
+@pytest.mark.parametrize(
+    ("line", "alarming"),
+    [
+        (f"{POTASSIUM} 2.5 furlongs", True),
+        (f"{POTASSIUM} 2.6 furlongs", False),
+        (f'{POTASSIUM} "LT 2.5"', True),
+        (f'{POTASSIUM} "see comment"', False),
+        (f"{POTASSIUM} 2.4 furlongs at 2025-10-01", False),
+    ],
+)
+def test_an_unusable_result_that_may_be_severe_is_alarming(line: str, alarming: bool) -> None:
+    assert finding(SEVERE, facts(line)).alarming is alarming
+    assert not finding({**SEVERE, "alarm": False}, facts(line)).alarming
+
+
+def test_of_several_unusable_results_the_alarming_one_is_named() -> None:
+    found = finding(SEVERE, facts(f"{POTASSIUM} 4.4 furlongs at 2025-11-30", f"{POTASSIUM} 2.2 furlongs at 2025-11-29"))
+    assert (found.alarming, found.words) == (True, "2.2 furlongs")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{POTASSIUM} 4.4 mmol/L, preliminary",
+        f"{POTASSIUM} 4.4 mmol/L, unknown",
+        f"{POTASSIUM} 4.4 mmol/L at 2026-12-01",  # a mistyped year
+    ],
+)
+def test_what_is_there_in_any_form_is_not_missing(line: str) -> None:
+    missing = {"kind": "lab", "analyte": "potassium", "within_days": 30, "missing": True}
+    assert said(finding(missing, facts(line))) == UNMET
+    assert said(finding(missing, facts(f"{POTASSIUM} 4.4 furlongs"))) == NOT_READABLE
+
+
 # What is there and can't be told
 
 

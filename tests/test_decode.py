@@ -68,7 +68,10 @@ def labs(value: object) -> Gathered:
         ({}, SourceState.ERROR, 0),
         ({"resourceType": 7}, SourceState.ERROR, 0),
         ("Patient/123", SourceState.ERROR, 0),
-        ([observation()], SourceState.ERROR, 0),
+        ([observation()], SourceState.PRESENT, 1),  # an array of resources in place of a Bundle
+        ([observation(), {"resourceType": "Observation", "id": 3}], SourceState.PARTIAL, 1),
+        ([observation(), 1], SourceState.ERROR, 0),
+        ([], SourceState.ERROR, 0),
         (42, SourceState.ERROR, 0),
         (True, SourceState.ERROR, 0),
     ],

@@ -114,3 +114,51 @@ async def test_a_connection_that_the_server_closed_while_it_was_idle_costs_nothi
         for _ in range(3):
             assert (await labs_from(egress, f"http://127.0.0.1:{server.port}/fhir")).state is SourceState.EMPTY
         await egress.aclose()
+
+
+async def test_a_refusal_is_read_and_a_long_search_goes_by_form_over_one_connection() -> None:
+    refusal = b'{"resourceType":"OperationOutcome","issue":[{"code":"not-supported","diagnostics":"_sort is not supported"}]}'
+    forms: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = server.received[-1]
+        if head.startswith(b"POST"):
+            length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+            forms.append(await reader.readexactly(length))
+            answer = http(BUNDLE)
+        elif b"_sort" in head:
+            answer = http(refusal, status="400 Bad Request")
+        else:
+            answer = http(b"", status="414 URI Too Long") if b"long" in head else http(BUNDLE)
+        writer.write(answer)
+        await writer.drain()
+
+    async with loopback(talk) as server:
+        egress = Egress()
+        base = FhirBase(f"http://127.0.0.1:{server.port}/fhir", private=True)
+        for query, ways in (
+            ("Condition?patient=1&_sort=-date", ["Condition without _sort"]),
+            ("Observation?patient=1&code=long", ["Observation by POST _search"]),
+        ):
+            client = EhrClient(egress, base, "T")
+            with client.session(5):
+                assert await client.search(query) == BUNDLE
+                assert await client.search(query) == BUNDLE
+            assert [str(way) for way in client.ways] == ways
+        await egress.aclose()
+    heads = [head.split(b" HTTP")[0] for head in server.received]
+    assert heads == [
+        *(b"GET /fhir/Condition?patient=1&_sort=-date", b"GET /fhir/Condition?patient=1", b"GET /fhir/Condition?patient=1"),
+        *(b"GET /fhir/Observation?patient=1&code=long", b"POST /fhir/Observation/_search", b"POST /fhir/Observation/_search"),
+    ]
+    assert forms == [b"patient=1&code=long"] * 2
+    assert all(b"Authorization: Bearer T\r\n" in head for head in server.received)
+    assert server.connections == 2, "only an answer whose body was left unread costs a connection"
+
+
+@pytest.mark.parametrize("body", [b'{"x":"' + b"y" * 20_000 + b'"}', b"{", b"[" * 5000])
+async def test_an_error_that_says_too_much_or_too_little_is_the_same_error(body: bytes) -> None:
+    async with loopback(saying(http(body, status="400 Bad Request"))) as server:
+        egress = Egress()
+        await checked(lambda: labs_from(egress, f"http://127.0.0.1:{server.port}/fhir"), Outcome.REFUSED, 400)
+        await egress.aclose()

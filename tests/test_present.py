@@ -291,7 +291,7 @@ def test_a_result_is_said_as_it_was_sent_and_converted_where_it_is_converted(res
 def test_results_that_were_not_used_are_named() -> None:
     lines = ["LOINC#2823-3 Potassium 2.4 mmol/L at 2025-11-28", "LOINC#2823-3 Potassium 2.9 furlongs at 2025-11-30"]
     found = card(answer(*lines), "electrolyte-hypokalaemia")
-    assert "**Not used:** potassium of 2025-11-30 has a unit that is not known for it." in found["detail"]
+    assert "**Not used:** potassium of 2025-11-30 has a unit that is not known for it (“2.9 furlongs”)." in found["detail"]
 
 
 # Changes of a received order

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.reading import Json, as_json, bundle, facts, observation, patient, reason, result, series, without
+from tests.reading import OURS, SNOMED, Json, as_json, bundle, facts, observation, patient, reason, result, series, without
 
 
 def test_a_potassium_is_read_with_all_that_a_card_shows() -> None:
@@ -36,9 +36,34 @@ def test_a_preliminary_result_is_marked() -> None:
     assert result(observation(status="preliminary")).preliminary
 
 
-@pytest.mark.parametrize("status", ["registered", "cancelled", "entered-in-error", "unknown", "FINAL?", None])
-def test_a_result_that_is_not_in_force_never_counts(status: str | None) -> None:
+@pytest.mark.parametrize("status", ["cancelled", "entered-in-error", " Entered-In-Error ", "CANCELLED", "entered in error"])
+def test_a_status_that_denies_a_result_makes_it_none(status: str) -> None:
     assert reason(observation(status=status)) == ""
+    assert reason(observation(status=status, valueQuantity=None)) == ""
+
+
+def test_a_registered_result_is_none_until_it_has_a_value() -> None:
+    assert reason(observation(status="registered", valueQuantity=None)) == ""
+    assert result(observation(status="registered")).standing == "unconfirmed"
+
+
+@pytest.mark.parametrize("status", ["unknown", "FINAL?", "finel", "", None])
+def test_a_status_that_is_missing_or_not_known_leaves_a_result_unconfirmed(status: str | None) -> None:
+    lab = result(observation(status=status))
+    assert (lab.preliminary, lab.standing) == (True, "unconfirmed")
+
+
+@pytest.mark.parametrize("status", ["Final", " final", "CORRECTED", "appended"])
+def test_case_and_blanks_of_a_status_do_not_matter(status: str) -> None:
+    assert result(observation(status=status)).standing == "confirmed"
+    assert result(observation(status="Preliminary ")).standing == "preliminary"
+
+
+def test_only_a_status_that_fhir_does_not_know_is_told_as_not_understood() -> None:
+    for status in ("unknown", "registered", "", None, "Final"):
+        assert facts(labs=bundle(observation(status=status))).unread == ()
+    (unread,) = facts(labs=bundle(observation(status="validated"))).unread
+    assert (unread.kind, unread.code, unread.meaning, unread.source) == ("status", "validated", "potassium", "labs")
 
 
 @pytest.mark.parametrize(
@@ -74,12 +99,14 @@ def test_a_code_of_another_system_that_looks_like_potassium_is_not_potassium() -
         {"coding": [{"system": "https://fhir.example/codeSet/72", "code": "21704910", "display": "Potassium Level"}]},
         {"coding": [{"system": "http://loinc.org", "code": "20007"}], "text": "POTASSIUM"},
         {"text": "Potassium, serum"},
+        {"coding": [{"system": "http://loinc.org", "code": "86919-8", "display": "Serum potassium"}]},
+        {"coding": [{"system": "http://snomed.info/sct", "code": "1234567890"}], "text": "S-Kalium"},
     ],
 )
 def test_a_potassium_under_a_local_code_is_named_as_not_usable(code: Json) -> None:
     (unusable,) = series(observation(code=code)).unusable
     assert unusable.reason == "unmapped"
-    assert unusable.explanation == "potassium of 2025-11-28 has only a local code: what was measured is not certain"
+    assert unusable.explanation == "potassium of 2025-11-28 has only a code that is not known: what was measured is not certain"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +119,9 @@ def test_a_potassium_under_a_local_code_is_named_as_not_usable(code: Json) -> No
         "Magnesium RBC",
         "Losartan",
         "Potassium clearance",
-        "Ionized magnesium",
+        "Free magnesium",
+        "Potassium in the diet",
+        "Potassium Zaphod",
     ],
 )
 def test_other_specimens_under_a_local_code_leave_no_trace(text: str) -> None:
@@ -100,8 +129,18 @@ def test_other_specimens_under_a_local_code_leave_no_trace(text: str) -> None:
     assert found.labs == {}
 
 
-def test_a_local_code_without_a_number_is_no_result() -> None:
-    assert series(without(observation(code={"text": "Potassium"}), "valueQuantity")).unusable == ()
+@pytest.mark.parametrize(
+    "code",
+    [
+        {"coding": [{"system": "http://loinc.org", "code": "2828-2"}], "text": "Potassium"},  # urine
+        {"coding": [{"system": "urn:oid:1.2.208.176.2.1", "code": "NPU03787"}], "text": "Kalium"},  # urine
+        {"coding": [{"system": "http://snomed.info/sct", "code": "166690008"}], "text": "Serum potassium"},  # a finding
+        {"coding": [{"system": "http://loinc.org", "code": "1096-7"}], "text": "K"},  # an antigen
+    ],
+)
+def test_codes_of_something_else_are_not_read_by_their_name(code: Json) -> None:
+    found = facts(labs=bundle(observation(code=code, value=2.1)))
+    assert (found.labs, found.unread) == ({}, ())
 
 
 @pytest.mark.parametrize(
@@ -143,10 +182,14 @@ def test_an_unknown_unit_is_named_but_never_repeated() -> None:
         ({"valueQuantity": {"value": 0.4, "unit": "mmol/L"}}, "implausible"),
         ({"valueQuantity": {"value": 32, "unit": "mmol/L"}}, "implausible"),
         ({"valueQuantity": {"value": "NaN", "unit": "mmol/L"}}, "value"),
-        ({"valueQuantity": None, "valueString": "3.2 mmol/L"}, "value"),
-        ({"valueQuantity": None, "valueString": "see comment"}, ""),
-        ({"valueQuantity": None, "dataAbsentReason": {"text": "unknown"}}, ""),
-        ({"valueQuantity": {"unit": "mmol/L"}}, ""),
+        ({"valueQuantity": None, "valueString": "3.2 furlongs"}, "value"),
+        ({"valueQuantity": None, "valueString": "see comment"}, "value"),
+        ({"valueQuantity": None, "valueString": "Not performed."}, ""),
+        ({"valueQuantity": None, "dataAbsentReason": {"text": "unknown"}}, "value"),
+        ({"valueQuantity": None, "dataAbsentReason": {"coding": [{"code": "not-performed"}]}}, ""),
+        ({"valueQuantity": None, "dataAbsentReason": {"coding": [{"code": "not-asked"}]}}, ""),
+        ({"valueQuantity": {"unit": "mmol/L"}}, "value"),
+        ({"valueQuantity": None}, "value"),
         ({"effectiveDateTime": "last week"}, "date"),
         ({"effectiveDateTime": "last week", "issued": "2025-11-28T10:00:00Z"}, "date"),
         ({"effectiveDateTime": None}, "date"),
@@ -279,9 +322,269 @@ def test_no_value_of_the_request_gets_into_an_explanation() -> None:
         observation(valueQuantity={"value": 3, "unit": secret}),
         observation(valueQuantity=None, valueString=f"{secret} 3"),
         observation(effectiveDateTime=secret),
-        observation(code={"text": f"Potassium {secret}"}),
+        observation(code={"coding": [{"system": secret, "code": secret}], "text": "Potassium"}),
     ]
     found = facts(labs=bundle(*labs), patient=patient())
     assert len(found.labs["potassium"].unusable) == 4
     assert all(secret not in unusable.explanation for unusable in found.labs["potassium"].unusable)
     assert secret.encode() not in as_json([source.note for source in found.sources.values()])
+
+
+# Values wherever and however they were written
+
+
+MMOL = {"value": 2.7, "unit": "mmol"}
+
+
+def written(**value: Any) -> Json:
+    return {**without(observation(), "valueQuantity"), **value}
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "unit", "comparator"),
+    [
+        ({"valueString": "2.7 mmol/L"}, "2.7", "mmol/L", ""),
+        ({"valueString": " 2,7mmol/l "}, "2.7", "mmol/L", ""),
+        ({"valueString": "2.7 milliequivalents per liter"}, "2.7", "mEq/L", ""),
+        ({"valueString": "< 2.7 mEq/L"}, "2.7", "mEq/L", "<"),
+        ({"valueString": "≥6.1 mmol/L"}, "6.1", "mmol/L", ">="),
+        ({"valueString": "=2.7 mmol/L"}, "2.7", "mmol/L", ""),
+        ({"valueString": "2.7"}, "2.7", "mmol/L", ""),  # the code is one for mmol/L
+        ({"valueCodeableConcept": {"text": "2.7 mmol/L"}}, "2.7", "mmol/L", ""),
+        ({"valueCodeableConcept": {"coding": [{"code": "x", "display": "2.7 mmol/L"}]}}, "2.7", "mmol/L", ""),
+        ({"valueCodeableConcept": {"text": "low", "coding": [{"display": "2.7 mmol/L"}]}}, "2.7", "mmol/L", ""),
+        ({"valueInteger": 3}, "3", "mmol/L", ""),
+        (
+            {"valueRatio": {"numerator": MMOL, "denominator": {"value": 1, "unit": "L"}}},
+            "2.7",
+            "mmol/L",
+            "",
+        ),
+        ({"valueQuantity": {"value": 2.7, "code": "258813002", "system": "http://snomed.info/sct"}}, "2.7", "mmol/L", ""),
+    ],
+)
+def test_one_number_is_read_wherever_it_stands(value: Json, number: str, unit: str, comparator: str) -> None:
+    lab = result(written(**value))
+    assert (str(lab.reported_value), lab.reported_unit, lab.comparator) == (number, unit, comparator)
+
+
+@pytest.mark.parametrize(
+    ("value", "words", "could_be"),
+    [
+        ({"valueString": "1,200 mmol/L"}, "1,200 mmol/L", ["1.200"]),  # 1.2 or 1200
+        ({"valueString": "2.7 to 2.9"}, "2.7 to 2.9", []),
+        ({"valueString": "LT 2.5"}, "LT 2.5", ["2.5"]),
+        ({"valueString": "see comment"}, "see comment", []),
+        ({"valueString": "²"}, "²", []),
+        ({"valueRange": {"low": MMOL, "high": {"value": 3}}}, "2.7 mmol to 3", ["2.7", "3"]),
+        ({"valueRatio": {"numerator": {"value": 5}, "denominator": {"value": 2}}}, "5 : 2", []),
+        ({"valueSampledData": {"data": "1 2 3"}}, "a series of measurements", []),
+    ],
+)
+def test_what_is_not_one_number_keeps_the_laboratorys_words(value: Json, words: str, could_be: list[str]) -> None:
+    (bad,) = series(written(**value)).unusable
+    assert (bad.reason, bad.words, [str(one) for one in bad.could_be]) == ("value", words, could_be)
+    assert bad.explanation == "potassium of 2025-11-28 can't be read as one number"
+
+
+def test_words_are_cut_where_they_are_long() -> None:
+    (bad,) = series(written(valueString="x" * 5_000)).unusable
+    assert len(bad.words) == 60
+
+
+@pytest.mark.parametrize(
+    ("resource", "analyte", "could_be"),
+    [
+        (observation(unit="furlong", value=2.3), "potassium", ["2.3"]),
+        (observation("19123-9", 0.9, None), "magnesium", ["0.9", "0.370215", "0.45"]),
+        (observation(code={"text": "Potassium"}, value=2.3, unit="mEq/L"), "potassium", ["2.3"]),
+        (observation(value=0.4), "potassium", []),
+        (observation(value=2.3, effectiveDateTime="last week"), "potassium", ["2.3"]),
+        (observation("2160-0", 2.3, "furlong"), "creatinine", ["2.3", "203.32"]),
+    ],
+)
+def test_an_unusable_number_says_what_it_could_be(resource: Json, analyte: str, could_be: list[str]) -> None:
+    (bad,) = series(resource, analyte=analyte).unusable
+    assert [f"{one.normalize():f}" for one in bad.could_be] == could_be
+
+
+@pytest.mark.parametrize(
+    ("interpretation", "flagged"),
+    [
+        ([{"coding": [{"code": "LL"}]}], "low"),
+        ({"coding": [{"code": "HH"}]}, "high"),
+        ([{"coding": [{"code": "L"}]}], ""),
+        ([{"text": "Panic value"}], "either"),
+        ([{"text": "critically low"}], "either"),
+        ([{"text": "not critical"}], ""),
+    ],
+)
+def test_the_laboratorys_flag_is_kept_of_what_can_not_be_read(interpretation: object, flagged: str) -> None:
+    (bad,) = series(written(interpretation=interpretation)).unusable
+    assert (bad.reason, bad.flagged) == ("value", flagged)
+
+
+# Results inside results
+
+
+PANEL = {
+    "resourceType": "Observation",
+    "id": "bmp",
+    "subject": OURS,
+    "status": "final",
+    "code": {"coding": [{"system": "http://loinc.org", "code": "24321-2"}], "text": "Basic metabolic panel"},
+    "effectiveDateTime": "2025-11-28T08:00:00Z",
+}
+POTASSIUM = {"coding": [{"system": "http://loinc.org", "code": "2823-3"}]}
+LOW = {"code": POTASSIUM, "valueQuantity": {"value": 2.4, "unit": "mmol/L"}}
+
+
+@pytest.mark.parametrize(
+    "panel",
+    [
+        {**PANEL, "component": [{"code": {"text": "Sodium"}, "valueString": "139 mmol/L"}, LOW]},
+        {**PANEL, "component": LOW},
+        {**PANEL, "contained": [{"resourceType": "Observation", "id": "k", **LOW}]},
+        {**PANEL, "resourceType": "DiagnosticReport", "contained": [{"resourceType": "Observation", "id": "k", **LOW}]},
+        {
+            **PANEL,
+            "resourceType": "DiagnosticReport",
+            "contained": [{"resourceType": "Observation", "code": {"text": "panel"}, "component": [LOW]}],
+        },
+    ],
+)
+def test_a_result_inside_another_has_what_it_does_not_say_from_that(panel: Json) -> None:
+    lab = result(panel)
+    assert (str(lab.value), lab.effective.day, lab.standing) == ("2.4", "2025-11-28", "confirmed")
+    assert result({**panel, "status": "preliminary"}).standing == "preliminary"
+    assert reason({**panel, "status": "cancelled"}) == ""
+
+
+def test_what_a_part_says_of_itself_counts() -> None:
+    own = {"resourceType": "Observation", "status": "preliminary", "effectiveDateTime": "2025-11-27", **LOW}
+    lab = result({**PANEL, "contained": [own]})
+    assert (lab.effective.day, lab.standing) == ("2025-11-27", "preliminary")
+
+
+def test_a_member_by_reference_has_its_time_from_the_panel() -> None:
+    member = without(observation(id="k7"), "effectiveDateTime", "subject")
+    labs = bundle({**PANEL, "hasMember": [{"reference": "Observation/k7"}]}, member)
+    (lab,) = facts(labs=labs).labs["potassium"].results
+    assert (lab.effective.day, lab.reference) == ("2025-11-28", "Observation/k7")
+
+
+def test_a_member_that_was_not_sent_is_a_result_that_can_not_be_read() -> None:
+    (bad,) = series({**PANEL, "hasMember": [{"reference": "Observation/9", "display": "Potassium"}]}).unusable
+    assert bad.explanation == "potassium of 2025-11-28 has no value that can be read"
+    assert facts(labs=bundle({**PANEL, "hasMember": [{"reference": "Observation/9"}]})).labs == {}
+
+
+def test_a_result_of_another_patient_inside_a_report_is_not_read() -> None:
+    foreign = {"resourceType": "Observation", "subject": {"reference": "Patient/p2"}, **LOW}
+    found = facts(labs=bundle({**PANEL, "contained": [foreign]}))
+    assert found.labs == {}
+    assert not found.sources["labs"].complete
+
+
+@pytest.mark.parametrize(
+    "panel",
+    [
+        {**PANEL, "code": {"text": "Urine electrolytes"}},
+        {**PANEL, "specimen": {"display": "Urine, 24 hours"}},
+        {**PANEL, "contained": [{"resourceType": "Specimen", "type": {"text": "Urine"}}]},
+    ],
+)
+def test_a_part_is_never_read_as_another_specimen(panel: Json) -> None:
+    named = {"code": {"text": "Potassium"}, "valueQuantity": {"value": 2.4, "unit": "mmol/L"}}
+    assert facts(labs=bundle({**panel, "component": [named]})).labs == {}
+    (bad,) = series({**panel, "component": [LOW]}).unusable
+    assert (bad.reason, bad.could_be) == ("disagrees", ())
+
+
+def test_a_panel_without_a_value_is_no_result() -> None:
+    other = {"code": {"text": "Chloride"}, "valueQuantity": {"value": 101, "unit": "mmol/L"}}
+    assert facts(labs=bundle({**PANEL, "code": POTASSIUM, "component": [other]})).labs == {}
+
+
+def test_the_same_result_in_a_panel_and_alone_is_one() -> None:
+    alone = observation(value=2.4)
+    found = series({**PANEL, "status": "preliminary", "component": [LOW]}, alone)
+    assert [(str(lab.value), lab.standing) for lab in found.results] == [("2.4", "confirmed")]
+    local = observation(code={"text": "Potassium"}, value=2.4)
+    assert series(alone, local).unusable == ()
+
+
+def test_a_confirmed_result_comes_before_the_preliminary_one_of_its_sample() -> None:
+    time = "2025-11-28T08:00:00Z"
+    assert values(at(2.2, time, status="preliminary"), at(4.1, time)) == ["4.1", "2.2"]
+
+
+@pytest.mark.parametrize("key", ["problems", "prescriptions", "statements", "allergies"])
+def test_a_result_counts_wherever_it_stands(key: str) -> None:
+    sent: dict[str, Any] = {key: bundle(observation(value=2.4)), "labs": bundle(observation("2951-2", 140, id="na"))}
+    found = facts(**sent)
+    assert [str(lab.value) for lab in found.labs["potassium"].results] == ["2.4"]
+    twice: dict[str, Any] = {key: bundle(observation()), "labs": bundle(observation())}
+    everywhere = facts(**twice)
+    assert len(everywhere.labs["potassium"].results) == 1
+
+
+# Codes and names
+
+
+@pytest.mark.parametrize("system", ["LN", "loinc", "http://LOINC.org"])
+def test_loinc_has_other_names(system: str) -> None:
+    assert result(observation(code={"coding": [{"system": system, "code": "2823-3"}]}))
+
+
+def test_a_code_and_a_name_that_disagree_are_not_used() -> None:
+    (bad,) = series(observation(value=2.2, code={**POTASSIUM, "text": "Chloride"})).unusable
+    assert (bad.reason, bad.explanation) == ("disagrees", "potassium of 2025-11-28 has the name of another result")
+    assert result(observation(code={**POTASSIUM, "text": "K, bedside"}))  # a name that is not known says nothing
+
+
+def test_of_two_codes_that_disagree_the_name_decides() -> None:
+    both = [{"system": "http://snomed.info/sct", "code": "271236005"}, {"system": "http://loinc.org", "code": "2160-0"}]
+    found = facts(labs=bundle(observation(value=1.1, unit="mg/dL", code={"coding": both, "text": "Creatinine"})))
+    assert list(found.labs) == ["creatinine", "egfr"] or list(found.labs) == ["creatinine"]
+    assert found.labs["creatinine"].unusable == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, "unmapped"),
+        ({"specimen": {"display": "Serum"}}, "read"),
+        ({"specimen": {"display": "Urine"}}, "none"),
+        ({"code": {"coding": [{"system": SNOMED, "code": "59573005"}], "text": "Potassium in plasma"}}, "read"),
+    ],
+)
+def test_a_code_that_leaves_the_specimen_open_needs_blood(more: Json, expected: str) -> None:
+    code = {"coding": [{"system": SNOMED, "code": "59573005"}]}
+    found = series(observation(**{"code": code, **more}))
+    assert ("read" if found.results else found.unusable[0].reason if found.unusable else "none") == expected
+
+
+def test_codes_units_and_statuses_that_are_not_understood_are_told() -> None:
+    local = "https://laboratory.example/codes"
+    labs = [
+        observation(code={"coding": [{"system": local, "code": "K1"}], "text": "Kalium"}),
+        observation(code={"coding": [{"system": local, "code": "77"}], "text": "Something"}),
+        observation(code={"coding": [{"system": "http://loinc.org", "code": "718-7"}, {"system": local, "code": "hb"}]}),
+        observation(unit="furlong"),
+    ]
+    told = [(one.kind, one.system, one.code, one.meaning) for one in facts(labs=bundle(*labs)).unread]
+    assert told == [("lab", local, "K1", "potassium"), ("lab", local, "77", ""), ("unit", "", "furlong", "potassium")]
+
+
+def test_so_many_codes_that_are_not_understood_are_told_and_no_more() -> None:
+    labs = [observation(code={"coding": [{"system": "x", "code": str(number)}]}) for number in range(200)]
+    assert len(facts(labs=bundle(*labs)).unread) == 50
+
+
+@pytest.mark.parametrize(
+    "holder", [{"component": [LOW]}, {"resourceType": "DiagnosticReport", "contained": [{**LOW, "resourceType": "Observation"}]}]
+)
+def test_a_panel_counts_wherever_it_stands(holder: Json) -> None:
+    found = facts(prescriptions=bundle({**PANEL, **holder}))
+    assert [str(lab.value) for lab in found.labs["potassium"].results] == ["2.4"]

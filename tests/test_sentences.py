@@ -33,8 +33,11 @@ def sentences(**criteria: Json) -> Sentences:
         (LOW | {"at_least": 3.0}, "potassium below 3.5 mmol/L and of at least 3.0 mmol/L, at most 30 days old"),
         (LAB | {"missing": True}, "no potassium in the last 30 days"),
         (LOW | {"within_days": 365, "older_than_days": 30}, "potassium below 3.5 mmol/L, 31 to 365 days old"),
-        (LOW | {"preliminary": "accepted"}, "potassium below 3.5 mmol/L, preliminary results included, at most 30 days old"),
-        (LOW | {"preliminary": "only"}, "potassium below 3.5 mmol/L, in a preliminary result, at most 30 days old"),
+        (
+            LOW | {"preliminary": "accepted"},
+            "potassium below 3.5 mmol/L, results that are not confirmed included, at most 30 days old",
+        ),
+        (LOW | {"preliminary": "only"}, "potassium below 3.5 mmol/L, in a result that is not confirmed, at most 30 days old"),
         (
             LOW | {"below_reference_range": True},
             "potassium below 3.5 mmol/L (and below the laboratory's own limit, where it sent one), at most 30 days old",

@@ -44,7 +44,7 @@ def change(folder: Path, name: str, old: str, new: str) -> None:
 
 
 def test_a_serum_potassium_code_is_potassium_in_mmol_per_litre(terms: Terminology) -> None:
-    lab = terms.lab("2823-3")
+    lab = terms.lab("http://loinc.org", "2823-3")
     assert lab is not None
     assert (lab.analyte, lab.role, lab.unit, lab.whole_blood) == ("potassium", "routine", "mmol/L", False)
 
@@ -62,14 +62,94 @@ def test_a_serum_potassium_code_is_potassium_in_mmol_per_litre(terms: Terminolog
     ],
 )
 def test_lab_codes_carry_their_role(terms: Terminology, code: str, analyte: str, role: str, whole_blood: bool) -> None:
-    lab = terms.lab(code)
+    lab = terms.lab("http://loinc.org", code)
     assert lab is not None
     assert (lab.analyte, lab.role, lab.whole_blood) == (analyte, role, whole_blood)
 
 
 @pytest.mark.parametrize("code", ["2828-2", "2819-1", "2824-1", "1096-7", "28003-2", "2600-5", "26746-8", "19124-7", "2161-8"])
 def test_urine_csf_red_cell_ionised_and_kell_codes_are_not_read(terms: Terminology, code: str) -> None:
-    assert terms.lab(code) is None
+    lab = terms.lab(None, code)
+    assert lab is not None
+    assert lab.role == "never"
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "analyte"),
+    [
+        ("LN", "2823-3", "potassium"),
+        ("LOINC", "2601-3", "magnesium"),
+        ("http://snomed.info/sct", "1000651000000109", "potassium"),
+        ("http://snomed.info/sct/83821000000107", "1000661000000107", "sodium"),
+        ("urn:oid:1.2.208.176.2.1", "NPU02647", "magnesium"),
+        ("urn:oid:2.16.578.1.12.4.1.1.7280", "NOR25614", "potassium"),
+        ("http://openconceptlab.org/orgs/CIEL/sources/CIEL", "1133", "potassium"),
+        ("http://mimic.mit.edu/fhir/mimic/CodeSystem/mimic-d-labitems", "50960", "magnesium"),
+        ("urn:oid:1.2.392.200119.4.504", "3H015000002327201", "potassium"),
+    ],
+)
+def test_national_codes_are_known_by_their_system(terms: Terminology, system: str, code: str, analyte: str) -> None:
+    lab = terms.lab(system, code)
+    assert lab is not None
+    assert (lab.analyte, lab.role) == (analyte, "routine")
+    assert terms.lab("https://laboratory.example/codes", code) is None
+
+
+@pytest.mark.parametrize(
+    ("system", "code"),
+    [
+        ("urn:oid:1.2.208.176.2.1", "NPU03787"),  # urine
+        ("http://snomed.info/sct", "166690008"),  # a finding, no number
+        ("http://mimic.mit.edu/fhir/mimic/CodeSystem/mimic-d-labitems", "51097"),  # urine
+    ],
+)
+def test_national_codes_of_something_else_are_never_read(terms: Terminology, system: str, code: str) -> None:
+    lab = terms.lab(system, code)
+    assert lab is not None
+    assert lab.role == "never"
+
+
+@pytest.mark.parametrize(
+    ("name", "meaning"),
+    [
+        ("Serum potassium level", "potassium"),
+        ("S-Kalium", "potassium"),
+        ("Kálium", "potassium"),
+        ("POTASIO EN SUERO", "potassium"),
+        ("Potassium [Moles/volume] in Serum or Plasma", "potassium"),
+        ("P\u2014Magnesium ion; subst.c. = ? mmol/L", "magnesium"),
+        ("Plasma sodium level (observable entity)", "sodium"),
+        ("Creatinine(Serum)", "creatinine"),
+        ("Chloride", "other"),
+        ("Potassium, urine", ""),
+        ("Urine potassium", ""),
+        ("Potassium/creatinine ratio", ""),
+        ("Potassium chloride", ""),
+        ("Ionised magnesium", ""),
+        ("Magnesium RBC", ""),
+        ("K", ""),
+        ("Kell antigen", ""),
+        ("Low potassium diet", ""),
+        ("", ""),
+    ],
+)
+def test_names_are_compared_whole(terms: Terminology, name: str, meaning: str) -> None:
+    assert terms.lab_names.meaning(name) == meaning
+
+
+@pytest.mark.parametrize(
+    ("name", "specimen"),
+    [
+        ("Venous blood specimen", "blood"),
+        ("Urine electrolytes", "other"),
+        ("24 hour urine", "other"),
+        ("Red blood cells", "other"),
+        ("Basic metabolic panel", ""),
+        ("Turin", ""),
+    ],
+)
+def test_specimens_are_known_by_a_word(terms: Terminology, name: str, specimen: str) -> None:
+    assert terms.lab_names.specimen(name) == specimen
 
 
 def test_lab_codes_come_in_the_order_of_the_file_and_only_for_the_asked_analytes(terms: Terminology) -> None:
@@ -544,7 +624,7 @@ def test_the_hash_changes_with_any_file(copy: Path, terms: Terminology) -> None:
         ("labs.yaml", "name: potassium", "nam: potassium", r"labs\.yaml:\d+: .*nam"),
         ("labs.yaml", '"mg/dL": 0.2558', '"mg/dl": 0.2558', r"labs\.yaml.*not in units\.yaml: mg/dl"),
         ("labs.yaml", '"mmol/L": 1, "mEq/L": 1', '"mmol/L": 2, "mEq/L": 1', r"labs\.yaml.*factor 1"),
-        ("labs.yaml", '"6298-4"', '"2823-3"', r"labs\.yaml.*2823-3 stands here twice"),
+        ("labs.yaml", '"6298-4"', '"2823-3"', r"labs\.yaml.*2823-3 of loinc stands here twice"),
         ("units.yaml", '"MG/DL"', '"mmol/L"', r"units\.yaml.*also stands under mmol/L"),
         ("text.yaml", "charley", "(charley", r"text\.yaml.*is not a pattern"),
         ("drugs/quinine.yaml", r"'\btonic\b'", r"'(tonic'", r"drugs/quinine\.yaml.*is not a pattern"),
@@ -577,7 +657,7 @@ def test_answers_are_remembered_and_the_same(terms: Terminology) -> None:
 
 
 def test_ionised_calcium_is_another_analyte_than_total_calcium(terms: Terminology) -> None:
-    ionised, total = terms.lab("1994-3"), terms.lab("17861-6")
+    ionised, total = terms.lab(None, "1994-3"), terms.lab(None, "17861-6")
     assert ionised is not None
     assert total is not None
     assert (ionised.analyte, total.analyte) == ("ionised_calcium", "calcium")

@@ -17,7 +17,10 @@ from tests.reading import terminology
         ("potassium", None, "mmol/L", "mmol/L"),
         ("potassium", "Millimoles per Liter of serum", "mmol/L", "mmol/L"),
         ("potassium", "mmol/L", "mEq/L", "mmol/L"),  # the same for a single charge
-        ("potassium", "mmol/L", "258814008", "mmol/L"),  # a SNOMED CT code of the unit
+        ("potassium", "mmol/L", "258813002", "mmol/L"),  # a SNOMED CT code of the unit
+        ("potassium", None, "258813002", "mmol/L"),
+        ("creatinine", None, "258814008", "umol/L"),
+        ("creatinine", "mmol/L", "258814008", None),  # one of them is wrong
         ("potassium", None, None, ""),
         ("potassium", "", "", ""),
         ("potassium", "furlong", None, None),

@@ -336,7 +336,7 @@ SUBJECT = st.sampled_from(SUBJECTS)
 def test_any_mix_is_used_refused_or_said(labs: list[tuple[Any, Whose]], drafts: list[tuple[Any, Whose]], in_drafts: bool) -> None:
     """What is the patient's is used, another's spoils its source or ends the call, and all else is counted."""
     patients = [{"fullUrl": f"urn:uuid:{n}F", "resource": patient(id=f"p{n}")} for n in (1, 2)]
-    results = [{"resource": observation(id=f"k{n}", subject=one)} for n, (one, _) in enumerate(labs)]
+    results = [{"resource": observation(value=4 + n, id=f"k{n}", subject=one)} for n, (one, _) in enumerate(labs)]
     orders = [{"resource": prescription(id=f"o{n}", subject=one)} for n, (one, _) in enumerate(drafts)]
     sent: dict[str, Any] = {
         "drafts": {"resourceType": "Bundle", "entry": [*(patients if in_drafts else ()), *orders]},
