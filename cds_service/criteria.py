@@ -69,7 +69,7 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
     preliminary: Literal["ignored", "accepted", "only"] = "ignored"
     below_reference_range: bool = False  # the laboratory's own lower limit, where it sent one, must be crossed too
     upper_limit_times: Decimal | None = None
-    own_range: Literal["below", "not below"] | None = None  # only against the limit that the laboratory sent; unknown without
+    own_range: Literal["below", "not below", "not sent"] | None = None  # against the lower limit that the laboratory sent
     as_measured: bool = False  # only a value that was used as it was sent, not a computed or corrected one
     haemolysed: bool | None = None
     sampling: Literal["routine", "pre-dialysis"] | None = None
@@ -155,6 +155,8 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
     def _against_range(self, lab: Lab) -> Truth:
         if self.own_range is None:
             return IS_MET
+        if self.own_range == "not sent":
+            return IS_MET if lab.range_low is None else IS_UNMET
         if lab.range_low is None or lab.comparator:
             return IS_UNKNOWN
         return IS_MET if (lab.value < lab.range_low) is (self.own_range == "below") else IS_UNMET

@@ -107,7 +107,8 @@ class Sentences:
         if criterion.at_least == 0 and len(limits) == 1:
             said = f"any {analyte}"  # only asks that there is one
         if criterion.own_range is not None:
-            said += f" {criterion.own_range} the laboratory's own lower limit"
+            own = "without a" if criterion.own_range == "not sent" else f"{criterion.own_range} the laboratory's own"
+            said += f" {own} lower limit"
         if criterion.as_measured:
             said += " as it was measured, without a correction"
         if criterion.below_reference_range:
@@ -134,7 +135,7 @@ class Sentences:
             said += f", since more than {criterion.onset_more_than_days_ago} days"
         if criterion.newer_than is not None:
             said += f", newer than the newest {self._terminology.analytes[criterion.newer_than].name} or of unknown date"
-        return f"{said}, or of unknown date" if criterion.undated else said
+        return f"{said}, or since an unknown date" if criterion.undated else said
 
     def _drug(self, criterion: DrugCriterion) -> str:
         said = f"takes {_or(criterion.ingredients or self._classes(criterion.classes))}"

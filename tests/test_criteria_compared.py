@@ -53,6 +53,8 @@ CRAMP = "ICD10#R25.2 Cramp"
         (OWN_LOW, [], "UNKNOWN"),
         (OWN_NOT_LOW, [f"{IONISED} 1.15 mmol/L, range 1.15-1.30"], "MET"),
         (OWN_NOT_LOW, [f"{IONISED} 1.05 mmol/L, range 1.15-1.30"], "UNMET"),
+        (OWN_LOW | {"own_range": "not sent"}, [f"{IONISED} 1.05 mmol/L"], "MET"),
+        (OWN_LOW | {"own_range": "not sent"}, [f"{IONISED} 1.05 mmol/L, range 1.15-1.30"], "UNMET"),
         (LOW_CALCIUM, [f"{CALCIUM} 7.6 mg/dL"], "MET"),
         (LOW_CALCIUM, [f"{CALCIUM} 7.6 mg/dL", f"{ALBUMIN} 2.0 g/dL"], "UNMET"),
         (LOW_CALCIUM, [f"{CALCIUM} 7.6 mg/dL", f"{ALBUMIN} 38 g/L"], "MET"),
