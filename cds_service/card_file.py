@@ -89,6 +89,13 @@ class Change(File, frozen=True, kw_only=True):
     source: Annotated[list[str], msgspec.Meta(min_length=1)]  # ids of cards/sources.yaml, or engineering
 
 
+class Length(File, frozen=True, kw_only=True):
+    """How long a card may be in the EHR, summary and detail together, at its longest."""
+
+    characters: Annotated[int, msgspec.Meta(ge=100)] = 700
+    lines: Annotated[int, msgspec.Meta(ge=0)] = 0  # of the detail; 0 for any number
+
+
 class CardFile(File, frozen=True, kw_only=True):
     id: Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9-]{2,99}$")]
     version: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+\.\d+$")]
@@ -118,6 +125,7 @@ class CardFile(File, frozen=True, kw_only=True):
     table: Annotated[list[Row], msgspec.Meta(min_length=1)]
     detail: Annotated[list[Paragraph], msgspec.Meta(min_length=1)]
     page: list[Passage] = []
+    length: Length = Length()
     suggestions: list[SuggestionFile] = []
     selection: Literal["any", "at-most-one"] = "any"
     overrides: Annotated[list[str], msgspec.Meta(min_length=1)]

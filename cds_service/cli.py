@@ -78,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
 
     cards = commands.add_parser("cards", help="the clinical content").add_subparsers(required=True, metavar="COMMAND")
     check = cards.add_parser("check", help="run all cards' cases and check what the cards emit")
+    check.add_argument("--links", action="store_true", help="list instead what each source's link leads to, as its address tells")
     check.set_defaults(run=_check)
     show = cards.add_parser("show", help="the review of one card, in sentences generated from its data")
     show.add_argument("id", nargs="?", help="id of the card; without it the cards are listed")
@@ -251,15 +252,21 @@ def _sample(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check(_: argparse.Namespace) -> int:
+def _check(options: argparse.Namespace) -> int:
+    from cds_service.card_checks import content_problems, due
     from cds_service.cases import load_cases, run_cases
     from cds_service.check import emitted_problems, report
     from cds_service.recommendations import Recommendations
+    from cds_service.source_links import listed, refused_links
     from cds_service.versions import lock_problems
 
     folder, knowledge = _load(load_settings(os.environ))
+    if options.links:
+        refused = list(refused_links(knowledge.sources))
+        print("\n".join([*listed(knowledge.sources), *(f"{name}: {told}" for name, told in refused)]))
+        return 1 if refused else 0
     runs = list(run_cases(load_cases(folder, knowledge), knowledge))
-    problems = emitted_problems(knowledge, runs)
+    problems = emitted_problems(knowledge, runs) + due(content_problems(folder, knowledge, runs))
     if knowledge.overlay is None:  # versions and recommendations are about the cards that are shipped, not what a site changes
         problems += Recommendations(folder).problems(knowledge, runs) + lock_problems(folder, knowledge)
     lines, well = report(knowledge, runs, problems)

@@ -145,6 +145,7 @@ class _Explainer:
             cause=finding.cause,
             evidence=evidence,
             members=members,
+            source=criterion.source or list(dict.fromkeys(one for member in members for one in member.source)),
         )
 
     def _note(self, finding: Finding, criterion: Criterion) -> str:

@@ -29,11 +29,13 @@ class Look(msgspec.Struct, omit_defaults=True):
     policy: str = ""  # of an unknown: what the card does with it
     evidence: list[Seen] = []
     members: list[Look] = []  # where it is a group
+    source: list[str] = []  # on whose word the card looks at it: ids of cards/sources.yaml, or engineering
 
     @property
     def because(self) -> str:
         """This criterion as a reason."""
         found = f" ({self.found})" if self.found else ""
+        found += f" [{', '.join(self.source)}]" if self.source else ""
         if self.truth == "unknown":
             carried = "; the card then counts it as not met" if self.effect == "stops" else ""
             return f"not known: {self.says}{found}{carried}"

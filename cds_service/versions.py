@@ -24,7 +24,7 @@ from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
 LOCK = "versions.lock"
 _SHOWN_AS = f"cards/{LOCK}"
 _WRITE = "run `cds-service cards lock`"
-_NO_CONTENT = ("version", "history", "reviewed_on", "review_due")
+_NO_CONTENT = ("version", "history", "reviewed_on", "review_due", "length")
 _LIFE = ("draft", "active", "retired")
 _HEAD = """\
 # Made by `cds-service cards lock`: the content that each card version stands for. Don't edit; `cards check` compares.

@@ -396,3 +396,22 @@ def test_explain_refuses_what_the_service_would_refuse(capsys: Captured, monkeyp
     status, out, err = run(b'{"hook": "patient-view", "hookInstance": "x"}', capsys, monkeypatch)
     assert (status, out) == (1, "")
     assert "`context.patientId` is required" in err
+
+
+def test_what_holds_a_card_back_is_named_with_its_source() -> None:
+    hospice = explained(answer("ICD10#Z51.5 Palliative care", "ICD10#R25.2 Cramp and spasm since 2025-11-20"))
+    (card,) = [one for one in hospice.cards if one.card == "cramp-first-line"]
+    assert "an active problem: palliative care (Palliative care) [engineering]" in card.because
+    assert [look.source for look in card.conditions if look.name == "palliative_care"] == [["engineering"]]
+
+
+def test_a_group_is_named_with_the_sources_of_its_members() -> None:
+    criteria = {
+        "low": LOW | {"source": ["S1"]},
+        "cramp": CRAMP | {"source": ["S2", "S1"]},
+        "both": {"kind": "all", "of": ["low", "cramp"]},
+    }
+    known = small(criteria, a_card(fire_when=["both"]))
+    answered = answer("ICD10#R25.2 Cramp and spasm", known=known)
+    (card,) = explain(answered.facts, answered.decisions, known).cards
+    assert card.because.endswith("[S1, S2]; the card then counts it as not met")
