@@ -74,6 +74,9 @@ def formatted(text: str) -> str:
     """`text`, the content of a card file, in the one layout; the same again where it has it."""
     data = _yaml().load(_ITEM_COMMENT.sub(r"\1\3\n\1\2", text))
     if isinstance(data, CommentedMap):
+        for entry in data.values():
+            if isinstance(entry, CommentedMap) and "since" in entry:  # a threshold
+                entry.fa.set_block_style()
         for name in _IN_BLOCKS:
             for item in data.get(name) or ():
                 if isinstance(item, CommentedMap):

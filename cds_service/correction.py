@@ -19,7 +19,8 @@ _STEP = Decimal("0.01")
 def corrected(results: Iterable[Lab], others: Sequence[Lab], analyte: Analyte) -> list[Lab]:
     """Correct results by the nearest of `others` that was taken within the days of the rule.
 
-    All in canonical units. Preliminary results and results with a comparator are neither corrected nor used to correct.
+    All in canonical units. Another that is normal or high changes nothing, and counts as looked at. Preliminary results and
+    results with a comparator are neither corrected nor used to correct.
     """
     rule = analyte.corrected
     usable = [other for other in others if not other.preliminary and not other.comparator]
@@ -32,15 +33,16 @@ def corrected(results: Iterable[Lab], others: Sequence[Lab], analyte: Analyte) -
         if lab.preliminary or lab.comparator or apart > rule.within_days:
             found.append(lab)
             continue
-        value = lab.value + rule.per_unit * (rule.normal - nearest.value)
+        added = rule.per_unit * max(Decimal(0), rule.normal - nearest.value)
+        value = lab.value + added
         found.append(
             msgspec.structs.replace(
                 lab,
                 value=value,
-                reported_value=(value / analyte.factors[lab.reported_unit]).quantize(_STEP),
+                reported_value=(value / analyte.factors[lab.reported_unit]).quantize(_STEP) if added else lab.reported_value,
                 computed_from=(
-                    f"{lab.analyte} {lab.reported_value} {lab.reported_unit} of {lab.effective.day} "
-                    f"and {nearest.analyte} {nearest.reported_value} {nearest.reported_unit} of {nearest.effective.day}"
+                    f"{lab.reported_value} {lab.reported_unit} "
+                    f"with {nearest.analyte} {nearest.reported_value} {nearest.reported_unit}"
                 ),
             )
         )

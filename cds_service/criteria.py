@@ -7,6 +7,7 @@ card does with an unknown is written in the card (`on_unknown`), not here. Quant
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
@@ -217,6 +218,9 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
     started_after: str | None = None  # analyte: the therapy began after its newest usable result
     started_at_most_days_ago: int | None = None
     started_more_than_days_ago: int | None = None
+    started_at_most_hours_ago: int | None = None  # a start without a time counts from the beginning of its day
+    started_more_than_hours_ago: int | None = None  # and here from the end of it
+    new_therapy: bool = False  # not what renews a therapy that was there before that result
     same_as_order: bool = False  # only what has an ingredient of the order that is looked at: it renews a therapy
     dose_above: Decimal | None = None  # mg/day; a dose that can't be read is unknown
     regular: bool = False  # only what is taken on a schedule, not as needed
@@ -274,15 +278,37 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
             return IS_UNKNOWN if drug.as_needed is None else IS_UNMET
         if self.begun_days_before is not None:
             return self._begun_before(drug, view)
-        at_most, more_than = self.started_at_most_days_ago, self.started_more_than_days_ago
-        if self.started_after is None and at_most is None and more_than is None:
+        if self.started_after is None and not self._has_span:
             return IS_MET
         if drug.started is None:
             return IS_UNKNOWN
-        if self.started_after is not None and not self._started_after_result(drug.started, view.newest(self.started_after)):
-            return IS_UNMET
-        days = (view.facts.now - drug.started.start).days
-        return IS_MET if (at_most is None or days <= at_most) and (more_than is None or days > more_than) else IS_UNMET
+        if self.started_after is not None:
+            newest = view.newest(self.started_after)
+            if not self._started_after_result(drug.started, newest):
+                return IS_UNMET
+            if self.new_therapy and any(
+                other.started is not None and not self._started_after_result(other.started, newest) and renews(drug, other)
+                for other in view.facts.drugs
+            ):
+                return IS_UNMET
+        return IS_MET if self._in_span(view.facts.now, drug.started) else IS_UNMET
+
+    @property
+    def _has_span(self) -> bool:
+        days = (self.started_at_most_days_ago, self.started_more_than_days_ago)
+        return any(one is not None for one in (*days, self.started_at_most_hours_ago, self.started_more_than_hours_ago))
+
+    def _in_span(self, now: datetime, started: When) -> bool:
+        since = now - started.start
+        known = since if started.has_time else since - timedelta(days=1)  # what has certainly passed
+        at_most, more_than = self.started_at_most_days_ago, self.started_more_than_days_ago
+        at_most_hours, more_than_hours = self.started_at_most_hours_ago, self.started_more_than_hours_ago
+        return (
+            (at_most is None or since.days <= at_most)
+            and (more_than is None or since.days > more_than)
+            and (at_most_hours is None or since <= timedelta(hours=at_most_hours))
+            and (more_than_hours is None or known > timedelta(hours=more_than_hours))
+        )
 
     def _begun_before(self, drug: Drug, view: View) -> Truth:
         same = [one for one in view.facts.drugs if one is drug or not set(one.ingredients).isdisjoint(drug.ingredients)]
@@ -305,6 +331,15 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
         if started.has_time and result.effective.has_time:
             return started.start > result.effective.start
         return started.day > result.effective.day  # the same day does not tell which came first
+
+
+def renews(drug: Drug, taken: Drug) -> bool:
+    """Whether `drug` is the same product as `taken`: they share an ingredient, and no codes of one system tell them apart."""
+    if set(drug.ingredients).isdisjoint(taken.ingredients):
+        return False
+    system, _, code = drug.code.partition("|")
+    other_system, _, other_code = taken.code.partition("|")
+    return not system or system != other_system or code == other_code
 
 
 class ProblemCriterion(Base, frozen=True, tag="problem", kw_only=True):
@@ -408,6 +443,7 @@ class OrderCriterion(Base, frozen=True, tag="order", kw_only=True):
     route: Route | None = None
     not_routes: list[Route] = []
     ingredients: list[str] = []  # only these drugs of the classes; all of them where empty
+    new_therapy: bool = False  # not one that renews what is taken
 
     @property
     def per_order(self) -> bool:
@@ -438,6 +474,7 @@ class OrderCriterion(Base, frozen=True, tag="order", kw_only=True):
             and (self.route is None or drug.is_given_by((self.route,)))
             and not drug.is_given_by(self.not_routes)
             and (not self.ingredients or not set(self.ingredients).isdisjoint(drug.ingredients))
+            and not (self.new_therapy and any(renews(drug, taken) for taken in view.facts.drugs))
         )
 
     def _may_replace(self, order: Order) -> bool:

@@ -17,6 +17,7 @@ from cds_service.knowledge import Card, Knowledge
 from cds_service.repetition import about, repeated
 
 _NEVER_ARRIVED = ("not_obtained", "failed")
+_DECEASED = "the patient is recorded as deceased"
 
 
 class Outcome(StrEnum):
@@ -26,6 +27,7 @@ class Outcome(StrEnum):
     REPEATED = "repeated"  # fired, and was shown about the same not long ago
     CAPPED = "capped"  # fired, and there were enough louder cards
     GAVE_WAY = "gave_way"  # fired, and folded into a card that speaks about the same
+    NOT_APPLICABLE = "not_applicable"  # no card speaks about this patient; `reason` says why
     FAILED = "failed"  # the evaluation broke; counted, logged, and said
 
 
@@ -38,7 +40,7 @@ class Decision(msgspec.Struct):
     order: Order | None = None
     row: int = -1  # of the card's table, where it fired
     unknown: tuple[str, ...] = ()  # criteria that were unknown and mattered, in the order of the card
-    reason: str = ""  # for could_not_check: in words for a clinician
+    reason: str = ""  # for could_not_check and not_applicable: in words for a clinician
     words: str = ""  # for could_not_check: what a laboratory wrote that could not be read, as it was sent
     say: bool = False  # for could_not_check and failed: the clinician is told
     hushed: bool = False  # it would be said, and a card that is shown speaks about the same
@@ -49,12 +51,14 @@ class Decision(msgspec.Struct):
 
 
 def decide(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decision]:
-    """All decisions of `facts.hook`, in the order of the cards' ranks.
+    """All decisions of `facts.hook`, in the order of the cards' ranks; none speaks about a patient who has died.
 
     `on_error(card or criterion id, exception)` is told about every failure; it counts and logs.
     """
     view = View(facts)
     findings = Findings(view, knowledge.criteria, knowledge.per_order, on_error)
+    if facts.patient.deceased:
+        return [Decision(card, Outcome.NOT_APPLICABLE, findings, reason=_DECEASED) for card in knowledge.cards_at(facts.hook)]
     of_order = [(order, findings.of_order(order)) for order in view.orders]
     decisions: list[Decision] = []
     for card in knowledge.cards_at(facts.hook):

@@ -17,6 +17,7 @@ SPOKEN = {
     Outcome.REPEATED: "fired, held back: shown before",
     Outcome.CAPPED: "fired, left out: enough other cards",
     Outcome.GAVE_WAY: "fired, gave way to another card",
+    Outcome.NOT_APPLICABLE: "not applicable",
     Outcome.FAILED: "failed",
 }
 MOST_UNUSED = 40  # resources that are listed

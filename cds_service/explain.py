@@ -97,6 +97,8 @@ class _Explainer:
                 return f"an answer informs with at most {most} cards, and others came first; warnings are always shown", []
             case Outcome.GAVE_WAY:
                 return f"the card {decision.gave_way_to} speaks about the same", []
+            case Outcome.NOT_APPLICABLE:
+                return f"no card speaks here: {decision.reason}", []
             case Outcome.FAILED:
                 return f"its evaluation failed with {decision.error}: a fault of the service, which its log names", []
         return _not_fired(conditions, rows)

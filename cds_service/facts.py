@@ -61,6 +61,7 @@ class Patient(msgspec.Struct, frozen=True, gc=False):
     birth_date: date | None = None  # first day of a partial date
     sex: Literal["female", "male"] | None = None  # administrative gender; other and unknown are None
     reference: str = ""
+    deceased: bool = False
 
 
 class Lab(msgspec.Struct, frozen=True, gc=False):

@@ -240,6 +240,8 @@ class Resource(msgspec.Struct, gc=False):
     # Patient
     birthDate: Text | None = None
     gender: Text | None = None
+    deceasedBoolean: bool | Text | None = None
+    deceasedDateTime: Text | None = None
     identifier: Any = None  # nearly every type has it, and it is read of the Patient alone
     # Bundle, OperationOutcome
     entry: list[Entry] | Entry | None = None

@@ -265,7 +265,7 @@ def _evaluation(decision: Decision, hashed: Hasher, described: dict[int, dict[st
         "hash": card.hash[:16],
         "outcome": decision.outcome,
     }
-    if decision.outcome is not Outcome.NOT_FIRED:
+    if decision.outcome not in (Outcome.NOT_FIRED, Outcome.NOT_APPLICABLE):
         row["evidence"] = _evidence(decision, hashed, described)
     if decision.unknown:
         row["missing"] = [{"name": name, "cause": findings[name].cause, "note": findings[name].note} for name in decision.unknown]

@@ -27,6 +27,10 @@ def unit_of(field: str, kind: str, unit: str) -> str:
     for span in ("days", "hours"):
         if span in field.split("_"):
             return span
+    if "times" in field.split("_"):
+        return ""
+    if field.startswith("dose_"):
+        return "mg/day"
     return "years" if kind == AgeCriterion.__struct_config__.tag else unit
 
 

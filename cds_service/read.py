@@ -63,7 +63,7 @@ def read(
     unread: list[Unread] = []
     lists = ("statements", "prescriptions")
     drugs = tuple(drug for name in lists for drug in read_drugs(given[name], name, targets, now, terminology, unread))
-    patient = read_patient(given["patient"].resources, patient_id)
+    patient = read_patient(given["patient"].resources, patient_id, now)
     observations = given["labs"].resources
     labs, unread_labs = read_labs(observations, patient, now, terminology, "labs")
     problems = (
@@ -141,11 +141,21 @@ def _without_unnamed(gathered: Gathered) -> Gathered:
     return msgspec.structs.replace(gathered, source=source)
 
 
-def read_patient(resources: list[Resource], patient_id: str) -> Patient:
-    """The patient that the hook is about; birth date and sex where a Patient resource was had and says them readably."""
+def read_patient(resources: list[Resource], patient_id: str, now: datetime) -> Patient:
+    """The patient that the hook is about; birth date, sex and death where a Patient resource was had and says them readably."""
     sent = next((resource for resource in resources if resource.resourceType == "Patient"), Resource())
     key = bare_id(patient_id) or bare_id(sent.id)
-    return Patient(key, _birth_date(sent.birthDate), _SEX.get((sent.gender or "").lower()), f"Patient/{key}" if key else "")
+    reference = f"Patient/{key}" if key else ""
+    return Patient(key, _birth_date(sent.birthDate), _SEX.get((sent.gender or "").lower()), reference, _deceased(sent, now))
+
+
+def _deceased(patient: Resource, now: datetime) -> bool:
+    """Whether a Patient says that the patient has died; a death in the future is a mistake in the data and hides nothing."""
+    if patient.deceasedDateTime:
+        died = when(patient.deceasedDateTime)
+        return died is None or died.start <= now
+    said = patient.deceasedBoolean
+    return said is True or (isinstance(said, str) and said.lower() == "true")
 
 
 def _birth_date(text: str | None) -> date | None:

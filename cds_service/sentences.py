@@ -156,6 +156,12 @@ class Sentences:
             said += f", at most {criterion.started_at_most_days_ago} days ago"
         if criterion.started_more_than_days_ago is not None:
             said += f", more than {criterion.started_more_than_days_ago} days ago"
+        if criterion.started_at_most_hours_ago is not None:
+            said += f", at most {criterion.started_at_most_hours_ago} hours ago"
+        if criterion.started_more_than_hours_ago is not None:
+            said += f", more than {criterion.started_more_than_hours_ago} hours ago"
+        if criterion.new_therapy:
+            said += ", not renewed from before"
         if criterion.same_as_order:
             said += " with the same active ingredient as the order"
         return said if criterion.drafts else f"{said} (the drafts of this session not counted)"
@@ -171,6 +177,8 @@ class Sentences:
             said += f" ({criterion.route})"
         if criterion.not_routes:
             said += f" (not by {_or(criterion.not_routes)})"
+        if criterion.new_therapy:
+            said += ", not renewing what is taken"
         return f"{said} whose code means another drug than its text" if criterion.code_disagrees else said
 
     def _reason(self, criterion: ReasonCriterion) -> str:

@@ -55,8 +55,9 @@ def default_patient(now: datetime) -> Resource:
 
 
 def patient(main: Part, rest: Sequence[Part], now: datetime) -> Resource:
-    """`female, 58 years`: born that many years and a month ago; `male, born 1967-03-01`; `unknown age`."""
+    """`female, 58 years`: born that many years and a month ago; `male, born 1967-03-01`; `unknown age`; `deceased`."""
     resource: Resource = {"resourceType": "Patient"}
+    value: str | bool
     for part in (main, *rest):
         low = part.text.lower()
         if low in ("female", "male", "other", "unknown"):
@@ -67,12 +68,14 @@ def patient(main: Part, rest: Sequence[Part], now: datetime) -> Resource:
             key, value = "birthDate", when(part.after(5), now)[:10]
         elif low == "unknown age":
             key, value = "birthDate", ""
+        elif low == "deceased":
+            key, value = "deceasedBoolean", True
         elif low.startswith("id "):
             key, value = "id", _id(part.after(3))
         else:
             part.fail(
                 f"{part.text!r} is not known here",
-                ("female", "male", "other", "unknown", "58 years", "born ...", "unknown age", "id ..."),
+                ("female", "male", "other", "unknown", "58 years", "born ...", "unknown age", "deceased", "id ..."),
             )
         if key in resource:
             part.fail(f"a second {key}")

@@ -54,7 +54,8 @@ def typed_numbers(folder: Path, knowledge: Knowledge) -> Iterator[Problem]:
         if knowledge.overlay is not None:
             file = knowledge.overlay.over(file, f"{card.id}/{CARD}")
         used = _used(card, knowledge)
-        for one in texts_of(msgspec.convert(file.data, CardFile)):
+        texts = {name: value for name, value in file.data.items() if name != "criteria"}
+        for one in texts_of(msgspec.convert(texts, CardFile)):
             for text in (part for part in Template(one.text).parts if isinstance(part, str)):
                 for number, kind in _numbers(text):
                     same = next((had.placeholder for had in used.get(number, []) if _may_be(kind, had.kind)), "")

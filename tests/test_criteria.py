@@ -109,6 +109,14 @@ def without_name(prefetch_key: str) -> Json:
         (QUININE | {"route": "topical"}, "takes: quinine 300 mg oral tablet", UNMET),
         (QUININE | {"started_more_than_days_ago": 3}, "takes: quinine 300 mg, since 2025-11-28T10:00:00Z", UNMET),
         (QUININE | {"started_more_than_days_ago": 3}, "takes: quinine 300 mg, since 2025-11-27T08:00:00Z", MET),
+        (QUININE | {"started_at_most_hours_ago": 24}, "takes: quinine 300 mg, since 2025-11-30T09:00:00Z", MET),
+        (QUININE | {"started_at_most_hours_ago": 24}, "takes: quinine 300 mg, since 2025-11-30T08:59:00Z", UNMET),
+        (QUININE | {"started_at_most_hours_ago": 24}, "takes: quinine 300 mg, since 2025-12-01", MET),
+        (QUININE | {"started_at_most_hours_ago": 24}, "takes: quinine 300 mg, since 2025-11-30", UNMET),  # at 00:00 perhaps
+        (QUININE | {"started_more_than_hours_ago": 72}, "takes: quinine 300 mg, since 2025-11-28T09:00:00Z", UNMET),
+        (QUININE | {"started_more_than_hours_ago": 72}, "takes: quinine 300 mg, since 2025-11-28T08:59:00Z", MET),
+        (QUININE | {"started_more_than_hours_ago": 72}, "takes: quinine 300 mg, since 2025-11-28", UNMET),  # at 24:00 perhaps
+        (QUININE | {"started_more_than_hours_ago": 72}, "takes: quinine 300 mg, since 2025-11-27", MET),
         (CRAMP, "ICD10#R25.2 Cramp and spasm", MET),
         (CRAMP, "ICD10#R25.2 Cramp and spasm, resolved", UNMET),
         (CRAMP, "source problems: null", UNMET),
@@ -286,6 +294,39 @@ def test_a_therapy_started_after_the_result_is_told_from_one_before(since: str, 
     replaced = {"kind": "drug", "classes": ["potassium_supplement"], "started_after": "potassium"}
     given = facts(f"{POTASSIUM} 3.0 mmol/L at 2025-11-28T08:00:00Z", f"takes: potassium chloride 20 mEq, since {since}")
     assert finding(replaced, given).truth.name == truth
+
+
+@pytest.mark.parametrize(
+    ("before", "since", "truth"),
+    [
+        ("", "RXNORM#1801294 potassium chloride 20 MEQ tablet, since 2025-11-29", "MET"),
+        (
+            "RXNORM#1801294 potassium chloride 20 MEQ tablet, since 2025-06-01",
+            "RXNORM#1801294 potassium chloride 20 MEQ tablet",
+            "UNMET",
+        ),
+        (
+            "RXNORM#628953 potassium chloride 10 MEQ tablet, since 2025-06-01",
+            "RXNORM#1801294 potassium chloride 20 MEQ tablet",
+            "MET",
+        ),
+        ("takes: potassium chloride, since 2025-06-01", "RXNORM#1801294 potassium chloride 20 MEQ tablet", "UNMET"),
+        ("takes: potassium chloride", "RXNORM#1801294 potassium chloride 20 MEQ tablet", "MET"),  # the same therapy told twice
+    ],
+)
+def test_the_renewal_of_a_therapy_is_told_from_a_new_one(before: str, since: str, truth: str) -> None:
+    new = {"kind": "drug", "classes": ["potassium_supplement"], "started_after": "potassium", "new_therapy": True}
+    since = since if "since" in since else f"{since}, since 2025-11-29"
+    lines = [f"{POTASSIUM} 3.0 mmol/L at 2025-11-28T08:00:00Z", since, *([before] if before else [])]
+    assert finding(new, facts(*lines)).truth.name == truth
+
+
+def test_an_order_of_what_is_taken_is_no_new_therapy() -> None:
+    new = {"kind": "order", "classes": ["potassium_supplement"], "new_therapy": True}
+    order = "order: RXNORM#1801294 potassium chloride 20 MEQ tablet"
+    assert finding(new, facts(order)).truth.name == "MET"
+    assert finding(new, facts(order, "RXNORM#1801294 potassium chloride 20 MEQ tablet")).truth.name == "UNMET"
+    assert finding(new, facts(order, "RXNORM#628953 potassium chloride 10 MEQ tablet")).truth.name == "MET"
 
 
 def test_a_therapy_is_not_after_a_result_that_was_never_made() -> None:

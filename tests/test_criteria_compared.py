@@ -61,6 +61,8 @@ CRAMP = "ICD10#R25.2 Cramp"
         (LOW_CALCIUM, [f"{CALCIUM} 7.6 mg/dL at 2025-11-28", f"{ALBUMIN} 2.0 g/dL at 2025-11-25"], "UNMET"),
         (LOW_CALCIUM, [f"{CALCIUM} 7.6 mg/dL at 2025-11-28", f"{ALBUMIN} 2.0 g/dL at 2025-11-24"], "MET"),
         (LOW_CALCIUM, [f"{CALCIUM} 7.6 mg/dL", f"{ALBUMIN} < 2.0 g/dL"], "MET"),
+        (LOW_CALCIUM, [f"{CALCIUM} 8.7 mg/dL", f"{ALBUMIN} 5.3 g/dL"], "UNMET"),
+        (AS_MEASURED, [f"{CALCIUM} 7.6 mg/dL", f"{ALBUMIN} 5.3 g/dL"], "UNMET"),
         (AS_MEASURED, [f"{CALCIUM} 7.6 mg/dL"], "MET"),
         (AS_MEASURED, [f"{CALCIUM} 7.6 mg/dL", f"{ALBUMIN} 38 g/L"], "UNMET"),
         (TOO_MUCH, ["takes: acetaminophen 500 mg, 3 tablets three times daily"], "MET"),
@@ -100,5 +102,5 @@ def test_a_corrected_calcium_says_what_it_was_computed_from() -> None:
     assert isinstance(lab, Lab)
     assert (str(lab.reported_value), lab.computed_from) == (
         "6.80",
-        "calcium 6.0 mg/dL of 2025-11-28 and albumin 3.0 g/dL of 2025-11-27",
+        "6.0 mg/dL with albumin 3.0 g/dL",
     )

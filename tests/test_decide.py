@@ -495,3 +495,14 @@ def test_two_drafts_without_an_id_are_two_orders_with_a_card_each() -> None:
     request["context"]["draftOrders"] = {"resourceType": "Bundle", "entry": [{"resource": draft} for draft in drafts]}
     cards = answer_to(request).shown
     assert len({card.uuid for card in cards if card.decision is not None}) == 2
+
+
+def test_no_card_and_no_notice_speaks_about_a_patient_who_has_died_and_every_decision_says_why() -> None:
+    lines = ["LOINC#2823-3 Potassium 2.2 mmol/L", "source problems: error", "order: quinine sulfate 324 MG Oral Capsule"]
+    answered = answer("patient: female, 80 years, deceased", *lines, hook="order-sign")
+    assert cards(answered) == []
+    assert {(str(one.outcome), one.reason, one.say) for one in answered.decisions} == {
+        ("not_applicable", "the patient is recorded as deceased", False)
+    }
+    assert len(answered.decisions) == len(knowledge().cards_at("order-sign"))
+    assert "electrolyte-hypokalaemia" in topics(answer("patient: female, 80 years", *lines, hook="order-sign"))

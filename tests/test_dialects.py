@@ -177,7 +177,7 @@ def site_codes(folder: Path) -> Path:
 
 def test_a_site_adds_its_own_codes_and_epic_is_offered_these_orders(tmp_path: Path) -> None:
     known = Knowledge.load(cards_dir(), terminology(), site_codes(tmp_path))
-    hook, lines = PATIENTS["old potassium"]
+    hook, lines = PATIENTS["both low"]
     (shown,) = [one for one in in_dialect(request_from_case(lines, hook, NOW), "epic", known) if "suggestions" in one]
     (item,) = shown["suggestions"]  # one of the two orders that are one suggestion elsewhere: the site has no code for the other
     (action,) = item["actions"]

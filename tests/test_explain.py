@@ -274,6 +274,12 @@ def test_a_card_that_gave_way_names_the_other() -> None:
     assert look.because == "the card electrolyte-combined speaks about the same"
 
 
+def test_a_card_about_a_patient_who_has_died_says_so() -> None:
+    look = look_at(answer("patient: male, 80 years, deceased", "LOINC#2823-3 Potassium 2.2 mmol/L"), "electrolyte-hypokalaemia")
+    assert (look.outcome, look.shown) == (Outcome.NOT_APPLICABLE, False)
+    assert look.because == "no card speaks here: the patient is recorded as deceased"
+
+
 def test_a_repeat_says_when_it_was_shown() -> None:
     known = small(CRITERIA, a_card(fire_when=["cramp"], repeat={"after_days": 90}))
     prior = PriorCard("one", NOW - timedelta(days=3), indicator="info", uuid="an-uuid")
@@ -358,7 +364,7 @@ def test_explain_says_for_every_card_why(capsys: Captured, monkeypatch: pytest.M
     assert (status, err) == (0, "")
     for card in knowledge().cards_at("patient-view"):
         assert f"\n{card.id}: " in out
-    assert "electrolyte-hypokalaemia: fired\n  It fired because row 1 of 7 holds: potassium of at most 2.5 mmol/L" in out
+    assert "electrolyte-hypokalaemia: fired\n  It fired because row 2 of 11 holds: potassium of at most 2.5 mmol/L" in out
     assert "It did not fire because" in out
     assert "result: potassium 2.4 mmol/L (2025-11-28) [http://loinc.org|2823-3" in " ".join(out.split())
     assert [line for line in out.splitlines() if len(line) > 88] == []

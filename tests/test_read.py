@@ -52,6 +52,23 @@ def test_a_birth_date_may_be_partial_and_a_bad_one_is_unknown(text: str | None, 
 
 
 @pytest.mark.parametrize(
+    ("said", "deceased"),
+    [
+        ({"deceasedBoolean": True}, True),
+        ({"deceasedBoolean": "true"}, True),
+        ({"deceasedBoolean": False}, False),
+        ({"deceasedDateTime": "2025-11-30"}, True),
+        ({"deceasedDateTime": "2025"}, True),
+        ({"deceasedDateTime": "last week"}, True),
+        ({"deceasedDateTime": "2026-03-01"}, False),
+        ({}, False),
+    ],
+)
+def test_a_death_is_read_in_both_forms_and_one_in_the_future_hides_nothing(said: dict[str, Any], deceased: bool) -> None:
+    assert facts(patient=patient(**said)).patient.deceased is deceased
+
+
+@pytest.mark.parametrize(
     ("gender", "sex"),
     [("female", "female"), ("Male", "male"), ("F", "female"), ("M", "male"), ("other", None), ("unknown", None), (None, None)],
 )

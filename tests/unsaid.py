@@ -84,6 +84,9 @@ def _of_decision(one: Decision, told: Told, answer: Answer, known: Knowledge, sh
         case Outcome.CAPPED:
             if len(told.cards) - len(told.notices) < known.labels.most_cards:
                 yield "and there was room for its card"
+        case Outcome.NOT_APPLICABLE:
+            if not answer.facts.patient.deceased:
+                yield "and the patient lives"
         case Outcome.COULD_NOT_CHECK | Outcome.FAILED:
             if not declared_silent(one, answer.facts.hook) and not _spoken_of(one, told, answer):
                 yield f"and nothing in the answer says so ({one.reason or one.error})"
