@@ -67,7 +67,7 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
     at_least: Decimal | None = None
     below_reported: dict[str, Decimal] = {}
     older_than_days: int | None = None
-    # Of results that nobody has confirmed: one that would meet this makes it unknown, or does not count, or counts, or counts alone.
+    # Results that nobody has confirmed: one that would meet this makes it unknown, or they do not count, count, or count alone.
     preliminary: Literal["unknown", "ignored", "accepted", "only"] = "unknown"
     below_reference_range: bool = False  # the laboratory's own lower limit, where it sent one, must be crossed too
     upper_limit_times: Decimal | None = None
