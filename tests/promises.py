@@ -321,10 +321,10 @@ ROWS = [
     Row(
         line="Key null, or searchset complete and empty",
         then="null, nothing depends on it",
-        request=signing(BACLOFEN, "source labs: null"),
+        request=signing(BACLOFEN, "LOINC#98979-8 eGFR 90 mL/min/{1.73_m2}", "source problems: null"),
         cards=(),
         logged=(200, "not_fired"),
-        source=("labs", "empty", "prefetch"),
+        source=("problems", "empty", "prefetch"),
         counted=("cds_decisions_total", {"card": "baclofen-safety", "outcome": "not_fired"}),
     ),
     Row(
