@@ -248,9 +248,10 @@ def _(place: Place, random: Random) -> bool:
 @form("name: only as the display of its code", ANY)
 def _(place: Place, random: Random) -> bool:
     concept = place.resource.get("medicationCodeableConcept", place.resource.get("code"))
-    if not isinstance(concept, dict) or not concept.get("text") or not concept.get("coding"):
+    codings = _codings(place.resource)
+    if not isinstance(concept, dict) or not concept.get("text") or not codings:
         return False
-    concept["coding"][0]["display"] = concept.pop("text")
+    codings[0]["display"] = concept.pop("text")
     return True
 
 
