@@ -26,6 +26,7 @@ check: $(VENV)/dev.stamp ## lint, format, types, direction of imports, lock file
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@if grep -n '://' requirements.txt requirements-dev.txt; then echo 'a lock file names a host'; exit 1; fi
+	$(BIN)/cds-service cards fmt --check
 	$(BIN)/cds-service cards check
 
 test: $(VENV)/dev.stamp ## run the tests, without network (PYTEST_ARGS="-k potassium")
