@@ -108,8 +108,13 @@ def verdict(card: str, base: Base, answer: Answer, told: Told) -> Verdict:
     return "silent"
 
 
-# Forms that leave nothing by which a result could alarm: no number, or no time at which it was.
-WITHOUT_ALARM = {"value: text without a number", "time: none", "name: in another language, a local code"}
+# Forms that leave nothing by which a result could alarm: no number, no time at which it was, or nobody whose it is.
+WITHOUT_ALARM = {
+    "subject: urn that nothing resolves",
+    "value: text without a number",
+    "time: none",
+    "name: in another language, a local code",
+}
 
 
 def must_be_said(base: Base, card: str, key: str, names: list[str]) -> bool:
