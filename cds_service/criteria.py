@@ -284,6 +284,8 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
             return IS_UNKNOWN
         if self.started_after is not None:
             newest = view.newest(self.started_after)
+            if newest.usable is None and not newest.preliminary and newest.unusable:
+                return IS_UNKNOWN  # before or after a result that cannot be used
             if not self._started_after_result(drug.started, newest):
                 return IS_UNMET
             if self.new_therapy and any(

@@ -22,7 +22,7 @@ from cds_service.criteria import LabCriterion
 from cds_service.decide import Decision, Outcome
 from cds_service.evaluate import Answer, evaluate
 from cds_service.facts import Allergy, Drug, Lab, Order, Problem
-from cds_service.findings import Evidence
+from cds_service.findings import Evidence, Truth
 from cds_service.gather import gather
 from cds_service.paths import cards_dir
 from cds_service.protocol import decode_request
@@ -95,12 +95,18 @@ def bases() -> list[Base]:
     return found
 
 
+def unusable_now(base: Base, answer: Answer) -> set[str]:
+    """What the answer may say of results that can't be used any more."""
+    before = {bad.explanation for series in base.answer.facts.labs.values() for bad in series.unusable}
+    return {bad.explanation for series in answer.facts.labs.values() for bad in series.unusable} - before
+
+
 def verdict(card: str, base: Base, answer: Answer, told: Told) -> Verdict:
     """What became of a card that spoke before one of its data was rewritten."""
     decisions = [one for one in answer.decisions if one.card.id == card]
     if any(one.outcome in SPOKE for one in decisions):
         return "same"
-    if told.names(decisions[0].card):
+    if told.names(decisions[0].card) or any(words in told.text for words in unusable_now(base, answer)):
         return "said"
     # What the card's own data say of an unknown (`on_unknown`: stay silent, carry on) holds, and stands in the log.
     if any(one.outcome is Outcome.COULD_NOT_CHECK or one.unknown for one in decisions):
@@ -117,13 +123,23 @@ WITHOUT_ALARM = {
 }
 
 
-def must_be_said(base: Base, card: str, key: str, names: list[str]) -> bool:
-    """Whether a critical card rested on a laboratory result that still alarms: then silence at the chart is not enough.
+def must_be_said(base: Base, card: str, key: str, position: int, names: list[str]) -> bool:
+    """Whether a card rested on a severe result that still alarms: then silence at the chart is not enough.
 
     Else a card that could not be checked keeps to what its data say about notices, see `test_nothing_unsaid`.
     """
-    shown = {one.decision.card.id: one.indicator for one in base.answer.shown if one.decision is not None}
-    return key == "labs" and card.startswith("electrolyte") and shown.get(card) == "critical" and WITHOUT_ALARM.isdisjoint(names)
+    severe = {"potassium_severe", "magnesium_severe"}
+    place = next(one for one in places(base.request) if (one.key, one.position) == (key, position))
+    own = f"{place.resource['resourceType']}/{place.resource['id']}"
+    met = {
+        reference(item)
+        for one in base.answer.decisions
+        if one.card.id == card
+        for name in severe & one.findings.keys()
+        if one.findings[name].truth is Truth.MET
+        for item in one.findings[name].evidence
+    }
+    return own in met and WITHOUT_ALARM.isdisjoint(names)
 
 
 def mild_and_unconfirmed(card: str, base: Base, answer: Answer) -> bool:
@@ -183,7 +199,7 @@ def test_no_datum_in_an_unusual_form_is_taken_for_absent() -> None:
             verdicts[names[-1], got] += 1
             if got == "silent" and mild_and_unconfirmed(card, base, answer):
                 got = "recorded"
-            if got == "silent" or (got == "recorded" and must_be_said(base, card, key, names)):
+            if got == "silent" or (got == "recorded" and must_be_said(base, card, key, position, names)):
                 wrong.append(f"{names} {base.name!r} {key}[{position}] seed {seed}: {card} is {got}")
     if os.environ.get("CDS_MEANINGS"):
         for (name, got), count in sorted(verdicts.items()):

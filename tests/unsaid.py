@@ -32,6 +32,7 @@ class Told:
         codes = {topic_code(card.id, spoken): card.id for card in known.cards} | {topic_code(NOT_CHECKED, spoken): NOT_CHECKED}
         self.instance = instance
         self.cards = [(codes[one["source"]["topic"]["code"]], one["uuid"]) for one in cards]
+        self.text = "\n".join(one["detail"] for one in cards)
         self.notices = [one for one in cards if codes[one["source"]["topic"]["code"]] == NOT_CHECKED]
 
     def shows(self, card: str, order: str) -> bool:
