@@ -67,7 +67,8 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
     at_least: Decimal | None = None
     below_reported: dict[str, Decimal] = {}
     older_than_days: int | None = None
-    preliminary: Literal["ignored", "accepted", "only"] = "ignored"
+    # Results that nobody has confirmed: one that would meet this makes it unknown, or they do not count, count, or count alone.
+    preliminary: Literal["unknown", "ignored", "accepted", "only"] = "unknown"
     below_reference_range: bool = False  # the laboratory's own lower limit, where it sent one, must be crossed too
     upper_limit_times: Decimal | None = None
     own_range: Literal["below", "not below", "not sent"] | None = None  # against the lower limit that the laboratory sent
@@ -90,6 +91,8 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
             unclear = unclear or truth is IS_UNKNOWN
         if (unread := self._unread(newest)) is not None:
             return unread
+        if (unconfirmed := self._unconfirmed(newest)) is not None:
+            return unconfirmed
         if unclear:
             why = "came without the laboratory's range" if self.own_range else "with a comparator is not exact enough"
             return Finding(IS_UNKNOWN, (), "not_readable", f"a result {why}")
@@ -111,6 +114,16 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
                     break
         return found
 
+    def _unconfirmed(self, newest: Newest) -> Finding | None:
+        """What it means that a newer result, which nobody has confirmed, would meet this."""
+        if self.preliminary != "unknown" or self.missing:
+            return None
+        for lab, days in newest.preliminary:
+            if days <= self.within_days and self._compare(lab) is not IS_UNMET:
+                note = f"{self.analyte} of {lab.effective.day} is {lab.standing}"
+                return Finding(IS_UNKNOWN, (), "not_readable", note)
+        return None
+
     def _may_be(self, bad: Unusable) -> bool:
         """Whether a result that cannot be used may meet this: a value that it may mean, or the laboratory's own flag."""
         low = self.below is not None or self.at_most is not None
@@ -127,7 +140,7 @@ class LabCriterion(Base, frozen=True, tag="lab", kw_only=True):
     def _candidates(self, newest: Newest) -> list[Lab]:
         """The results in the time window that may decide: preliminary ones where they count, then the newest usable one."""
         found: list[Lab] = []
-        if self.preliminary != "ignored":
+        if self.preliminary in ("accepted", "only"):
             found = [lab for lab, days in newest.preliminary if days <= self.within_days]
         old_enough = self.older_than_days is None or newest.days > self.older_than_days
         if newest.usable is not None and self.preliminary != "only" and old_enough and newest.days <= self.within_days:
@@ -271,6 +284,8 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
             return IS_UNKNOWN
         if self.started_after is not None:
             newest = view.newest(self.started_after)
+            if newest.usable is None and not newest.preliminary and newest.unusable:
+                return IS_UNKNOWN  # before or after a result that cannot be used
             if not self._started_after_result(drug.started, newest):
                 return IS_UNMET
             if self.new_therapy and any(

@@ -152,22 +152,24 @@ def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
 
 
 def _worth_a_notice(card: Card, findings: Findings, finding: Finding, hook: str) -> bool:
-    """Data that did not arrive is always said.
+    """Data that did not arrive is always said, and so is a datum that may be alarming by a card that speaks at the chart.
 
-    A single datum that cannot be used only when an order is signed that needs it, or where what tells whether it needs it did not
-    arrive; when a chart is opened only by a card that says so (`chart_notice_when`), by that one also where it may be alarming.
+    Another one that cannot be used only when an order is signed that needs it, or where what tells whether it needs it did not
+    arrive; when a chart is opened only by a card that says so (`chart_notice_when`).
     """
-    if finding.cause in _NEVER_ARRIVED:
+    if _always_said(card, finding):
         return True
     if hook == "order-sign":
         needs = [findings[name] for name in card.file.notice_when]
     elif hook == "patient-view" and card.file.chart_notice_when:
-        if finding.alarming:
-            return True
         needs = [findings[name] for name in card.file.chart_notice_when]
     else:
         return False
     return not needs or any(one.truth is IS_MET or one.cause in _NEVER_ARRIVED for one in needs)
+
+
+def _always_said(card: Card, finding: Finding) -> bool:
+    return finding.cause in _NEVER_ARRIVED or (finding.alarming and bool(card.file.chart_notice_when))
 
 
 class _Unsure:
@@ -210,9 +212,9 @@ class _Unsure:
         return result
 
     def _blocks(self, name: str, speaks: bool) -> None:
-        """Of several, one that speaks is said: an alarming one, then data that did not arrive before a datum that is unusable."""
+        """Of several, one that speaks is said: one that is said always before others, and of those an alarming one."""
         finding = self.findings[name]
-        weight = (speaks, finding.alarming, finding.cause in _NEVER_ARRIVED)
+        weight = (speaks, _always_said(self.card, finding), finding.alarming)
         if self.blocking is None or weight > self._weight:
             self.blocking, self.speaks, self._weight = name, speaks, weight
 

@@ -28,12 +28,12 @@ def ckd_epi_2021(creatinine: Decimal, age: int, sex: Literal["female", "male"]) 
 
 
 def computed_egfr(creatinine: Iterable[Lab], patient: Patient, egfr: Analyte, from_age: int) -> Lab | None:
-    """The eGFR of the newest creatinine (given newest first, umol/L) that is final and an exact number.
+    """The eGFR of the newest creatinine (given newest first, umol/L) that is an exact number; unconfirmed as that is.
 
     None where there is none, where age or sex is unknown, and where the patient was younger than `from_age` (years) when it
     was drawn.
     """
-    usable = next((lab for lab in creatinine if not lab.preliminary and not lab.comparator), None)
+    usable = next((lab for lab in creatinine if not lab.comparator), None)
     born = patient.birth_date
     if usable is None or born is None or patient.sex is None:
         return None

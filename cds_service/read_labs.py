@@ -11,6 +11,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from cds_service.correction import corrected
 from cds_service.facts import Lab, LabSeries, Patient, Unread, Unusable, When
 from cds_service.fhir import CodeableConcept, Coding, Quantity, Resource, first, listed, pairs, texts
@@ -92,12 +94,21 @@ class _Reader:
             self._add_known(observation, *found)
 
     def add_egfr(self, patient: Patient) -> None:
+        """Adds what was computed from creatinine, and what could not be because a creatinine can't be used."""
         reported = [lab for lab in self.results.get("egfr", []) if not lab.low_priority]
-        analyte, creatinine = self.terminology.analytes.get("egfr"), self.results.get("creatinine")
-        if analyte is not None and creatinine:
-            newest = newest_first(creatinine, self.terminology.analytes["creatinine"].worse)
-            computed = computed_egfr(newest, patient, analyte, self.terminology.engineering.egfr_computed_from.value)
-            if computed is not None and all(lab.preliminary or lab.effective.day < computed.effective.day for lab in reported):
+        analyte, creatinine = self.terminology.analytes.get("egfr"), self.results.get("creatinine", [])
+        if analyte is None:
+            return
+        of_day = max((lab.effective.day for lab in reported if not lab.preliminary), default="")
+        for bad in self.unusable.get("creatinine", ()):
+            if bad.effective is None or bad.effective.day > of_day:
+                not_computed = msgspec.structs.replace(bad, analyte="egfr", could_be=(), flagged="")
+                self.unusable.setdefault("egfr", []).append(not_computed)
+        newest = newest_first(creatinine, self.terminology.analytes["creatinine"].worse) if creatinine else []
+        for unconfirmed in (False, True):
+            one_kind = [lab for lab in newest if lab.preliminary is unconfirmed]
+            computed = computed_egfr(one_kind, patient, analyte, self.terminology.engineering.egfr_computed_from.value)
+            if computed is not None and computed.effective.day > of_day:
                 reported.append(computed)
         if reported:
             self.results["egfr"] = reported

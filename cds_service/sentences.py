@@ -121,6 +121,8 @@ class Sentences:
             said += ", results that are not confirmed included"
         elif criterion.preliminary == "only":
             said += ", in a result that is not confirmed"
+        elif criterion.preliminary == "ignored":
+            said += " (results that are not confirmed do not count)"
         if criterion.older_than_days is not None:
             return f"{said}, {criterion.older_than_days + 1} to {criterion.within_days} days old"
         return f"{said}, at most {criterion.within_days} days old"

@@ -58,7 +58,8 @@ def without_name(prefetch_key: str) -> Json:
         (LOW, f"{POTASSIUM} 3.5 mmol/L", UNMET),
         (LOW, f"{POTASSIUM} 3.4 mEq/L at 2025-11-01T10:00:00Z", MET),
         (LOW, f"{POTASSIUM} 3.4 mmol/L at 2025-10-31T08:00:00Z", NOT_RECORDED),
-        (LOW, f"{POTASSIUM} 3.4 mmol/L, preliminary", NOT_RECORDED),
+        (LOW, f"{POTASSIUM} 3.4 mmol/L, preliminary", NOT_READABLE),
+        (LOW | {"preliminary": "ignored"}, f"{POTASSIUM} 3.4 mmol/L, preliminary", NOT_RECORDED),
         (LOW, "problem: nothing about potassium", NOT_RECORDED),
         (LOW, f"{POTASSIUM} 3.4 furlongs", NOT_READABLE),
         (LOW, f"{POTASSIUM} 0.2 mmol/L", NOT_READABLE),
@@ -555,3 +556,34 @@ def test_of_what_is_taken_only_the_reasons_that_are_asked_for_matter(of_classes:
         entry["resource"]["reasonReference"] = [{"reference": "Condition/elsewhere"}]
     criterion = REASON | {"of": "order or medication", "of_classes": of_classes}
     assert said(finding(criterion, facts_in(request))) == expected
+
+
+EGFR = "LOINC#98979-8 eGFR"
+
+
+@pytest.mark.parametrize(
+    ("lines", "truth"),
+    [
+        ([f"{EGFR} 25 mL/min, preliminary"], "UNKNOWN"),
+        ([f"{EGFR} 85 mL/min, preliminary"], "UNKNOWN"),  # nothing that counts is recorded
+        (
+            [f"{EGFR} 85 mL/min at 2025-11-20", f"{EGFR} 25 mL/min, preliminary"],
+            "UNKNOWN",
+        ),
+        ([f"{EGFR} 25 mL/min at 2025-11-20", f"{EGFR} 85 mL/min, preliminary"], "MET"),
+        (
+            [f"{EGFR} 85 mL/min at 2025-11-20", f"{EGFR} 85 mL/min, preliminary"],
+            "UNMET",
+        ),
+        (
+            [f"{EGFR} 85 mL/min", f"{EGFR} 25 mL/min at 2025-11-20, preliminary"],
+            "UNMET",
+        ),
+    ],
+)
+def test_a_newer_unconfirmed_result_that_would_meet_a_criterion_makes_it_unknown(lines: list[str], truth: str) -> None:
+    below = {"kind": "lab", "analyte": "egfr", "below": 30, "unit": "mL/min/{1.73_m2}", "within_days": 365}
+    found = finding(below, facts(*lines))
+    assert found.truth.name == truth
+    assert (found.note == "egfr of 2025-11-28 is preliminary") is ("25" in lines[-1] and truth == "UNKNOWN")
+    assert finding(below | {"preliminary": "ignored"}, facts(*lines)).note != "egfr of 2025-11-28 is preliminary"

@@ -69,11 +69,26 @@ def test_the_computed_egfr_says_from_what() -> None:
     assert (found.analyte, found.canonical_unit, found.reference) == ("egfr", "mL/min/{1.73_m2}", "Observation/k1")
 
 
-def test_a_preliminary_creatinine_or_a_bound_makes_no_egfr() -> None:
+def test_a_creatinine_that_is_a_bound_makes_no_egfr() -> None:
     bound = observation(CREATININE, 0.2, "mg/dL")
     bound["valueQuantity"]["comparator"] = "<"
-    labs = bundle(bound, observation(CREATININE, 1.2, "mg/dL", status="preliminary"))
-    assert "egfr" not in facts(labs=labs, patient=patient()).labs
+    assert "egfr" not in facts(labs=bundle(bound), patient=patient()).labs
+
+
+def test_the_egfr_of_an_unconfirmed_creatinine_is_unconfirmed() -> None:
+    final = observation(CREATININE, 1.2, "mg/dL", effectiveDateTime="2025-11-20")
+    newer = observation(CREATININE, 3, "mg/dL", status="preliminary", effectiveDateTime="2025-11-28")
+    found = facts(labs=bundle(final, newer), patient=patient()).labs["egfr"].results
+    assert [(lab.effective.day, lab.preliminary) for lab in found] == [("2025-11-28", True), ("2025-11-20", False)]
+
+
+def test_a_creatinine_that_can_not_be_used_is_an_egfr_that_can_not_be_used() -> None:
+    final = observation(CREATININE, 1.2, "mg/dL", effectiveDateTime="2025-11-20")
+    newer = observation(CREATININE, 3, "florins", effectiveDateTime="2025-11-28")
+    found = facts(labs=bundle(final, newer), patient=patient()).labs["egfr"]
+    assert [bad.explanation for bad in found.unusable] == ["creatinine of 2025-11-28 has a unit that is not known for it"]
+    reported = observation("98979-8", 85, "mL/min/{1.73_m2}", effectiveDateTime="2025-11-28")
+    assert facts(labs=bundle(newer, reported), patient=patient()).labs["egfr"].unusable == ()
 
 
 def test_a_reported_egfr_of_the_same_day_is_preferred_and_a_newer_creatinine_wins() -> None:

@@ -32,6 +32,7 @@ class Told:
         codes = {topic_code(card.id, spoken): card.id for card in known.cards} | {topic_code(NOT_CHECKED, spoken): NOT_CHECKED}
         self.instance = instance
         self.cards = [(codes[one["source"]["topic"]["code"]], one["uuid"]) for one in cards]
+        self.text = "\n".join(one["detail"] for one in cards)
         self.notices = [one for one in cards if codes[one["source"]["topic"]["code"]] == NOT_CHECKED]
 
     def shows(self, card: str, order: str) -> bool:
@@ -119,9 +120,14 @@ def declared_silent(one: Decision, hook: str) -> bool:
         return bool(blocking)
     if any(cause in NEVER_ARRIVED for cause in speaking):
         return False
-    if hook != "order-sign":
+    if hook == "patient-view" and file.chart_notice_when:
+        if any(one.findings[name].alarming for name in blocking if _policy(one, name) == "say_so"):
+            return False
+        needs = [one.findings[name] for name in file.chart_notice_when]
+    elif hook == "order-sign":
+        needs = [one.findings[name] for name in file.notice_when]
+    else:
         return True
-    needs = [one.findings[name] for name in file.notice_when]
     return bool(needs) and not any(need.truth is Truth.MET or need.cause in NEVER_ARRIVED for need in needs)
 
 
