@@ -229,9 +229,14 @@ class _Drawn:
         say = self._sayer(decision, facts, markdown)
         findings = decision.findings
         paragraphs = [f"**{self._card.summaries[decision.row].render(say)}**"] if opening else []
-        paragraphs += [
-            template.render(say) for item, template in self._card.paragraphs if holds(findings, item.when, item.unless)
-        ]
+        lines = 0  # of the card's own paragraphs
+        for item, template in self._card.paragraphs:
+            if holds(findings, item.when, item.unless):
+                if item.same_line and lines:
+                    paragraphs[-1] += f" {template.render(say)}"
+                else:
+                    paragraphs.append(template.render(say))
+                    lines += 1
         notes = dict.fromkeys(
             with_words(finding.note, finding.words)
             for name in decision.unknown
