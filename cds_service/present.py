@@ -16,7 +16,8 @@ import msgspec
 
 from cds_service.card_file import DialectFile
 from cds_service.criteria import CountCriterion, Criterion, DrugCriterion, OrderCriterion
-from cds_service.decide import Decision, Outcome, settle
+from cds_service.decide import settle
+from cds_service.decision import Decision, Outcome
 from cds_service.dialects import PLAIN, creatable, narrowed, offers, shortened, topic_code
 from cds_service.facts import Facts, Lab
 from cds_service.findings import IS_MET, IS_UNMET, Findings, OnError
