@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from collections import Counter
@@ -252,7 +251,6 @@ async def test_no_answer_implies_that_something_was_checked_which_was_not(
                 examples.setdefault(problem, f"seed {seed}: {mixed.whole['hook']}, {mixed.states}, breaks {mixed.breaks}")
     finally:
         logging.disable(logging.NOTSET)
-        gc.unfreeze()
     if os.environ.get("SHOW"):
         print(bench.counts)
     assert {f"{problem} ({count} times)": examples[problem] for problem, count in bad.most_common(40)} == {}
