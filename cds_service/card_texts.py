@@ -46,6 +46,9 @@ def texts_of(card: CardFile) -> Iterator[CardText]:
             yield CardText(keys, action.description, offers, quoted=quoted)
     for position, unchecked in enumerate(card.not_checked):
         yield CardText(("not_checked", position, "because"), unchecked.because, of_patient=False)
+    yield CardText(("why",), card.why, of_patient=False)
+    for position, gap in enumerate(card.known_gaps):
+        yield CardText(("known_gaps", position), gap, of_patient=False)
     for position, passage in enumerate(card.page):
         yield CardText(("page", position, "text"), passage.text, of_patient=False, quoted=tuple(passage.quoted))
 
@@ -93,6 +96,8 @@ def with_numbers(card: CardFile, criteria: Mapping[str, Criterion], orders: Mapp
 
     return msgspec.structs.replace(
         card,
+        why=fill(card.why, {}),
+        known_gaps=[fill(gap, {}) for gap in card.known_gaps],
         table=[msgspec.structs.replace(row, summary=fill(row.summary, {})) for row in card.table],
         detail=[msgspec.structs.replace(item, text=fill(item.text, {})) for item in card.detail],
         suggestions=[offering(item) for item in card.suggestions],
