@@ -19,6 +19,7 @@ from cds_service import drug_names, problem_names, rxnorm
 from cds_service.drug_names import DrugIndex, Known, Recognition
 from cds_service.engineering import Engineering, read_engineering
 from cds_service.facts import Route
+from cds_service.lab_meaning import LabMeaning, lab_meaning
 from cds_service.lab_terms import Analyte, LabCode, LabNames, read_analytes, read_lab_codes
 from cds_service.problem_names import ProblemIndex, ProblemRecognition
 from cds_service.value_sets import (
@@ -90,6 +91,8 @@ class Terminology:
         self._route = lru_cache(maxsize=512)(self._find_route)
         self._problem = lru_cache(maxsize=_CACHED)(self._find_problem)
         self._unit = lru_cache(maxsize=512)(self._find_unit)
+        self._analyte_unit = lru_cache(maxsize=1024)(self._find_analyte_unit)
+        self._lab_meaning = lru_cache(maxsize=_CACHED)(self._find_lab_meaning)
 
     @classmethod
     def load(cls, folder: Path, rxnorm_file: Path | None = None) -> Terminology:
@@ -123,6 +126,10 @@ class Terminology:
         known = by_system.get((self._system(system) or system) if system else "loinc") if by_system is not None else None
         return known or self.site.labs.get(site_key(system, code))
 
+    def lab_meaning(self, codings: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> LabMeaning:
+        """What (system, code) and the names beside them say that was measured."""
+        return self._lab_meaning(codings, names)
+
     def is_lab_system(self, system: str | None, code: str) -> bool:
         """Whether a code is of a system that the tables know, so that one that is not listed is known to be something else."""
         if not system:
@@ -142,6 +149,14 @@ class Terminology:
     def unit(self, spelling: str) -> str | None:
         """The canonical spelling of a unit as an EHR spelt it ("MEQ/L" -> "mEq/L"); None where it is not known."""
         return self._unit(spelling)
+
+    def unit_for(self, analyte: str, written: str | None, coded: str | None) -> str | None:
+        """The canonical spelling of the unit of a result; "" where none was sent, None where it can't be relied on.
+
+        `written` is what people read and comes first, `coded` (UCUM) is read where that is missing or unknown. Where both are
+        known for the analyte and mean different things, neither is believed. Raises KeyError for an analyte that is not known.
+        """
+        return self._analyte_unit(analyte, written, coded)
 
     def drug(self, codings: Codings, texts: tuple[str, ...], route: Route = "", sig: str = "") -> Recognition:
         """Which of our drugs a medication is: by its codes, else by its texts; all ingredients of a combination count.
@@ -203,6 +218,21 @@ class Terminology:
 
     def _find_unit(self, spelling: str) -> str | None:
         return self._spellings.get(_squeezed(spelling))
+
+    def _find_analyte_unit(self, analyte: str, written: str | None, coded: str | None) -> str | None:
+        by_text = self.unit(written) if written else None
+        by_code = self.unit(coded) if coded and coded != written else None
+        unit, factors = by_text or by_code, self.analytes[analyte].factors
+        if unit is None:
+            return None if written or coded else ""
+        if unit not in factors:
+            return None
+        if by_text and by_code and factors.get(by_code) != factors[by_text]:
+            return None
+        return unit
+
+    def _find_lab_meaning(self, codings: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> LabMeaning:
+        return lab_meaning(codings, names, self)
 
     def _find_system(self, uri: str) -> SystemId | None:
         lowered = uri.strip().lower()

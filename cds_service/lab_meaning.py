@@ -1,0 +1,46 @@
+"""What the codes and names of a result say together. The same few stand in thousands of results, so they are read once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from cds_service.lab_terms import LabCode
+    from cds_service.terminology import Terminology
+
+
+class LabCoding(NamedTuple):
+    """A code of a known analyte and what that measures."""
+
+    text: str  # "system|code"
+    code: LabCode
+
+
+class LabMeaning(NamedTuple):
+    """What is measured by the codes of a result, and by its names."""
+
+    coding: LabCoding | None  # one that is never read as an analyte's decides, else the first
+    named: str  # id of the analyte that its names say, or OTHER; "" where they say nothing that is known
+    otherwise: str | None  # the same, where that is not what `coding` says
+    other_coding: LabCoding | None  # the code of `otherwise` among its codings
+    in_tables: bool  # a code is of a system that the tables know
+
+
+def lab_meaning(codings: Sequence[tuple[str, str]], names: Sequence[str], terminology: Terminology) -> LabMeaning:
+    """The meaning of (system, code) and the names beside them; "" for a missing system, which is read as LOINC's."""
+    known = [
+        LabCoding(f"{system or 'http://loinc.org'}|{code}", lab)
+        for system, code in codings
+        if (lab := terminology.lab(system, code)) is not None
+    ]
+    coding = next((one for one in known if one.code.role == "never"), known[0] if known else None)
+    said = [meaning for name in names if (meaning := terminology.lab_names.meaning(name))]
+    otherwise = min(said) if coding is not None and said and coding.code.analyte not in said else None
+    return LabMeaning(
+        coding,
+        said[0] if said else "",
+        otherwise,
+        next((one for one in known if one.code.analyte == otherwise), None),
+        any(terminology.is_lab_system(system, code) for system, code in codings),
+    )
