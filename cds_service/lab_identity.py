@@ -41,7 +41,9 @@ def strange_status(observation: Resource) -> str:
 def meaning_of(observation: Resource, terminology: Terminology) -> LabMeaning:
     """What the codes and the names of an Observation say that was measured."""
     concept = first(observation.code)
-    return terminology.lab_meaning(pairs(concept), texts(concept))
+    if concept is None:
+        return terminology.lab_meaning(None, ())
+    return terminology.lab_meaning(concept.text, tuple([(one.system, one.code, one.display) for one in listed(concept.coding)]))
 
 
 def specimen_of(observation: Resource, terminology: Terminology) -> Literal["blood", "other", ""]:

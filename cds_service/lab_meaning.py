@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from cds_service.fhir import CodeableConcept, Coding, pairs, texts
+
 if TYPE_CHECKING:
     from cds_service.lab_terms import LabCode
     from cds_service.terminology import Terminology
+
+AsSent = tuple[str | None, str | int | None, str | None]  # system, code and display of a coding
 
 
 class LabCoding(NamedTuple):
@@ -27,20 +31,22 @@ class LabMeaning(NamedTuple):
     in_tables: bool  # a code is of a system that the tables know
 
 
-def lab_meaning(codings: Sequence[tuple[str, str]], names: Sequence[str], terminology: Terminology) -> LabMeaning:
-    """The meaning of (system, code) and the names beside them; "" for a missing system, which is read as LOINC's."""
+def lab_meaning(text: str | None, codings: Sequence[AsSent], terminology: Terminology) -> LabMeaning:
+    """The meaning of a concept with this text and these codings; one without a system is read as LOINC's."""
+    concept = CodeableConcept([Coding(*one) for one in codings], text)
+    coded = pairs(concept)
     known = [
         LabCoding(f"{system or 'http://loinc.org'}|{code}", lab)
-        for system, code in codings
+        for system, code in coded
         if (lab := terminology.lab(system, code)) is not None
     ]
     coding = next((one for one in known if one.code.role == "never"), known[0] if known else None)
-    said = [meaning for name in names if (meaning := terminology.lab_names.meaning(name))]
+    said = [meaning for name in texts(concept) if (meaning := terminology.lab_names.meaning(name))]
     otherwise = min(said) if coding is not None and said and coding.code.analyte not in said else None
     return LabMeaning(
         coding,
         said[0] if said else "",
         otherwise,
         next((one for one in known if one.code.analyte == otherwise), None),
-        any(terminology.is_lab_system(system, code) for system, code in codings),
+        any(terminology.is_lab_system(system, code) for system, code in coded),
     )

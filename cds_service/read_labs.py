@@ -94,21 +94,22 @@ class _Reader:
 
     def add_egfr(self, patient: Patient) -> None:
         """Adds what was computed from creatinine, and what could not be because a creatinine can't be used."""
-        reported = [lab for lab in self.results.get("egfr", []) if not lab.low_priority]
-        analyte, creatinine = self.terminology.analytes.get("egfr"), self.results.get("creatinine", [])
+        analyte = self.terminology.analytes.get("egfr")
         if analyte is None:
             return
+        reported = [lab for lab in self.results.get("egfr", []) if not lab.low_priority]
         of_day = max((lab.effective.day for lab in reported if not lab.preliminary), default="")
         for bad in self.unusable.get("creatinine", ()):
             if bad.effective is None or bad.effective.day > of_day:
                 not_computed = msgspec.structs.replace(bad, analyte="egfr", could_be=(), flagged="")
                 self.unusable.setdefault("egfr", []).append(not_computed)
-        newest = newest_first(creatinine, self.terminology.analytes["creatinine"].worse) if creatinine else []
-        for unconfirmed in (False, True):
-            one_kind = [lab for lab in newest if lab.preliminary is unconfirmed]
-            computed = computed_egfr(one_kind, patient, analyte, self.terminology.engineering.egfr_computed_from.value)
-            if computed is not None and computed.effective.day > of_day:
-                reported.append(computed)
+        if creatinine := self.results.get("creatinine"):
+            newest = newest_first(creatinine, self.terminology.analytes["creatinine"].worse)
+            for unconfirmed in (False, True):
+                one_kind = [lab for lab in newest if lab.preliminary is unconfirmed]
+                computed = computed_egfr(one_kind, patient, analyte, self.terminology.engineering.egfr_computed_from.value)
+                if computed is not None and computed.effective.day > of_day:
+                    reported.append(computed)
         if reported:
             self.results["egfr"] = reported
 
@@ -302,15 +303,22 @@ class _Reader:
 
     def _limits(self, observation: Resource, unit: str, analyte: Analyte) -> tuple[Decimal | None, Decimal | None]:
         """The laboratory's own limits, low and high, in the canonical unit; without a unit they are in that of the result."""
-        ranges = listed(observation.referenceRange)
-        return self._limit([one.low for one in ranges], unit, analyte), self._limit([one.high for one in ranges], unit, analyte)
+        low = high = None
+        for one in listed(observation.referenceRange):
+            low = low or _numbered(one.low)
+            high = high or _numbered(one.high)
+        return self._limit(low, unit, analyte), self._limit(high, unit, analyte)
 
-    def _limit(self, ends: Iterable[Quantity | None], unit: str, analyte: Analyte) -> Decimal | None:
-        for end in ends:
-            if end is not None and end.value is not None and is_number(end.value):
-                own = unit_of(end, analyte, self.terminology)
-                return None if own is None else canonical(end.value, own or unit, analyte)
-        return None
+    def _limit(self, end: Quantity | None, unit: str, analyte: Analyte) -> Decimal | None:
+        if end is None or end.value is None:
+            return None
+        own = unit_of(end, analyte, self.terminology)
+        return None if own is None else canonical(end.value, own or unit, analyte)
+
+
+def _numbered(quantity: Quantity | None) -> Quantity | None:
+    """A quantity that has a number; None for any other."""
+    return quantity if quantity is not None and quantity.value is not None and is_number(quantity.value) else None
 
 
 def _is_among(bad: Unusable, known: set[tuple[str, Decimal]]) -> bool:

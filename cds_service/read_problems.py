@@ -55,7 +55,7 @@ def read_problems(conditions: Iterable[Resource], now: datetime, terminology: Te
         sets = _by_date(found.sets, found.week, condition, now, terminology) if _PREGNANCIES & found.sets else found.sets
         unclear = ""
         if not sets:
-            if found.sets or not codings or terminology.tabled(codings) or any(not name.isspace() for name in names):
+            if found.sets or not codings or any(not name.isspace() for name in names) or terminology.tabled(codings):
                 continue
             unclear = UNNAMED
         elif condition.modifierExtension:
