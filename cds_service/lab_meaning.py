@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from cds_service.fhir import CodeableConcept, Coding, pairs, texts
-
-if TYPE_CHECKING:
-    from cds_service.lab_terms import LabCode
-    from cds_service.terminology import Terminology
+from cds_service.lab_terms import LabCode, LabNames
 
 AsSent = tuple[str | None, str | int | None, str | None]  # system, code and display of a coding
 
@@ -31,7 +28,17 @@ class LabMeaning(NamedTuple):
     in_tables: bool  # a code is of a system that the tables know
 
 
-def lab_meaning(text: str | None, codings: Sequence[AsSent], terminology: Terminology) -> LabMeaning:
+class LabTables(Protocol):
+    """The lookups for results, see `terminology`."""
+
+    lab_names: LabNames
+
+    def lab(self, system: str | None, code: str) -> LabCode | None: ...
+
+    def is_lab_system(self, system: str | None, code: str) -> bool: ...
+
+
+def lab_meaning(text: str | None, codings: Sequence[AsSent], terminology: LabTables) -> LabMeaning:
     """The meaning of a concept with this text and these codings; one without a system is read as LOINC's."""
     concept = CodeableConcept([Coding(*one) for one in codings], text)
     coded = pairs(concept)
