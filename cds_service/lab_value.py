@@ -1,4 +1,7 @@
-"""The value of a result, wherever and however it was written → one number with its unit, or the words that are none."""
+"""Reads the value of a result, wherever and however it was written.
+
+It becomes one number with its unit, or the words that are none.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,19 @@ _COMPARATORS = {"=": None, "=<": "<=", "=>": ">=", "\u2264": "<=", "\u2265": ">=
 
 
 class Words(msgspec.Struct, frozen=True, gc=False):
-    """A value that is not one number. `numbers`: what it may mean, each with the unit that stands with it."""
+    """A value that is not one number.
+
+    `numbers`: what it may mean, each with the unit that stands with it.
+    """
 
     text: str
     numbers: tuple[Quantity, ...] = ()
 
 
 def value_of(observation: Resource, terminology: Terminology) -> Quantity | Words | None:
-    """The one number of a result, or the words that stand in its place; None where there is no value at all.
+    """Return the one number of a result, or the words in its place.
 
+    None where there is no value at all.
     A text is read where all of it is a number, or a number and a unit that is known: "<3.0", "2,2 mmol/L". What could be read in
     two ways ("1,200") is not read.
     """
@@ -60,7 +67,7 @@ def value_of(observation: Resource, terminology: Terminology) -> Quantity | Word
 
 
 def written_as(quantity: Quantity) -> str:
-    """A quantity as it was sent, cut where it is long."""
+    """Return a quantity as it was sent, cut where it is long."""
     return _cut(_shown(quantity))
 
 
@@ -77,7 +84,10 @@ def _read(text: str, terminology: Terminology) -> Quantity | Words:
 
 
 def _number(text: str) -> Decimal | None:
-    """One number, with a point or a comma; None where the comma may stand between thousands."""
+    """Return one number, with a point or a comma.
+
+    None where the comma may stand between thousands.
+    """
     meanings = _meanings(text)
     return meanings[0] if len(meanings) == 1 else None
 

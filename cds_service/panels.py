@@ -1,5 +1,6 @@
-"""Results inside results: components, contained and referenced members of Observations and reports → one list of Observations.
+"""Flattens panels, components and reports into one list of Observations.
 
+Members may be contained or referenced.
 What a part does not say of itself it has from what holds it: whose it is, when it was taken, its status, its specimen, and what
 was noted. What it says of itself counts. Only one level of references is followed, so that no circle can be.
 """
@@ -17,8 +18,9 @@ _DEEPEST = 3  # a report that contains a panel that has components
 
 
 def flattened(observations: list[Resource], by_url: Mapping[str, Resource]) -> list[Resource]:
-    """Observations and reports as Observations that hold no others, in their order; the same list where none does.
+    """Return Observations and reports as Observations that hold no others, in order.
 
+    The same list where none does.
     `by_url`: resources by the bare id of a `urn:` fullUrl that is not their own id. A member that is not at hand and is named by
     its reference stands among them without a value.
     """
@@ -43,12 +45,12 @@ def flattened(observations: list[Resource], by_url: Mapping[str, Resource]) -> l
 
 
 def contains_results(report: Resource) -> bool:
-    """Whether a report holds Observations of its own."""
+    """Return whether a report holds Observations of its own."""
     return any(one.resourceType == "Observation" for one in listed(report.contained))
 
 
 def is_panel(observation: Resource) -> bool:
-    """Whether an Observation holds others, so that it needs no value of its own."""
+    """Return whether an Observation holds others, so that it needs no value."""
     return bool(observation.component or observation.hasMember or observation.related or contains_results(observation))
 
 

@@ -1,4 +1,4 @@
-"""Which problem sets a diagnosis belongs to, by its codes and by the names that clinicians give it.
+"""Finds the problem sets of a diagnosis, by its codes and names.
 
 Built once from `cards/value_sets/problems/` (one file per set) and `problem_text.yaml`. A name is read whatever code stands
 beside it: it can add a set, and never takes one away that a code says, so that "history of heart failure" beside the code of
@@ -143,7 +143,10 @@ def load(folder: Path) -> ProblemIndex:
 
 
 def plain(system: str, code: str) -> str:
-    """A code as it is compared: of ICD-10 without its dot and marks, in capitals."""
+    """Return a code as it is compared.
+
+    Of ICD-10 without its dot and marks, in capitals.
+    """
     return _NOT_ICD10.sub("", code.upper()) if system == "icd10" else code
 
 
