@@ -17,32 +17,6 @@ from cds_service.yamlfile import Problem
 MOST_LINKS = 3  # sources that a card names as links; its page has all
 
 _MOVE = "put what can wait on its `page`"
-# Files whose content is being mended; nothing is added here.
-_MENDED = (
-    "baclofen-safety",
-    "baclofen-suggest",
-    "cramp-first-line",
-    "cramp-med-review",
-    "electrolyte-combined",
-    "electrolyte-hypokalaemia",
-    "electrolyte-hypomagnesaemia",
-    "magnesium-supplement-note",
-    "muscle-relaxant-caution",
-    "quinine-avoid",
-    "quinine-safety",
-)
-_NOT_YET = frozenset(
-    {
-        *(f"cards/{name}/{file}.yaml" for name in _MENDED for file in ("card", "cases")),
-        "cards/orders.yaml",
-        "cards/sources.yaml",
-    }
-)
-
-
-def due(problems: Iterable[Problem]) -> list[Problem]:
-    """Those of `problems` that stop a check today."""
-    return [problem for problem in problems if problem.file not in _NOT_YET]
 
 
 def content_problems(folder: Path, knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]:

@@ -37,6 +37,7 @@ class Paragraph(File, frozen=True, kw_only=True):
     when: list[str] = []
     unless: list[str] = []
     quoted: list[str] = []
+    same_line: bool = False  # goes on where the shown paragraph before it ends; begins a line of its own where there is none
 
 
 class Passage(File, frozen=True, kw_only=True):

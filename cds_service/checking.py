@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from cds_service import metrics
-from cds_service.decide import Outcome
+from cds_service.decision import Outcome
 from cds_service.evaluate import Answer, evaluate
 from cds_service.events import Event, place, tell
 from cds_service.gather import gather

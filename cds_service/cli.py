@@ -253,7 +253,7 @@ def _sample(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from cds_service.card_checks import content_problems, due
+    from cds_service.card_checks import content_problems
     from cds_service.cases import load_cases, run_cases
     from cds_service.check import emitted_problems, report
     from cds_service.recommendations import Recommendations
@@ -266,7 +266,7 @@ def _check(options: argparse.Namespace) -> int:
         print("\n".join([*listed(knowledge.sources), *(f"{name}: {told}" for name, told in refused)]))
         return 1 if refused else 0
     runs = list(run_cases(load_cases(folder, knowledge), knowledge))
-    problems = emitted_problems(knowledge, runs) + due(content_problems(folder, knowledge, runs))
+    problems = emitted_problems(knowledge, runs) + content_problems(folder, knowledge, runs)
     if knowledge.overlay is None:  # versions and recommendations are about the cards that are shipped, not what a site changes
         problems += Recommendations(folder).problems(knowledge, runs) + lock_problems(folder, knowledge)
     lines, well = report(knowledge, runs, problems)

@@ -16,7 +16,7 @@ from cds_service.criteria import (
     LabCriterion,
     ReasonCriterion,
 )
-from cds_service.decide import Outcome
+from cds_service.decision import Outcome
 from cds_service.facts import Facts, Lab, Order
 from cds_service.findings import Finding, Truth
 from cds_service.knowledge import Knowledge

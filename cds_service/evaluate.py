@@ -9,7 +9,8 @@ from typing import Literal
 import msgspec
 
 from cds_service import metrics
-from cds_service.decide import Decision, Outcome, decide
+from cds_service.decide import decide
+from cds_service.decision import Decision, Outcome
 from cds_service.decode import Gathered
 from cds_service.events import Event, place, tell
 from cds_service.facts import Facts, Patient, PriorCard

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from cds_service.criteria import AllCriterion, Composite, Criterion, LabCriterion
-from cds_service.decide import Decision, Outcome
+from cds_service.decision import Decision, Outcome
 from cds_service.decode import Gathered
 from cds_service.explanation import CardLook, Explanation, Look, OrderLook, RowLook, TruthWord
 from cds_service.facts import Facts, Order

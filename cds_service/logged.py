@@ -17,7 +17,7 @@ import msgspec
 
 from cds_service import __version__
 from cds_service.alert_log import CallRecord, CardRecord, keyed_hash, tenant_secret
-from cds_service.decide import Decision, Outcome
+from cds_service.decision import Decision, Outcome
 from cds_service.decode import Gathered
 from cds_service.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem, Unread
 from cds_service.fhir import bare_id

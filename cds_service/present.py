@@ -16,7 +16,8 @@ import msgspec
 
 from cds_service.card_file import DialectFile
 from cds_service.criteria import CountCriterion, Criterion, DrugCriterion, OrderCriterion
-from cds_service.decide import Decision, Outcome, settle
+from cds_service.decide import settle
+from cds_service.decision import Decision, Outcome
 from cds_service.dialects import PLAIN, creatable, narrowed, offers, shortened, topic_code
 from cds_service.facts import Facts, Lab
 from cds_service.findings import IS_MET, IS_UNMET, Findings, OnError
@@ -229,9 +230,14 @@ class _Drawn:
         say = self._sayer(decision, facts, markdown)
         findings = decision.findings
         paragraphs = [f"**{self._card.summaries[decision.row].render(say)}**"] if opening else []
-        paragraphs += [
-            template.render(say) for item, template in self._card.paragraphs if holds(findings, item.when, item.unless)
-        ]
+        lines = 0  # of the card's own paragraphs
+        for item, template in self._card.paragraphs:
+            if holds(findings, item.when, item.unless):
+                if item.same_line and lines:
+                    paragraphs[-1] += f" {template.render(say)}"
+                else:
+                    paragraphs.append(template.render(say))
+                    lines += 1
         notes = dict.fromkeys(
             with_words(finding.note, finding.words)
             for name in decision.unknown

@@ -18,7 +18,7 @@ from cds_service.say import name_of
 
 if TYPE_CHECKING:
     from cds_service.card_file import Repeat
-    from cds_service.decide import Decision
+    from cds_service.decision import Decision
 
 _LOUDNESS = {"": 0, "info": 1, "warning": 2, "critical": 3}
 

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from cds_service import metrics
 from cds_service.arrival import Arrival
 from cds_service.caps import capped
-from cds_service.decide import Outcome
+from cds_service.decision import Outcome
 from cds_service.decode import Gathered
 from cds_service.ehr import EhrClient
 from cds_service.errors import CLIENT_WENT_AWAY, BadRequest, CdsError, EngineFailed, LogUnavailable, PreconditionFailed

@@ -15,7 +15,8 @@ import msgspec
 import yaml
 
 from cds_service.alert_log import AlertLog
-from cds_service.decide import Decision, decide
+from cds_service.decide import decide
+from cds_service.decision import Decision
 from cds_service.egress import Egress
 from cds_service.evaluate import Answer, evaluate
 from cds_service.facts import SOURCES, Facts

@@ -11,7 +11,7 @@ import pytest
 
 from cds_service.approvals import Approval, ApprovalError, approve, load_approvals, shadow_rule, standing
 from cds_service.cli import main
-from cds_service.decide import Outcome
+from cds_service.decision import Outcome
 from cds_service.knowledge import Card, Knowledge
 from cds_service.settings import Settings
 from cds_service.site import approvals_path, card_states, load_knowledge, log_card_states

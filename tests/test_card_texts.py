@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cds_service.knowledge import Knowledge
+from cds_service.paths import cards_dir
 from cds_service.typed_numbers import typed_numbers
 from cds_service.yamlfile import KnowledgeError
-from tests.core import Json, a_card, small, write_small
+from tests.core import Json, a_card, answer, small, write_small
 from tests.reading import terminology
 
 LOW = {"kind": "lab", "analyte": "potassium", "below": 3.5, "unit": "mmol/L", "within_days": 30}
@@ -169,3 +171,21 @@ def test_labels_descriptions_reasons_and_the_page_are_looked_at(tmp_path: Path) 
         "not_checked[0].because",
         "page[0].text",
     ]
+
+
+# A site
+
+
+def test_a_site_that_moves_the_ceiling_of_baclofen_moves_the_sentences(tmp_path: Path) -> None:
+    card = cards_dir() / "baclofen-safety" / "card.yaml"
+    version = re.search(r"^version: (.+)$", card.read_text(encoding="utf-8"), re.MULTILINE)
+    assert version is not None
+    (tmp_path / "baclofen-safety").mkdir()
+    moved = f"written_for: {version[1]}\ncriteria: {{dose_above_30: {{above: 20}}}}\n"
+    (tmp_path / "baclofen-safety" / "card.yaml").write_text(moved, encoding="utf-8")
+    order = "order: RXNORM#197391 baclofen 10 MG Oral Tablet, dose 12.5 mg BID"
+    given = ["patient: female, 50 years", "ICD10#R25.2 Cramp and spasm", "LOINC#98979-8 eGFR 85 mL/min/{1.73_m2}", order]
+    site = Knowledge.load(cards_dir(), terminology(), tmp_path)
+    shown = answer(*given, hook="order-sign", known=site).shown
+    summaries = [msgspec.json.decode(one.body)["summary"] for one in shown]
+    assert any("25 mg/day exceeds 20 mg/day" in summary for summary in summaries), summaries

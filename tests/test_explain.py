@@ -19,7 +19,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from cds_service.cli import main
-from cds_service.decide import Decision, Outcome, _Unsure, decide, decide_card
+from cds_service.decide import _Unsure, decide, decide_card
+from cds_service.decision import Decision, Outcome
 from cds_service.draw_explanation import draw_explanation, outcome_words
 from cds_service.evaluate import Answer
 from cds_service.explain import explain

@@ -19,7 +19,7 @@ from cds_service import checking, metrics
 from cds_service.app import create_app
 from cds_service.approvals import shadow_rule
 from cds_service.checking import Checking
-from cds_service.decide import Outcome
+from cds_service.decision import Outcome
 from cds_service.drain import held_back
 from cds_service.evaluate import evaluate as real_evaluate
 from cds_service.health import Condition

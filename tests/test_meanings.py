@@ -19,7 +19,7 @@ import pytest
 
 from cds_service.cases import load_cases
 from cds_service.criteria import LabCriterion
-from cds_service.decide import Decision, Outcome
+from cds_service.decision import Decision, Outcome
 from cds_service.evaluate import Answer, evaluate
 from cds_service.facts import Allergy, Drug, Lab, Order, Problem
 from cds_service.findings import Evidence, Truth

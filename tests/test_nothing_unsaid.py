@@ -25,7 +25,7 @@ from cds_service import evaluate as evaluation
 from cds_service import respond as story
 from cds_service.alert_log import CallRecord, LogHealth, PriorRecord
 from cds_service.app import create_app
-from cds_service.decide import Decision
+from cds_service.decision import Decision
 from cds_service.egress import Server
 from cds_service.evaluate import Answer, evaluate
 from cds_service.gather import gather

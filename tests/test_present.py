@@ -373,3 +373,15 @@ def test_each_of_several_changes_is_its_own() -> None:
         ("a", "2025-12-01"),
         ("c", "2025-12-02"),
     ]
+
+
+def test_a_paragraph_that_belongs_to_the_one_before_goes_on_in_its_line() -> None:
+    detail = [
+        {"when": ["child"], "text": "Never here."},
+        {"text": "First.", "same_line": True},
+        {"text": "Second."},
+        {"text": "Third.", "same_line": True},
+    ]
+    known = small({"child": {"kind": "age", "below": 18}}, a_card(detail=detail))
+    (shown,) = cards(answer("patient: female, 50 years", known=known))
+    assert shown["detail"] == "First.\n\nSecond. Third."

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given as examples
 from hypothesis import strategies as st
 
-from cds_service.decide import Decision, Outcome, decide
+from cds_service.decide import decide
+from cds_service.decision import Decision, Outcome
 from cds_service.facts import Facts, PriorCard
 from cds_service.knowledge import Knowledge
 from cds_service.shorthand import request_from_case

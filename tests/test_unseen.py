@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from cds_service.decide import Decision, Outcome, decide
+from cds_service.decide import decide
+from cds_service.decision import Decision, Outcome
 from cds_service.evaluate import not_evaluated
 from cds_service.facts import Facts
 from cds_service.protocol import decode_request

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from cds_service.decide import Decision, Outcome
+from cds_service.decision import Decision, Outcome
 from cds_service.dialects import topic_code
 from cds_service.evaluate import Answer
 from cds_service.findings import Truth

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
 from cds_service import __version__
-from cds_service.decide import Outcome
+from cds_service.decision import Outcome
 from cds_service.draw_explanation import MOST_UNUSED, outcome_words
 from cds_service.explanation import CardLook
 from cds_service.knowledge import Knowledge
