@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from hashlib import sha1
+from itertools import takewhile
 from typing import Any
 from uuid import UUID
 
@@ -178,10 +179,17 @@ class Suggestion:
         found = self._json.get(positions)
         if found is None:
             actions = [self.file.actions[position] for position in positions]
-            label = "; ".join(action.description for action in actions)
+            label = _joined([action.description for action in actions])
             part = msgspec.structs.replace(self.file, label=cut(label), actions=actions)
             found = self._json[positions] = Template(_encode(self._built(part)).decode())
         return found
+
+
+def _joined(descriptions: Sequence[str]) -> str:
+    """Join descriptions into one label; the words that all begin with are said once."""
+    words = [description.split() for description in descriptions]
+    same = len(list(takewhile(lambda column: len(set(column)) == 1, zip(*words, strict=False))))
+    return ", ".join([*descriptions[:1], *(" ".join(one[same:]) for one in words[1:])])
 
 
 def cut(text: str) -> str:
