@@ -217,6 +217,7 @@ class _Reader:
                 break
         if meaning == OTHER:
             return
+        meaning = meaning or self._named_shortly(observation, concept)
         analyte = self.terminology.analytes.get(meaning)
         if analyte is None:
             self._note_codes(concept, "")
@@ -228,6 +229,16 @@ class _Reader:
         if quantity is not None:
             sentence = "{} has only a code that is not known: what was measured is not certain"
             self._refuse(observation, analyte, "unmapped", sentence, (quantity,))
+
+    def _named_shortly(self, observation: Resource, concept: CodeableConcept) -> str:
+        """The analyte that a short name says, where the result has one of its units."""
+        value = None
+        for name in texts(concept):
+            if analyte := self.terminology.analytes.get(self.terminology.lab_names.short_for(name)):
+                value = value or value_of(observation, self.terminology)
+                if isinstance(value, Quantity) and unit_of(value, analyte, self.terminology):
+                    return analyte.id
+        return ""
 
     def _quantity(self, observation: Resource, analyte: Analyte) -> Quantity | None:
         """The one number of a result; where there is none, it is refused, unless it was never made."""
