@@ -95,7 +95,9 @@ class _CardPages:
     async def page(self, request: Request) -> Response:
         card = self._served(request)
         if request.path_params["version"] != card.file.version:
-            raise HTTPException(404)
+            headers = self._headers | {"cache-control": "no-cache"}
+            body = await run_in_threadpool(self._site.other_version, card)
+            return Response(body, 404, headers, media_type="text/html")
         page = self._drawn.get(card.id)
         if page is None:
             page = await run_in_threadpool(self._draw, card)

@@ -1,7 +1,8 @@
 """The texts of a card: which there are, the numbers that are filled in when cards load, and placeholders that mean nothing.
 
-Evidence (`{potassium_low.value}`) is filled in for each patient. A number of a criterion (`{potassium_low.below}`, its `unit`)
-and the dose of what a suggestion offers (`{offered.dose}`) are filled in once, so that a text follows when they change.
+Evidence (`{potassium_low.value}`) is filled in for each patient. A number of a criterion (`{potassium_low.below}`, its `unit`),
+the dose of what a suggestion offers (`{offered.dose}`) and the rule of repetition (`{repeat.after_days}`) are filled in once, so
+that a text follows when they change.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cds_service.templates import FIELDS, REQUEST_FIELDS, Template
 from cds_service.yamlfile import Keys, suggestion
 
 OFFERED = "offered"
+REPEAT = "repeat"
 _TIMES = {1: "once", 2: "twice", 3: "three times", 4: "four times"}
 _PERIODS = {"d": "daily", "wk": "weekly", "mo": "monthly"}
 
@@ -46,6 +48,9 @@ def texts_of(card: CardFile) -> Iterator[CardText]:
             yield CardText(keys, action.description, offers, quoted=quoted)
     for position, unchecked in enumerate(card.not_checked):
         yield CardText(("not_checked", position, "because"), unchecked.because, of_patient=False)
+    yield CardText(("why",), card.why, of_patient=False)
+    for position, gap in enumerate(card.known_gaps):
+        yield CardText(("known_gaps", position), gap, of_patient=False)
     for position, passage in enumerate(card.page):
         yield CardText(("page", position, "text"), passage.text, of_patient=False, quoted=tuple(passage.quoted))
 
@@ -69,12 +74,19 @@ def offered_words(orders: Iterable[Resource]) -> dict[str, str]:
     return said
 
 
-def filler(criteria: Mapping[str, Criterion]) -> Callable[[str, Mapping[str, str]], str]:
-    """Fills the numbers of `criteria` and what is offered into a text, and leaves the other placeholders as they are."""
+def filler(criteria: Mapping[str, Criterion], after_days: int | None) -> Callable[[str, Mapping[str, str]], str]:
+    """Fills the numbers of `criteria`, of the rule of repetition and of what is offered into a text.
+
+    The other placeholders stay as they are.
+    """
+    repeat = {} if after_days is None else {"after_days": str(after_days)}
 
     def fill(text: str, offered: Mapping[str, str]) -> str:
         def say(name: str, field: str) -> str:
-            known = offered if name == OFFERED else spoken_numbers(name, criteria) if name in criteria else {}
+            if name in criteria:
+                known: Mapping[str, str] = spoken_numbers(name, criteria)
+            else:
+                known = {OFFERED: offered, REPEAT: repeat}.get(name, {})
             return known.get(field, f"{{{name}.{field}}}")
 
         return Template(text).render(say)
@@ -84,7 +96,7 @@ def filler(criteria: Mapping[str, Criterion]) -> Callable[[str, Mapping[str, str
 
 def with_numbers(card: CardFile, criteria: Mapping[str, Criterion], orders: Mapping[str, Resource]) -> CardFile:
     """The card with all numbers in its texts, so that text and logic are one where a site changes a number."""
-    fill = filler(criteria)
+    fill = filler(criteria, card.repeat.after_days if card.repeat is not None else None)
 
     def offering(item: SuggestionFile) -> SuggestionFile:
         offered = offered_words(orders[name] for name in _offers(item))
@@ -93,6 +105,8 @@ def with_numbers(card: CardFile, criteria: Mapping[str, Criterion], orders: Mapp
 
     return msgspec.structs.replace(
         card,
+        why=fill(card.why, {}),
+        known_gaps=[fill(gap, {}) for gap in card.known_gaps],
         table=[msgspec.structs.replace(row, summary=fill(row.summary, {})) for row in card.table],
         detail=[msgspec.structs.replace(item, text=fill(item.text, {})) for item in card.detail],
         suggestions=[offering(item) for item in card.suggestions],
@@ -105,7 +119,7 @@ def content_with_numbers(
     card: Mapping[str, Any], criteria: Mapping[str, Criterion], orders: Mapping[str, Resource]
 ) -> dict[str, Any]:
     """A card as it stands in YAML, with all numbers in its texts and without what only says how they are written (`quoted`)."""
-    fill = filler(criteria)
+    fill = filler(criteria, card["repeat"]["after_days"] if card.get("repeat") else None)
 
     def walk(value: Any, offered: Mapping[str, str]) -> Any:
         if isinstance(value, str):
@@ -141,6 +155,10 @@ def placeholder_problems(
             if name == OFFERED:
                 if field not in (said := offered_words(orders[offer] for offer in one.offers if offer in orders)):
                     yield one.keys, f"what is offered here says no{suggestion(field, said)}"
+                continue
+            if name == REPEAT:
+                if field != "after_days" or card.repeat is None:
+                    yield one.keys, "the card has no such rule of repetition; `repeat` has `after_days`"
                 continue
             if name not in known:
                 yield one.keys, f"placeholder names an unknown criterion{suggestion(name, known)}"

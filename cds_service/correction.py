@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -26,10 +28,17 @@ def corrected(results: Iterable[Lab], others: Sequence[Lab], analyte: Analyte) -
     usable = [other for other in others if not other.preliminary and not other.comparator]
     if rule is None or not usable:
         return list(results)
+    by_start: dict[datetime, tuple[int, Lab]] = {}  # the first of each time, with its place
+    for place, other in enumerate(usable):
+        by_start.setdefault(other.effective.start, (place, other))
+    starts = sorted(by_start)
     found: list[Lab] = []
     for lab in results:
-        nearest = min(usable, key=lambda other: abs(other.effective.start - lab.effective.start))
-        apart = abs(nearest.effective.start - lab.effective.start).days
+        taken = lab.effective.start
+        after = bisect_left(starts, taken)
+        near = [by_start[start] for start in starts[max(0, after - 1) : after + 1]]
+        _, nearest = min(near, key=lambda one: (abs(one[1].effective.start - taken), one[0]))
+        apart = abs(nearest.effective.start - taken).days
         if lab.preliminary or lab.comparator or apart > rule.within_days:
             found.append(lab)
             continue

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from cds_service.fhir import CodeableConcept, Coding, Resource, first, listed, pairs, texts
+from cds_service.fhir import CodeableConcept, Resource, first, listed, pairs, texts
 
 if TYPE_CHECKING:
-    from cds_service.lab_terms import LabCode
+    from cds_service.lab_meaning import LabMeaning
     from cds_service.terminology import Terminology
 
+Standing = Literal["confirmed", "preliminary", "unconfirmed", "denied"]
 _CONFIRMED = frozenset({"final", "amended", "corrected", "appended"})  # the last is said of reports
 _DENIED = frozenset({"entered-in-error", "cancelled"})
 _KNOWN_STATUSES = _CONFIRMED | _DENIED | {"registered", "preliminary", "partial", "unknown", ""}  # of Observations and reports
 
 
-def status_of(observation: Resource) -> Literal["confirmed", "preliminary", "unconfirmed", "denied"]:
+def status_of(observation: Resource) -> Standing:
     """How far a result holds: only a status that denies it makes it none.
 
     One that is missing, unknown or misspelt leaves it unconfirmed.
@@ -37,39 +38,12 @@ def strange_status(observation: Resource) -> str:
     return status if _plain(status) not in _KNOWN_STATUSES else ""
 
 
-def lab_coding(observation: Resource, terminology: Terminology) -> tuple[Coding, LabCode] | None:
-    """The first coding of an Observation that is a code of a known analyte, and what that measures.
-
-    A code that is never read as an analyte's decides for the whole Observation (`LabCode.role` is "never").
-    """
+def meaning_of(observation: Resource, terminology: Terminology) -> LabMeaning:
+    """What the codes and the names of an Observation say that was measured."""
     concept = first(observation.code)
-    found: tuple[Coding, LabCode] | None = None
-    if concept is not None:
-        for coding in listed(concept.coding):
-            known = terminology.lab(coding.system, str(coding.code)) if coding.code is not None else None
-            if known is not None and (found is None or known.role == "never"):
-                found = coding, known
-    return found
-
-
-def coding_of(observation: Resource, analyte: str, terminology: Terminology) -> tuple[Coding, LabCode] | None:
-    """The coding of an Observation that is a code of this analyte."""
-    concept = first(observation.code)
-    for coding in listed(concept.coding) if concept is not None else ():
-        known = terminology.lab(coding.system, str(coding.code)) if coding.code is not None else None
-        if known is not None and known.analyte == analyte:
-            return coding, known
-    return None
-
-
-def named_otherwise(observation: Resource, analyte: str, terminology: Terminology) -> str | None:
-    """What its name says that a result is, where that is not what its code says; None where they agree or it has no name."""
-    concept = first(observation.code)
-    meaning = terminology.lab_names.meaning
-    if concept is None or (concept.text and meaning(concept.text) == analyte):  # as nearly always
-        return None
-    named = {said for name in texts(concept) if (said := meaning(name))}
-    return None if not named or analyte in named else min(named)
+    if concept is None:
+        return terminology.lab_meaning(None, ())
+    return terminology.lab_meaning(concept.text, tuple([(one.system, one.code, one.display) for one in listed(concept.coding)]))
 
 
 def specimen_of(observation: Resource, terminology: Terminology) -> Literal["blood", "other", ""]:

@@ -95,7 +95,12 @@ def read_drugs(
 
 def status_of(resource: Resource) -> str:
     """The status as FHIR writes it, however it was spelt: "Entered in Error" is "entered-in-error"; "" where there is none."""
-    return "-".join((resource.status or "").lower().replace("_", " ").replace("-", " ").split())
+    return _spelt(resource.status or "")
+
+
+@lru_cache(maxsize=256)
+def _spelt(status: str) -> str:
+    return "-".join(status.lower().replace("_", " ").replace("-", " ").split())
 
 
 def read_drug(
@@ -185,7 +190,7 @@ def _is_over(resource: Resource, status: str, now: datetime, engineering: Engine
     if kind in _PRESCRIPTIONS:
         if resource.doNotPerform or (resource.intent or "").strip().lower() in _IDEAS or ended(resource.dateEnded, now):
             return True
-        ends = [bound.end if bound is not None else None for bound in map(_bounds, listed(resource.dosageInstruction))]
+        ends = [bound.end if (bound := _bounds(one)) is not None else None for one in listed(resource.dosageInstruction)]
     else:
         if resource.wasNotTaken or (resource.taken or "").strip().lower() == "n":
             return True

@@ -15,9 +15,10 @@ import msgspec
 
 from cds_service.correction import corrected
 from cds_service.facts import Lab, LabSeries, Patient, Unread, Unusable, When
-from cds_service.fhir import CodeableConcept, Coding, Quantity, Resource, first, listed, pairs, texts
+from cds_service.fhir import CodeableConcept, Quantity, Resource, first, listed, pairs, texts
 from cds_service.kidney import computed_egfr
-from cds_service.lab_identity import coding_of, flag_of, lab_coding, named_otherwise, specimen_of, status_of, strange_status
+from cds_service.lab_identity import Standing, flag_of, meaning_of, specimen_of, status_of, strange_status
+from cds_service.lab_meaning import LabCoding, LabMeaning
 from cds_service.lab_order import newest_first
 from cds_service.lab_terms import OTHER
 from cds_service.lab_value import value_of, written_as
@@ -85,31 +86,30 @@ class _Reader:
         self.unread: dict[Unread, None] = {}
 
     def add(self, observation: Resource) -> None:
-        found = lab_coding(observation, self.terminology)
-        if found is None:
-            self._add_named(observation)
-        elif found[1].role in ("post-dialysis", "never"):
-            return
-        else:
-            self._add_known(observation, *found)
+        meaning = meaning_of(observation, self.terminology)
+        if meaning.coding is None:
+            self._add_named(observation, meaning)
+        elif meaning.coding.code.role not in ("post-dialysis", "never"):
+            self._add_known(observation, meaning.coding, meaning.otherwise, meaning.other_coding)
 
     def add_egfr(self, patient: Patient) -> None:
         """Adds what was computed from creatinine, and what could not be because a creatinine can't be used."""
-        reported = [lab for lab in self.results.get("egfr", []) if not lab.low_priority]
-        analyte, creatinine = self.terminology.analytes.get("egfr"), self.results.get("creatinine", [])
+        analyte = self.terminology.analytes.get("egfr")
         if analyte is None:
             return
+        reported = [lab for lab in self.results.get("egfr", []) if not lab.low_priority]
         of_day = max((lab.effective.day for lab in reported if not lab.preliminary), default="")
         for bad in self.unusable.get("creatinine", ()):
             if bad.effective is None or bad.effective.day > of_day:
                 not_computed = msgspec.structs.replace(bad, analyte="egfr", could_be=(), flagged="")
                 self.unusable.setdefault("egfr", []).append(not_computed)
-        newest = newest_first(creatinine, self.terminology.analytes["creatinine"].worse) if creatinine else []
-        for unconfirmed in (False, True):
-            one_kind = [lab for lab in newest if lab.preliminary is unconfirmed]
-            computed = computed_egfr(one_kind, patient, analyte, self.terminology.engineering.egfr_computed_from.value)
-            if computed is not None and computed.effective.day > of_day:
-                reported.append(computed)
+        if creatinine := self.results.get("creatinine"):
+            newest = newest_first(creatinine, self.terminology.analytes["creatinine"].worse)
+            for unconfirmed in (False, True):
+                one_kind = [lab for lab in newest if lab.preliminary is unconfirmed]
+                computed = computed_egfr(one_kind, patient, analyte, self.terminology.engineering.egfr_computed_from.value)
+                if computed is not None and computed.effective.day > of_day:
+                    reported.append(computed)
         if reported:
             self.results["egfr"] = reported
 
@@ -128,8 +128,11 @@ class _Reader:
         known = {(lab.effective.text, lab.value) for lab in self.results.get(analyte, ())}
         return tuple(dict.fromkeys(bad for bad in unusable if not (bad.reason == "unmapped" and _is_among(bad, known))))
 
-    def _add_known(self, observation: Resource, coding: Coding, known: LabCode) -> None:
-        analyte = self.terminology.analytes[known.analyte]
+    def _add_known(
+        self, observation: Resource, coding: LabCoding, otherwise: str | None = None, other_coding: LabCoding | None = None
+    ) -> None:
+        """A result under a known code; `otherwise` and `other_coding`: what its names say in place of that (`LabMeaning`)."""
+        analyte = self.terminology.analytes[coding.code.analyte]
         standing = status_of(observation)
         if standing == "denied" or not analyte.factors:  # the latter is no quantity: pregnancy status
             return
@@ -138,13 +141,12 @@ class _Reader:
         quantity = self._quantity(observation, analyte)
         if quantity is None:
             return
-        if (named := named_otherwise(observation, analyte.id, self.terminology)) is not None:
-            if (other := coding_of(observation, named, self.terminology)) is not None:
-                self._add_known(observation, *other)
-            else:
-                self._refuse(observation, analyte, "disagrees", "{} has the name of another result", (quantity,))
-        elif self._is_of_blood(observation, known, quantity):
-            self._add_quantity(observation, coding, known, quantity)
+        if other_coding is not None:
+            self._add_known(observation, other_coding)
+        elif otherwise is not None:
+            self._refuse(observation, analyte, "disagrees", "{} has the name of another result", (quantity,))
+        elif self._is_of_blood(observation, coding.code, quantity):
+            self._add_quantity(observation, coding, quantity, standing)
 
     def _is_of_blood(self, observation: Resource, known: LabCode, quantity: Quantity) -> bool:
         """Whether nothing names another specimen, and something names blood where the code leaves that open; else refuses it."""
@@ -161,9 +163,9 @@ class _Reader:
             return False
         return True
 
-    def _add_quantity(self, observation: Resource, coding: Coding, known: LabCode, quantity: Quantity) -> None:
-        analyte, number = self.terminology.analytes[known.analyte], quantity.value
-        standing, effective = status_of(observation), effective_of(observation)
+    def _add_quantity(self, observation: Resource, coding: LabCoding, quantity: Quantity, standing: Standing) -> None:
+        known, number = coding.code, quantity.value
+        analyte, effective = self.terminology.analytes[known.analyte], effective_of(observation)
         if effective is None:
             self._refuse(observation, analyte, "date", "a {} result has no date that can be read", (quantity,))
             return
@@ -183,6 +185,7 @@ class _Reader:
         elif not is_plausible(value := canonical(number, unit, analyte), analyte):
             self._refuse(observation, analyte, "implausible", "{} is outside the range of plausible values", (quantity,))
         else:
+            low, high = self._limits(observation, unit, analyte)
             lab = Lab(  # by position, in the order of the fields: by name costs five times as much
                 analyte.id,
                 value,
@@ -195,50 +198,42 @@ class _Reader:
                 standing != "confirmed",
                 self._haemolysed(observation),
                 "pre-dialysis" if known.role == "pre-dialysis" else "routine",
-                self._limit(observation, unit, analyte, "low"),
+                low,
                 known.role == "low-priority",
                 "",
-                f"{coding.system or 'http://loinc.org'}|{coding.code}",
+                coding.text,
                 _reference(observation),
                 self.source,
-                self._limit(observation, unit, analyte, "high"),
+                high,
                 standing == "unconfirmed",
             )
             self.results.setdefault(analyte.id, []).append(lab)
 
-    def _add_named(self, observation: Resource) -> None:
+    def _add_named(self, observation: Resource, meaning: LabMeaning) -> None:
         """A result under a code of no table: a result that can't be used where its whole name says what was measured."""
-        concept = first(observation.code)
-        if concept is None:
+        if meaning.named == OTHER:
             return
-        meaning = ""
-        for name in texts(concept):
-            if meaning := self.terminology.lab_names.meaning(name):
-                break
-        if meaning == OTHER:
+        named = meaning.named or self._named_shortly(observation, meaning)
+        if not named:
+            if not meaning.in_tables:
+                self._note_codes(observation, "")
             return
-        meaning = meaning or self._named_shortly(observation, concept)
-        analyte = self.terminology.analytes.get(meaning)
-        if analyte is None:
-            self._note_codes(concept, "")
-            return
+        analyte = self.terminology.analytes[named]
         if status_of(observation) == "denied" or specimen_of(observation, self.terminology) == "other":
             return
-        self._note_codes(concept, analyte.id)
+        self._note_codes(observation, analyte.id)
         quantity = self._quantity(observation, analyte)
         if quantity is not None:
             sentence = "{} has only a code that is not known: what was measured is not certain"
             self._refuse(observation, analyte, "unmapped", sentence, (quantity,))
 
-    def _named_shortly(self, observation: Resource, concept: CodeableConcept) -> str:
+    def _named_shortly(self, observation: Resource, meaning: LabMeaning) -> str:
         """The analyte that a short name says, where the result has one of its units."""
-        value = None
-        for name in texts(concept):
-            if analyte := self.terminology.analytes.get(self.terminology.lab_names.short_for(name)):
-                value = value or value_of(observation, self.terminology)
-                if isinstance(value, Quantity) and unit_of(value, analyte, self.terminology):
-                    return analyte.id
-        return ""
+        if not meaning.shortly:  # as nearly always
+            return ""
+        value = value_of(observation, self.terminology)
+        analyte = self.terminology.analytes[meaning.shortly]
+        return analyte.id if isinstance(value, Quantity) and unit_of(value, analyte, self.terminology) else ""
 
     def _quantity(self, observation: Resource, analyte: Analyte) -> Quantity | None:
         """The one number of a result; where there is none, it is refused, unless it was never made."""
@@ -286,13 +281,10 @@ class _Reader:
             if is_plausible(value := canonical(quantity.value, one, analyte), analyte):
                 yield value
 
-    def _note_codes(self, concept: CodeableConcept, meaning: str) -> None:
-        """Notes codes that no table knows; without a `meaning` only where none is of a system that the tables know."""
-        codings = [one for one in listed(concept.coding) if one.code is not None]
-        if not meaning and any(self.terminology.is_lab_system(one.system, str(one.code)) for one in codings):
-            return
-        for one in codings:
-            self._note("lab", one.system or "", str(one.code), meaning)
+    def _note_codes(self, observation: Resource, meaning: str) -> None:
+        """Notes codes that no table knows; `meaning`: the id of the analyte that their names say, or ""."""
+        for system, code in pairs(first(observation.code)):
+            self._note("lab", system, code, meaning)
 
     def _note(self, kind: Literal["lab", "unit", "status"], system: str, code: str, meaning: str) -> None:
         if code and len(self.unread) < _UNREAD_MOST:
@@ -318,13 +310,24 @@ class _Reader:
             said += texts(concept)
         return bool(said) and any(text and self.terminology.matches("haemolysis", text) for text in said)
 
-    def _limit(self, observation: Resource, unit: str, analyte: Analyte, side: Literal["low", "high"]) -> Decimal | None:
-        for reference_range in listed(observation.referenceRange):
-            limit = reference_range.low if side == "low" else reference_range.high
-            if limit is not None and limit.value is not None and is_number(limit.value):
-                own = unit_of(limit, analyte, self.terminology)
-                return None if own is None else canonical(limit.value, own or unit, analyte)
-        return None
+    def _limits(self, observation: Resource, unit: str, analyte: Analyte) -> tuple[Decimal | None, Decimal | None]:
+        """The laboratory's own limits, low and high, in the canonical unit; without a unit they are in that of the result."""
+        low = high = None
+        for one in listed(observation.referenceRange):
+            low = low or _numbered(one.low)
+            high = high or _numbered(one.high)
+        return self._limit(low, unit, analyte), self._limit(high, unit, analyte)
+
+    def _limit(self, end: Quantity | None, unit: str, analyte: Analyte) -> Decimal | None:
+        if end is None or end.value is None:
+            return None
+        own = unit_of(end, analyte, self.terminology)
+        return None if own is None else canonical(end.value, own or unit, analyte)
+
+
+def _numbered(quantity: Quantity | None) -> Quantity | None:
+    """A quantity that has a number; None for any other."""
+    return quantity if quantity is not None and quantity.value is not None and is_number(quantity.value) else None
 
 
 def _is_among(bad: Unusable, known: set[tuple[str, Decimal]]) -> bool:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from cds_service.budget import Budget
 from cds_service.facts import Allergy, Problem, Unread, When
 from cds_service.fhir import CodeableConcept, Resource, first, listed, pairs, texts
-from cds_service.lab_identity import lab_coding, status_of
+from cds_service.lab_identity import meaning_of, status_of
 from cds_service.problem_names import READ
 from cds_service.read_labs import effective_of
 from cds_service.when import when
@@ -120,8 +120,8 @@ def read_pregnancy(observations: Iterable[Resource], now: datetime, terminology:
     for observation in observations:
         if observation.valueCodeableConcept is None or status_of(observation) == "denied":
             continue
-        found = lab_coding(observation, terminology)
-        if found is None or found[1].analyte != "pregnancy_status":
+        found = meaning_of(observation, terminology).coding
+        if found is None or found.code.analyte != "pregnancy_status":
             continue
         said = terminology.problem_sets(pairs(observation.valueCodeableConcept))
         if "pregnancy" in said or "not_pregnant" in said:

@@ -19,6 +19,7 @@ from cds_service import drug_names, problem_names, rxnorm
 from cds_service.drug_names import DrugIndex, Known, Recognition
 from cds_service.engineering import Engineering, read_engineering
 from cds_service.facts import Route
+from cds_service.lab_meaning import AsSent, LabMeaning, lab_meaning
 from cds_service.lab_terms import Analyte, LabCode, LabNames, read_analytes, read_lab_codes
 from cds_service.problem_names import ProblemIndex, ProblemRecognition
 from cds_service.value_sets import (
@@ -41,6 +42,7 @@ _MARKS = "|/:"  # that stand between the name of a system and a code
 _WITH_TERM = re.compile(r"(\d+)\s*\|[^|]*\|?")  # "91637004 |Myasthenia gravis|", as SNOMED CT writes a concept
 _ATC = re.compile(r"[A-Z][0-9]{2}[A-Z]{2}[0-9]{2}")
 _LONGEST_RXCUI = 7
+_CAPITAL = re.compile(r"\\.|[A-Z]")  # in a pattern: not those that are the name of a class, as in `\W`
 _TABLED: frozenset[SystemId] = frozenset({"icd10", "snomed"})  # code systems of diagnoses in which the sets are written
 
 
@@ -70,7 +72,7 @@ class Terminology:
         text = read(folder, "text.yaml", TextFile)
         self.patterns = MappingProxyType({name: _finder(f"patterns.{name}", one) for name, one in text.patterns.items()})
         self._reasons = [pattern_id for pattern_id in self.patterns if pattern_id.endswith("_reason")]
-        self._any_reason = re.compile("|".join(f"(?:{self.patterns[one][0].pattern})" for one in self._reasons), re.IGNORECASE)
+        self._any_reason = _in_lower_case("|".join(f"(?:{self.patterns[one][0].pattern})" for one in self._reasons))
         self._drugs: DrugIndex = drug_names.load(folder)
         self.rxnorm: rxnorm.Release | None = None
         if rxnorm_file is not None and rxnorm_file.exists():
@@ -92,6 +94,8 @@ class Terminology:
         self._route = lru_cache(maxsize=512)(self._find_route)
         self._problem = lru_cache(maxsize=_CACHED)(self._find_problem)
         self._unit = lru_cache(maxsize=512)(self._find_unit)
+        self._analyte_unit = lru_cache(maxsize=1024)(self._find_analyte_unit)
+        self._lab_meaning = lru_cache(maxsize=_CACHED)(self._find_lab_meaning)
 
     @classmethod
     def load(cls, folder: Path, rxnorm_file: Path | None = None) -> Terminology:
@@ -130,6 +134,10 @@ class Terminology:
         known = by_system.get((self._system(system) or system) if system else "loinc")
         return known or self.site.labs.get(site_key(system, code))
 
+    def lab_meaning(self, text: str | None, codings: tuple[AsSent, ...]) -> LabMeaning:
+        """What a concept with this text and these codings says that was measured."""
+        return self._lab_meaning(text, codings)
+
     def is_lab_system(self, system: str | None, code: str) -> bool:
         """Whether a code is of a system that the tables know, so that one that is not listed is known to be something else."""
         if not system:
@@ -149,6 +157,14 @@ class Terminology:
     def unit(self, spelling: str) -> str | None:
         """The canonical spelling of a unit as an EHR spelt it ("MEQ/L" -> "mEq/L"); None where it is not known."""
         return self._unit(spelling)
+
+    def unit_for(self, analyte: str, written: str | None, coded: str | None) -> str | None:
+        """The canonical spelling of the unit of a result; "" where none was sent, None where it can't be relied on.
+
+        `written` is what people read and comes first, `coded` (UCUM) is read where that is missing or unknown. Where both are
+        known for the analyte and mean different things, neither is believed. Raises KeyError for an analyte that is not known.
+        """
+        return self._analyte_unit(analyte, written, coded)
 
     def drug(self, codings: Codings, texts: tuple[str, ...], route: Route = "", sig: str = "") -> Recognition:
         """Which of our drugs a medication is: by its codes, else by its texts; all ingredients of a combination count.
@@ -205,12 +221,27 @@ class Terminology:
 
     def reasons_in(self, text: str) -> frozenset[str]:
         """The ids of all patterns for reasons (`..._reason` in `text.yaml`) that a text matches."""
-        if self._any_reason.search(text) is None:  # as nearly always
+        if text.isascii() and self._any_reason.search(text.lower()) is None:  # as nearly always
             return frozenset()
         return frozenset(pattern_id for pattern_id in self._reasons if self.matches(pattern_id, text))
 
     def _find_unit(self, spelling: str) -> str | None:
         return self._spellings.get(_squeezed(spelling))
+
+    def _find_analyte_unit(self, analyte: str, written: str | None, coded: str | None) -> str | None:
+        by_text = self.unit(written) if written else None
+        by_code = self.unit(coded) if coded and coded != written else None
+        unit, factors = by_text or by_code, self.analytes[analyte].factors
+        if unit is None:
+            return None if written or coded else ""
+        if unit not in factors:
+            return None
+        if by_text and by_code and factors.get(by_code) != factors[by_text]:
+            return None
+        return unit
+
+    def _find_lab_meaning(self, text: str | None, codings: tuple[AsSent, ...]) -> LabMeaning:
+        return lab_meaning(text, codings, self)
 
     def _find_system(self, uri: str) -> SystemId | None:
         lowered = uri.strip().lower()
@@ -329,6 +360,11 @@ def _spellings(file: UnitsFile) -> dict[str, str]:
             if known.setdefault(_squeezed(spelling), canonical) != canonical:
                 raise wrong("units.yaml", f"units.{canonical}", f"{spelling!r} also stands under {known[_squeezed(spelling)]}")
     return known
+
+
+def _in_lower_case(expression: str) -> re.Pattern[str]:
+    """The pattern for texts in lower case: that takes a third of the time of a search without regard to case."""
+    return re.compile(_CAPITAL.sub(lambda found: found[0].lower() if found[0].isalpha() else found[0], expression))
 
 
 def _finder(path: str, entry: PatternEntry) -> tuple[re.Pattern[str], re.Pattern[str] | None]:

@@ -18,7 +18,7 @@ from cds_service.overlay import CARD
 from cds_service.templates import Template
 from cds_service.yamlfile import Problem, YamlFile
 
-_NUMBER = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)(?!\w|\.\d)")
+_NUMBER = re.compile(r"(?<![\w.,])(\d+(?:\.\d+)?)(?!\w|[.,]\d)")
 _NEXT_WORD = re.compile(r"(?:\s*(?:-|to|or|and)\s*\d+(?:\.\d+)?)?[\s-]*([^\W\d_][\w/.]*|%|°\s?[CF])")
 # Words after a number that say what it counts. A number of one kind is not that of a criterion of another kind; where the word is
 # not listed, any kind could be meant.

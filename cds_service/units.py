@@ -15,21 +15,8 @@ _LARGEST_EXPONENT = 15  # 1E+999999999 is a valid Decimal that no arithmetic sur
 
 
 def unit_of(quantity: Quantity, analyte: Analyte, terminology: Terminology) -> str | None:
-    """The canonical spelling of a quantity's unit; "" where none was sent, None where it can't be relied on.
-
-    `unit` is what people read and comes first, `code` (UCUM) is read where that is missing or unknown. Where both are known for
-    the analyte and mean different things, neither is believed.
-    """
-    written = terminology.unit(quantity.unit) if quantity.unit else None
-    coded = terminology.unit(quantity.code) if quantity.code and quantity.code != quantity.unit else None
-    unit = written or coded
-    if unit is None:
-        return None if quantity.unit or quantity.code else ""
-    if unit not in analyte.factors:
-        return None
-    if written and coded and analyte.factors.get(coded) != analyte.factors[written]:
-        return None
-    return unit
+    """The canonical spelling of a quantity's unit; "" where none was sent, None where it can't be relied on."""
+    return terminology.unit_for(analyte.id, quantity.unit, quantity.code)
 
 
 def is_number(value: Decimal) -> bool:

@@ -14,7 +14,7 @@ from cds_service.decode import Gathered
 from cds_service.explanation import Unused
 from cds_service.facts import Facts, Source, SourceState
 from cds_service.fhir import Resource, first, pairs, texts
-from cds_service.lab_identity import lab_coding, status_of
+from cds_service.lab_identity import meaning_of, status_of
 from cds_service.panels import flattened
 from cds_service.read_drugs import Targets, read_drugs
 from cds_service.read_labs import read_labs
@@ -52,7 +52,7 @@ def _reason(resource: Resource, name: str, gathered: Gathered, facts: Facts, ter
                 return ""
             if status_of(resource) == "denied":
                 return f"its status is {cleaned(resource.status or '') or 'not said'}"
-            known = lab_coding(resource, terminology)
+            known = meaning_of(resource, terminology).coding
             return "of this result nothing is needed, or it has no value" if known else "no card looks for its code"
         case "problems":
             if _any(read_problems(alone, facts.now, terminology, name)):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -56,9 +56,12 @@ class Owner:
         """Whose `resource` is. Of several references one to somebody else decides."""
         if resource.resourceType == "Patient":
             return self._is_patient(resource.id)
-        if resource.patient is None and isinstance(resource.subject, Subject):  # as nearly always
-            return self._named_by(resource.subject, resource)
-        meant = {self._named_by(one, resource) for one in subjects(resource)}
+        subject = resource.subject
+        if resource.patient is None and isinstance(subject, Subject) and subject.type is None:  # as nearly always
+            whose = self.meant_by(subject.reference)
+            if whose is not Whose.NOT_SAID:
+                return whose
+        meant = {self.meant_by(one) if isinstance(one, str) else self._named_by(one, resource) for one in subjects(resource)}
         return next((whose for whose in (Whose.ANOTHERS, Whose.THE_PATIENTS) if whose in meant), Whose.NOT_SAID)
 
     def meant_by(self, reference: str | None) -> Whose:
@@ -77,9 +80,7 @@ class Owner:
             return Whose.THE_PATIENTS if bare_id(sent) == self.id else Whose.NOT_SAID
         return Whose.THE_PATIENTS if bare_id(sent) == self.id else Whose.ANOTHERS
 
-    def _named_by(self, subject: Subject | str, resource: Resource) -> Whose:
-        if isinstance(subject, str):
-            return self.meant_by(subject)
+    def _named_by(self, subject: Subject, resource: Resource) -> Whose:
         if subject.type is not None and not _is_type_patient(subject.type):
             return Whose.NOT_SAID
         whose = self.meant_by(subject.reference)
@@ -173,6 +174,7 @@ def _spellings(identifier: Any) -> Iterator[tuple[str, str]]:
         yield _RECORD_NUMBER, value
 
 
+@lru_cache(maxsize=256)  # the servers of a site's clients
 def _base(url: str) -> tuple[str, int | None, str]:
     """Host, port and path of a FHIR base; what can't be read is equal to nothing but itself."""
     try:

@@ -61,10 +61,31 @@ async def test_the_plain_address_leads_to_the_version_that_is_served(app: FastAP
     assert followed.status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/cards/no-such-card", "/cards/no-such-card/1.0.0", "/cards/cramp-first-line/0.0.1"])
+@pytest.mark.parametrize("path", ["/cards/no-such-card", "/cards/no-such-card/1.0.0"])
 async def test_what_is_not_served_is_not_found(app: FastAPI, path: str) -> None:
     async with client(app) as http:
         assert (await http.get(path)).status_code == 404
+
+
+async def test_a_link_to_another_version_leads_to_the_one_that_is_served(app: FastAPI) -> None:
+    card = CARDS[0]
+    async with client(app) as http:
+        answered = await http.get(f"/cards/{card.id}/0.0.1")
+    assert (answered.status_code, answered.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert answered.headers["cache-control"] == "no-cache"
+    assert "not served here" in Page(answered.text).words
+    assert f'<a href="{card.file.version}">' in answered.text
+
+
+async def test_advice_stands_before_rules_on_the_public_page_only(app: FastAPI) -> None:
+    card = next(card for card in CARDS if card.file.page)
+    advice, rules = "More about it", "When it speaks"
+    async with client(app) as http:
+        public = (await http.get(f"/cards/{card.id}/{card.file.version}")).text
+        review = (await http.get(f"/cards/{card.id}.html")).text
+    assert public.count(advice) == review.count(advice) == 1
+    assert public.index(advice) < public.index(rules)
+    assert review.index(advice) > review.index(rules)
 
 
 async def test_a_page_that_a_reader_has_is_not_sent_again(app: FastAPI) -> None:

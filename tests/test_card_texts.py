@@ -66,6 +66,13 @@ def test_a_group_says_the_number_that_its_members_agree_about() -> None:
         with_text("{both.within_days} days", {"both": {"kind": "any", "of": ["low", "egfr"]}, "low": LOW, "egfr": EGFR})
 
 
+def test_the_rule_of_repetition_says_its_days() -> None:
+    card = with_text("a text", {"low": LOW}, known_gaps=["Silent for {repeat.after_days} days"], repeat={"after_days": 90})
+    assert card.cards[0].file.known_gaps == ["Silent for 90 days"]
+    with pytest.raises(KnowledgeError, match=r"known_gaps\[0\]: the card has no such rule"):
+        with_text("a text", {"low": LOW}, known_gaps=["Silent for {repeat.days}"], repeat={"after_days": 90})
+
+
 def test_what_is_offered_says_its_dose() -> None:
     item = {
         "id": "tablet",
@@ -83,6 +90,7 @@ def test_what_is_offered_says_its_dose() -> None:
         ("{low.above}", r"a lab criterion has no field `above`"),
         ("{lw.below}", r"unknown criterion `lw`; did you mean `low`"),
         ("{offered.dose}", r"what is offered here says no `dose`"),
+        ("{repeat.after_days}", r"no such rule of repetition"),
     ],
 )
 def test_a_placeholder_that_means_nothing_is_refused(text: str, message: str) -> None:
@@ -162,6 +170,8 @@ def test_labels_descriptions_reasons_and_the_page_are_looked_at(tmp_path: Path) 
         suggestions=[{"id": "one", "label": "Below 3.5", "actions": [action]}],
         not_checked=[{"when": ["low"], "because": "below 3.5"}],
         page=[{"text": "3.5", "source": ["S1"]}],
+        why="Below 3.5 it matters",
+        known_gaps=["Only below 3.5"],
     )
     places = [problem.split(": ")[1] for problem in problems]
     assert places == [
@@ -169,6 +179,8 @@ def test_labels_descriptions_reasons_and_the_page_are_looked_at(tmp_path: Path) 
         "suggestions[0].label",
         "suggestions[0].actions[0].description",
         "not_checked[0].because",
+        "why",
+        "known_gaps[0]",
         "page[0].text",
     ]
 
@@ -189,3 +201,9 @@ def test_a_site_that_moves_the_ceiling_of_baclofen_moves_the_sentences(tmp_path:
     shown = answer(*given, hook="order-sign", known=site).shown
     summaries = [msgspec.json.decode(one.body)["summary"] for one in shown]
     assert any("25 mg/day exceeds 20 mg/day" in summary for summary in summaries), summaries
+    moved_card = site.card("baclofen-safety")
+    assert moved_card is not None
+    file = moved_card.file
+    said = [file.why, *file.known_gaps, *(row.summary for row in file.table), *(item.text for item in file.detail)]
+    assert any("20 mg" in text for text in said)
+    assert not any("30 mg" in text for text in said)

@@ -23,7 +23,7 @@ STYLE = "style.css"
 class Site:
     """The pages for all cards of `knowledge`; `runs` are the runs of their cases.
 
-    `card(card)`, `public_card(card)` and `write(folder)` are what it is for. `banner`: what stands above each page.
+    `card`, `public_card`, `other_version` and `write` are what it is for. `banner`: what stands above each page.
     """
 
     def __init__(self, knowledge: Knowledge, recommendations: Recommendations, runs: Sequence[Run], *, banner: str = "") -> None:
@@ -45,6 +45,10 @@ class Site:
     def public_card(self, card: Card) -> str:
         """The page of one card that its readers in an EHR are led to: all but its cases and the lines to sign."""
         return self._card(card, alone=True, public=True)
+
+    def other_version(self, card: Card) -> str:
+        """The page for a link to a version of a card that is not served; it leads to the one that is."""
+        return self._page("other_version.html", alone=True, file=card.file)
 
     @property
     def style(self) -> str:
