@@ -15,6 +15,7 @@ import msgspec
 from cds_service.value_sets import Correction, LabsFile, wrong
 
 _WORD = re.compile(r"[^\W_]+")
+_SHORT = 20  # characters of a short name with its words: "K (serum/plasma)"
 OTHER = "other"  # a name of a result that is no analyte's
 
 LabCodes = dict[str, dict[str, "LabCode"]]  # code -> short name of its system -> what it measures
@@ -65,6 +66,7 @@ class LabNames:
                 key = self._key(name)
                 if not key or self._names.setdefault(key, meaning) != meaning:
                     raise wrong("labs.yaml", "analytes", f"the name {name!r} is no name, or also that of another result")
+        self._short = {self._key(name): analyte for analyte, one in file.analytes.items() for name in one.short_names}
         self._blood = _any_of(file.blood_specimens)
         self._elsewhere = _any_of(file.other_specimens)
         flags = file.critical_flags
@@ -82,6 +84,10 @@ class LabNames:
         `OTHER`: a result that is known and no analyte; "": any other name.
         """
         return self._meant(name)
+
+    def short_for(self, name: str) -> str:
+        """The id of the analyte that a short name ("S-K") says, where a unit of that analyte stands beside it; else ""."""
+        return self._short.get(self._key(name), "") if len(name) <= _SHORT else ""
 
     def specimen(self, name: str) -> Literal["blood", "other", ""]:
         """Return whether the name of a specimen or panel says blood, or ""."""

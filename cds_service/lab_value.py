@@ -20,6 +20,10 @@ _WORDS_LIMIT = 60  # characters of what a laboratory wrote that are kept
 _ONE = re.compile(
     r"\s*(?P<comparator><=|>=|=<|=>|[<>=\u2264\u2265])?\s*(?P<number>[+-]?[0-9]+(?:[.,][0-9]+)?)(?:\s+(?P<after>\S.*)|(?P<unit>[^\s0-9.,].*))?"
 )
+_REFERENCE_RANGE = re.compile(
+    r"\s*[\[(]\s*[0-9.,]+\s*(?:-|\u2013|to)\s*[0-9.,]+[^\[\]()]*[\])]\s*$"
+)  # " [3.5 - 5.1]", at the end
+_FULL_WIDTH = {0xFF10 + digit: str(digit) for digit in range(10)} | {0xFF0E: ".", 0xFF0C: ","}  # digits as Japan writes them
 _NUMBER = re.compile(r"(?<![0-9.,])[0-9]+(?:[.,][0-9]+)?(?![0-9.,])")
 _COMPARATORS = {"=": None, "=<": "<=", "=>": ">=", "\u2264": "<=", "\u2265": ">="}
 
@@ -72,7 +76,9 @@ def written_as(quantity: Quantity) -> str:
 
 
 def _read(text: str, terminology: Terminology) -> Quantity | Words:
-    match = _ONE.fullmatch(text.strip()) if len(text) <= 2 * _WORDS_LIMIT else None
+    if not text.isascii():
+        text = text.translate(_FULL_WIDTH)
+    match = _ONE.fullmatch(_REFERENCE_RANGE.sub("", text).strip()) if len(text) <= 2 * _WORDS_LIMIT else None
     if match is not None and (value := _number(match["number"])) is not None:
         unit = match["after"] or match["unit"]
         if not unit or terminology.unit(unit) is not None:

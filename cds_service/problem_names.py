@@ -21,7 +21,7 @@ FOLDER = "problems"
 TEXT_FILE = "problem_text.yaml"
 _NOT_ICD10 = re.compile(r"[^A-Z0-9]+")  # the dot, and the dagger and asterisk marks of the WHO and German editions
 _TAG = re.compile(r"\s*\((?:disorder|finding|situation|event|procedure|observable entity)\)\s*$", re.IGNORECASE)
-_READ = 300  # characters of a name: some patterns are slow on long and odd ones
+READ = 300  # characters of a name that are looked at: some patterns are slow on long and odd ones
 _CUT = " ; "  # what stands for something crossed out: the end of a clause
 
 
@@ -112,7 +112,7 @@ class ProblemIndex:
     def _by_name(self, names: tuple[str, ...]) -> set[str]:
         found: set[str] = set()
         for name in dict.fromkeys(names):
-            said = _TAG.sub("", name[:_READ])
+            said = _TAG.sub("", name[:READ])
             left: dict[frozenset[str], str] = {}
             for set_id, text in self._texts.items():
                 if set_id in found or text.match.search(said) is None:  # as nearly always
