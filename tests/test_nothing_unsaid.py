@@ -44,12 +44,6 @@ CRITERIA = list(KNOWN.criteria)
 CARDS = [card.id for card in KNOWN.cards]
 
 
-class StandingClock:
-    @classmethod
-    def now(cls, _: object) -> datetime:
-        return NOW
-
-
 class MemoryLog:
     """A log that keeps what it is given, and is durable or silent as it is told."""
 
@@ -234,10 +228,7 @@ def _logged(record: CallRecord | None, answer: Answer, told: Told) -> Iterator[s
         yield "the log has it as checked and nothing found"
 
 
-async def test_no_answer_implies_that_something_was_checked_which_was_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(story, "datetime", StandingClock)
+async def test_no_answer_implies_that_something_was_checked_which_was_not(tmp_path: Path) -> None:
     logging.disable(logging.CRITICAL)
     bench = Bench(tmp_path)
     story.onlooker.set(lambda answer, _, timings: bench.watch(answer, timings))
