@@ -196,6 +196,8 @@ class DrugIndex:
             for rest, ingredient in self._names.get(word, ()):
                 if words[position : position + len(rest)] == rest:
                     found[ingredient] = None
+        if len(found) > 1:  # "insulin glargine" is not also the insulin of which no more is known
+            return [name for name in found if not any(name != other and name in other.split() for other in found)]
         return list(found)
 
     def _by_text(self, text: str, product: str) -> tuple[list[str], set[str]]:

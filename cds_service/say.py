@@ -112,6 +112,8 @@ def _lab(lab: Lab, field: str, now: datetime, safe: Callable[[str], str]) -> str
     unit = spoken_unit(lab.canonical_unit)
     reported_unit = spoken_unit(lab.reported_unit) or unit
     reported = f"{safe(lab.comparator)}{number(lab.reported_value)} {reported_unit}"
+    if lab.computed_from.startswith(f"{reported} "):  # what it was corrected by left it as it was
+        return f"{reported}, {lab.computed_from.removeprefix(reported).strip()}"
     if lab.computed_from:
         return f"{reported}, computed from {lab.computed_from}"
     if lab.value == lab.reported_value:
@@ -145,7 +147,7 @@ def name_of(item: Evidence) -> str:
             return item.text
         case Lab():
             unit = item.reported_unit or item.canonical_unit
-            name = _SPOKEN_ANALYTES.get(item.analyte, item.analyte)
+            name = _SPOKEN_ANALYTES.get(item.analyte, item.analyte.replace("_", " "))
             return f"{name} {item.comparator}{number(item.reported_value)} {_SPOKEN_UNITS.get(unit, unit)}"
         case Patient():
             return "patient"

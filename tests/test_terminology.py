@@ -285,6 +285,12 @@ def test_a_code_for_one_part_of_a_combination_and_a_text_for_both_give_both(term
     assert (found.by, found.disagrees) == ("rxnorm", "")
 
 
+def test_a_name_inside_another_name_is_no_second_ingredient(terms: Terminology) -> None:
+    assert terms.drug((), ("NPH insulin",)).ingredients == ("insulin isophane",)
+    assert terms.drug((), ("Insuline glargine",)).ingredients == ("insulin glargine",)
+    assert terms.drug((), ("Insulin",)).ingredients == ("insulin",)
+
+
 @pytest.mark.parametrize(
     ("text", "classes"),
     [
@@ -500,6 +506,11 @@ def test_every_drug_of_the_qt_list_names_the_list_or_a_label_as_its_source() -> 
         ("magnesium sulfate 2 g/50 mL premix", "intravenous", {"magnesium_supplement"}),
         ("insulin regular 100 units in NS 100 mL", "intravenous", {"insulin"}),
         ("insulin regular infusion", "intravenous", {"insulin"}),
+        ("insulin drip", "intravenous", {"insulin"}),
+        ("Insulin 10 IE", "", {"insulin"}),
+        ("insulin infusion pump", "", set()),
+        ("insulin-like growth factor", "", set()),
+        ("lancets for insulin users", "", set()),
         ("insulin lispro 100 units/mL vial", "injection", {"insulin"}),
         ("NyQuil Cold & Flu liquid", "", {"acetaminophen"}),
         ("NyQuil Cough liquid", "", set()),
