@@ -90,6 +90,7 @@ class Terminology:
 
     def forget(self) -> None:
         """Forget what was looked up before."""
+        self._drugs_of = lru_cache(maxsize=None)(self._drugs.ingredients_of)
         self._system = lru_cache(maxsize=256)(self._find_system)
         self._drug = lru_cache(maxsize=_CACHED)(self._find_drug)
         self._route = lru_cache(maxsize=512)(self._find_route)
@@ -190,7 +191,7 @@ class Terminology:
 
     def drugs_of(self, class_id: str) -> frozenset[str]:
         """The names of the drugs of a class; none for a class that has no file."""
-        return self._drugs.ingredients_of(class_id)
+        return self._drugs_of(class_id)
 
     def problem(self, codings: Codings, names: tuple[str, ...]) -> ProblemRecognition:
         """Which problem sets a diagnosis belongs to, by its codes and its names. ICD-10 codes may come without their dot."""
