@@ -20,13 +20,19 @@ _MOVE = "put what can wait on its `page`"
 
 
 def content_problems(folder: Path, knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]:
-    """All that is wrong with the content of the cards in `folder` (`cards/`); `runs` are the runs of their cases."""
+    """Return what is wrong with the content of the cards in `folder` (`cards/`).
+
+    `runs` are the runs of their cases.
+    """
     problems = [*typed_numbers(folder, knowledge), *too_long(runs), *incomplete_orders(knowledge), *too_many_links(knowledge)]
     return problems + [Problem("cards/sources.yaml", 1, name, told) for name, told in refused_links(knowledge.sources)]
 
 
 def too_long(runs: Iterable[Run]) -> Iterator[Problem]:
-    """Of each card its longest case, where what an EHR gets (summary and detail) is longer than the card may be."""
+    """Report cards whose longest case gives an EHR more than the card's length allows.
+
+    Counted are summary and detail.
+    """
     longest: dict[str, tuple[int, int, Run]] = {}
     for run in runs:
         for one in run.own:
@@ -45,7 +51,7 @@ def too_long(runs: Iterable[Run]) -> Iterator[Problem]:
 
 
 def incomplete_orders(knowledge: Knowledge) -> Iterator[Problem]:
-    """Orders of drugs that could not be signed as they are offered."""
+    """Report orders of drugs that could not be signed as they are offered."""
     for name, order in knowledge.orders.items():
         if order.get("resourceType") == "MedicationRequest" and "status" in order:  # the others change a draft
             place = knowledge.order_places[name]
@@ -69,7 +75,7 @@ def _lacking(order: Resource) -> Iterator[str]:
 
 
 def too_many_links(knowledge: Knowledge) -> Iterator[Problem]:
-    """Cards that name more sources as links than a reader looks at."""
+    """Report cards that name more sources as links than a reader looks at."""
     for card in knowledge.cards:
         if len(card.file.links) > MOST_LINKS:
             yield _of(card, "links", f"names {len(card.file.links)} sources; keep the {MOST_LINKS} that matter, its page has all")

@@ -1,4 +1,4 @@
-"""One layout for card files, so that a change shows in a review as what it is: `cds-service cards fmt`.
+"""Lays card files out in one way, so that a diff shows only what changed.
 
 Rows, paragraphs and passages stand in block style, a field to a line; what is too long for one line is folded or opened.
 Comments, quotes and the order of names stay as they are, and what the file says stays the same.
@@ -28,13 +28,13 @@ _FOLDABLE = re.compile(r"\S+( \S+)*")  # words with single spaces between them: 
 
 
 def card_files(folder: Path) -> Iterator[Path]:
-    """The files in `folder` (`cards/`) that have this layout."""
+    """Yield the files in `folder` (`cards/`) that have this layout."""
     yield from (folder / name for name in _SHARED if (folder / name).exists())
     yield from sorted(folder.glob("*/card.yaml"))
 
 
 def format_cards(folder: Path, *, write: bool) -> list[Problem]:
-    """Lays out all card files anew where `write`; else tells which of them are not laid out.
+    """Lay out all card files anew; without `write` only report which would change.
 
     Raises KnowledgeError for a file that is not YAML, and writes none that would then say something else.
     """
@@ -71,7 +71,10 @@ def _lines(one: str, other: str) -> Iterator[tuple[str, str]]:
 
 
 def formatted(text: str) -> str:
-    """`text`, the content of a card file, in the one layout; the same again where it has it."""
+    """Return `text`, the content of a card file, in the one layout.
+
+    Text that has the layout comes back as it is.
+    """
     data = _yaml().load(_ITEM_COMMENT.sub(r"\1\3\n\1\2", text))
     if isinstance(data, CommentedMap):
         for entry in data.values():
@@ -101,7 +104,10 @@ def _dumped(data: Any, width: int) -> str:
 
 
 def _open(node: Any, indent: int) -> None:
-    """Folds texts and opens flow collections inside a block collection, which begins at column `indent`, that are too long."""
+    """Fold texts and open flow collections that are too long for a line.
+
+    They stand in a block collection that begins at column `indent`.
+    """
     in_map = isinstance(node, CommentedMap)
     for key, value in list(node.items() if in_map else enumerate(node)):
         room = WIDTH - indent - (len(str(key)) + 2 if in_map else 2 * _INDENT)
@@ -117,7 +123,10 @@ def _open(node: Any, indent: int) -> None:
 
 
 def _folded(text: str, width: int) -> Any:
-    """`text` broken between words into lines of at most `width` characters, as a scalar that is folded there."""
+    """Return `text` as a folded scalar with lines of at most `width` characters.
+
+    It is broken between words.
+    """
     folded: Any = FoldedScalarString(text)
     breaks: list[int] = []
     start = 0

@@ -1,5 +1,6 @@
-"""The page of each card for who wants to know why: public, without patient data, linked from the card in the EHR.
+"""Serves the public page of each card, which the card in the EHR links to.
 
+It holds no patient data.
 `/cards/{id}/{version}` is the page of one version, `/cards/{id}` leads to the one that is served now.
 """
 
@@ -53,7 +54,7 @@ class _Page(msgspec.Struct, frozen=True):
 
 
 def card_page_routes(runtime: Runtime) -> list[Route]:
-    """`/cards/{id}` and `/cards/{id}/{version}`."""
+    """Return the routes `/cards/{id}` and `/cards/{id}/{version}`."""
     pages = _CardPages(runtime)
     return [
         Route("/cards/{id:card_id}", pages.newest, methods=["GET", "HEAD"]),
@@ -62,7 +63,7 @@ def card_page_routes(runtime: Runtime) -> list[Route]:
 
 
 class _CardPages:
-    """Each page is drawn when it is first asked for, and then kept."""
+    """Draws each page when it is first asked for, and keeps it."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime

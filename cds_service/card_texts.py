@@ -1,4 +1,4 @@
-"""The texts of a card: which there are, the numbers that are filled in when cards load, and placeholders that mean nothing.
+"""Lists the texts of a card, fills in their numbers and finds meaningless placeholders.
 
 Evidence (`{potassium_low.value}`) is filled in for each patient. A number of a criterion (`{potassium_low.below}`, its `unit`),
 the dose of what a suggestion offers (`{offered.dose}`) and the rule of repetition (`{repeat.after_days}`) are filled in once, so
@@ -35,7 +35,7 @@ class CardText(NamedTuple):
 
 
 def texts_of(card: CardFile) -> Iterator[CardText]:
-    """All texts of a card that can hold placeholders."""
+    """Yield all texts of a card that can hold placeholders."""
     for position, row in enumerate(card.table):
         yield CardText(("table", position, "summary"), row.summary, quoted=tuple(row.quoted))
     for position, paragraph in enumerate(card.detail):
@@ -60,7 +60,10 @@ def _offers(item: SuggestionFile) -> tuple[str, ...]:
 
 
 def offered_words(orders: Iterable[Resource]) -> dict[str, str]:
-    """What `{offered.dose}` and `{offered.frequency}` read: "20 mEq", "twice daily"; of the first order that says it."""
+    """Return what `{offered.dose}` and `{offered.frequency}` read: "20 mEq", "twice daily".
+
+    Of the first order that says it.
+    """
     said: dict[str, str] = {}
     for order in orders:
         for dosage in order.get("dosageInstruction", [])[:1]:
@@ -75,8 +78,9 @@ def offered_words(orders: Iterable[Resource]) -> dict[str, str]:
 
 
 def filler(criteria: Mapping[str, Criterion], after_days: int | None) -> Callable[[str, Mapping[str, str]], str]:
-    """Fills the numbers of `criteria`, of the rule of repetition and of what is offered into a text.
+    """Return a function that fills the numbers of `criteria` into a text.
 
+    Also those of the rule of repetition and of what is offered.
     The other placeholders stay as they are.
     """
     repeat = {} if after_days is None else {"after_days": str(after_days)}
@@ -95,7 +99,10 @@ def filler(criteria: Mapping[str, Criterion], after_days: int | None) -> Callabl
 
 
 def with_numbers(card: CardFile, criteria: Mapping[str, Criterion], orders: Mapping[str, Resource]) -> CardFile:
-    """The card with all numbers in its texts, so that text and logic are one where a site changes a number."""
+    """Return the card with all numbers in its texts.
+
+    So text and logic stay one where a site changes a number.
+    """
     fill = filler(criteria, card.repeat.after_days if card.repeat is not None else None)
 
     def offering(item: SuggestionFile) -> SuggestionFile:
@@ -118,7 +125,10 @@ def with_numbers(card: CardFile, criteria: Mapping[str, Criterion], orders: Mapp
 def content_with_numbers(
     card: Mapping[str, Any], criteria: Mapping[str, Criterion], orders: Mapping[str, Resource]
 ) -> dict[str, Any]:
-    """A card as it stands in YAML, with all numbers in its texts and without what only says how they are written (`quoted`)."""
+    """Return a card as it stands in YAML, with all numbers in its texts.
+
+    What only says how they are written (`quoted`) is left out.
+    """
     fill = filler(criteria, card["repeat"]["after_days"] if card.get("repeat") else None)
 
     def walk(value: Any, offered: Mapping[str, str]) -> Any:
@@ -139,8 +149,9 @@ def content_with_numbers(
 def placeholder_problems(
     card: CardFile, used: Iterable[str], criteria: Mapping[str, Criterion], orders: Mapping[str, Resource]
 ) -> Iterator[tuple[Keys, str]]:
-    """(keys of the place, what is wrong) of texts that some clients take for HTML, and of placeholders that mean nothing.
+    """Yield (keys of the place, what is wrong) of placeholders that mean nothing.
 
+    Also of texts that some clients take for HTML.
     `used`: the criteria that the card names, with their members.
     """
     known = list(used)

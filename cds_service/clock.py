@@ -1,4 +1,4 @@
-"""The time of day, read at one place and handed in everywhere else."""
+"""Reads the time of day, once for the whole program; elsewhere it is handed in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`cds-service codes unread`: what a client sends that is not understood, to be mapped in `codes.yaml` of the overlay."""
+"""Draws `cds-service codes unread`: what a client sends that is not understood.
+
+Its shape is that of `codes.yaml` of the overlay, to be mapped there.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ def _as_table(found: Iterable[UnreadCode]) -> Iterator[str]:
 
 
 def _as_yaml(found: list[UnreadCode]) -> Iterator[str]:
-    """What can be mapped as sections of the file, each code once; the rest as comments."""
+    """Return what can be mapped as sections of the file, the rest as comments.
+
+    Each code stands once.
+    """
     sections: dict[str, dict[str, str]] = {section: {} for section, _ in _SECTIONS.values()}
     others: list[str] = []
     for one in found:

@@ -1,4 +1,4 @@
-"""Results that are corrected by another one of the same days: total calcium by albumin."""
+"""Corrects results by another one of the same days: total calcium by albumin."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STEP = Decimal("0.01")
 
 
 def corrected(results: Iterable[Lab], others: Sequence[Lab], analyte: Analyte) -> list[Lab]:
-    """Correct results by the nearest of `others` that was taken within the days of the rule.
+    """Correct results by the nearest of `others` within the days of the rule.
 
     All in canonical units. Another that is normal or high changes nothing, and counts as looked at. Preliminary results and
     results with a comparator are neither corrected nor used to correct.

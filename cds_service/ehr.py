@@ -191,7 +191,14 @@ class EhrClient:
                 self.learn(learned)
                 raise EhrError(Outcome.LACKS) from None
             FHIR_FETCHES.labels(error.outcome).inc()
-        body = await self._searched(query, (*known, *learned))
+        repaired = (*known, *learned)
+        try:
+            body = await self._searched(query, repaired)
+        except EhrError as error:
+            # A server that names one fault at a time has another now: the first is mended, and the next call starts there.
+            if any(way not in repaired for way in repairs(adapted(query, repaired), error.status, error.issues)):
+                self.learn(learned)
+            raise
         self.learn(learned)
         return body
 

@@ -1,4 +1,4 @@
-"""`cards/engineering.yaml`: the numbers behind reading and remembering that a clinician signs.
+"""Reads `cards/engineering.yaml`: numbers of reading and remembering that a clinician signs.
 
 The program asks for each by its name, so that a name that is missing in the file, or that nothing uses, is a mistake.
 """

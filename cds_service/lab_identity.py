@@ -1,4 +1,7 @@
-"""What an Observation is: which analyte, of which specimen, how far it is confirmed, and whether it is called critical."""
+"""Tells which analyte of which specimen an Observation is, and how far it is confirmed.
+
+Also whether the laboratory calls it critical.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _KNOWN_STATUSES = _CONFIRMED | _DENIED | {"registered", "preliminary", "partial"
 
 
 def status_of(observation: Resource) -> Standing:
-    """How far a result holds: only a status that denies it makes it none.
+    """Return how far a result holds; only a status that denies it makes it none.
 
     One that is missing, unknown or misspelt leaves it unconfirmed.
     """
@@ -33,7 +36,7 @@ def status_of(observation: Resource) -> Standing:
 
 
 def strange_status(observation: Resource) -> str:
-    """A status as it was sent that FHIR does not know; "" where it knows it or there is none."""
+    """Return a status as it was sent that FHIR does not know, else ""."""
     status = observation.status or ""
     return status if _plain(status) not in _KNOWN_STATUSES else ""
 
@@ -47,7 +50,10 @@ def meaning_of(observation: Resource, terminology: Terminology) -> LabMeaning:
 
 
 def specimen_of(observation: Resource, terminology: Terminology) -> Literal["blood", "other", ""]:
-    """What the specimen, the names of the result and of what holds it say: another specimen before blood."""
+    """Return the specimen that a result, its names and its panel say.
+
+    Another specimen counts before blood.
+    """
     names = [one.display for one in listed(observation.specimen) if one.display]
     for held in listed(observation.contained):
         if held.resourceType == "Specimen" and isinstance(held.type, CodeableConcept):
@@ -57,7 +63,7 @@ def specimen_of(observation: Resource, terminology: Terminology) -> Literal["blo
 
 
 def flag_of(observation: Resource, terminology: Terminology) -> Literal["", "low", "high", "either"]:
-    """The side on which the laboratory calls a result critical."""
+    """Return the side on which the laboratory calls a result critical."""
     for concept in listed(observation.interpretation):
         for _, code in pairs(concept):
             if flag := terminology.lab_names.flag(code):

@@ -25,6 +25,7 @@ class LabMeaning(NamedTuple):
     named: str  # id of the analyte that its names say, or OTHER; "" where they say nothing that is known
     otherwise: str | None  # the same, where that is not what `coding` says
     other_coding: LabCoding | None  # the code of `otherwise` among its codings
+    shortly: str  # id of the analyte that a short name says, beside one of its units
     in_tables: bool  # a code is of a system that the tables know
 
 
@@ -55,5 +56,6 @@ def lab_meaning(text: str | None, codings: Sequence[AsSent], terminology: LabTab
         said[0] if said else "",
         otherwise,
         next((one for one in known if one.code.analyte == otherwise), None),
+        next((meaning for name in texts(concept) if (meaning := terminology.lab_names.short_for(name))), ""),
         any(terminology.is_lab_system(system, code) for system, code in coded),
     )

@@ -1,4 +1,4 @@
-"""What `labs.yaml` says about results: what is measured, under which codes and names, and from which specimens."""
+"""Reads `labs.yaml`: analytes with their codes, names and specimens."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ import msgspec
 from cds_service.value_sets import Correction, LabsFile, wrong
 
 _WORD = re.compile(r"[^\W_]+")
+_SHORT = 20  # characters of a short name with its words: "K (serum/plasma)"
 OTHER = "other"  # a name of a result that is no analyte's
 
 LabCodes = dict[str, dict[str, "LabCode"]]  # code -> short name of its system -> what it measures
 
 
 class Analyte(msgspec.Struct, frozen=True, gc=False):
-    """Something that is measured. `factors`: canonical spelling of a unit -> factor to `unit`."""
+    """Something that is measured.
+
+    `factors`: canonical spelling of a unit -> factor to `unit`.
+    """
 
     id: str
     name: str
@@ -35,7 +39,10 @@ class Analyte(msgspec.Struct, frozen=True, gc=False):
 
 
 class LabCode(msgspec.Struct, frozen=True, gc=False):
-    """What a code measures. `unit`: the unit of the code itself, used only as `Analyte.no_unit` says."""
+    """What a code measures.
+
+    `unit`: the unit of the code itself, used only as `Analyte.no_unit` says.
+    """
 
     analyte: str
     role: Literal["routine", "pre-dialysis", "post-dialysis", "low-priority", "never"]
@@ -46,7 +53,10 @@ class LabCode(msgspec.Struct, frozen=True, gc=False):
 
 
 class LabNames:
-    """What the names of results, panels and specimens mean. Names are compared whole, never by a part of them."""
+    """What the names of results, panels and specimens mean.
+
+    Names are compared whole, never by a part of them.
+    """
 
     def __init__(self, file: LabsFile) -> None:
         self._ignored = frozenset(_words(" ".join(file.name_words)))
@@ -56,6 +66,7 @@ class LabNames:
                 key = self._key(name)
                 if not key or self._names.setdefault(key, meaning) != meaning:
                     raise wrong("labs.yaml", "analytes", f"the name {name!r} is no name, or also that of another result")
+        self._short = {self._key(name): analyte for analyte, one in file.analytes.items() for name in one.short_names}
         self._blood = _any_of(file.blood_specimens)
         self._elsewhere = _any_of(file.other_specimens)
         flags = file.critical_flags
@@ -68,15 +79,22 @@ class LabNames:
         self._specimen = lru_cache(maxsize=1024)(self._find_specimen)
 
     def meaning(self, name: str) -> str:
-        """The id of the analyte that a name says, `OTHER` for a result that is known and no analyte, "" for any other name."""
+        """Return the id of the analyte that a name says, `OTHER`, or "".
+
+        `OTHER`: a result that is known and no analyte; "": any other name.
+        """
         return self._meant(name)
 
+    def short_for(self, name: str) -> str:
+        """The id of the analyte that a short name ("S-K") says, where a unit of that analyte stands beside it; else ""."""
+        return self._short.get(self._key(name), "") if len(name) <= _SHORT else ""
+
     def specimen(self, name: str) -> Literal["blood", "other", ""]:
-        """Whether the name of a specimen or a panel says that it is from the blood; "" where it says neither."""
+        """Return whether the name of a specimen or panel says blood, or ""."""
         return self._specimen(name)
 
     def flag(self, code: str) -> Literal["low", "high", "either", ""]:
-        """The side on which the code of an interpretation calls a result critical; "" where it does not."""
+        """Return the side on which an interpretation calls a result critical, or ""."""
         return self._flags.get(code.strip().upper(), "")
 
     def _find(self, name: str) -> str:
@@ -93,7 +111,10 @@ class LabNames:
 
 
 def read_analytes(file: LabsFile, units: frozenset[str]) -> Iterator[tuple[str, Analyte]]:
-    """The analytes of `labs.yaml` by id; `units`: the canonical spellings. Raises KnowledgeError where they contradict."""
+    """Return the analytes of `labs.yaml` by id; `units`: the canonical spellings.
+
+    Raises KnowledgeError where they contradict.
+    """
     for analyte, one in file.analytes.items():
         used = {*one.units, *(code.unit for code in one.codes if code.unit)}
         if strange := sorted(used - units):
@@ -123,7 +144,10 @@ def read_analytes(file: LabsFile, units: frozenset[str]) -> Iterator[tuple[str, 
 
 
 def read_lab_codes(file: LabsFile) -> LabCodes:
-    """What each code measures. Raises KnowledgeError where one stands twice."""
+    """Return what each code measures.
+
+    Raises KnowledgeError where one stands twice.
+    """
     known: LabCodes = {}
 
     def add(system: str, code: str, lab: LabCode) -> None:

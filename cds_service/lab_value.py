@@ -1,4 +1,7 @@
-"""The value of a result, wherever and however it was written → one number with its unit, or the words that are none."""
+"""Reads the value of a result, wherever and however it was written.
+
+It becomes one number with its unit, or the words that are none.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,28 @@ _WORDS_LIMIT = 60  # characters of what a laboratory wrote that are kept
 _ONE = re.compile(
     r"\s*(?P<comparator><=|>=|=<|=>|[<>=\u2264\u2265])?\s*(?P<number>[+-]?[0-9]+(?:[.,][0-9]+)?)(?:\s+(?P<after>\S.*)|(?P<unit>[^\s0-9.,].*))?"
 )
+_REFERENCE_RANGE = re.compile(
+    r"\s*[\[(]\s*[0-9.,]+\s*(?:-|\u2013|to)\s*[0-9.,]+[^\[\]()]*[\])]\s*$"
+)  # " [3.5 - 5.1]", at the end
+_FULL_WIDTH = {0xFF10 + digit: str(digit) for digit in range(10)} | {0xFF0E: ".", 0xFF0C: ","}  # digits as Japan writes them
 _NUMBER = re.compile(r"(?<![0-9.,])[0-9]+(?:[.,][0-9]+)?(?![0-9.,])")
 _COMPARATORS = {"=": None, "=<": "<=", "=>": ">=", "\u2264": "<=", "\u2265": ">="}
 
 
 class Words(msgspec.Struct, frozen=True, gc=False):
-    """A value that is not one number. `numbers`: what it may mean, each with the unit that stands with it."""
+    """A value that is not one number.
+
+    `numbers`: what it may mean, each with the unit that stands with it.
+    """
 
     text: str
     numbers: tuple[Quantity, ...] = ()
 
 
 def value_of(observation: Resource, terminology: Terminology) -> Quantity | Words | None:
-    """The one number of a result, or the words that stand in its place; None where there is no value at all.
+    """Return the one number of a result, or the words in its place.
 
+    None where there is no value at all.
     A text is read where all of it is a number, or a number and a unit that is known: "<3.0", "2,2 mmol/L". What could be read in
     two ways ("1,200") is not read.
     """
@@ -60,12 +71,14 @@ def value_of(observation: Resource, terminology: Terminology) -> Quantity | Word
 
 
 def written_as(quantity: Quantity) -> str:
-    """A quantity as it was sent, cut where it is long."""
+    """Return a quantity as it was sent, cut where it is long."""
     return _cut(_shown(quantity))
 
 
 def _read(text: str, terminology: Terminology) -> Quantity | Words:
-    match = _ONE.fullmatch(text.strip()) if len(text) <= 2 * _WORDS_LIMIT else None
+    if not text.isascii():
+        text = text.translate(_FULL_WIDTH)
+    match = _ONE.fullmatch(_REFERENCE_RANGE.sub("", text).strip()) if len(text) <= 2 * _WORDS_LIMIT else None
     if match is not None and (value := _number(match["number"])) is not None:
         unit = match["after"] or match["unit"]
         if not unit or terminology.unit(unit) is not None:
@@ -77,7 +90,10 @@ def _read(text: str, terminology: Terminology) -> Quantity | Words:
 
 
 def _number(text: str) -> Decimal | None:
-    """One number, with a point or a comma; None where the comma may stand between thousands."""
+    """Return one number, with a point or a comma.
+
+    None where the comma may stand between thousands.
+    """
     meanings = _meanings(text)
     return meanings[0] if len(meanings) == 1 else None
 

@@ -1,5 +1,6 @@
-"""What each term of a card means, where it stands: the numbers with their unit, source and date, groups opened.
+"""Writes what each term of a card means, where it stands.
 
+Numbers with their unit, source and date, groups opened.
 For who signs a card: nothing that it rests on has to be looked up in another file.
 """
 
@@ -20,13 +21,16 @@ class Meanings:
         self._say = Sentences(knowledge.criteria, knowledge.terminology)
 
     def term(self, name: str) -> str:
-        """The criterion `name` with where it comes from; a group by its name, its members in brackets."""
+        """Return the criterion `name` with where it comes from.
+
+        A group by its name, its members in brackets.
+        """
         if isinstance(self._knowledge.criteria[name], Composite):
             return f"{self._say.of(name)} ({self.opened(name)})"
         return self.opened(name)
 
     def opened(self, name: str) -> str:
-        """The criterion `name` with where it comes from; a group by its members alone."""
+        """Return the criterion `name` with its sources, a group by its members alone."""
         criterion = self._knowledge.criteria[name]
         said = self._say.meaning(name)
         if isinstance(criterion, Composite):
@@ -36,11 +40,14 @@ class Meanings:
         return said + self._origin(name)
 
     def all_of(self, when: Sequence[str], unless: Sequence[str]) -> list[str]:
-        """What must hold and what must not, a phrase each; empty where it always holds."""
+        """Return what must hold and what must not, a phrase each.
+
+        Empty where it always holds.
+        """
         return [*(self.term(name) for name in when), *(f"not: {self.term(name)}" for name in unless)]
 
     def numbers(self, name: str) -> list[str]:
-        """The named numbers that the criterion uses: what each is, since when, on which source."""
+        """Return the named numbers of the criterion: what, since when, on which source."""
         used = self._knowledge.named.get(name, {})
         found = [self._knowledge.thresholds[threshold] for threshold in dict.fromkeys(used.values())]
         return [f"{one.what}, since {one.since} ({', '.join(one.source)})" for one in found]

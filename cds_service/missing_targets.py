@@ -1,5 +1,6 @@
-"""What orders, medications and panels refer to and is not at hand, so that it can be read where a card could need it. Pure.
+"""Finds what resources refer to and is not at hand.
 
+Only where a card could need it. Pure.
 At hand is what stands in the resource itself or in any Bundle of the call. A medication whose name says which of the cards' drugs
 it is needs no reading; neither does what is over.
 """
@@ -29,7 +30,10 @@ _REFERENCE = re.compile(rb'"(?:medication|reason|reasonForUse)Reference"')
 
 
 class MissingTargets(msgspec.Struct):
-    """Ids on the client's own server, each once and what is being ordered first, and how many references lead elsewhere."""
+    """Ids to read from the client's own server, and a count of references elsewhere.
+
+    Each id once, what is being ordered first.
+    """
 
     ids: dict[str, list[str]]  # by resource type: Medication, Condition, Observation
     elsewhere: int = 0
@@ -38,8 +42,9 @@ class MissingTargets(msgspec.Struct):
 def missing_targets(
     gathered: Mapping[str, Gathered], *, drafts: Gathered | None, base: str, terminology: Terminology
 ) -> MissingTargets:
-    """What is referred to in `gathered` (by prefetch key) and `drafts` (see `drafted`) and is in neither.
+    """Return what `gathered` and `drafts` refer to and do not hold.
 
+    `gathered` is by prefetch key, `drafts` see `drafted`.
     `base`: the FHIR base of the client; an absolute reference to another place is counted and never read.
     """
     finder = _Finder(gathered, drafts, base, terminology)
@@ -51,7 +56,10 @@ def missing_targets(
 
 
 def drafted(orders: bytes) -> Gathered | None:
-    """The medication orders in the JSON of `draftOrders`, with the Medications beside them; None where they refer to nothing."""
+    """Return the medication orders in the JSON of `draftOrders`, with their Medications.
+
+    None where they refer to nothing.
+    """
     if not _REFERENCE.search(orders):  # as nearly always
         return None
     try:
@@ -143,7 +151,10 @@ class _Finder:
             self.found[kind, key] = None
 
     def _is_own(self, address: str) -> bool:
-        """Whether an address is that of the client's server. Its scheme doesn't count, because the registered one is asked."""
+        """Return whether an address is that of the client's server.
+
+        Its scheme doesn't count, because the registered one is asked.
+        """
         try:
             there = place(httpx.URL(address))
         except (httpx.InvalidURL, UnicodeError):

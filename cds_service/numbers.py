@@ -1,4 +1,4 @@
-"""The numbers in criteria: which fields hold one, in what unit, and how it reads in a text."""
+"""Lists the numbers in criteria: their fields, units and how they read in a text."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ KINDS: dict[str, type[msgspec.Struct]] = {str(kind.__struct_config__.tag): kind 
 
 @cache
 def number_fields(kind: str) -> frozenset[str]:
-    """The fields of a kind of criterion that hold a number; none for a kind that does not exist."""
+    """Return the fields of a kind of criterion that hold a number.
+
+    None for a kind that does not exist.
+    """
     fields = msgspec.structs.fields(KINDS[kind]) if kind in KINDS else ()
     return frozenset(field.name for field in fields if not {int, Decimal}.isdisjoint((field.type, *get_args(field.type))))
 
 
 def unit_of(field: str, kind: str, unit: str) -> str:
-    """The unit of the number in `field`; `unit` is the one that the criterion names. "" for a count."""
+    """Return the unit of the number in `field`, "" for a count.
+
+    `unit` is the one that the criterion names.
+    """
     for span in ("days", "hours"):
         if span in field.split("_"):
             return span
@@ -35,7 +41,7 @@ def unit_of(field: str, kind: str, unit: str) -> str:
 
 
 def numbers_in(criterion: Criterion) -> Iterator[tuple[str, Decimal | int, str]]:
-    """(field, number, unit) of each number that a criterion uses, without those of its members."""
+    """Yield (field, number, unit) of each number of a criterion, without its members."""
     kind = str(criterion.__struct_config__.tag)
     for field in sorted(number_fields(kind)):
         value = getattr(criterion, field)
@@ -46,7 +52,10 @@ def numbers_in(criterion: Criterion) -> Iterator[tuple[str, Decimal | int, str]]
 
 
 def spoken_numbers(name: str, criteria: Mapping[str, Criterion]) -> dict[str, str]:
-    """What `{name.field}` reads, by field: the numbers of a criterion and its `unit`; of a group what its members agree about."""
+    """Return what `{name.field}` reads, by field: numbers and `unit` of a criterion.
+
+    Of a group what its members agree about.
+    """
     criterion = criteria[name]
     said: dict[str, set[str]] = {}
     for member in criterion.children:

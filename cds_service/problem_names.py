@@ -1,4 +1,4 @@
-"""Which problem sets a diagnosis belongs to, by its codes and by the names that clinicians give it.
+"""Finds the problem sets of a diagnosis, by its codes and names.
 
 Built once from `cards/value_sets/problems/` (one file per set) and `problem_text.yaml`. A name is read whatever code stands
 beside it: it can add a set, and never takes one away that a code says, so that "history of heart failure" beside the code of
@@ -21,7 +21,7 @@ FOLDER = "problems"
 TEXT_FILE = "problem_text.yaml"
 _NOT_ICD10 = re.compile(r"[^A-Z0-9]+")  # the dot, and the dagger and asterisk marks of the WHO and German editions
 _TAG = re.compile(r"\s*\((?:disorder|finding|situation|event|procedure|observable entity)\)\s*$", re.IGNORECASE)
-_READ = 300  # characters of a name: some patterns are slow on long and odd ones
+READ = 300  # characters of a name that are looked at: some patterns are slow on long and odd ones
 _CUT = " ; "  # what stands for something crossed out: the end of a clause
 
 
@@ -112,7 +112,7 @@ class ProblemIndex:
     def _by_name(self, names: tuple[str, ...]) -> set[str]:
         found: set[str] = set()
         for name in dict.fromkeys(names):
-            said = _TAG.sub("", name[:_READ])
+            said = _TAG.sub("", name[:READ])
             left: dict[frozenset[str], str] = {}
             for set_id, text in self._texts.items():
                 if set_id in found or text.match.search(said) is None:  # as nearly always
@@ -143,7 +143,10 @@ def load(folder: Path) -> ProblemIndex:
 
 
 def plain(system: str, code: str) -> str:
-    """A code as it is compared: of ICD-10 without its dot and marks, in capitals."""
+    """Return a code as it is compared.
+
+    Of ICD-10 without its dot and marks, in capitals.
+    """
     return _NOT_ICD10.sub("", code.upper()) if system == "icd10" else code
 
 

@@ -11,7 +11,7 @@ import msgspec
 from cds_service.decode import HOMES, TARGETS, Gathered
 from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState, Unread
 from cds_service.fhir import Resource, bare_id
-from cds_service.panels import flattened
+from cds_service.panels import flattened, out_of_reach
 from cds_service.read_drugs import Targets, read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_orders import DraftEntries, read_orders
@@ -92,7 +92,13 @@ def _each_result(labs: Gathered, members: Gathered | None, by_url: Mapping[str, 
     """The results with what stands inside panels and reports as results of its own. `members`: those that were asked for."""
     resources = labs.resources if members is None else [*labs.resources, *members.resources]
     flat = flattened(resources, by_url)
-    return labs if flat is labs.resources else msgspec.structs.replace(labs, resources=flat)
+    if flat is labs.resources:
+        return labs
+    source = labs.source
+    if source.complete and (count := out_of_reach(resources, by_url)):
+        note = f"{count} results that panels and reports refer to were not sent"
+        source = msgspec.structs.replace(source, state=SourceState.PARTIAL, note="; ".join(filter(None, (source.note, note))))
+    return msgspec.structs.replace(labs, resources=flat, source=source)
 
 
 def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:

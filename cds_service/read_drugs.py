@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from cds_service.budget import Budget
 from cds_service.decode import Gathered
 from cds_service.dose import daily_dose_mg
 from cds_service.drug_names import Recognition
@@ -37,14 +38,17 @@ _IDEAS = frozenset({"proposal", "option"})
 # What denies that a drug is taken, in R4, STU3 and DSTU2, and as EHRs say it in other words. All else is no denial.
 DENIED = frozenset(
     {
-        "aborted", "cancelled", "canceled", "declined", "discontinued", "draft", "ended", "entered-in-error", "expired", "held",
-        "inactive", "intended", "not-done", "not-given", "not-taken", "nullified", "obsolete", "on-hold", "preparation",
-        "stopped", "suspended",
+        "abandoned", "aborted", "cancelled", "canceled", "declined", "deleted", "discontinued", "draft", "ended",
+        "entered-in-error", "expired", "held", "inactive", "intended", "not-done", "not-given", "not-taken", "not-taking",
+        "nullified", "obsolete", "on-hold", "preparation", "rejected", "replaced", "revoked", "stopped", "superseded",
+        "suspended", "void", "voided",
     }
 )  # fmt: skip
 _EVENTS = frozenset({"MedicationDispense", "MedicationAdministration"})  # that tell of a therapy
 _GIVEN = frozenset({"completed", "in-progress"})  # of a dispense or an administration
 _DAYS = frozenset({"", "d", "day", "days"})
+_ALL_WORDS = 60_000  # characters of the different names and dosages of what is taken that are looked at; 300 cost up to 2 ms
+_MOST_INGREDIENTS = 50  # of one medication
 _MOST_DAYS = 10_000  # a supply beyond that is an error of the sender
 
 
@@ -76,6 +80,7 @@ def read_drugs(
     gathered: Gathered, source: str, targets: Targets, now: datetime, terminology: Terminology, unread: list[Unread]
 ) -> Iterator[Drug]:
     """The drugs of one source that are taken. What was not understood, a status or the code of a drug, is added to `unread`."""
+    budget = Budget(_ALL_WORDS)
     for resource in gathered.resources:
         if resource.resourceType in ("Medication", None):
             continue
@@ -85,7 +90,7 @@ def read_drugs(
         confirmed = status == "active" or (resource.resourceType in _EVENTS and status in _GIVEN)
         if not (confirmed or status in ("", "unknown", "completed")):
             unread.append(Unread("status", "", resource.status or "", source))
-        yield read_drug(resource, source, targets, terminology, unread, confirmed=confirmed)
+        yield read_drug(resource, source, targets, terminology, unread, confirmed=confirmed, budget=budget)
 
 
 def status_of(resource: Resource) -> str:
@@ -107,15 +112,18 @@ def read_drug(
     *,
     ordered: bool = False,
     confirmed: bool = True,
+    budget: Budget | None = None,
 ) -> Drug:
     """What a medication statement, a prescription or a draft order is about.
 
     The dose is read of what is `ordered`, and of what is taken where its class says so (`taken_dose`). The codes of a drug that
-    can't be told are added to `unread`.
+    can't be told are added to `unread`. Words that the `budget` does not cover are not looked up, only codes.
     """
     product = _product(resource, targets)
-    names = product.names
     dosages = listed(resource.dosageInstruction) or listed(resource.dosage)
+    if budget is not None and not budget.covers((*product.names, *(one.text for one in dosages if one.text))):
+        product, dosages = product._replace(names=(), ingredients=[]), []
+    names = product.names
     route_texts: list[str] = []
     route_codings: list[tuple[str, str]] = []
     for dosage in dosages:
@@ -265,7 +273,7 @@ def _by_ingredients(
     codings, names = product.codings, product.names
     found: list[Recognition] = []
     contained = [*listed(product.medication.contained if product.medication is not None else None), *listed(resource.contained)]
-    for ingredient in product.ingredients:
+    for ingredient in product.ingredients[:_MOST_INGREDIENTS]:
         if ingredient.isActive is False:
             continue
         concept, reference = ingredient.itemCodeableConcept, ingredient.itemReference or ingredient.item
@@ -279,7 +287,8 @@ def _by_ingredients(
         found.append(terminology.drug(own, called, route))
     ours = [one for one in found if one.by]
     if not ours:
-        known = whole.identified or (bool(found) and all(one.identified for one in found))
+        every = bool(found) and len(product.ingredients) <= _MOST_INGREDIENTS
+        known = whole.identified or (every and all(one.identified for one in found))
         return msgspec.structs.replace(whole, identified=known), codings, names
     return (
         Recognition(

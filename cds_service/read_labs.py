@@ -213,11 +213,12 @@ class _Reader:
         """A result under a code of no table: a result that can't be used where its whole name says what was measured."""
         if meaning.named == OTHER:
             return
-        if not meaning.named:
+        named = meaning.named or self._named_shortly(observation, meaning)
+        if not named:
             if not meaning.in_tables:
                 self._note_codes(observation, "")
             return
-        analyte = self.terminology.analytes[meaning.named]
+        analyte = self.terminology.analytes[named]
         if status_of(observation) == "denied" or specimen_of(observation, self.terminology) == "other":
             return
         self._note_codes(observation, analyte.id)
@@ -225,6 +226,14 @@ class _Reader:
         if quantity is not None:
             sentence = "{} has only a code that is not known: what was measured is not certain"
             self._refuse(observation, analyte, "unmapped", sentence, (quantity,))
+
+    def _named_shortly(self, observation: Resource, meaning: LabMeaning) -> str:
+        """The analyte that a short name says, where the result has one of its units."""
+        if not meaning.shortly:  # as nearly always
+            return ""
+        value = value_of(observation, self.terminology)
+        analyte = self.terminology.analytes[meaning.shortly]
+        return analyte.id if isinstance(value, Quantity) and unit_of(value, analyte, self.terminology) else ""
 
     def _quantity(self, observation: Resource, analyte: Analyte) -> Quantity | None:
         """The one number of a result; where there is none, it is refused, unless it was never made."""

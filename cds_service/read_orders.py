@@ -39,6 +39,11 @@ _ORDERS = _DRUG_ORDERS | {
     "Task",
     "VisionPrescription",
 }
+_KNOWN = _ORDERS | {"Medication"}
+# In lower case: what may hold an order and is none, or is misspelt, so that nobody knows what is wanted of it.
+_LIKE_AN_ORDER = frozenset(one.lower() for one in _KNOWN) | {
+    "bundle", "medicationadministration", "medicationdispense", "medicationprescription", "medicationstatement",
+}  # fmt: skip
 _STOPPED = frozenset({"stopped", "completed", "cancelled", "ended"})
 
 
@@ -129,7 +134,8 @@ class DraftEntries:
         except msgspec.ValidationError:
             self.state = SourceState.ERROR
 
-    def _read(self, raw: bytes) -> None:
+    def _read(self, raw: bytes, *, inside: bool = False) -> None:
+        """`inside`: `raw` is a Bundle of the Bundle."""
         for position, entry in enumerate(_entries(raw)):
             try:
                 whole = _decode_entry(entry)
@@ -142,7 +148,11 @@ class DraftEntries:
                 continue
             url = whole.fullUrl if isinstance(whole.fullUrl, str) else ""
             try:
-                self._keep(position, _decode_resource(json), json, url)
+                resource = _decode_resource(json)
+                if resource.resourceType == "Bundle" and not inside:
+                    self._read(json, inside=True)
+                else:
+                    self._keep(position, resource, json, url)
             except msgspec.ValidationError as error:
                 self._quarantine(position, json, reason_of(error))
 
@@ -209,6 +219,9 @@ class DraftEntries:
         if resource.resourceType is None:
             self._quarantine(position, b"{}", "resourceType: missing")
             return
+        if resource.resourceType not in _KNOWN and resource.resourceType.lower() in _LIKE_AN_ORDER:
+            self._quarantine(position, b"{}", "resourceType: is not that of an order")
+            return
         key = bare_id(url)
         self.found.append((resource, json, key))
         if resource.resourceType == "Patient":
@@ -218,7 +231,7 @@ class DraftEntries:
 
     def _quarantine(self, position: int, json: bytes, reason: str) -> None:
         kind = _type_of(json)
-        if not kind or kind in _ORDERS or kind == "Medication":
+        if not kind or kind in _KNOWN or kind == "Bundle":
             self.quarantined.append(Quarantined(SOURCE, position, kind, reason))
 
 
@@ -240,6 +253,8 @@ def _entries(raw: bytes) -> list[Raw]:
     if bundle is not None and isinstance(bundle.resourceType, str) and bundle.resourceType in _ORDERS:
         return [Raw(b'{"resource":' + raw + b"}")]
     if bundle is None or not bundle.entry:
+        if bundle is not None and isinstance(bundle.resourceType, str) and bundle.resourceType != "Bundle":
+            raise msgspec.ValidationError
         return []
     try:
         return _decode_entries(bundle.entry) or []

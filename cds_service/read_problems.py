@@ -18,9 +18,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from cds_service.budget import Budget
 from cds_service.facts import Allergy, Problem, Unread, When
 from cds_service.fhir import CodeableConcept, Resource, first, listed, pairs, texts
 from cds_service.lab_identity import meaning_of, status_of
+from cds_service.problem_names import READ
 from cds_service.read_labs import effective_of
 from cds_service.when import when
 
@@ -39,30 +41,44 @@ _SURENESS = "diagnosesicherheit"
 _LETTERS_AGAINST = frozenset({"A", "Z"})
 
 EXERCISE = "exercise_cramp"  # the text pattern that tells an exercise cramp from other cramps of the same code
+NONE = "no_allergy"  # the text pattern that says that an allergy is not there
 MODIFIED = "a problem carries a modifier that is not understood"
+_ALL_NAMES = 30_000  # characters of the different names of one problem list that are looked at; 300 cost up to 3 ms
+TOO_LONG = "a problem has a name that is too long to be read"
+TOO_MANY = "there are too many names of problems to be read"
 UNNAMED = "a problem has a code that is not understood and no name"
 UNNAMED_ALLERGY = "an allergy has a code that is not understood and no name"
 
 
 def read_problems(conditions: Iterable[Resource], now: datetime, terminology: Terminology, source: str) -> Iterator[Problem]:
     """The present conditions that belong to a problem set, and those of which it can't be told whether they do (`unclear`)."""
+    budget = Budget(_ALL_NAMES)
     for condition in conditions:
         if condition.resourceType != "Condition" or is_denied(condition) or _is_over(condition, now):
             continue
         concept = first(condition.code)
         codings, names = pairs(concept), texts(concept)
-        found = terminology.problem(codings, names)
+        looked_up = budget.covers(names)
+        found = terminology.problem(codings, names if looked_up else ())
         sets = _by_date(found.sets, found.week, condition, now, terminology) if _PREGNANCIES & found.sets else found.sets
         unclear = ""
         if not sets:
-            if found.sets or not codings or any(not name.isspace() for name in names) or terminology.tabled(codings):
+            if found.sets or terminology.tabled(codings):
                 continue
-            unclear = UNNAMED
+            if not looked_up:
+                unclear = TOO_MANY
+            elif any(len(name) > READ for name in names):
+                unclear = TOO_LONG
+            elif not codings or any(not name.isspace() for name in names):
+                continue
+            else:
+                unclear = UNNAMED
         elif condition.modifierExtension:
             unclear = MODIFIED
         yield Problem(
             sets=sets,
-            text=names[0] if names else "",
+            text=next((name for name in names if not name.isspace()), "")
+            or ", ".join(terminology.problem_names[one] for one in sorted(sets)[:1]),
             onset=when(_onset(condition)),
             code=found.code or "|".join(codings[0] if unclear and codings else ()),
             reference=f"Condition/{condition.id}" if condition.id else "",
@@ -133,7 +149,7 @@ def read_allergies(allergies: Iterable[Resource], terminology: Terminology, sour
         concepts = [first(allergy.code), allergy.substance, *(reaction.substance for reaction in reactions)]
         codings = tuple(pair for concept in concepts for pair in pairs(concept))
         names = tuple(text for concept in concepts for text in texts(concept))
-        classes = terminology.classes_for_allergy(codings, names)
+        classes = terminology.classes_for_allergy(codings, tuple(one for one in names if not terminology.matches(NONE, one)))
         unclear = ""
         if classes and allergy.modifierExtension:
             unclear = "an allergy carries a modifier that is not understood"
@@ -144,7 +160,8 @@ def read_allergies(allergies: Iterable[Resource], terminology: Terminology, sour
         felt = [text for reaction in reactions for one in listed(reaction.manifestation) for text in texts(one)[:1]]
         yield Allergy(
             classes=classes,
-            text=names[0] if names else "",
+            text=next((name for name in names if not name.isspace()), "")
+            or ", ".join(terminology.class_display(one) for one in sorted(classes)[:1]),
             reaction=", ".join(felt),
             code="|".join(codings[0]) if unclear and codings else "",
             reference=f"AllergyIntolerance/{allergy.id}" if allergy.id else "",

@@ -1,5 +1,6 @@
-"""Reads from the FHIR server what others refer to: medications, reasons, results of panels, at most `MAX_READ` in a call.
+"""Reads from the FHIR server what resources refer to, within one limit.
 
+Medications, reasons, results of panels: at most `MAX_READ` in a call.
 One search by ids for each type where the server takes it, else single reads. Medications and reasons become sources of their own
 (`decode.TARGETS`), which only resolve references; results join the laboratory results. What is not the patient's is left out.
 """
@@ -49,7 +50,10 @@ class Asking(Protocol):
 
 
 async def read_referenced(results: dict[str, Gathered], find: FindMissing, asking: Asking, owner: Owner) -> None:
-    """Adds to `results` (by key) what `find` says is missing and the server has, and says what could not be read."""
+    """Add to `results` (by key) what `find` says is missing.
+
+    Says what could not be read.
+    """
     reading = _Reading(results, asking, owner)
     for number in range(ROUNDS):
         missing = find(results)

@@ -1,4 +1,4 @@
-"""A FHIR server's own ways with searches: what it refuses, what it requires, what it does not have.
+"""Learns a FHIR server's ways with searches: refused, required and missing.
 
 FHIR lets a server choose which parameters it supports, and refuse a search. `repairs` says how to ask once more; what helped is
 kept in `Ways` and used at once the next time. Pure but for the clock that is handed in.
@@ -69,7 +69,10 @@ class Way(NamedTuple):
 
 
 class Issue(NamedTuple):
-    """What an error of a server says: the code of FHIR's issue types, "" where there is none, and all its texts."""
+    """What an error of a server says: its code and all its texts.
+
+    The code is of FHIR's issue types, "" where there is none.
+    """
 
     code: str
     text: str
@@ -118,7 +121,10 @@ def adapted(query: str, ways: Iterable[Way]) -> str:
 
 
 def left_out(query: str, ways: Iterable[Way]) -> str | None:
-    """The search for what a category that `ways` add to `query` leaves out; None where nothing is left out."""
+    """Return the search for what a category that `ways` add leaves out.
+
+    None where nothing is left out.
+    """
     for way in ways:
         if way.kind == "with" and way.type == type_of(query) and (value := _LEFT_OUT.get((way.type, way.parameter))):
             return f"{query}&{way.parameter}={value}"
@@ -126,8 +132,9 @@ def left_out(query: str, ways: Iterable[Way]) -> str | None:
 
 
 def repairs(query: str, status: int, issues: Iterable[Issue]) -> tuple[Way, ...]:
-    """How to ask once more after `query` was refused with `status`; nothing where that would be a guess.
+    """Return how to ask once more after `query` was refused with `status`.
 
+    Nothing where that would be a guess.
     A single way "lacks" says that it makes no sense to ask again: the server has no resources of this type.
     """
     if status not in REFUSALS or "?" not in query:
@@ -148,7 +155,10 @@ def repairs(query: str, status: int, issues: Iterable[Issue]) -> tuple[Way, ...]
 
 
 def issues_of(body: bytes) -> tuple[Issue, ...]:
-    """What the body of an error says: the issues of an OperationOutcome, else all texts of other JSON."""
+    """Return the issues in the body of an error.
+
+    Of an OperationOutcome its issues, of other JSON all texts.
+    """
     try:
         value = msgspec.json.decode(body)
     except NOT_JSON:

@@ -1,4 +1,4 @@
-"""A site's own codes: `codes.yaml` of its overlay says what its laboratory, drug and problem codes mean.
+"""Reads a site's own codes of laboratory, drugs and problems: `codes.yaml`.
 
 A code is mapped to what the value sets know: an analyte with specimen and unit, an ingredient or a class of drugs, a set of
 problems; `other` says that it is known and none of ours. What the value sets say of a code can't be changed here.
@@ -30,7 +30,10 @@ class _Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LabMapping(_Mapping, frozen=True, kw_only=True):
-    """`unit`: that of results that come without one. `specimen: other` says that it is not measured in blood, so never read."""
+    """What a site's laboratory code measures.
+
+    `unit`: that of results without one. `specimen: other`: not measured in blood, so never read.
+    """
 
     analyte: Text
     specimen: Literal["blood", "whole blood", "other"]
@@ -38,7 +41,10 @@ class LabMapping(_Mapping, frozen=True, kw_only=True):
 
 
 class DrugMapping(_Mapping, frozen=True, kw_only=True):
-    """One of both: an ingredient, or a class where it is not known which drug of it. `class: other` is none of ours."""
+    """What a site's drug code is: an ingredient, or a class.
+
+    A class where it is not known which drug of it; `class: other` is none of ours.
+    """
 
     ingredient: str = ""
     drug_class: str = msgspec.field(default="", name="class")
@@ -59,7 +65,10 @@ class CodesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_site_codes(file: YamlFile, terminology: Terminology) -> SiteMeanings:
-    """What the file says, for `Terminology.with_codes`. Raises KnowledgeError with every mistake and its line."""
+    """Return what the file says, for `Terminology.with_codes`.
+
+    Raises KnowledgeError with every mistake and its line.
+    """
     codes = file.convert(CodesFile, file.data)
     problems = [
         *_twice(file, "labs", codes.labs),

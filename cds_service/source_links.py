@@ -1,4 +1,4 @@
-"""What the link of each source leads to, as far as its address tells, and which links lead to no single work."""
+"""Tells what the link of each source leads to, without network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _SET_ID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 class Lead(NamedTuple):
-    """Where a link leads: `refused` says why it may not stand in `sources.yaml`."""
+    """Where a link leads.
+
+    `refused` says why it may not stand in `sources.yaml`.
+    """
 
     kind: str  # DOI, PMID, label, page, nothing
     to: str
@@ -24,7 +27,7 @@ class Lead(NamedTuple):
 
 
 def lead(url: str) -> Lead:
-    """Where `url` leads."""
+    """Return where `url` leads."""
     if not url:
         return Lead("nothing", "")
     parts = urlsplit(url)
@@ -47,7 +50,10 @@ def lead(url: str) -> Lead:
 
 
 def refused_links(sources: Mapping[str, SourceFile]) -> Iterator[tuple[str, str]]:
-    """(source, what is wrong) of links that lead to no single work, or to another than the title names."""
+    """Yield (source, what is wrong) of links that lead to no single work.
+
+    Or to another than the title names.
+    """
     for name, source in sources.items():
         found = lead(source.url)
         if found.refused:
@@ -58,7 +64,7 @@ def refused_links(sources: Mapping[str, SourceFile]) -> Iterator[tuple[str, str]
 
 
 def listed(sources: Mapping[str, SourceFile]) -> list[str]:
-    """A line for each source: what its link leads to, whose title it carries and what of it was read."""
+    """Yield a line for each source: its link, whose title, what was read."""
     lines = []
     for name, source in sources.items():
         found = lead(source.url)

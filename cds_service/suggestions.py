@@ -1,4 +1,7 @@
-"""The suggestions of a card, as JSON: what another card offers, was measured lately or is taken already is left out. Pure."""
+"""Draws the suggestions of a card as JSON, without what is needless.
+
+Needless is what another card offers, was measured lately or is taken already. Pure.
+"""
 
 from __future__ import annotations
 
@@ -29,19 +32,22 @@ Say = Callable[[str, str], str]
 
 
 def derived_uuid(name: str) -> str:
-    """A UUID (version 5) made from a name, so that the same name always gets the same one."""
+    """Return a UUID (version 5) that is always the same for a name."""
     digest = sha1(_NAMESPACE + name.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
 def suggestion_uuid(card: str, suggestion: str) -> str:
-    """The uuid of a suggestion of the card with the uuid `card`."""
+    """Return the uuid of a suggestion of the card with the uuid `card`."""
     return derived_uuid(f"{card}|{suggestion}")
 
 
 class Ordered(msgspec.Struct, frozen=True):
-    """What an action would order: `key` is the same for the same test or drug, whichever card offers it."""
+    """What an action would order.
+
+    `key` is the same for the same test or drug, whichever card offers it.
+    """
 
     key: str
     analyte: str = ""  # of a laboratory test that is not to be repeated while there is a recent result
@@ -49,7 +55,7 @@ class Ordered(msgspec.Struct, frozen=True):
 
 
 def ordered(name: str, resource: Resource, terminology: Terminology) -> Ordered:
-    """What the order `name` of orders.yaml is."""
+    """Return what the order `name` of orders.yaml is."""
     kind = resource["resourceType"]
     concept: Resource = next((resource[one] for one in _CONCEPTS if one in resource), {})
     codings = [(one.get("system"), one.get("code")) for one in concept.get("coding", [])]
@@ -62,7 +68,10 @@ def ordered(name: str, resource: Resource, terminology: Terminology) -> Ordered:
 
 
 class Needless:
-    """What need not be offered in one answer: what it offers already, what was measured `lately`, what the patient takes."""
+    """What need not be offered in one answer.
+
+    What it offers already, what was measured `lately`, what the patient takes.
+    """
 
     def __init__(self, facts: Facts, lately: timedelta) -> None:
         self._facts = facts
@@ -83,7 +92,7 @@ class Needless:
 
     @cached_property
     def _taken(self) -> frozenset[str]:
-        """The ingredients of what is taken, and of the drafts that start something."""
+        """The ingredients of what is taken and of drafts that start something."""
         drafted = (order.drug for order in self._facts.orders if order.drug is not None and order.action == "start")
         return frozenset(name for drug in (*self._facts.drugs, *drafted) for name in drug.ingredients)
 
@@ -125,13 +134,19 @@ class Suggestion:
         return suggestion
 
     def change(self, order: Order | None) -> bytes:
-        """The JSON of the order as this suggestion changes it; b"" where it changes none, or cannot."""
+        """Return the JSON of the order as this suggestion changes it, or b"".
+
+        b"" where it changes none, or cannot.
+        """
         if self._update is None or order is None:
             return b""
         return patched_order(order, self._update)
 
     def needed(self, needless: Needless) -> tuple[int, ...]:
-        """The positions of the actions that are worth offering: all, some of several tests, or none."""
+        """Return the positions of the actions that are worth offering.
+
+        All, some of several tests, or none.
+        """
         if not self._judged:
             return self._all
         needed = tuple(position for position, one in enumerate(self._ordered) if one not in needless)
@@ -142,7 +157,10 @@ class Suggestion:
         return [self._ordered[position].key for position in positions] if self._judged else [one.key for one in self._ordered]
 
     def draw(self, card: str, say: Say, order: Order | None, changed: bytes, positions: tuple[int, ...]) -> msgspec.Raw | None:
-        """The suggestion's JSON with the actions at `positions`, or None where the order does not allow it."""
+        """Return the suggestion's JSON with the actions at `positions`.
+
+        None where the order does not allow it.
+        """
         named = order is not None and order.reference  # an order without an id can't be named
         if (self._deletes and not named) or (self._update is not None and not changed):
             return None
@@ -157,7 +175,7 @@ class Suggestion:
         return msgspec.Raw(self._template(positions).render(say_json).encode())
 
     def _template(self, positions: tuple[int, ...]) -> Template:
-        """With some of the tests left out, the label names those that are there."""
+        """Return the template for `positions`; its label names the tests that are there."""
         found = self._json.get(positions)
         if found is None:
             actions = [self.file.actions[position] for position in positions]
@@ -175,5 +193,5 @@ def _joined(descriptions: Sequence[str]) -> str:
 
 
 def cut(text: str) -> str:
-    """`text` with at most as many characters as a label may have."""
+    """Return `text` with at most as many characters as a label may have."""
     return text if len(text) <= LABEL_LIMIT else f"{text[: LABEL_LIMIT - 1].rstrip()}…"

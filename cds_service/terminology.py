@@ -38,6 +38,8 @@ Codings = Sequence[tuple[str | None, str | None]]
 
 _CACHED = 4096  # distinct medications, or diagnoses, that a busy server sees again and again
 _SEARCHED = ("loinc", "snomed")  # systems whose laboratory codes are searched for
+_MARKS = "|/:"  # that stand between the name of a system and a code
+_WITH_TERM = re.compile(r"(\d+)\s*\|[^|]*\|?")  # "91637004 |Myasthenia gravis|", as SNOMED CT writes a concept
 _ATC = re.compile(r"[A-Z][0-9]{2}[A-Z]{2}[0-9]{2}")
 _LONGEST_RXCUI = 7
 _CAPITAL = re.compile(r"\\.|[A-Z]")  # in a pattern: not those that are the name of a class, as in `\W`
@@ -122,9 +124,14 @@ class Terminology:
         `LabCode.role` is "never" where the code is known as something else: urine, ionised, ratios, antigens ...
         """
         by_system = self._labs.get(code)
-        if by_system is None and not self.site.labs:  # as nearly always
-            return None
-        known = by_system.get((self._system(system) or system) if system else "loinc") if by_system is not None else None
+        if by_system is None:  # as for most results
+            if not code.replace("-", "").isalnum():
+                short, plain = self._taken_apart(system, code)
+                by_system = self._labs.get(plain, {})
+                if (adorned := by_system.get(short or "loinc")) is not None:
+                    return adorned
+            return self.site.labs.get(site_key(system, code)) if self.site.labs else None
+        known = by_system.get((self._system(system) or system) if system else "loinc")
         return known or self.site.labs.get(site_key(system, code))
 
     def lab_meaning(self, text: str | None, codings: tuple[AsSent, ...]) -> LabMeaning:
@@ -197,12 +204,13 @@ class Terminology:
         return frozenset(name for name, start in self._problem_index.from_week.items() if week >= start)
 
     def tabled(self, codings: Codings) -> bool:
-        """Whether any code is of a system in which the problem sets are written, so that a code in no set is another disease."""
+        """Whether any code is of a system in which the problem sets are written, so that a code in no set is another disease.
+
+        An expression of several SNOMED CT concepts is none: it could be anything.
+        """
         return any(
-            (system and self._system(system) in _TABLED) or site_key(system, code) in self.site.problems
-            for system, code in codings
-            if code
-        )
+            short in _TABLED and (short != "snomed" or plain.isdigit()) for short, plain, _ in self._known(codings)
+        ) or any(code and site_key(system, code) in self.site.problems for system, code in codings)
 
     def matches(self, pattern_id: str, text: str) -> bool:
         """Whether a text says what a pattern of `text.yaml` looks for, outside its exceptions. Raises KeyError for no such id."""
@@ -245,20 +253,31 @@ class Terminology:
     def _known(self, codings: Codings) -> list[Known]:
         """(short system, code, "system|code") of the codings in systems that are known.
 
-        A code that begins with the name of a system ("RXNORM:9071") is of that system, whatever stands in its own.
+        See `_taken_apart` for codes that say more than a code.
         """
         known: list[Known] = []
         for system, code in codings:
-            if not code:
-                continue
-            plain, short = code.strip(), self._system(system) if system else None
-            if ":" in plain or "|" in plain:
-                before, _, rest = plain.rpartition("|" if "|" in plain else ":")
-                if (named := self._system(before)) is not None and rest.strip():
-                    plain, short = rest.strip(), named
-            if short is not None:
-                known.append((short, plain, f"{system}|{code}"))
+            if code:
+                short, plain = self._taken_apart(system, code)
+                if short is not None:
+                    known.append((short, plain, f"{system}|{code}"))
         return known
+
+    def _taken_apart(self, system: str | None, code: str) -> tuple[SystemId | None, str]:
+        """The short name of the system, and the code alone, of a code as it was sent.
+
+        One that begins with the name of a system ("RXNORM:9071", "http://loinc.org/2823-3") is of that system, whatever stands
+        in its own. The term that may follow a code of SNOMED CT is left out.
+        """
+        plain, short = code.strip(), self._system(system) if system else None
+        for mark in _MARKS:
+            if mark in plain:
+                before, _, rest = plain.rpartition(mark)
+                if rest.strip() and (named := self._system(before)) is not None:
+                    return named, rest.strip()
+        if short == "snomed" and "|" in plain and (concept := _WITH_TERM.fullmatch(plain)) is not None:
+            plain = concept[1]
+        return short, plain
 
     def _known_drugs(self, codings: Codings) -> list[Known]:
         """The same, and codes of drugs whose system is missing or wrong, where only one system can have such a code.

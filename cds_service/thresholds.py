@@ -1,4 +1,4 @@
-"""`cards/thresholds.yaml`: numbers that have a name, so that each stands once with its source and date.
+"""Reads `cards/thresholds.yaml`: named numbers, each with its source and date.
 
 A criterion names one where it would have the number (`below: potassium_normal_low`). A plain number may stand there as well, so
 that a site can change one criterion without changing the others.
@@ -36,7 +36,7 @@ Used = dict[str, str]  # field of a criterion -> name of the threshold
 
 
 def named_in(body: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
-    """(keys inside the criterion, name) of each threshold that a criterion as written in YAML names."""
+    """Yield (keys, name) of each threshold that a criterion in YAML names."""
     for field in sorted(number_fields(str(body.get("kind", ""))) & body.keys()):
         value = body[field]
         for keys, one in (
@@ -47,7 +47,7 @@ def named_in(body: Mapping[str, Any]) -> Iterator[tuple[Keys, str]]:
 
 
 def resolved(body: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> dict[str, Any]:
-    """A criterion as written in YAML, with numbers in place of names."""
+    """Return a criterion as written in YAML, with numbers in place of names."""
     found = dict(body)
     for keys, name in named_in(body):
         one = thresholds.get(name)
@@ -59,7 +59,10 @@ def resolved(body: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> di
 
 
 def mistakes(body: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> Iterator[tuple[Keys, str]]:
-    """(keys inside the criterion, what is wrong) of the thresholds that it names: unknown ones, those in another unit."""
+    """Yield (keys, what is wrong) of the thresholds that a criterion names.
+
+    Unknown ones, and those in another unit.
+    """
     for keys, name in named_in(body):
         one = thresholds.get(name)
         if one is None:

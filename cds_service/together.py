@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 async def together(work: Iterable[Coroutine[None, None, T]]) -> list[T]:
-    """What each coroutine returns, in their order. Where one raises or this is cancelled, the others are cancelled too."""
+    """Return what each coroutine returns, in their order.
+
+    Where one raises or this is cancelled, the others are cancelled too.
+    """
     # No TaskGroup: one that is cancelled refers to itself until the garbage collector comes.
     tasks = [asyncio.create_task(one) for one in work]
     if not tasks:

@@ -1,4 +1,7 @@
-"""Numbers that are typed into the texts of cards although a criterion has them: they would stay when it changes."""
+"""Finds numbers typed into texts of cards although a criterion has them.
+
+They would stay when the criterion changes.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ class _Used(NamedTuple):
 
 
 def typed_numbers(folder: Path, knowledge: Knowledge) -> Iterator[Problem]:
-    """Each number in a text of a card that equals one of its criteria, where it stands, with the placeholder to write instead.
+    """Yield each typed number that a criterion has, with the placeholder to write.
 
     `folder` is `cards/`; what the overlay of `knowledge` says is looked at too. Raises KnowledgeError.
     """
@@ -65,12 +68,15 @@ def typed_numbers(folder: Path, knowledge: Knowledge) -> Iterator[Problem]:
 
 
 def _may_be(kind: str, of_criterion: str) -> bool:
-    """Whether a number of `kind` may be one that a criterion has; "" is a kind that is not known."""
+    """Return whether a number of `kind` may be one of a criterion's kind.
+
+    "" is a kind that is not known.
+    """
     return kind == of_criterion or (kind == "" and of_criterion != "count") or (of_criterion == "" and kind != "other")
 
 
 def _used(card: Card, knowledge: Knowledge) -> dict[Decimal, list[_Used]]:
-    """By number the placeholders that say it."""
+    """Return, by number, the placeholders that say it."""
     found: dict[Decimal, list[_Used]] = {}
     for name in card.criteria:
         said = spoken_numbers(name, knowledge.criteria)
@@ -82,7 +88,10 @@ def _used(card: Card, knowledge: Knowledge) -> dict[Decimal, list[_Used]]:
 
 
 def _numbers(text: str) -> Iterator[tuple[Decimal, str]]:
-    """(number, what it counts, "" where that is not known) of each number in a text."""
+    """Yield (number, what it counts) of each number in a text.
+
+    "" where what it counts is not known.
+    """
     for match in _NUMBER.finditer(text):
         word = _NEXT_WORD.match(text, match.end())
         yield Decimal(match[1]), _KIND_OF.get(word[1].rstrip(".,"), "") if word is not None else ""

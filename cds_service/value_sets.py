@@ -82,6 +82,7 @@ class AnalyteEntry(_Entry):
     no_unit: Literal["accept_code_unit", "unknown"] = "unknown"
     worse: Literal["low", "high", ""] = ""  # the end that is the more severe; "" where the value is no quantity
     names: list[Text] = []  # what laboratories call it
+    short_names: list[Text] = []  # that say it only beside one of its units: "K"
     reported_in: list[Text] = []  # units
     never: list[NeverCodes] = []
     corrected: Correction | None = None

@@ -347,6 +347,8 @@ def test_a_servers_own_ways_are_told() -> None:
     found = own_ways(EhrServer(patient(), refuses={"_sort"}, lacks={"MedicationStatement"}), "labs", "statements")
     assert found["FHIR labs"] == ("ok", "0 found on the first page; its own ways: Observation without _sort")
     assert found["FHIR statements"] == ("warning", "the server has no MedicationStatement")
+    of_several = EhrServer(refuses={"_sort"}, requires={("Observation", "category")})
+    assert own_ways(of_several, "labs")["FHIR labs"][1].endswith("Observation without _sort, Observation with category")
     assert own_ways(EhrServer(longest=300), "labs")["FHIR labs"] == (
         "ok",
         "0 found on the first page; its own ways: Observation by POST _search",

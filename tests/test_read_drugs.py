@@ -51,7 +51,7 @@ def test_a_statement_is_read_by_its_text() -> None:
     "status",
     [
         "completed", "entered-in-error", "intended", "stopped", "on-hold", "not-taken", "draft", "cancelled", "ended",
-        "Stopped", "ENTERED_IN_ERROR", " on hold ", "discontinued", "inactive",
+        "revoked", "superseded", "Not taking", "voided", "Stopped", "ENTERED_IN_ERROR", " on hold ", "discontinued", "inactive",
     ],
 )  # fmt: skip
 def test_a_status_that_denies_a_drug_excludes_it_in_silence(status: str) -> None:
@@ -566,3 +566,28 @@ def test_stu3_and_dstu2_spellings_are_read() -> None:
 
 def test_an_unreadable_end_does_not_end_a_drug() -> None:
     assert drug(statement(effectivePeriod={"end": "soon"})).classes == {"baclofen"}
+
+
+@pytest.mark.parametrize("code", ["9071", "RXNORM:9071", "http://www.nlm.nih.gov/research/umls/rxnorm/9071", "rxnorm|9071"])
+def test_a_code_of_a_drug_is_known_with_what_stands_around_it(code: str) -> None:
+    assert drug(prescription("", code)).classes == {"quinine"}
+
+
+def test_so_many_words_that_they_hold_up_others_are_not_looked_up_and_that_is_known() -> None:
+    flood = [prescription(f"{number} " + "oxycodone and digoxin " * 12, id=f"rx{number}") for number in range(400)]
+    found = active(prescription("Oxycodone 5 mg", id="first"), *flood, prescription("", "9071", id="coded"))
+    assert len(found) == 402
+    assert (found[0].identified, found[1].identified) == (True, True)
+    unread = [one for one in found if not one.identified]
+    assert 150 < len(unread) < 400
+    assert found[-1].classes == {"quinine"}  # a code costs nothing
+    again = active(*([prescription("Oxycodone 5 mg oral tablet " * 8)] * 1000))
+    assert all(one.identified for one in again)  # neither does what stands there again
+
+
+def test_a_medication_of_very_many_ingredients_is_not_known_to_be_another() -> None:
+    several = [{"itemCodeableConcept": {"text": f"herb {number}"}} for number in range(60)]
+    made = {"resourceType": "Medication", "id": "m", "ingredient": several}
+    by_reference = {**without(prescription(), "medicationCodeableConcept"), "medicationReference": {"reference": "#m"}}
+    assert not drug({**by_reference, "contained": [made]}).identified
+    assert drug({**by_reference, "contained": [{**made, "ingredient": several[:50]}]}).identified

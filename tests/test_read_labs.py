@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cds_service.facts import SourceState
 from tests.reading import OURS, SNOMED, Json, as_json, bundle, facts, observation, patient, reason, result, series, without
 
 
@@ -588,3 +589,80 @@ def test_so_many_codes_that_are_not_understood_are_told_and_no_more() -> None:
 def test_a_panel_counts_wherever_it_stands(holder: Json) -> None:
     found = facts(prescriptions=bundle({**PANEL, **holder}))
     assert [str(lab.value) for lab in found.labs["potassium"].results] == ["2.4"]
+
+
+@pytest.mark.parametrize("code", ["LOINC:2823-3", "http://loinc.org/2823-3", " 2823-3 ", "urn:oid:2.16.840.1.113883.6.1|2823-3"])
+def test_a_code_is_known_with_what_stands_around_it(code: str) -> None:
+    assert result(observation(code)).analyte == "potassium"
+    assert facts(labs=bundle(observation(code.replace("2823-3", "2828-2")))).labs == {}  # in urine
+
+
+@pytest.mark.parametrize("name", ["K", "S-K", "fS-K", "K (serum)", "P-K+"])
+@pytest.mark.parametrize(("quantity", "told"), [({"value": 2.2, "unit": "mmol/L"}, True), ({"value": 2.2}, False)])
+def test_a_short_name_says_what_was_measured_beside_a_unit_of_it(name: str, quantity: Json, told: bool) -> None:
+    named = {"coding": [{"system": "urn:oid:1.2.3", "code": "17"}], "text": name}
+    found = facts(labs=bundle(observation(code=named, valueQuantity=quantity))).labs
+    assert bool(found) is told
+    if told:
+        assert [bad.reason for bad in found["potassium"].unusable] == ["unmapped"]
+
+
+@pytest.mark.parametrize("name", ["Vitamin K", "K antigen", "K 40", "mg/L"])
+def test_what_only_looks_like_a_short_name_is_none(name: str) -> None:
+    named = {"coding": [{"system": "urn:oid:1.2.3", "code": "17"}], "text": name}
+    assert facts(labs=bundle(observation(code=named, valueQuantity={"value": 2.2, "unit": "mg/mL"}))).labs == {}
+
+
+@pytest.mark.parametrize("text", ["2.2 mmol/L [3.5 - 5.1]", "2.2 mmol/L (3.5-5.1 mmol/L)", "\uff12\uff0e\uff12 mmol/L"])
+def test_a_reference_range_behind_a_number_is_no_second_number(text: str) -> None:
+    assert result({**without(observation(), "valueQuantity"), "valueString": text}).value == Decimal("2.2")
+
+
+HOLDER: Json = {
+    "resourceType": "Observation",
+    "id": "p1",
+    "status": "final",
+    "subject": OURS,
+    "effectiveDateTime": "2025-11-28",
+    "code": {"text": "Chemistry"},
+}
+
+
+@pytest.mark.parametrize("status", ["entered-in-error", "Cancelled"])
+@pytest.mark.parametrize("kind", ["DiagnosticReport", "Observation"])
+def test_what_stands_only_in_something_withdrawn_is_withdrawn(kind: str, status: str) -> None:
+    held = {**without(observation(), "subject"), "id": "k", "status": "final"}
+    holder = {**HOLDER, "resourceType": kind, "contained": [held], "result": [{"reference": "#k"}]}
+    assert series(holder).results
+    assert facts(labs=bundle({**holder, "status": status})).labs == {}
+
+
+@pytest.mark.parametrize("members", ["hasMember", "result"])
+def test_results_that_a_panel_refers_to_and_that_are_not_there_are_missed(members: str) -> None:
+    kind = "Observation" if members == "hasMember" else "DiagnosticReport"
+    holder = {**HOLDER, "resourceType": kind, members: [{"reference": "Observation/k1"}, {"reference": "Observation/gone"}]}
+    source = facts(labs=bundle(holder, observation())).sources["labs"]
+    assert (source.state, source.more) == (SourceState.PARTIAL, False)
+    assert source.note == "1 results that panels and reports refer to were not sent"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"hasMember": [{"reference": "Observation/k1"}]},
+        {"hasMember": [{"reference": "Observation/gone", "display": "Sodium"}]},
+        {"hasMember": [{"reference": "QuestionnaireResponse/q1"}]},
+        {"hasMember": [{"reference": "Observation/gone"}], "status": "cancelled"},
+        {"hasMember": [{"reference": "Observation/gone"}], "valueQuantity": {"value": 1, "unit": "mmol/L"}},
+        {"contained": [{"resourceType": "Observation", "id": "m"}], "hasMember": [{"reference": "#m"}]},
+    ],
+)
+def test_a_panel_that_lacks_nothing_is_complete(more: Json) -> None:
+    assert facts(labs=bundle({**HOLDER, **more}, observation())).sources["labs"].complete
+
+
+def test_results_that_lie_too_deep_are_missed_too() -> None:
+    deep = {**HOLDER, "component": [{"code": {"text": "Potassium"}, "valueQuantity": {"value": 2.2, "unit": "mmol/L"}}]}
+    for _ in range(5):
+        deep = {**HOLDER, "contained": [deep]}
+    assert facts(labs=bundle(deep)).sources["labs"].state is SourceState.PARTIAL

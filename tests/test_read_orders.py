@@ -195,3 +195,24 @@ def test_a_dose_is_worked_out_for_recognised_drugs() -> None:
 @pytest.mark.parametrize("kind", [["MedicationRequest"], {}, 5, None])
 def test_orders_of_a_type_that_is_no_text_are_none(kind: object) -> None:
     assert facts({"resourceType": kind, "entry": []}).orders == ()
+
+
+def test_orders_in_a_bundle_of_the_bundle_are_read() -> None:
+    inner = bundle(QUININE)
+    assert [one.reference for one in facts(drafts=bundle(MRI, inner)).orders] == ["ServiceRequest/s", "MedicationRequest/q"]
+    assert facts(drafts=bundle(bundle(inner))).sources["orders"].state is SourceState.PARTIAL
+    assert facts(drafts=bundle({"resourceType": "Bundle", "entry": 5})).sources["orders"].state is SourceState.PARTIAL
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["medicationrequest", "MedicationDispense", "MedicationStatement", "MedicationAdministration", "MedicationPrescription"],
+)
+def test_what_may_hold_an_order_and_is_none_is_not_passed_over(kind: str) -> None:
+    found = facts(drafts=bundle({**QUININE, "resourceType": kind}, MRI))
+    assert found.sources["orders"].note == "1 of 2 draft orders could not be read"
+
+
+@pytest.mark.parametrize("kind", ["Parameters", "List", "Medication"])
+def test_draft_orders_that_are_another_resource_are_no_empty_bundle(kind: str) -> None:
+    assert facts(drafts={"resourceType": kind}).sources["orders"].state is SourceState.ERROR

@@ -341,3 +341,52 @@ def test_no_known_allergy_is_understood(code: str) -> None:
 def test_an_allergy_with_a_modifier_is_unclear() -> None:
     (found,) = allergies(code={"text": "Quinine"}, modifierExtension=[{"url": "urn:negated"}])
     assert ("quinine" in found.classes, bool(found.unclear)) == (True, True)
+
+
+def test_a_name_that_is_too_long_to_be_read_is_not_another_problem() -> None:
+    (found,) = problems(condition("", "", "a " * 160 + "heart failure"))
+    assert (found.sets, found.unclear) == (frozenset(), "a problem has a name that is too long to be read")
+    assert problems(condition("J45", text="a " * 160)) == ()  # its code says what it is
+    (found,) = problems(condition("", "", "Heart failure " + "a " * 160))
+    assert (set(found.sets), found.unclear) == ({"heart_failure"}, "")
+
+
+def test_so_many_names_that_they_hold_up_others_are_not_looked_up_and_that_is_known() -> None:
+    flood = [condition("", "", f"{number} " + "knee pain " * 20) for number in range(400)]
+    found = problems(*flood, condition("", "", "Myasthenia gravis"), condition("I45.81"))
+    assert {one.unclear for one in found if not one.sets} == {"there are too many names of problems to be read"}
+    assert [one.sets for one in found if one.sets] == [{"qt_prolongation"}]  # a code costs nothing
+    again = [condition("", "", "Chronic pain of the knee after a fall")] * 2000
+    assert [one.sets for one in problems(*again, condition("", "", "Myasthenia gravis"))] == [{"myasthenia_gravis"}]
+
+
+@pytest.mark.parametrize("code", ["91637004", "91637004 |Myasthenia gravis|", "http://snomed.info/sct/91637004", "SCT:91637004"])
+def test_a_concept_is_known_with_what_stands_around_it(code: str) -> None:
+    assert [one.sets for one in problems(condition(code, SNOMED))] == [{"myasthenia_gravis"}]
+
+
+def test_an_expression_of_several_concepts_could_be_anything() -> None:
+    (found,) = problems(condition("91637004:246112005=24484000", SNOMED))
+    assert (found.sets, bool(found.unclear)) == (frozenset(), True)
+
+
+def test_what_is_known_by_its_code_alone_has_a_name_for_people() -> None:
+    assert [one.text for one in problems(condition("I45.81"))] == ["long QT"]
+    (allergy,) = allergies(code=concept("9071", "http://www.nlm.nih.gov/research/umls/rxnorm"))
+    assert allergy.text == "quinine"
+
+
+@pytest.mark.parametrize(
+    "name", ["No known allergy to quinine", "Not allergic to quinine", "no quinine intolerance", "Denies allergy to quinine."]
+)
+def test_an_allergy_that_is_said_not_to_be_there_is_none(name: str) -> None:
+    assert allergies(code={"text": name}) == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Quinine (no reaction recorded)", "No known allergies other than quinine", "No allergy to penicillin, but to quinine"],
+)
+def test_an_allergy_beside_a_denial_is_one(name: str) -> None:
+    (found,) = allergies(code={"text": name})
+    assert "quinine" in found.classes

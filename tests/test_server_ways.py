@@ -171,8 +171,25 @@ async def test_a_server_that_still_refuses_is_asked_no_third_time_and_that_is_sa
     ehr = EhrServer(patient(), LOW, refuses={"_sort", "patient", "subject"})
     egress = ehr.egress()
     done = await asked(egress, call_of())
-    assert (len(ehr.questions("Observation")), done.topics, done.ways) == (2, ["not-checked"], {})
+    assert (len(ehr.questions("Observation")), done.topics, done.ways) == (
+        2,
+        ["not-checked"],
+        {"Observation without _sort": True},  # of which it complains no more
+    )
     assert done.gathered["labs"].source.note == "the FHIR server answered with status 400"
+    await egress.aclose()
+
+
+@pytest.mark.parametrize(
+    "ways", [{"refuses": {"_sort", "_count"}}, {"refuses": {"_sort"}, "requires": {("Observation", "category")}}]
+)
+async def test_a_server_that_names_one_fault_at_a_time_is_understood_in_the_second_call(ways: Any) -> None:
+    ehr = EhrServer(patient(), LOW, **ways)
+    egress = ehr.egress()
+    first = await asked(egress, call_of())
+    assert (len(ehr.questions("Observation")), first.topics) == (2, ["not-checked"])
+    second = await asked(egress, call_of())
+    assert second.topics == ["electrolyte-hypokalaemia"]
     await egress.aclose()
 
 

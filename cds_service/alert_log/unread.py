@@ -1,4 +1,7 @@
-"""Which codes, units and statuses were not understood, by client: read from what the log keeps of each call."""
+"""Lists codes, units and statuses that were not understood, by client.
+
+Read from what the log keeps of each call.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ _UNREAD = """SELECT client, one.value ->> 'kind' AS kind, one.value ->> 'system'
 
 
 class UnreadCode(msgspec.Struct, frozen=True):
-    """One code, unit or status that was not understood, how many calls of one client had it, and when the last came."""
+    """One code, unit or status that was not understood, of one client.
+
+    `calls`: how many of its calls had it; `last`: when the last of them came.
+    """
 
     client: str
     kind: str
@@ -30,8 +36,9 @@ class UnreadCode(msgspec.Struct, frozen=True):
 
 
 def unread_codes(path: Path, since: datetime | None, client: str | None) -> list[UnreadCode]:
-    """All of them since `since` (aware), of one client or of all, the most frequent first.
+    """Return what was not understood since `since` (aware), the most frequent first.
 
+    Of one client or of all.
     Raises FileNotFoundError, SchemaMismatchError, sqlite3.DatabaseError.
     """
     query = {"since": "" if since is None else instant(since), "client": client}

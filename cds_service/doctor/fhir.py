@@ -46,6 +46,9 @@ def examine_fhir(base: str, templates: Mapping[str, str], patient: str, token: s
         yield _referenced(server, list(dict.fromkeys(medications))[:2])
 
 
+_MOST_WAYS = 4  # with which a search is asked again; a server that names one fault at a time needs as many calls
+
+
 class _FhirServer:
     def __init__(self, base: str, token: str, http: httpx.Client) -> None:
         self._base = base.rstrip("/")
@@ -53,7 +56,7 @@ class _FhirServer:
         self._http = http
 
     def ask(self, query: str, ways: tuple[Way, ...] = ()) -> _Reply:
-        """The answer; where a search is refused, that to the search as the service asks it again."""
+        """The answer; where a search is refused, that to the search as the service asks it again, from call to call."""
         asked = adapted(query, ways)
         try:
             if any(way.kind == "by form" for way in ways):
@@ -64,9 +67,10 @@ class _FhirServer:
                 answer = self._http.get(f"{self._base}/{asked}", headers=self._headers)
         except httpx.HTTPError:
             return _Reply(0, None, ways)
-        again = repairs(query, answer.status_code, issues_of(answer.content)) if not ways else ()
+        told = repairs(asked, answer.status_code, issues_of(answer.content)) if len(ways) < _MOST_WAYS else ()
+        again = tuple(way for way in told if way not in ways)
         if again and again[0].kind != "lacks":
-            return self.ask(query, again)
+            return self.ask(query, (*ways, *again))
         try:
             return _Reply(answer.status_code, msgspec.json.decode(answer.content), ways or again)
         except msgspec.DecodeError:
