@@ -38,7 +38,9 @@ def application() -> FastAPI:
     """The application of a server process, set up from `CDS_*` variables: `uvicorn --factory cds_service.app:application`."""
     settings = load_settings(os.environ)
     configure_logging(settings.profile)
-    return create_app(settings)
+    app = create_app(settings)
+    settle_collector()
+    return app
 
 
 def create_app(
@@ -64,7 +66,6 @@ def create_app(
         tasks = [asyncio.create_task(work) for work in (condition.watch(), condition.checking.run())]
         for task in tasks:
             task.add_done_callback(_say_how_it_ended)
-        settle_collector()
         condition.started = True
         tell(Event.STARTED)
         with held_back(settings.draining_seconds, lambda: _drain(condition, settings)):
@@ -133,7 +134,7 @@ async def _close_traces(runtime: Runtime) -> None:
 
 
 def settle_collector() -> None:
-    """Sets the garbage collector up for short pauses, once everything that stays has been made.
+    """Sets the garbage collector of a server process up for short pauses, once everything that stays has been made.
 
     Cards, models and routes live as long as the process: frozen, no collection walks through them again. A request makes hardly
     any cycles, so its objects need no second look while it is served: the older generations are collected rarely, because

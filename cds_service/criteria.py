@@ -282,18 +282,26 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
             return IS_MET
         if drug.started is None:
             return IS_UNKNOWN
-        if self.started_after is not None:
-            newest = view.newest(self.started_after)
-            if newest.usable is None and not newest.preliminary and newest.unusable:
-                return IS_UNKNOWN  # before or after a result that cannot be used
-            if not self._started_after_result(drug.started, newest):
-                return IS_UNMET
-            if self.new_therapy and any(
-                other.started is not None and not self._started_after_result(other.started, newest) and renews(drug, other)
-                for other in view.facts.drugs
-            ):
-                return IS_UNMET
-        return IS_MET if self._in_span(view.facts.now, drug.started) else IS_UNMET
+        in_span = IS_MET if self._in_span(view.facts.now, drug.started) else IS_UNMET
+        return (
+            in_span
+            if self.started_after is None
+            else min(in_span, self._after_result(drug, drug.started, self.started_after, view))
+        )
+
+    def _after_result(self, drug: Drug, started: When, analyte: str, view: View) -> Truth:
+        """Whether the therapy began after the newest result, and is new where only a new one counts."""
+        newest = view.newest(analyte)
+        if newest.usable is None and not newest.preliminary:  # after a result that was not seen, or cannot be used?
+            return IS_UNKNOWN if newest.unusable or view.no_lab is not UNMET else IS_UNMET
+        if not self._started_after_result(started, newest):
+            return IS_UNMET
+        if not self.new_therapy:
+            return IS_MET
+        earlier = (one for one in view.facts.drugs if one.started and not self._started_after_result(one.started, newest))
+        if any(renews(drug, one) for one in earlier):
+            return IS_UNMET
+        return IS_MET if view.no_drug is UNMET else IS_UNKNOWN  # what it may renew was not seen
 
     @property
     def _has_span(self) -> bool:
@@ -454,6 +462,8 @@ class OrderCriterion(Base, frozen=True, tag="order", kw_only=True):
     def find(self, view: View, findings: Findings) -> Finding:
         orders = view.orders if findings.focus is None else (findings.focus,)
         found = [order for order in orders if self._fits(order, view)]
+        if found and self.new_therapy and view.no_drug is not UNMET:  # what it may renew was not seen
+            return view.no_drug
         if found:
             return Finding(IS_MET, tuple(found))
         if any(order.drug is not None and not order.drug.identified for order in orders):

@@ -32,7 +32,6 @@ def garbage() -> Iterator[list[Any]]:
     yield gc.garbage
     gc.set_debug(0)
     gc.garbage.clear()
-    gc.unfreeze()
 
 
 def ours(garbage: list[Any]) -> Counter[str]:

@@ -17,12 +17,24 @@ from cds_service.facts import Facts
 from cds_service.fhir import bare_id
 from cds_service.knowledge import Knowledge
 from cds_service.logged import call_record
-from cds_service.present import Presenter
 from cds_service.protocol import decode_request
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
 from cds_service.timings import Timings
-from tests.core import NOW, PATIENTS, Json, a_card, a_runtime, all_requests, answer_to, facts, knowledge, small, unexpected
+from tests.core import (
+    NOW,
+    PATIENTS,
+    Json,
+    a_card,
+    a_runtime,
+    all_requests,
+    answer_to,
+    facts,
+    knowledge,
+    presenter,
+    small,
+    unexpected,
+)
 
 CRITERIA = {
     "quinine": {"kind": "order", "classes": ["quinine"]},
@@ -38,7 +50,7 @@ def runtime(tmp_path: Path) -> Runtime:
 def logged(runtime: Runtime, request: Json, known: Knowledge | None = None) -> CallRecord:
     """The record of a request."""
     known = known or knowledge()
-    runtime = msgspec.structs.replace(runtime, knowledge=known, presenter=Presenter(known))
+    runtime = msgspec.structs.replace(runtime, knowledge=known, presenter=presenter(known))
     body = msgspec.json.encode(request)
     call = decode_request(body, request["hook"])
     service = next(one for one in known.services if one.hook == request["hook"])

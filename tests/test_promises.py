@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,12 +22,6 @@ from tests.http_side import SameCaller, TransportEgress, running
 from tests.promises import FEEDBACK, ROWS, SIGN, Row, Site
 from tests.tokens import JKU, PUBLIC_URL, key_set
 from tests.trusting import Clock, KeyServer, Memory, callers
-
-
-@pytest.fixture(autouse=True)
-def _as_in_a_new_process() -> Iterator[None]:
-    yield
-    gc.unfreeze()
 
 
 def counter(row: Row) -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +28,6 @@ BASE = "https://ehr.example/fhir"
 @pytest.fixture
 def runtime(tmp_path: Path) -> Runtime:
     return a_runtime(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _as_in_a_new_process() -> Iterator[None]:
-    yield
-    gc.unfreeze()
 
 
 def of(hook: str, *lines: str) -> Json:

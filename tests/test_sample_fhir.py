@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -42,12 +41,6 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with running(new_test_app(tmp_path, Stub())[0]) as one:
         yield one
-
-
-@pytest.fixture(autouse=True)
-def _unfrozen() -> Iterator[None]:
-    yield
-    gc.unfreeze()
 
 
 def ids(bundle: Any) -> list[str]:

@@ -5,7 +5,6 @@ The requests in fixtures/requests/sandbox were written for these tests in the sh
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -43,12 +42,6 @@ async def client(runtime: Runtime) -> AsyncIterator[httpx.AsyncClient]:
     http = TransportEgress(httpx.ASGITransport(app=itself))
     async with running(create_app(runtime.settings, runtime=msgspec.structs.replace(runtime, http=http))) as one:
         yield one
-
-
-@pytest.fixture(autouse=True)
-def _unfrozen() -> Iterator[None]:
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", REQUESTS)

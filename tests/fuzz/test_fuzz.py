@@ -7,7 +7,6 @@ makes the same requests.
 from __future__ import annotations
 
 import copy
-import gc
 import logging
 import os
 import random
@@ -59,7 +58,6 @@ def lines() -> Iterator[Lines]:
     yield handler
     root.removeHandler(handler)
     root.setLevel(level)
-    gc.unfreeze()
 
 
 def planted(request: Json) -> Json:
@@ -175,7 +173,6 @@ async def app(tmp_path: Path) -> Any:
     made = application(tmp_path, ehr(random.Random(SEED), [{"prefetch": {"x": None}}]))
     async with made.router.lifespan_context(made):
         yield made
-    gc.unfreeze()
 
 
 @settings(max_examples=max(100, REQUESTS // 20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 from collections import Counter
@@ -144,6 +143,5 @@ async def test_a_token_for_another_patient_is_refused_however_it_names_that_pati
             answer = await post(app, f"/cds-services/cramp-care-{request['hook']}", msgspec.json.encode(request))
             assert answer.status == 400, patient
             assert b"`fhirAuthorization.patient` is another patient" in answer.body
-    gc.unfreeze()
     assert counts(SECURITY_EVENTS)["wrong_patient_token"] == before + TOKENS
     assert rows(runtime.settings.log_path, "SELECT outcome, count(*) FROM call GROUP BY outcome") == [("wrong_patient", TOKENS)]
