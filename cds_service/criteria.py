@@ -239,15 +239,15 @@ class DrugCriterion(Base, frozen=True, tag="drug", kw_only=True):
         nothing = view.no_session_drug if self.drafts else view.no_drug
         if index.keys().isdisjoint(self.classes):
             return nothing
-        found: list[Drug] = []
+        found: dict[Drug, None] = {}  # each once, though it may be of several classes
         undated: Drug | None = None
         for name in self.classes:
             for drug in index.get(name, ()):
                 if self.same_as_order and (ordered is None or set(ordered.ingredients).isdisjoint(drug.ingredients)):
                     continue
                 fits = self._fits(drug, view)
-                if fits is IS_MET and drug not in found:
-                    found.append(drug)
+                if fits is IS_MET:
+                    found[drug] = None
                 elif fits is IS_UNKNOWN:
                     undated = drug
         if found:

@@ -26,6 +26,9 @@ class SourceState(StrEnum):
     ABSENT = "absent"  # never sent, and not to be had
 
 
+_COMPLETE = (SourceState.PRESENT, SourceState.EMPTY)
+
+
 class Source(msgspec.Struct, frozen=True, gc=False):
     """One source of data and how far it can be trusted to be complete."""
 
@@ -37,7 +40,7 @@ class Source(msgspec.Struct, frozen=True, gc=False):
     @property
     def complete(self) -> bool:
         """True where finding nothing means that there is nothing."""
-        return self.state is SourceState.PRESENT or self.state is SourceState.EMPTY
+        return self.state in _COMPLETE
 
 
 class When(msgspec.Struct, frozen=True, gc=False):

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from cds_service.concurrency import together
 from cds_service.decode import Gathered, gathered, gathered_raw, joined
 from cds_service.ehr import EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
@@ -27,7 +28,6 @@ from cds_service.protocol import Context, HookRequest
 from cds_service.referenced import FindMissing, read_referenced
 from cds_service.server_ways import Way, left_out
 from cds_service.strictjson import NOT_JSON
-from cds_service.together import together
 from cds_service.whose import Owner
 
 if TYPE_CHECKING:

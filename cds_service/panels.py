@@ -15,7 +15,7 @@ from cds_service.fhir import CodeableConcept, Reference, Resource, bare_id, firs
 
 REPORT = "DiagnosticReport"
 _WITHDRAWN = frozenset({"entered-in-error", "cancelled"})
-_DEEPEST = 3  # a report that contains a panel that has components
+_DEEPEST = 10  # FHIR allows one; each is visited once, however deep
 
 
 def flattened(observations: list[Resource], by_url: Mapping[str, Resource]) -> list[Resource]:

@@ -109,10 +109,14 @@ def decode_request(body: bytes, hook: str, caller: Caller = ANONYMOUS) -> HookRe
 
 def fitting(raw: Raw | None, shape: Any) -> Any:
     """`raw` decoded as the type `shape`; None where there is nothing, or where it doesn't fit."""
+    return _fitting(raw, _decoder(shape))
+
+
+def _fitting(raw: Raw | None, decoder: msgspec.json.Decoder[Any]) -> Any:
     if not raw:
         return None
     try:
-        return _decoder(shape).decode(raw)
+        return decoder.decode(raw)
     except msgspec.ValidationError:
         return None
     except NOT_JSON as error:
@@ -125,15 +129,15 @@ def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
 
 
 @cache
-def _fields(shape: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
-    return tuple((field.name, field.type) for field in msgspec.structs.fields(shape))
+def _fields(shape: type[msgspec.Struct]) -> tuple[tuple[str, msgspec.json.Decoder[Any]], ...]:
+    return tuple((field.name, _decoder(field.type)) for field in msgspec.structs.fields(shape))
 
 
 def _fitting_fields(members: Mapping[str, Raw] | None, shape: type[S]) -> S | None:
     """`shape` of those of its fields in `members` that fit; None where there are no members."""
     if members is None:
         return None
-    values = {name: fitting(members[name], kind) for name, kind in _fields(shape) if name in members}
+    values = {name: _fitting(members[name], decoder) for name, decoder in _fields(shape) if name in members}
     return shape(**{name: value for name, value in values.items() if value is not None})
 
 

@@ -17,7 +17,7 @@ from cds_service.read_labs import read_labs
 from cds_service.read_orders import DraftEntries, read_orders
 from cds_service.read_problems import read_allergies, read_pregnancy, read_problems, unnamed, unread_codes
 from cds_service.when import when
-from cds_service.whose import Owner, Whose, entries_by_url
+from cds_service.whose import NOT_SAID, THE_PATIENTS, Owner, Whose, entries_by_url
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology
@@ -107,10 +107,10 @@ def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
     for resource in gathered.resources:
         if resource.resourceType != "Medication":  # which is nobody's
             whose = owner.whose(resource)
-            if whose is Whose.ANOTHERS:
-                return Gathered(Source(SourceState.ERROR, gathered.source.origin, FOREIGN))
-            if whose is Whose.NOT_SAID:
+            if whose is NOT_SAID:
                 continue
+            if whose is not THE_PATIENTS:
+                return Gathered(Source(SourceState.ERROR, gathered.source.origin, FOREIGN))
         kept.append(resource)
     count = len(gathered.resources)
     if len(kept) == count:

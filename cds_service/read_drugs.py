@@ -321,7 +321,7 @@ def _reasons(
     """
     said: list[str] = []
     sets: frozenset[str] = frozenset()
-    unread = False
+    unread = coded = False
     concepts = [*listed(resource.reasonCode), resource.reasonCodeableConcept, resource.reasonForUseCodeableConcept]
     for reference in (*listed(resource.reasonReference), resource.reasonForUseReference):
         if reference is not None:
@@ -334,13 +334,12 @@ def _reasons(
                 concepts.append(first(condition.code))
     for concept in concepts:
         if concept is not None:
-            names = texts(concept)
+            codings, names = pairs(concept), texts(concept)
+            coded = coded or bool(codings)
             said += names
-            sets |= terminology.problem(pairs(concept), names).sets
+            sets |= terminology.problem(codings, names).sets
     # "As needed for sleep" is a reason too; a reference that leads to nothing that could be read still is one.
-    stated = bool(said or listed(resource.reasonReference) or resource.reasonForUseReference)
-    stated = stated or any(concept is not None and pairs(concept) for concept in concepts)
-    stated = stated or any(dosage.asNeededCodeableConcept is not None for dosage in dosages)
+    stated = bool(said or coded or resource.reasonReference or resource.reasonForUseReference)
     if resource.note is not None:
         said += [resource.note] if isinstance(resource.note, str) else [note.text for note in listed(resource.note) if note.text]
     for dosage in dosages:
@@ -349,6 +348,7 @@ def _reasons(
             said += [text for one in listed(dosage.additionalInstruction) for text in texts(one)]
         if dosage.asNeededCodeableConcept is not None:
             said += texts(dosage.asNeededCodeableConcept)
+            stated = True
     # A word stands between the texts, so that no pattern reads two of them as one phrase.
     return (terminology.reasons_in("\nx\n".join(said)) if said else frozenset()), sets, stated, unread
 

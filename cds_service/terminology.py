@@ -71,8 +71,9 @@ class Terminology:
         self.problem_names: Mapping[str, str] = MappingProxyType(self._problem_index.displays)
         text = read(folder, "text.yaml", TextFile)
         self.patterns = MappingProxyType({name: _finder(f"patterns.{name}", one) for name, one in text.patterns.items()})
-        self._reasons = [pattern_id for pattern_id in self.patterns if pattern_id.endswith("_reason")]
-        self._any_reason = _in_lower_case("|".join(f"(?:{self.patterns[one][0].pattern})" for one in self._reasons))
+        reasons = {name: match.pattern for name, (match, _) in self.patterns.items() if name.endswith("_reason")}
+        self._reasons = {name: _in_lower_case(expression) for name, expression in reasons.items()}
+        self._any_reason = _in_lower_case("|".join(f"(?:{expression})" for expression in reasons.values()))
         self._drugs: DrugIndex = drug_names.load(folder)
         self.rxnorm: rxnorm.Release | None = None
         if rxnorm_file is not None and rxnorm_file.exists():
@@ -222,9 +223,12 @@ class Terminology:
 
     def reasons_in(self, text: str) -> frozenset[str]:
         """The ids of all patterns for reasons (`..._reason` in `text.yaml`) that a text matches."""
-        if text.isascii() and self._any_reason.search(text.lower()) is None:  # as nearly always
+        if not text.isascii():
+            return frozenset(name for name in self._reasons if self.matches(name, text))
+        lowered = text.lower()
+        if self._any_reason.search(lowered) is None:  # as nearly always
             return frozenset()
-        return frozenset(pattern_id for pattern_id in self._reasons if self.matches(pattern_id, text))
+        return frozenset(name for name, one in self._reasons.items() if one.search(lowered) and self.matches(name, text))
 
     def _find_unit(self, spelling: str) -> str | None:
         return self._spellings.get(_squeezed(spelling))

@@ -21,7 +21,8 @@ from cds_service.overlay import CARD
 from cds_service.templates import Template
 from cds_service.yamlfile import Problem, YamlFile
 
-_NUMBER = re.compile(r"(?<![\w.,])(\d+(?:\.\d+)?)(?!\w|[.,]\d)")
+_NUMBER = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?!\w|[.,]\d)")
+_UP_TO = re.compile(r"\bto *$")  # before the last number of a range
 _NEXT_WORD = re.compile(r"(?:\s*(?:-|to|or|and)\s*\d+(?:\.\d+)?)?[\s-]*([^\W\d_][\w/.]*|%|°\s?[CF])")
 # Words after a number that say what it counts. A number of one kind is not that of a criterion of another kind; where the word is
 # not listed, any kind could be meant.
@@ -60,11 +61,22 @@ def typed_numbers(folder: Path, knowledge: Knowledge) -> Iterator[Problem]:
         texts = {name: value for name, value in file.data.items() if name != "criteria"}
         for one in texts_of(msgspec.convert(texts, CardFile)):
             for text in (part for part in Template(one.text).parts if isinstance(part, str)):
-                for number, kind in _numbers(text):
-                    same = next((had.placeholder for had in used.get(number, []) if _may_be(kind, had.kind)), "")
+                for number, kind, is_last in _numbers(text):
+                    same = _same(used, number, kind)
                     if same and str(number) not in one.quoted:
                         told = f"has {number}, which is `{same}`: write that, or where a source says it name it in `quoted`"
                         yield file.problem(one.keys, told)
+                    elif is_last and (limit := _same(used, _next(number), kind)):
+                        yield file.problem(one.keys, f"has {number}, the last before `{limit}`: write below which number that is")
+
+
+def _same(used: dict[Decimal, list[_Used]], number: Decimal, kind: str) -> str:
+    return next((had.placeholder for had in used.get(number.normalize(), []) if _may_be(kind, had.kind)), "")
+
+
+def _next(number: Decimal) -> Decimal:
+    """Return the number after `number` with as many places: 60 after 59, 3.5 after 3.4."""
+    return number + Decimal((0, (1,), int(number.as_tuple().exponent)))
 
 
 def _may_be(kind: str, of_criterion: str) -> bool:
@@ -87,11 +99,12 @@ def _used(card: Card, knowledge: Knowledge) -> dict[Decimal, list[_Used]]:
     return found
 
 
-def _numbers(text: str) -> Iterator[tuple[Decimal, str]]:
-    """Yield (number, what it counts) of each number in a text.
+def _numbers(text: str) -> Iterator[tuple[Decimal, str, bool]]:
+    """Yield (number, what it counts, whether it ends a range) of each number in a text.
 
     "" where what it counts is not known.
     """
     for match in _NUMBER.finditer(text):
         word = _NEXT_WORD.match(text, match.end())
-        yield Decimal(match[1]), _KIND_OF.get(word[1].rstrip(".,"), "") if word is not None else ""
+        kind = _KIND_OF.get(word[1].rstrip(".,"), "") if word is not None else ""
+        yield Decimal(match[1].replace(",", "")), kind, _UP_TO.search(text, 0, match.start()) is not None

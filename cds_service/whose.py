@@ -39,6 +39,9 @@ class Whose(Enum):
     NOT_SAID = "not said"  # no reference, or none that can be followed to one patient
 
 
+THE_PATIENTS, NOT_SAID = Whose.THE_PATIENTS, Whose.NOT_SAID  # once more, because a look into an enumeration is slow
+
+
 class Owner:
     """The patient of one call, as resources may refer to it."""
 
@@ -59,7 +62,7 @@ class Owner:
         subject = resource.subject
         if resource.patient is None and isinstance(subject, Subject) and subject.type is None:  # as nearly always
             whose = self.meant_by(subject.reference)
-            if whose is not Whose.NOT_SAID:
+            if whose is not NOT_SAID:
                 return whose
         meant = {self.meant_by(one) if isinstance(one, str) else self._named_by(one, resource) for one in subjects(resource)}
         return next((whose for whose in (Whose.ANOTHERS, Whose.THE_PATIENTS) if whose in meant), Whose.NOT_SAID)
@@ -67,7 +70,7 @@ class Owner:
     def meant_by(self, reference: str | None) -> Whose:
         """Who is meant by the text of a reference to a patient, or by a bare id."""
         if not reference:
-            return Whose.NOT_SAID
+            return NOT_SAID
         known = self._known.get(reference)
         if known is None:
             known = self._known[reference] = self._meant_by(reference.strip())

@@ -19,9 +19,10 @@ LOINC = "http://loinc.org"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 # Names of an analyte in the languages of FHIR national profiles; the English one is what the shorthand sends.
 NAMES = {
-    "potassium": ("Potassium", "Serum potassium", "Kalium", "Potassium level", "POTASSIUM"),
-    "magnesium": ("Magnesium", "Serum magnesium", "Magnesium level", "MAGNESIUM"),
+    "potassium": ("Potassium", "Serum potassium", "Kalium", "Potassium level", "POTASSIUM", "Kaliémie", "カリウム"),
+    "magnesium": ("Magnesium", "Serum magnesium", "Magnesium level", "MAGNESIUM", "Magnésium", "镁"),
 }
+SHORT_NAMES = {"potassium": ("K", "S-K", "P-K", "K+", "K (serum)"), "magnesium": ("Mg", "S-Mg", "Mg++")}
 # Spellings of a unit that mean the same amount.
 UNITS = {
     "mmol/L": ("mmol/l", "MMOL/L", "mmol/L ", "mEq/L"),
@@ -162,7 +163,8 @@ def _(place: Place, random: Random) -> bool | None:
 @form("a Bundle in a Bundle", ANY)
 def _(place: Place, random: Random) -> bool | None:
     if place.key == "draftOrders":
-        return False
+        place.bundle["entry"] = [{"resource": {"resourceType": "Bundle", "entry": place.bundle["entry"]}}]
+        return None
     inner = {"resourceType": "Bundle", "type": "searchset", "entry": place.bundle["entry"]}
     place.request["prefetch"][place.key] = {"resourceType": "Bundle", "type": "batch-response", "entry": [{"resource": inner}]}
     return None
@@ -212,6 +214,35 @@ def _(place: Place, random: Random) -> bool:
     for coding in _codings(place.resource):
         if coding.get("system") in spellings:
             coding["system"] = random.choice(spellings[coding["system"]])
+            changed = True
+    return changed
+
+
+@form("code: its system written before it", ANY)
+def _(place: Place, random: Random) -> bool:
+    before = {LOINC: ("LOINC:", f"{LOINC}/"), RXNORM: ("RXNORM:", f"{RXNORM}/"), "http://snomed.info/sct": ("SCT|",)}
+    changed = False
+    for coding in _codings(place.resource):
+        if coding.get("system") in before:
+            coding["code"] = random.choice(before[coding["system"]]) + str(coding["code"])
+            changed = True
+    return changed
+
+
+@form("code: blanks around it", ANY)
+def _(place: Place, random: Random) -> bool:
+    codings = _codings(place.resource)
+    for coding in codings:
+        coding["code"] = f" {coding.get('code', '')} "
+    return bool(codings)
+
+
+@form("code: a concept of SNOMED CT with its term", CONDITION | ALLERGY | DRUG)
+def _(place: Place, random: Random) -> bool:
+    changed = False
+    for coding in _codings(place.resource):
+        if coding.get("system") == "http://snomed.info/sct":
+            coding["code"] = f"{coding['code']} |Some term|"
             changed = True
     return changed
 
@@ -396,6 +427,23 @@ def _(place: Place, random: Random) -> None:
     place.replace(panel | {"contained": [member], "hasMember": [{"reference": "#m1"}]})
 
 
+@form("a member of a panel that was not sent", OBSERVATION)
+def _(place: Place, random: Random) -> None:
+    member = place.resource
+    panel: Json = {name: member[name] for name in ("resourceType", "status", "subject", "effectiveDateTime") if name in member}
+    panel |= {"id": "panel-1", "code": {"text": "Chemistry"}}
+    place.replace(panel | {"hasMember": [{"reference": f"Observation/{random.randint(1000, 9999)}"}]})
+
+
+@form("panels in panels", OBSERVATION)
+def _(place: Place, random: Random) -> None:
+    held = dict(place.resource)
+    for _ in range(random.randint(4, 6)):
+        held = {"resourceType": "Observation", "status": "final", "code": {"text": "Chemistry"}, "contained": [held]}
+    kept = {name: place.resource[name] for name in ("id", "subject", "effectiveDateTime") if name in place.resource}
+    place.replace(held | kept)
+
+
 @form("contained in a report", OBSERVATION)
 def _(place: Place, random: Random) -> None:
     result = dict(place.resource)
@@ -438,6 +486,18 @@ def _(place: Place, random: Random) -> bool:
     place.resource["code"] = {
         "coding": [{"system": "urn:oid:1.2.3.4.5", "code": f"L{random.randint(100, 999)}"}],
         "text": random.choice(NAMES[name]),
+    }
+    return True
+
+
+@form("name: a short one, a local code", OBSERVATION)
+def _(place: Place, random: Random) -> bool:
+    name = str(place.resource["code"].get("text", "")).lower()
+    if name not in SHORT_NAMES or _quantity(place.resource) is None:
+        return False
+    place.resource["code"] = {
+        "coding": [{"system": "urn:oid:1.2.3.4.5", "code": "L77"}],
+        "text": random.choice(SHORT_NAMES[name]),
     }
     return True
 

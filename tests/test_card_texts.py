@@ -156,6 +156,27 @@ def test_other_numbers_are_left_alone(tmp_path: Path, criteria: Json, text: str)
     assert typed(tmp_path, criteria, detail=[{"text": text}]) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("eGFR 15 to 29", "has 29, the last before `{it.below}`"),
+        ("eGFR 15 to 30", "has 30, which is `{it.below}`"),
+        ("after 29 days", ""),
+        ("eGFR 15 to 28", ""),
+    ],
+)
+def test_the_last_number_before_a_limit_is_told(tmp_path: Path, text: str, told: str) -> None:
+    problems = typed(tmp_path, {"it": EGFR}, detail=[{"text": text}])
+    assert len(problems) == bool(told)
+    assert all(told in problem for problem in problems)
+
+
+@pytest.mark.parametrize(("limit", "found"), [(2000, 1), (2, 0)])
+def test_a_number_with_thousands_is_one_number(tmp_path: Path, limit: int, found: int) -> None:
+    kinase = {"kind": "lab", "analyte": "creatine_kinase", "above": limit, "unit": "U/L", "within_days": 30}
+    assert len(typed(tmp_path, {"it": kinase}, detail=[{"text": "above 2,000 U/L"}])) == found
+
+
 def test_a_number_that_a_source_says_stays(tmp_path: Path) -> None:
     said = {"text": "In the trial eGFR was below 30", "quoted": ["30"]}
     assert typed(tmp_path, {"egfr": EGFR}, detail=[said]) == []

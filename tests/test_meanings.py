@@ -37,7 +37,13 @@ REWRITINGS = int(os.environ.get("CDS_MEANINGS", "3000"))
 SEED = int(os.environ.get("CDS_SEED", "1"))
 KNOWN = knowledge()
 
-ONE_ALONE = {"subject", "in a component of a panel", "contained in a report"}  # which move what others rewrite
+ONE_ALONE = {
+    "subject",
+    "in a component of a panel",
+    "contained in a report",
+    "a member of a panel that was not sent",
+    "panels in panels",
+}  # which move what others rewrite
 
 Verdict = Literal["same", "said", "recorded", "silent"]
 
@@ -120,6 +126,8 @@ WITHOUT_ALARM = {
     "value: text without a number",
     "time: none",
     "name: in another language, a local code",
+    "name: a short one, a local code",
+    "a member of a panel that was not sent",
 }
 
 

@@ -663,6 +663,7 @@ def test_a_panel_that_lacks_nothing_is_complete(more: Json) -> None:
 
 def test_results_that_lie_too_deep_are_missed_too() -> None:
     deep = {**HOLDER, "component": [{"code": {"text": "Potassium"}, "valueQuantity": {"value": 2.2, "unit": "mmol/L"}}]}
-    for _ in range(5):
+    for depth in range(12):
         deep = {**HOLDER, "contained": [deep]}
-    assert facts(labs=bundle(deep)).sources["labs"].state is SourceState.PARTIAL
+        found = facts(labs=bundle(deep))
+        assert ("potassium" in found.labs, found.sources["labs"].complete) == (depth < 9, depth < 9)
