@@ -168,5 +168,5 @@ def lost(whole: Iterable[Decision], now: Answer, told: Told) -> Iterator[str]:
 
 def _contradict(one: Decision, other: Decision) -> bool:
     """Whether a criterion is met in one decision and unmet in the other."""
-    both = one.findings.keys() & other.findings.keys()
+    both = one.card.criteria.keys() & one.findings.keys() & other.findings.keys()
     return any({one.findings[name].truth, other.findings[name].truth} == {Truth.MET, Truth.UNMET} for name in both)
