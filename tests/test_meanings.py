@@ -150,16 +150,20 @@ def must_be_said(base: Base, card: str, key: str, position: int, names: list[str
     return own in met and WITHOUT_ALARM.isdisjoint(names)
 
 
-def mild_and_unconfirmed(card: str, base: Base, answer: Answer) -> bool:
-    """Whether the card spoke of a mild deficit, of a result that is not confirmed now: by its criteria it does not count."""
+def does_not_count(card: str, base: Base, answer: Answer) -> bool:
+    """Whether the card spoke of a result that is not confirmed now and therefore does not count.
+
+    By its criteria a mild one does not, and none does beside a confirmed one of the same moment.
+    """
     spoke = [one for one in base.answer.decisions if one.card.id == card and one.row >= 0]
     decisive = with_children([name for one in spoke for name in one.card.file.table[one.row].when], KNOWN.criteria)
-    return any(
-        isinstance(one, LabCriterion)
-        and one.preliminary == "ignored"
-        and any(lab.preliminary for lab in results(answer, one.analyte))
-        for one in (KNOWN.criteria[name] for name in decisive)
-    )
+    for criterion in (KNOWN.criteria[name] for name in decisive):
+        if isinstance(criterion, LabCriterion):
+            labs = results(answer, criterion.analyte)
+            confirmed = {lab.effective.start for lab in labs if not lab.preliminary}
+            if any(lab.preliminary and (criterion.preliminary == "ignored" or lab.effective.start in confirmed) for lab in labs):
+                return True
+    return False
 
 
 def results(answer: Answer, analyte: str) -> tuple[Lab, ...]:
@@ -205,7 +209,7 @@ def test_no_datum_in_an_unusual_form_is_taken_for_absent() -> None:
         for card in base.data[key, position]:
             got = verdict(card, base, answer, told)
             verdicts[names[-1], got] += 1
-            if got == "silent" and mild_and_unconfirmed(card, base, answer):
+            if got == "silent" and does_not_count(card, base, answer):
                 got = "recorded"
             if got == "silent" or (got == "recorded" and must_be_said(base, card, key, position, names)):
                 wrong.append(f"{names} {base.name!r} {key}[{position}] seed {seed}: {card} is {got}")

@@ -159,6 +159,14 @@ def lost(whole: Iterable[Decision], now: Answer, told: Told) -> Iterator[str]:
         if not same and not told.names(one.card):
             yield f"{about} speaks where all data is there, and is not decided"
         for other in same:
+            if _contradict(one, other):  # a newer result was cut off: what is known now is another truth, not less of it
+                continue
             carried_on = any(_policy(other, name) == "carry_on" for name in other.unknown)
             if other.outcome is Outcome.NOT_FIRED and not carried_on:
                 yield f"{about} speaks where all data is there, and counts as checked without it"
+
+
+def _contradict(one: Decision, other: Decision) -> bool:
+    """Whether a criterion is met in one decision and unmet in the other."""
+    both = one.card.criteria.keys() & one.findings.keys() & other.findings.keys()
+    return any({one.findings[name].truth, other.findings[name].truth} == {Truth.MET, Truth.UNMET} for name in both)
