@@ -22,7 +22,6 @@ import pytest_asyncio
 
 import cds_service
 from cds_service.app import create_app
-from cds_service.clock import utc_now
 from cds_service.ehr import Outcome
 from cds_service.metrics import FHIR_FETCHES
 from cds_service.runtime import Runtime
@@ -30,7 +29,7 @@ from cds_service.shorthand import request_from_case
 from tests.alert_log_samples import rows
 from tests.bench.generate import SIZES
 from tests.bench.generate import request as generated
-from tests.core import PATIENTS, Json, a_runtime
+from tests.core import NOW, PATIENTS, Json, a_runtime
 from tests.http_side import running
 
 pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
@@ -38,7 +37,6 @@ pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 REPOSITORY = Path(cds_service.__file__).resolve().parent.parent
 SOURCES = Path(__file__).with_name("fhir_server")
 NPM = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--omit-lockfile-registry-resolved")
-WITHOUT_CARDS = {"old potassium"}
 TOKEN = {"access_token": "let-me-in", "token_type": "Bearer"}
 
 
@@ -142,19 +140,19 @@ async def test_a_patient_gets_the_same_cards_whether_data_was_sent_or_asked_for(
 ) -> None:
     hook, given = PATIENTS[name]
     patient = hashlib.sha256(name.encode()).hexdigest()[:12]
-    request = await stored(fhir_base, renamed(request_from_case(given, hook, utc_now()), patient))
+    request = await stored(fhir_base, renamed(request_from_case(given, hook, NOW), patient))
     from_prefetch = await post(elsewhere, request)
     from_server = await post(service, request | {"prefetch": {}})
     assert {state for state, _ in source_states(runtime).values()} <= {"present", "empty"}
     assert from_server == from_prefetch
-    assert bool(from_server["cards"]) is (name not in WITHOUT_CARDS)
+    assert from_server["cards"]
 
 
 @pytest.mark.parametrize(("size", "further_pages"), [("S", 0), ("M", 1)])
 async def test_a_long_history_is_read_page_by_page(
     service: httpx.AsyncClient, elsewhere: httpx.AsyncClient, runtime: Runtime, size: str, further_pages: int
 ) -> None:
-    request = renamed(msgspec.json.decode(generated(SIZES[size], "order-sign", utc_now())), f"history-{size.lower()}")
+    request = renamed(msgspec.json.decode(generated(SIZES[size], "order-sign", NOW)), f"history-{size.lower()}")
     with fhir_server() as base:  # one of its own: searches get slower with all that the server holds
         request = await stored(base, request)
         before = FHIR_FETCHES.labels(Outcome.OK)._value.get()
@@ -169,7 +167,7 @@ async def test_a_long_history_is_read_page_by_page(
 async def test_a_patient_that_the_server_does_not_know_is_said(
     fhir_base: str, service: httpx.AsyncClient, runtime: Runtime
 ) -> None:
-    request = renamed(request_from_case(PATIENTS["liver"][1], "patient-view", utc_now()), "unknown")
+    request = renamed(request_from_case(PATIENTS["liver"][1], "patient-view", NOW), "unknown")
     await post(service, request | {"prefetch": {}, "fhirServer": fhir_base, "fhirAuthorization": TOKEN})
     states = source_states(runtime)
     assert states["patient"] == ("error", "the FHIR server does not have it (status 404)")
@@ -179,7 +177,7 @@ async def test_a_patient_that_the_server_does_not_know_is_said(
 async def test_a_token_that_the_server_does_not_take_is_said(
     fhir_base: str, service: httpx.AsyncClient, runtime: Runtime
 ) -> None:
-    request = renamed(request_from_case(PATIENTS["liver"][1], "patient-view", utc_now()), "refused")
+    request = renamed(request_from_case(PATIENTS["liver"][1], "patient-view", NOW), "refused")
     asked = {"prefetch": {}, "fhirServer": fhir_base, "fhirAuthorization": {"access_token": "wrong"}}
     answer = await post(service, request | asked)
     assert {note for _, note in source_states(runtime).values()} >= {
@@ -193,7 +191,7 @@ async def test_calls_one_after_the_other_are_all_answered_from_the_server(servic
     hook, given = PATIENTS["liver"]
     taken: list[float] = []
     with fhir_server() as base:
-        asked = await stored(base, renamed(request_from_case(given, hook, utc_now()), "many")) | {"prefetch": {}}
+        asked = await stored(base, renamed(request_from_case(given, hook, NOW), "many")) | {"prefetch": {}}
         for _ in range(100):
             started = time.perf_counter()
             await post(service, asked)
