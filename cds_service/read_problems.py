@@ -120,8 +120,9 @@ def read_pregnancy(observations: Iterable[Resource], now: datetime, terminology:
     for observation in observations:
         if observation.valueCodeableConcept is None or status_of(observation) == "denied":
             continue
-        found = meaning_of(observation, terminology).coding
-        if found is None or found.code.analyte != "pregnancy_status":
+        meaning = meaning_of(observation, terminology)
+        measured = meaning.coding.code.analyte if meaning.coding is not None else meaning.named
+        if measured != "pregnancy_status":
             continue
         said = terminology.problem_sets(pairs(observation.valueCodeableConcept))
         if "pregnancy" in said or "not_pregnant" in said:

@@ -289,6 +289,9 @@ def _(place: Place, random: Random) -> bool:
 # Observations
 
 
+_DENYING = {"stopped", "completed", "cancelled", "on-hold", "ended"}  # without them the datum would mean something else
+
+
 def _quantity(resource: Json) -> tuple[str, str] | None:
     quantity = resource.get("valueQuantity")
     return (str(quantity["value"]), quantity["unit"]) if quantity is not None and quantity.get("unit") else None
@@ -304,13 +307,16 @@ def _(place: Place, random: Random) -> bool:
 
 
 @form("status: none", OBSERVATION | DRUG)
-def _(place: Place, random: Random) -> None:
-    place.resource.pop("status", None)
+def _(place: Place, random: Random) -> bool:
+    return place.resource.get("status") not in _DENYING and place.resource.pop("status", None) is not None
 
 
 @form("status: unknown, or a word that nobody knows", OBSERVATION | DRUG)
-def _(place: Place, random: Random) -> None:
+def _(place: Place, random: Random) -> bool:
+    if place.resource.get("status") in _DENYING:
+        return False
     place.resource["status"] = random.choice(("unknown", "xyz"))
+    return True
 
 
 @form("value: text with its unit", OBSERVATION)

@@ -390,3 +390,11 @@ def test_an_allergy_that_is_said_not_to_be_there_is_none(name: str) -> None:
 def test_an_allergy_beside_a_denial_is_one(name: str) -> None:
     (found,) = allergies(code={"text": name})
     assert "quinine" in found.classes
+
+
+def test_a_pregnancy_status_is_known_by_its_name_under_a_local_code() -> None:
+    status = pregnancy_status(PREGNANT)
+    status["code"] = {"coding": [{"system": "urn:oid:1.2.3.4.5", "code": "L1"}], "text": "Pregnancy status"}
+    assert pregnancies(status) == 1
+    status["code"]["text"] = "Pregnancy status of the mother"
+    assert pregnancies(status) == 0
