@@ -612,7 +612,8 @@ def _(place: Place, random: Random) -> bool:
 
 @form("reason: a Condition that is not at hand", DRUG)
 def _(place: Place, random: Random) -> bool:
-    if not place.resource.pop("reasonCode", None):
+    # Of an order. Of what is taken only the reasons that a card asks for matter, else every such reason would be said at signing.
+    if place.key != "draftOrders" or not place.resource.pop("reasonCode", None):
         return False
     place.resource["reasonReference"] = [{"reference": f"Condition/{random.randint(1000, 9999)}"}]
     return True
