@@ -208,9 +208,9 @@ def test_no_datum_in_an_unusual_form_is_taken_for_absent() -> None:
         told = Told(answer.body, base.request["hookInstance"], "", KNOWN)
         for card in base.data[key, position]:
             got = verdict(card, base, answer, told)
-            verdicts[names[-1], got] += 1
             if got == "silent" and does_not_count(card, base, answer):
                 got = "recorded"
+            verdicts[names[-1], got] += 1
             if got == "silent" or (got == "recorded" and must_be_said(base, card, key, position, names)):
                 wrong.append(f"{names} {base.name!r} {key}[{position}] seed {seed}: {card} is {got}")
     if os.environ.get("CDS_MEANINGS"):
