@@ -156,10 +156,10 @@ def read_patient(resources: list[Resource], patient_id: str, now: datetime) -> P
 
 
 def _deceased(patient: Resource, now: datetime) -> bool:
-    """Whether a Patient says that the patient has died; a death in the future is a mistake in the data and hides nothing."""
+    """Whether a Patient says that the patient has died; a death in the future or without a readable date hides nothing."""
     if patient.deceasedDateTime:
         died = when(patient.deceasedDateTime)
-        return died is None or died.start <= now
+        return died is not None and died.start <= now
     said = patient.deceasedBoolean
     return said is True or (isinstance(said, str) and said.lower() == "true")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from base64 import urlsafe_b64encode
 from functools import cache
@@ -46,9 +45,9 @@ def key_set(*keys: Json) -> str:
     return json.dumps({"keys": list(keys or (public_jwk(),))})
 
 
-def claims(url: str = SERVICE, now: float | None = None, **changes: Any) -> Json:
+def claims(url: str = SERVICE, *, now: float, **changes: Any) -> Json:
     """The claims of a good token for `url`; a change of None takes one out."""
-    at = int(time.time() if now is None else now)
+    at = int(now)
     good = {"iss": ISS, "aud": url, "iat": at, "exp": at + 300, "jti": str(uuid.uuid4())}
     return {name: value for name, value in (good | changes).items() if value is not None}
 
@@ -59,13 +58,13 @@ def signed(
     kid: str = "k1",
     algorithm: str = "ES384",
     header: Json | None = None,
-    now: float | None = None,
+    now: float,
     **changes: Any,
 ) -> str:
     """A token for `url`, good but for the `changes` of its claims and header; None takes a member out."""
     members = {"alg": algorithm, "kid": kid, "typ": "JWT"} | (header or {})
     members = {name: value for name, value in members.items() if value is not None}
-    return signed_bytes(json.dumps(members).encode(), json.dumps(claims(url, now, **changes)).encode(), kid, algorithm)
+    return signed_bytes(json.dumps(members).encode(), json.dumps(claims(url, now=now, **changes)).encode(), kid, algorithm)
 
 
 def signed_bytes(header: bytes, payload: bytes, kid: str = "k1", algorithm: str = "ES384") -> str:

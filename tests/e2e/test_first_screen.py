@@ -24,7 +24,8 @@ from tests.docs import ROOT
 pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 
 BLOCKS = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-SERVE, ASK, DRAWN = BLOCKS[:3]
+SERVE, ASK, DRAWN, TEST = BLOCKS[:4]
+[RECEIVED] = re.findall(r"^```json\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,14 @@ def test_a_card_is_on_the_screen(port: int) -> None:
     [card] = msgspec.json.decode(answer.stdout)["cards"]
     assert card["source"]["topic"]["code"] == "quinine-avoid"
     assert card["summary"] in DRAWN
+    [detail] = re.findall(r'"detail": "(.*?) \.\.\."', RECEIVED)
+    assert card["detail"].startswith(detail)
+
+
+def test_the_tests_are_run_by_the_command_of_the_readme() -> None:
+    command = TEST.partition("#")[0].strip()
+    assert command == "make test"
+    assert f"step test {command}" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
 
 def test_the_addresses_of_the_readme_answer(port: int) -> None:

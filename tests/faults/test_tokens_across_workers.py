@@ -21,6 +21,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from cds_service.clock import utc_now
 from tests.bench.server import Server, ServerStartError, free_port
 from tests.http_side import call_body
 from tests.tokens import a_client, signed, write_registry
@@ -79,7 +80,7 @@ async def statuses(port: int, tokens: list[str]) -> list[tuple[str, int]]:
 
 
 def used_many_times(url: str, count: int) -> list[str]:
-    tokens = [signed(url) for _ in range(count)] * USES
+    tokens = [signed(url, now=utc_now().timestamp()) for _ in range(count)] * USES
     random.Random(3).shuffle(tokens)
     return tokens
 
@@ -125,7 +126,7 @@ def test_two_machines_that_share_a_database_accept_a_token_once(tmp_path: Path, 
     """Two servers with a log, and a file of used tokens, of their own each."""
     ports = [free_port(), free_port()]
     url = f"http://127.0.0.1:{ports[0]}"
-    tokens = [signed(f"{url}/cds-services/{SERVICE}") for _ in range(40)]
+    tokens = [signed(f"{url}/cds-services/{SERVICE}", now=utc_now().timestamp()) for _ in range(40)]
     found: list[tuple[str, int]] = []
     servers = []
     for port in ports:
@@ -164,7 +165,7 @@ def test_a_database_that_goes_away_degrades_and_comes_back(tmp_path: Path, datab
         moment = 0.0
         replay = Replay(PostgresUsedTokens(database), time.time, lambda: moment)
         await replay.start()
-        tokens = [read_token(signed()) for _ in range(4)]
+        tokens = [read_token(signed(now=utc_now().timestamp())) for _ in range(4)]
         assert await replay.first_use(tokens[0], 60) is True
         assert await replay.first_use(tokens[0], 60) is False
         await asyncio.to_thread(admit, False)
