@@ -64,7 +64,7 @@ def test_a_birth_date_may_be_partial_and_a_bad_one_is_unknown(text: str | None, 
         ({}, False),
     ],
 )
-def test_a_death_is_read_in_both_forms_and_one_without_a_date_that_has_come_hides_nothing(said: dict[str, Any], deceased: bool) -> None:
+def test_a_death_is_read_in_both_forms_and_hides_nothing_before_its_day(said: dict[str, Any], deceased: bool) -> None:
     assert facts(patient=patient(**said)).patient.deceased is deceased
 
 
