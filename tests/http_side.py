@@ -91,7 +91,7 @@ def new_test_app(folder: Path, respond: Respond, *, callers: Callers | None = No
     chosen = Settings(log_path=folder / "alerts.sqlite3", **{"checking_seconds": 0} | settings)
     runtime = Runtime(
         settings=chosen,
-        callers=callers or new_callers(chosen),
+        callers=callers or new_callers(chosen, lambda: NOW),
         knowledge=cast("Knowledge", SimpleNamespace(services=SERVICES, cards=(), hash="")),
         presenter=cast("Presenter", None),  # the stub presents nothing
         alert_log=AlertLog(chosen.log_path),

@@ -75,7 +75,7 @@ async def test_a_clock_that_is_set_while_a_server_is_asked_neither_ends_nor_prol
         seconds = time.perf_counter() - begun
     assert answer.status_code == 200
     assert "did not answer in time" in answer.text
-    assert 0.2 < seconds < 5
+    assert 0.2 < seconds < 25  # not at once, and not as long as the server takes
 
 
 @pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])

@@ -16,6 +16,7 @@ from cds_service.alert_log import export, tenant_secret
 from cds_service.app import create_app
 from cds_service.trust import Caller
 from tests.alert_log_samples import a_call, a_card, rows
+from tests.core import NOW as CORE_NOW
 from tests.core import a_runtime
 from tests.http_side import Stub, call_body, new_test_app, running
 from tests.tokens import DISCOVERY, FEEDBACK, ISS, PUBLIC_URL, SERVICE, a_client, bearer, key_set, public_jwk, write_registry
@@ -134,7 +135,7 @@ async def test_who_is_not_accepted_is_not_told_which_services_there_are(tmp_path
 async def test_without_a_registry_tokens_are_not_looked_at(tmp_path: Path) -> None:
     app, _ = new_test_app(tmp_path, Stub())
     async with running(app) as client:
-        for headers in ({}, {"authorization": "Bearer nonsense"}, bearer("https://else.example")):
+        for headers in ({}, {"authorization": "Bearer nonsense"}, bearer("https://else.example", now=NOW)):
             assert (await client.post(PATH, json=call_body("order-sign"), headers=headers)).status_code == 200
             assert (await client.get("/cds-services", headers=headers)).status_code == 200
 
@@ -142,7 +143,7 @@ async def test_without_a_registry_tokens_are_not_looked_at(tmp_path: Path) -> No
 async def test_the_registry_of_the_settings_is_used_with_its_file_of_used_tokens(tmp_path: Path) -> None:
     app, _ = new_test_app(tmp_path, Stub(), clients_file=write_registry(tmp_path), public_url=PUBLIC_URL)
     async with running(app) as client:
-        headers = bearer()
+        headers = bearer(now=CORE_NOW.timestamp())
         answers = [(await client.post(PATH, json=call_body("order-sign"), headers=headers)).status_code for _ in range(3)]
         assert answers == [200, 401, 401]
         assert (await client.get("/health")).json()["callers"] == {

@@ -16,7 +16,7 @@ from cds_service.trust.callers import AnyCaller, new_callers
 from cds_service.trust.production import weak_secret
 from cds_service.trust.registered import RegisteredCallers
 from cds_service.trust.registry import presets
-from tests.core import a_runtime
+from tests.core import NOW, a_runtime
 from tests.http_side import Stub, call_body, running
 from tests.tokens import GOOD_SECRET, JKU, PUBLIC_URL, SERVICE, a_client, bearer, key_set, public_jwk, write_registry
 
@@ -48,13 +48,13 @@ def test_production_starts_with_a_good_registry(tmp_path: Path) -> None:
 
 async def test_production_serves_verified_clients_and_nobody_else(tmp_path: Path) -> None:
     settings = production(tmp_path)
-    runtime = a_runtime(tmp_path, callers=new_callers(settings), profile="production", public_url=PUBLIC_URL)
+    runtime = a_runtime(tmp_path, callers=new_callers(settings, lambda: NOW), profile="production", public_url=PUBLIC_URL)
     async with running(create_app(settings, runtime=runtime)) as client:
         path = "/cds-services/cramp-care-patient-view"
         url = f"{PUBLIC_URL}{path}"
         body = call_body("patient-view", prefetch=dict.fromkeys(runtime.knowledge.services[0].prefetch))
         assert (await client.post(path, json=body)).status_code == 401
-        answer = await client.post(path, json=body, headers=bearer(url))
+        answer = await client.post(path, json=body, headers=bearer(url, now=NOW.timestamp()))
         assert answer.status_code == 200
         assert "cards" in answer.json()
         health = (await client.get("/health")).json()
@@ -158,10 +158,10 @@ def test_dev_with_a_registry_needs_the_public_url_unless_audiences_are_registere
 
 async def test_dev_takes_the_sandbox_by_its_own_key_only(tmp_path: Path) -> None:
     registry = write_registry(tmp_path, {"name": "box", "preset": "sandbox"})
-    known = new_callers(Settings(clients_file=registry, public_url=PUBLIC_URL, log_path=tmp_path / "alerts.sqlite3"))
+    known = new_callers(Settings(clients_file=registry, public_url=PUBLIC_URL, log_path=tmp_path / "alerts.sqlite3"), lambda: NOW)
     runtime = a_runtime(tmp_path, callers=known)
     async with running(create_app(runtime.settings, runtime=runtime, respond=Stub())) as client:
-        forged = bearer(SERVICE, iss=SANDBOX["iss"], header={"kid": "44823f3d-0b01-4a6c-a80e-b9d3e8a7226f"})
+        forged = bearer(SERVICE, now=NOW.timestamp(), iss=SANDBOX["iss"], header={"kid": "44823f3d-0b01-4a6c-a80e-b9d3e8a7226f"})
         assert (await client.post("/cds-services/cramp-care-order-sign", json={}, headers=forged)).status_code == 401
 
 

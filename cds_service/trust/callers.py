@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
+from cds_service.clock import Clock, utc_now
 from cds_service.settings import Settings
 from cds_service.trust.caller import ANONYMOUS, Caller
 
@@ -58,10 +59,13 @@ class AnyCaller:
         return {"verified": False}
 
 
-def new_callers(settings: Settings) -> Callers:
-    """The callers that `settings` allow. Raises SettingsError where they can't be served like this, OSError for the registry."""
+def new_callers(settings: Settings, clock: Clock = utc_now) -> Callers:
+    """The callers that `settings` allow; `clock` tells whether a token is still good.
+
+    Raises SettingsError where they can't be served like this, OSError for the registry.
+    """
     if settings.profile == "dev" and settings.clients_file is None:
         return AnyCaller()
     from cds_service.trust.registered import registered_callers  # cryptography costs 10 MB, which a laptop's worker may save
 
-    return registered_callers(settings)
+    return registered_callers(settings, clock)

