@@ -18,10 +18,10 @@ import httpx
 import msgspec
 
 from cds_service.concurrency import together
+from cds_service.criteria.facts import Source, SourceState
 from cds_service.decode import Gathered, gathered, gathered_raw, joined
 from cds_service.ehr import EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
-from cds_service.facts import Source, SourceState
 from cds_service.metrics import FHIR_FETCHES
 from cds_service.missing_targets import drafted, missing_targets
 from cds_service.protocol import Context, HookRequest

@@ -13,9 +13,9 @@ from typing import Protocol
 import msgspec
 
 from cds_service.concurrency import together
+from cds_service.criteria.facts import Source, SourceState
 from cds_service.decode import Gathered
 from cds_service.ehr import EhrError, Outcome
-from cds_service.facts import Source, SourceState
 from cds_service.fhir import Resource
 from cds_service.metrics import FHIR_REFERENCES
 from cds_service.missing_targets import MissingTargets

@@ -15,12 +15,12 @@ import msgspec
 import yaml
 
 from cds_service.alert_log import AlertLog
+from cds_service.criteria.facts import SOURCES, Facts
+from cds_service.criteria.findings import Finding
 from cds_service.decide import decide
 from cds_service.decision import Decision
 from cds_service.egress import Egress
 from cds_service.evaluate import Answer, evaluate
-from cds_service.facts import SOURCES, Facts
-from cds_service.findings import Finding
 from cds_service.gather import gather
 from cds_service.knowledge import Knowledge
 from cds_service.paths import cards_dir

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cds_service.criteria.facts import Source, SourceState
 from cds_service.egress import Egress
 from cds_service.ehr import EhrClient, EhrError, Outcome
-from cds_service.facts import Source, SourceState
 from cds_service.gather import gather
 from cds_service.metrics import FHIR_FETCHES
 from cds_service.protocol import decode_request

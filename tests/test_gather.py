@@ -14,11 +14,11 @@ import pytest
 import respx
 
 from cds_service.breaker import FAILURES, PAUSE_SECONDS
+from cds_service.criteria.facts import Source, SourceState
 from cds_service.decode import Gathered
 from cds_service.egress import Egress
 from cds_service.ehr import MAX_ANSWER_BYTES, EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
-from cds_service.facts import Source, SourceState
 from cds_service.gather import MAX_PAGES, AbandonedError, gather, require, resolve
 from cds_service.metrics import FHIR_FETCHES
 from cds_service.outgoing import EgressError, Fault

@@ -22,10 +22,10 @@ import pytest
 
 import cds_service
 from cds_service.app import create_app
+from cds_service.criteria.facts import SourceState
 from cds_service.decode import Gathered
 from cds_service.egress import Egress
 from cds_service.ehr import EhrClient, EhrError
-from cds_service.facts import SourceState
 from cds_service.gather import MAX_PAGES, gather
 from cds_service.protocol import decode_request
 from cds_service.shorthand import request_from_case
