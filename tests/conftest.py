@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -26,3 +29,26 @@ def _counts_of_a_new_process() -> None:
             metric.clear()  # type: ignore[attr-defined]
         elif isinstance(metric, Counter):
             metric.reset()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Escape lone surrogates, which hostile texts leave in logs: a test process can't send them to its parent."""
+    return _sendable((yield))
+
+
+def _sendable(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_sendable(name): _sendable(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return type(value)(_sendable(inner) for inner in value)
+    return value
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector from walking again and again through modules and tests, which stay."""
+    gc.collect()
+    gc.freeze()

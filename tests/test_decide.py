@@ -16,6 +16,7 @@ from cds_service.criteria.kinds import ProblemCriterion
 from cds_service.decide import decide
 from cds_service.decision import Decision, Outcome
 from cds_service.shorthand import request_from_case
+from tests import proofs
 from tests.core import (
     NOW,
     PATIENTS,
@@ -446,7 +447,8 @@ ORDERS = [
 STATES = ["error", "absent", "null", "empty"]
 
 
-@settings(max_examples=150)
+@pytest.mark.proof
+@settings(max_examples=proofs.examples("CDS_RECORDS", 40, 400))
 @examples(
     hook=st.sampled_from(["patient-view", "order-select", "order-sign"]),
     lines=st.lists(st.sampled_from(LINES), unique=True),

@@ -31,6 +31,7 @@ from cds_service.paths import fixtures_dir
 from cds_service.samples import load_samples
 from cds_service.settings import OPTIONS
 from cds_service.shorthand import ShorthandError, request_from_case
+from tests import proofs
 from tests.core import NOW, PATIENTS, a_card, all_requests, answer, answer_to, facts, knowledge, small, unexpected
 
 CRAMP = {"kind": "problem", "sets": ["muscle_cramp"]}
@@ -147,7 +148,8 @@ _LINES = sorted({line for _, given in PATIENTS.values() for line in given if not
 _STATES = [f"source {name}: {state}" for name in SOURCES if name != "patient" for state in ("error", "absent", "partial")]
 
 
-@settings(max_examples=150)
+@pytest.mark.proof
+@settings(max_examples=proofs.examples("CDS_RECORDS", 20, 200))
 @examples(
     st.sampled_from(["patient-view", "order-select", "order-sign"]), st.lists(st.sampled_from(_LINES + _STATES), unique=True)
 )

@@ -29,11 +29,12 @@ from cds_service.protocol import decode_request
 from cds_service.read_orders import WrongPatientError
 from cds_service.references import with_children
 from cds_service.shorthand import request_from_case
+from tests import proofs
 from tests.core import Json, knowledge, presenter
 from tests.meanings import FORMS, group, places, rewritten
 from tests.unsaid import SPOKE, Told
 
-REWRITINGS = int(os.environ.get("CDS_MEANINGS", "3000"))
+REWRITINGS = proofs.examples("CDS_MEANINGS", 400, 3000)
 SEED = int(os.environ.get("CDS_SEED", "1"))
 KNOWN = knowledge()
 
@@ -193,6 +194,7 @@ def rewritings(count: int, seed: int) -> Iterator[tuple[Base, str, int, list[str
         yield base, key, position, chosen, random.randrange(2**32)
 
 
+@pytest.mark.proof
 def test_no_datum_in_an_unusual_form_is_taken_for_absent() -> None:
     verdicts: Counter[tuple[str, Verdict]] = Counter()
     wrong: list[str] = []

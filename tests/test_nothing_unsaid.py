@@ -31,13 +31,14 @@ from cds_service.gather import gather
 from cds_service.protocol import decode_request
 from cds_service.timings import Timings
 from cds_service.trust import Caller
+from tests import proofs
 from tests.core import NOW, Json, a_runtime, knowledge, presenter
 from tests.fault_mix import Mix, fhir_server, mix
 from tests.fuzz.drive import post
 from tests.http_side import SameCaller, TransportEgress
 from tests.unsaid import SPOKE, Told, lost, unsaid
 
-COMBINATIONS = int(os.environ.get("CDS_FAULT_COMBINATIONS", "1500"))
+COMBINATIONS = proofs.examples("CDS_FAULT_COMBINATIONS", 150, 1500)
 SEED = int(os.environ.get("CDS_SEED", "1"))
 KNOWN = knowledge()
 CRITERIA = list(KNOWN.criteria)
@@ -228,6 +229,7 @@ def _logged(record: CallRecord | None, answer: Answer, told: Told) -> Iterator[s
         yield "the log has it as checked and nothing found"
 
 
+@pytest.mark.proof
 async def test_no_answer_implies_that_something_was_checked_which_was_not(tmp_path: Path) -> None:
     logging.disable(logging.CRITICAL)
     bench = Bench(tmp_path)

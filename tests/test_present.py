@@ -22,8 +22,11 @@ from cds_service.present import NOT_CHECKED, card_uuid
 from cds_service.shorthand import request_from_case
 from cds_service.strict import problems_r4b
 from cds_service.suggestions import derived_uuid, suggestion_uuid
+from tests import proofs
 from tests.core import NOW, PATIENTS, Json, a_card, all_requests, answer, answer_to, card, cards, knowledge, small
 from tests.hostile_texts import UNSEEN, hostile_texts, request_with
+
+HOSTILE_TEXTS = proofs.examples("CDS_HOSTILE_TEXTS", 160, 600)
 
 
 @pytest.fixture(scope="module")
@@ -230,8 +233,9 @@ def test_names_of_drugs_problems_and_reactions_reach_the_card_as_text(payload: s
     assert not UNSEEN.search(found["summary"] + found["detail"])
 
 
+@pytest.mark.proof
 def test_no_hostile_text_becomes_an_element_or_a_link_in_a_card() -> None:
-    for text in hostile_texts(600):
+    for text in hostile_texts(HOSTILE_TEXTS):
         found = card(answer_to(request_with(text)), "quinine-avoid")
         page = rendered(found["detail"])
         assert {*page.tags} == {"p", "strong"}, text
