@@ -14,10 +14,10 @@ from cds_service.arrival import Arrival
 from cds_service.caps import capped
 from cds_service.decision import Outcome
 from cds_service.decode import Gathered
-from cds_service.ehr import EhrClient
 from cds_service.errors import CLIENT_WENT_AWAY, BadRequest, CdsError, EngineFailed, LogUnavailable, PreconditionFailed
 from cds_service.evaluate import Answer, conclude, evaluate, not_evaluated
 from cds_service.events import Event, tell
+from cds_service.fhir_client import FhirClient
 from cds_service.gather import AbandonedError, gather, require
 from cds_service.logged import call_record, refused_record, withdraw
 from cds_service.prefetch import ServiceDefinition
@@ -169,7 +169,7 @@ def _token_is_anothers(call: HookRequest) -> bool:
     return bool(patient) and Owner(call.context.patientId or "", call.fhirServer, {}).meant_by(patient) is not Whose.THE_PATIENTS
 
 
-def _ehr_of(call: HookRequest, runtime: Runtime) -> EhrClient | None:
+def _ehr_of(call: HookRequest, runtime: Runtime) -> FhirClient | None:
     """The FHIR server of this call, where it names one that its caller may have us ask.
 
     Refuses where a registered client names one that is not its own, whether or not it would be asked.
@@ -184,10 +184,10 @@ def _ehr_of(call: HookRequest, runtime: Runtime) -> EhrClient | None:
         foreign = BadRequest("`fhirServer` is not among the FHIR servers that are registered for this client")
         raise _Refusal(foreign, "foreign_server")
     token = call.fhirAuthorization.access_token if call.fhirAuthorization is not None else None
-    return EhrClient(runtime.http, base, token)
+    return FhirClient(runtime.http, base, token)
 
 
-def _note_ways(ehr: EhrClient, call: HookRequest) -> None:
+def _note_ways(ehr: FhirClient, call: HookRequest) -> None:
     """Keeps the ways of the FHIR server for the call's record, and tells those that were learned in it."""
     call.ways = tuple(map(str, ehr.ways))
     for way, learned in ehr.ways.items():

@@ -7,16 +7,9 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from cds_service.urls import base_place
+from cds_service.base_urls import FhirBase, base_place
 
 Headers = Iterable[tuple[bytes, bytes]]  # of a request, names in lower case
-
-
-class FhirBase(msgspec.Struct, frozen=True):
-    """Base URL of a FHIR server that a client owns."""
-
-    url: str  # without a slash at the end
-    private: bool = False  # it may stand at an address that is not public
 
 
 class Caller(msgspec.Struct, frozen=True):
