@@ -15,7 +15,8 @@ import pytest
 from cds_service import tally
 from cds_service.app import create_app
 from cds_service.metrics import REGISTRY
-from cds_service.trust.callers import AnyCaller, Callers
+from cds_service.trust.caller import Callers
+from cds_service.trust.callers import AnyCaller
 from tests.conformance import discovery_problems, problems
 from tests.core import Json, a_runtime
 from tests.http_side import SameCaller, TransportClient, running
