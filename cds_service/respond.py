@@ -14,13 +14,14 @@ from cds_service.arrival import Arrival
 from cds_service.caps import capped
 from cds_service.decision import Outcome
 from cds_service.decode import Gathered
-from cds_service.ehr import EhrClient
 from cds_service.errors import CLIENT_WENT_AWAY, BadRequest, CdsError, EngineFailed, LogUnavailable, PreconditionFailed
 from cds_service.evaluate import Answer, conclude, evaluate, not_evaluated
 from cds_service.events import Event, tell
+from cds_service.fhir_client import FhirClient
 from cds_service.gather import AbandonedError, gather, require
 from cds_service.logged import call_record, refused_record, withdraw
 from cds_service.prefetch import ServiceDefinition
+from cds_service.present import NOT_CHECKED, Shown
 from cds_service.prior_cards import prior_cards, repeatable
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.read import FOREIGN
@@ -72,7 +73,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
             answer = conclude(call, answer.facts, runtime.knowledge, runtime.presenter, prior)
         timings.mark("prior_cards")
     record = call_record(call, service, runtime, received_at, answer, timings, arrival.bytes_in)
-    note_answer(service.id, answer.decisions, answer.shown, answer.shadows, answer.facts.unread)
+    _count(service, answer)
     body = answer.body
     timings.cards = len(answer.shown)
     if (told := onlooker.get()) is not None:
@@ -84,6 +85,23 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         withdraw(record)
         raise LogUnavailable("The answer could not be logged, which this site requires: nothing was said about this patient")
     return body
+
+
+def _count(service: ServiceDefinition, answer: Answer) -> None:
+    """Count an answer by the ids of its cards."""
+    live = [(_card_id(one), one.indicator, "live") for one in answer.shown]
+    shadows = [(_card_id(one), one.indicator, "shadow") for one in answer.shadows if one.decision is not None]
+    note_answer(
+        service.id,
+        [(one.card.id, one.outcome) for one in answer.decisions],
+        live + shadows,
+        not_checked=any(one.decision is None for one in answer.shown),
+        unread=[one.kind for one in answer.facts.unread],
+    )
+
+
+def _card_id(shown: Shown) -> str:
+    return shown.decision.card.id if shown.decision is not None else NOT_CHECKED
 
 
 class _Refusal(Exception):  # noqa: N818 (it is no error of ours)
@@ -151,7 +169,7 @@ def _token_is_anothers(call: HookRequest) -> bool:
     return bool(patient) and Owner(call.context.patientId or "", call.fhirServer, {}).meant_by(patient) is not Whose.THE_PATIENTS
 
 
-def _ehr_of(call: HookRequest, runtime: Runtime) -> EhrClient | None:
+def _ehr_of(call: HookRequest, runtime: Runtime) -> FhirClient | None:
     """The FHIR server of this call, where it names one that its caller may have us ask.
 
     Refuses where a registered client names one that is not its own, whether or not it would be asked.
@@ -166,10 +184,10 @@ def _ehr_of(call: HookRequest, runtime: Runtime) -> EhrClient | None:
         foreign = BadRequest("`fhirServer` is not among the FHIR servers that are registered for this client")
         raise _Refusal(foreign, "foreign_server")
     token = call.fhirAuthorization.access_token if call.fhirAuthorization is not None else None
-    return EhrClient(runtime.http, base, token)
+    return FhirClient(runtime.http, base, token)
 
 
-def _note_ways(ehr: EhrClient, call: HookRequest) -> None:
+def _note_ways(ehr: FhirClient, call: HookRequest) -> None:
     """Keeps the ways of the FHIR server for the call's record, and tells those that were learned in it."""
     call.ways = tuple(map(str, ehr.ways))
     for way, learned in ehr.ways.items():

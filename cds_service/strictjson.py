@@ -1,8 +1,8 @@
 """Refuses JSON that RFC 8259 permits and readers understand differently.
 
-That is: members that stand twice, text that is not Unicode or holds U+0000, numbers out of range, and deep nesting. This service's
-decoder keeps the last of two members of one name, and another one, a gateway say, may keep the first: what such a request says is
-not certain. In a body only the members that decide about the call are counted (`CountingDecoder`); feedback and draft orders,
+That is: members that stand twice, text that is not Unicode or holds U+0000, numbers out of range, and deep nesting. The decoder
+here keeps the last of two members of one name, and another one, a gateway say, may keep the first: what such a request says is not
+certain. In a body only the members that decide about the call are counted (`CountingDecoder`); feedback and draft orders,
 which are small, are checked as a whole (`check_whole`).
 """
 
@@ -16,12 +16,11 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from cds_service.errors import BadRequest
+from cds_service.fhir import NOT_JSON
 
 T = TypeVar("T")
 
 MAX_DEPTH = 64  # arrays and objects inside each other; FHIR's deepest examples have some 20
-
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what msgspec raises for a text that is not JSON
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NULL = rb"\u0000"

@@ -14,9 +14,6 @@ from prometheus_client import Counter as Metric
 from prometheus_client import Histogram
 
 from cds_service import metrics
-from cds_service.criteria.facts import Unread
-from cds_service.decision import Decision
-from cds_service.present import NOT_CHECKED, Shown
 from cds_service.timings import Timings
 
 L = TypeVar("L", bound=tuple[str, ...])
@@ -31,20 +28,24 @@ _phases: list[dict[str, float]] = []
 
 
 def note_answer(
-    service: str, decisions: Iterable[Decision], shown: Iterable[Shown], shadows: Iterable[Shown], unread: Iterable[Unread] = ()
+    service: str,
+    decided: Iterable[tuple[str, str]],
+    cards: Iterable[tuple[str, str, str]],
+    *,
+    not_checked: bool,
+    unread: Iterable[str] = (),
 ) -> None:
-    """Counts what was decided and shown in an answer, and what was not understood."""
-    for code in unread:
-        _unread[code.kind,] += 1
-    for decision in decisions:
-        _decisions[decision.card.id, decision.outcome] += 1
-    for one in shown:
-        if one.decision is None:
-            _not_checked[service] += 1
-        _cards[one.decision.card.id if one.decision is not None else NOT_CHECKED, one.indicator, "live"] += 1
-    for one in shadows:
-        if one.decision is not None:
-            _cards[one.decision.card.id, one.indicator, "shadow"] += 1
+    """Counts what was decided and shown in an answer, and what was not understood.
+
+    `decided`: (id of a card, its outcome). `cards`: (id, indicator, "live" or "shadow"). `not_checked`: whether the answer says
+    that something could not be checked. `unread`: the kind of each code that was not understood.
+    """
+    for kind in unread:
+        _unread[kind,] += 1
+    _decisions.update(decided)
+    _cards.update(cards)
+    if not_checked:
+        _not_checked[service] += 1
 
 
 def note_call(service: str, status: int, seconds: float, timings: Timings) -> None:

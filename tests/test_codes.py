@@ -64,7 +64,7 @@ def test_each_code_is_kept_once_and_not_without_end() -> None:
 def test_they_are_counted_by_kind() -> None:
     flush()
     before = counts(UNREAD_CODES)
-    note_answer("s", [], [], [], [a_code(), a_code("Na"), a_code("x", kind="status")])
+    note_answer("s", [], [], not_checked=False, unread=["lab", "lab", "status"])
     flush()
     after = counts(UNREAD_CODES)
     assert {kind: after[kind] - before.get(kind, 0) for kind in ("lab", "status")} == {"lab": 2, "status": 1}
