@@ -32,17 +32,17 @@ def count_answer(
     outcomes: Iterable[tuple[str, str]],
     cards: Iterable[tuple[str, str, str]],
     *,
-    notice: bool = False,
+    not_checked: bool,
     unread: Iterable[str] = (),
 ) -> None:
     """Count what an answer decided and showed.
 
-    `outcomes`: (card id, outcome) of each decision; `cards`: (card id, indicator, "live" or "shadow") of each card; `notice`:
-    whether it says that something could not be checked; `unread`: kinds of the codes that were not understood.
+    `outcomes`: (card id, outcome) of each decision; `cards`: (card id, indicator, "live" or "shadow") of each card;
+    `not_checked`: whether it says that something could not be checked; `unread`: kinds of the codes that were not understood.
     """
     _decisions.update(outcomes)
     _cards.update(cards)
-    if notice:
+    if not_checked:
         _not_checked[service] += 1
     _unread.update((kind,) for kind in unread)
 

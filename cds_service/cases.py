@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from cds_service.card_file import File, Hook, Indicator
+from cds_service.criteria.facts import PriorCard
 from cds_service.decision import Decision, Outcome
 from cds_service.evaluate import Answer, evaluate
-from cds_service.facts import PriorCard
 from cds_service.gather import gather
 from cds_service.knowledge import Card, Knowledge
 from cds_service.present import NOT_CHECKED, Presenter, Shown

@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from cds_service.card_file import Row
+from cds_service.criteria.facts import Facts, Order
+from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, Findings, OnError, Truth, View
 from cds_service.decision import Decision, Outcome
-from cds_service.facts import Facts, Order
-from cds_service.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, Findings, OnError, Truth, View
 from cds_service.knowledge import Card, Knowledge
 from cds_service.repetition import about, repeated
 

@@ -9,12 +9,12 @@ from typing import Literal
 import msgspec
 
 from cds_service import metrics
+from cds_service.criteria.facts import Facts, Patient, PriorCard
+from cds_service.criteria.findings import Findings, View
 from cds_service.decide import decide
 from cds_service.decision import Decision, Outcome
 from cds_service.decode import Gathered
 from cds_service.events import Event, place, tell
-from cds_service.facts import Facts, Patient, PriorCard
-from cds_service.findings import Findings, View
 from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter, Shown
 from cds_service.protocol import HookRequest

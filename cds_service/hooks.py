@@ -29,7 +29,7 @@ from cds_service.protocol import HookRequest, decode_request
 from cds_service.runtime import Runtime
 from cds_service.timings import Timings
 from cds_service.trust import ANONYMOUS, Caller
-from cds_service.trust.callers import Endpoint
+from cds_service.trust.caller import Endpoint
 from cds_service.trust.refused import RefusedError
 
 MAX_FEEDBACK_BYTES = 64 * 1024

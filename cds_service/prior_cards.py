@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from cds_service.alert_log import RETRY, AlertLog
+from cds_service.criteria.facts import Facts, PriorCard
 from cds_service.decision import Decision, Outcome
-from cds_service.facts import Facts, PriorCard
 from cds_service.present import card_uuid
 from cds_service.protocol import HookRequest
 from cds_service.pseudonyms import Pseudonyms

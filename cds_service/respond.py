@@ -10,16 +10,17 @@ from types import MappingProxyType
 from starlette.requests import ClientDisconnect
 
 from cds_service import metrics
+from cds_service.alert_log import CallRecord
 from cds_service.arrival import Arrival
 from cds_service.call_counts import count_answer
 from cds_service.call_record import ReceivedCall, call_record, refused_record, withdraw
 from cds_service.caps import capped
 from cds_service.decision import Outcome
 from cds_service.decode import Gathered
-from cds_service.ehr import EhrClient
 from cds_service.errors import CLIENT_WENT_AWAY, BadRequest, CdsError, EngineFailed, LogUnavailable, PreconditionFailed
 from cds_service.evaluate import Answer, conclude, evaluate, not_evaluated
 from cds_service.events import Event, tell
+from cds_service.fhir_client import FhirClient
 from cds_service.gather import AbandonedError, gather, require
 from cds_service.prefetch import ServiceDefinition
 from cds_service.prior_cards import prior_cards, repeatable
@@ -67,13 +68,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
             answer = conclude(call, answer.facts, runtime.knowledge, runtime.presenter, prior)
         timings.mark("prior_cards")
     record = call_record(received, answer.facts, answer.decisions, answer.shown, answer.shadows, answer.body)
-    count_answer(
-        service.id,
-        [(one.card.id, one.outcome) for one in answer.decisions],
-        [(one.card, one.indicator, one.mode) for one in record.cards],
-        notice=any(one.decision is None for one in answer.shown),
-        unread=[one.kind for one in answer.facts.unread],
-    )
+    _count(answer, record)
     body = answer.body
     timings.cards = len(answer.shown)
     if (told := onlooker.get()) is not None:
@@ -85,6 +80,17 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         withdraw(record)
         raise LogUnavailable("The answer could not be logged, which this site requires: nothing was said about this patient")
     return body
+
+
+def _count(answer: Answer, record: CallRecord) -> None:
+    """Count an answer by the ids of its cards."""
+    count_answer(
+        record.service,
+        [(one.card.id, one.outcome) for one in answer.decisions],
+        [(one.card, one.indicator, one.mode) for one in record.cards],
+        not_checked=any(one.decision is None for one in answer.shown),
+        unread=[one.kind for one in answer.facts.unread],
+    )
 
 
 class _Refusal(Exception):  # noqa: N818 (it is no error of ours)
@@ -152,7 +158,7 @@ def _token_is_anothers(call: HookRequest) -> bool:
     return bool(patient) and Owner(call.context.patientId or "", call.fhirServer, {}).meant_by(patient) is not Whose.THE_PATIENTS
 
 
-def _ehr_of(call: HookRequest, runtime: Runtime) -> EhrClient | None:
+def _ehr_of(call: HookRequest, runtime: Runtime) -> FhirClient | None:
     """The FHIR server of this call, where it names one that its caller may have us ask.
 
     Refuses where a registered client names one that is not its own, whether or not it would be asked.
@@ -167,10 +173,10 @@ def _ehr_of(call: HookRequest, runtime: Runtime) -> EhrClient | None:
         foreign = BadRequest("`fhirServer` is not among the FHIR servers that are registered for this client")
         raise _Refusal(foreign, "foreign_server")
     token = call.fhirAuthorization.access_token if call.fhirAuthorization is not None else None
-    return EhrClient(runtime.http, base, token)
+    return FhirClient(runtime.http, base, token)
 
 
-def _note_ways(ehr: EhrClient, call: HookRequest) -> None:
+def _note_ways(ehr: FhirClient, call: HookRequest) -> None:
     """Keeps the ways of the FHIR server for the call's record, and tells those that were learned in it."""
     call.ways = tuple(map(str, ehr.ways))
     for way, learned in ehr.ways.items():

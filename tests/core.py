@@ -15,13 +15,13 @@ import msgspec
 import yaml
 
 from cds_service.alert_log import AlertLog
+from cds_service.criteria.facts import SOURCES, Facts
+from cds_service.criteria.findings import Finding
 from cds_service.decide import decide
 from cds_service.decision import Decision
-from cds_service.egress import Egress
 from cds_service.evaluate import Answer, evaluate
-from cds_service.facts import SOURCES, Facts
-from cds_service.findings import Finding
 from cds_service.gather import gather
+from cds_service.http_client import HttpClient
 from cds_service.knowledge import Knowledge
 from cds_service.paths import cards_dir
 from cds_service.present import Presenter
@@ -30,7 +30,8 @@ from cds_service.read import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.shorthand import request_from_case
-from cds_service.trust.callers import AnyCaller, Callers
+from cds_service.trust.caller import Callers
+from cds_service.trust.callers import AnyCaller
 from tests.reading import terminology
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)
@@ -127,7 +128,7 @@ def a_runtime(folder: Path, known: Knowledge | None = None, callers: Callers | N
         knowledge=known,
         presenter=presenter(known),
         alert_log=AlertLog(chosen.log_path),
-        http=Egress(),
+        http=HttpClient(),
         hash_secret=bytes(32),
         clock=lambda: NOW,
     )

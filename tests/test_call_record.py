@@ -12,10 +12,10 @@ import pytest
 
 from cds_service.alert_log import CallRecord
 from cds_service.call_record import ReceivedCall, call_record
+from cds_service.criteria.facts import Facts
 from cds_service.decide import decide
 from cds_service.decision import Decision, Outcome
 from cds_service.evaluate import Answer
-from cds_service.facts import Facts
 from cds_service.fhir import bare_id
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import HookRequest, decode_request
