@@ -1,7 +1,7 @@
 """Refuses JSON that RFC 8259 permits and readers understand differently.
 
 That is: members that stand twice, text that is not Unicode or holds U+0000, numbers out of range, and deep nesting. The decoder
-here keeps the last of two members of one name, and another one, a gateway say, may keep the first: what such a request says is not
+here keeps the last of two members of one name, and another one, a gateway say, may keep the first: that request is not
 certain. In a body only the members that decide about the call are counted (`CountingDecoder`); feedback and draft orders,
 which are small, are checked as a whole (`check_whole`).
 """
