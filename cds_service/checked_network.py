@@ -14,7 +14,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Any
 
-import httpcore
+import httpcore2
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # (host, port) → addresses; raises OSError
 
@@ -68,23 +68,23 @@ def is_public(address: str) -> bool:
     return parsed.scope_id is None and parsed in _PUBLIC_6 and not any(parsed in network for network in _NOT_PUBLIC_6)
 
 
-class CheckedBackend(httpcore.AsyncNetworkBackend):
+class CheckedBackend(httpcore2.AsyncNetworkBackend):
     """The network of one connection: to the addresses that were looked at, and to no other."""
 
     def __init__(self, resolve: Resolve, private: bool) -> None:
         self._resolve = resolve
         self._private = private
-        self._network = httpcore.AnyIOBackend()
-        self._stream: httpcore.AsyncNetworkStream | None = None
+        self._network = httpcore2.AnyIOBackend()
+        self._stream: httpcore2.AsyncNetworkStream | None = None
 
     async def connect_tcp(
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 (httpcore's)
+        timeout: float | None = None,  # noqa: ASYNC109 (httpcore2's)
         local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
         try:
             addresses = list(dict.fromkeys(await self._resolve(host, port)))
         except OSError:
@@ -100,14 +100,14 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
                     address, port, timeout if last else _NEXT_ADDRESS_SECONDS, local_address, socket_options
                 )
                 break
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 if last:
                     raise
         assert self._stream is not None  # noqa: S101 (the loop ends with one, or raises)
         return HeardStream(self._stream)
 
     async def aclose(self) -> None:
-        """Closes the socket, whoever holds it: httpcore leaves it open where it is cancelled at certain moments."""
+        """Closes the socket, whoever holds it: httpcore2 leaves it open where it is cancelled at certain moments."""
         if self._stream is not None:
             await self._stream.aclose()
 
@@ -117,18 +117,18 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return [str(address[0]) for _, _, _, _, address in found]
 
 
-class HeardStream(httpcore.AsyncNetworkStream):
+class HeardStream(httpcore2.AsyncNetworkStream):
     """A connection that knows whether anything came over it since something was last sent.
 
     An answer to a question that was made of what came before the question (a server said too short a length of its answer to
     another) is none.
     """
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
         self.heard = False
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 (httpcore's)
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 (httpcore2's)
         data = await self._stream.read(max_bytes, timeout)
         self.heard = True
         return data
@@ -145,7 +145,7 @@ class HeardStream(httpcore.AsyncNetworkStream):
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> httpcore2.AsyncNetworkStream:
         return HeardStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:

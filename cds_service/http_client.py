@@ -4,7 +4,7 @@ Questions change nothing: they are GET, and POST of a search that is too long fo
 
 - Addresses that are not public are refused, unless the place is registered as private (`outgoing`); private and public places
   share no connection.
-- No redirects, no proxies, no cookies, no user names, no decompression: httpcore has none of these. Whoever asks gives the
+- No redirects, no proxies, no cookies, no user names, no decompression: httpcore2 has none of these. Whoever asks gives the
   headers.
 - Answers are read up to a limit; their headers may have 100 KB, which h11 sees to. Of other statuses than 200 the body is read
   only where it is short JSON that says what was wrong with the question.
@@ -22,8 +22,8 @@ from functools import cache
 
 import certifi
 import h11
-import httpcore
-import httpx
+import httpcore2
+import httpx2
 import msgspec
 
 from cds_service.checked_network import CheckedBackend, Fault, HeardStream, RequestError, Resolve
@@ -62,9 +62,9 @@ class Server:
 class _Connection:
     """A connection to one place, in use by one question or idle."""
 
-    def __init__(self, origin: httpcore.Origin, tls: ssl.SSLContext, network: CheckedBackend) -> None:
+    def __init__(self, origin: httpcore2.Origin, tls: ssl.SSLContext, network: CheckedBackend) -> None:
         self._network = network
-        self.http = httpcore.AsyncHTTPConnection(origin, tls, keepalive_expiry=_KEPT_SECONDS, network_backend=network)
+        self.http = httpcore2.AsyncHTTPConnection(origin, tls, keepalive_expiry=_KEPT_SECONDS, network_backend=network)
 
     async def aclose(self) -> None:
         await self.http.aclose()
@@ -74,13 +74,13 @@ class _Connection:
 class HttpClient:
     """The connections of this process to other servers. Made without an event loop, closed with `aclose`.
 
-    httpcore's own pool is not used: where a question is cancelled at a certain moment, it counts the connection as in use for
+    httpcore2's own pool is not used: where a question is cancelled at a certain moment, it counts the connection as in use for
     ever, and after enough of them nothing is asked any more. Here each question owns its connection until it ends.
     """
 
     def __init__(self, resolve: Resolve = system_resolve, tls: ssl.SSLContext | None = None) -> None:
         """`resolve` and `tls` replace the system's resolver and trusted authorities in tests."""
-        for name in ("httpx", "httpcore"):  # they log addresses, which hold patient ids, and headers, which hold tokens
+        for name in ("httpx2", "httpcore2"):  # they log addresses, which hold patient ids, and headers, which hold tokens
             logging.getLogger(name).setLevel(logging.WARNING)
         self._resolve = resolve
         self._tls = tls or _authorities()
@@ -95,22 +95,22 @@ class HttpClient:
             del self._servers[next(iter(self._servers))]
         return found
 
-    async def get(self, url: httpx.URL, headers: Headers, *, private: bool, limit: int) -> Response:
+    async def get(self, url: httpx2.URL, headers: Headers, *, private: bool, limit: int) -> Response:
         """The answer to GET `url`, which the caller has checked, with a body of at most `limit` bytes.
 
         Raises RequestError, and UnicodeError for a host that can't be put on the wire.
         """
         return await self._exchanged("GET", url, headers, private, limit)
 
-    async def search(self, url: httpx.URL, form: bytes, headers: Headers, *, private: bool, limit: int) -> Response:
+    async def search(self, url: httpx2.URL, form: bytes, headers: Headers, *, private: bool, limit: int) -> Response:
         """The answer to POST `url` with a search in `form`; see `get`."""
         more = [(b"Content-Type", b"application/x-www-form-urlencoded"), (b"Content-Length", b"%d" % len(form))]
         return await self._exchanged("POST", url, [*headers, *more], private, limit, form)
 
     async def _exchanged(
-        self, method: str, url: httpx.URL, headers: Headers, private: bool, limit: int, form: bytes | None = None
+        self, method: str, url: httpx2.URL, headers: Headers, private: bool, limit: int, form: bytes | None = None
     ) -> Response:
-        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         sent = [(b"Host", url.netloc), (b"Accept-Encoding", b"identity"), *headers]
         place = (private, str(target.origin))
         connection = await self._taken(place)
@@ -125,7 +125,7 @@ class HttpClient:
                 started = True
                 reply = await _read(response, limit)
             done = connection.http.is_idle()
-        except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:  # the last one: after the handshake
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, ssl.SSLError) as error:  # the last one: after the handshake
             raise RequestError(_fault(error, started)) from None
         finally:
             await (self._kept(place, connection) if done else connection.aclose())
@@ -158,7 +158,7 @@ class HttpClient:
         return None
 
 
-async def _read(response: httpcore.Response, limit: int) -> Response:
+async def _read(response: httpcore2.Response, limit: int) -> Response:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
     if response.status != 200:
         return Response(response.status, headers, await _explanation(response, headers))
@@ -175,7 +175,7 @@ async def _read(response: httpcore.Response, limit: int) -> Response:
     return Response(200, headers, bytes(body))
 
 
-async def _explanation(response: httpcore.Response, headers: dict[str, str]) -> bytes:
+async def _explanation(response: httpcore2.Response, headers: dict[str, str]) -> bytes:
     """The JSON body of an error where it is short, else nothing."""
     encoded = headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
     if response.status not in _EXPLAINED or encoded or "json" not in headers.get("content-type", ""):
@@ -186,14 +186,14 @@ async def _explanation(response: httpcore.Response, headers: dict[str, str]) -> 
             body += chunk
             if len(body) > _MAX_EXPLANATION:
                 return b""
-    except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError):  # the status says enough
+    except (httpcore2.NetworkError, httpcore2.ProtocolError, ssl.SSLError):  # the status says enough
         return b""
     return bytes(body)
 
 
 def _fault(error: Exception, started: bool) -> Fault:
-    origin = error.args[0] if error.args else None  # httpcore wraps what the socket, TLS or h11 raised; text is its own
-    if isinstance(error, httpcore.ConnectError):
+    origin = error.args[0] if error.args else None  # httpcore2 wraps what the socket, TLS or h11 raised; text is its own
+    if isinstance(error, httpcore2.ConnectError):
         return Fault.TLS if isinstance(origin, ssl.SSLError) else Fault.NOT_REACHED
     if started:
         return Fault.INCOMPLETE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from cds_service.checked_network import Fault, RequestError, is_public
@@ -37,7 +37,7 @@ def test_all_others_are_not(address: str) -> None:
 async def asked(http_client: HttpClient, url: str, private: bool = True, limit: int = LIMIT) -> Response | Fault:
     try:
         async with asyncio.timeout(5):
-            return await http_client.get(httpx.URL(url), [(b"Authorization", b"Bearer T")], private=private, limit=limit)
+            return await http_client.get(httpx2.URL(url), [(b"Authorization", b"Bearer T")], private=private, limit=limit)
     except RequestError as error:
         return error.fault
 
