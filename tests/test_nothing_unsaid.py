@@ -176,7 +176,7 @@ class Bench:
     def _app(self, settings: dict[str, Any]) -> FastAPI:
         key = str(settings)
         if key not in self._apps:
-            chosen = msgspec.structs.replace(self.runtime.settings, **settings)
+            chosen = self.runtime.settings.model_copy(update=settings)
             parts = {"settings": chosen, "callers": self.callers, "alert_log": self.log, "http": self.http}
             self._apps[key] = create_app(chosen, runtime=msgspec.structs.replace(self.runtime, **parts))
         return self._apps[key]
