@@ -7,6 +7,7 @@ import os
 import pytest
 from hypothesis import settings
 from prometheus_client import Counter
+from respx.mocks import HTTPCoreMocker
 
 from cds_service.call_counts import flush
 from cds_service.metrics import REGISTRY
@@ -16,6 +17,9 @@ from cds_service.settings import OPTIONS
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# respx knows the connections of httpcore alone; those of its successor have the same methods.
+HTTPCoreMocker.add_targets("httpcore2._async.connection.AsyncHTTPConnection")
 
 
 @pytest.fixture(autouse=True)
