@@ -7,6 +7,7 @@ import msgspec
 from cds_service.alert_log import AlertLog, load_or_create_secret
 from cds_service.clock import Clock, utc_now
 from cds_service.egress import Egress
+from cds_service.evaluate import Engine
 from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
 from cds_service.settings import Settings, SettingsError
@@ -29,6 +30,11 @@ class Runtime(msgspec.Struct, frozen=True):
     hash_secret: bytes
     traces: Traces | None = None
     clock: Clock = utc_now  # the time of day of every call; tests hand another one in
+
+    @property
+    def engine(self) -> Engine:
+        """What evaluates the requests of this site."""
+        return Engine.of(self.settings, self.knowledge, self.presenter)
 
     def __repr__(self) -> str:
         return "Runtime(…)"
