@@ -68,17 +68,17 @@ class Run(msgspec.Struct):
 
     case: Case
     problems: list[Problem]
-    answer: Answer | None = None
+    evaluation: Evaluation | None = None
 
     @property
     def decisions(self) -> list[Decision]:
         """The decisions of the card that the case is about."""
-        return [one for one in self.answer.decisions if one.card is self.case.card] if self.answer is not None else []
+        return [one for one in self.evaluation.decisions if one.card is self.case.card] if self.evaluation is not None else []
 
     @property
     def own(self) -> list[Shown]:
         """The cards that the case is about as they are drawn, those of a draft card too."""
-        drawn = [*self.answer.shown, *self.answer.shadows] if self.answer is not None else []
+        drawn = [*self.evaluation.shown, *self.evaluation.shadows] if self.evaluation is not None else []
         return [one for one in drawn if one.decision is not None and one.decision.card is self.case.card]
 
 
