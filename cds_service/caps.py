@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from cds_service.criteria.facts import SourceState
 from cds_service.decode import Gathered
-from cds_service.facts import SourceState
 
 MAX_ENTRIES = 2000  # of one call, where a site sets no other number
 MAX_QUARANTINED = 100  # of one source; how many there were stands in its note

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from cds_service.decision import Decision, Outcome
-from cds_service.facts import PriorCard
+from cds_service.criteria.facts import PriorCard
 from cds_service.repeat_rule import repeated
 
 _change = msgspec.structs.replace

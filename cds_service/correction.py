@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cds_service.facts import Lab
+from cds_service.criteria.facts import Lab
 
 if TYPE_CHECKING:
     from cds_service.lab_terms import Analyte

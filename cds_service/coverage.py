@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from cds_service.cases import Run
-from cds_service.criteria import (
+from cds_service.criteria.facts import Facts, Lab, Order
+from cds_service.criteria.findings import Finding, Truth
+from cds_service.criteria.kinds import (
     AgeCriterion,
     Composite,
     Criterion,
@@ -17,8 +19,6 @@ from cds_service.criteria import (
     ReasonCriterion,
 )
 from cds_service.decision import Outcome
-from cds_service.facts import Facts, Lab, Order
-from cds_service.findings import Finding, Truth
 from cds_service.knowledge import Knowledge
 from cds_service.present import holds
 

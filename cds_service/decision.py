@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from cds_service.facts import Order
-from cds_service.findings import Findings
+from cds_service.criteria.facts import Order
+from cds_service.criteria.findings import Findings
 from cds_service.knowledge import Card
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 from msgspec import Raw
 
-from cds_service.facts import SOURCES, Quarantined, Source, SourceState
+from cds_service.criteria.facts import SOURCES, Quarantined, Source, SourceState
 from cds_service.fhir import Entry, Link, Resource, bare_id, is_urn, listed
 from cds_service.panels import REPORT, contains_results
 

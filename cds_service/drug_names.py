@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from cds_service.facts import WIDER, Route
+from cds_service.criteria.facts import WIDER, Route
 from cds_service.rxnorm import Product
 from cds_service.value_sets import DrugFile, IngredientEntry, NoNamesFile, RouteRule, RoutesFile, SystemId, pattern, read, wrong
 

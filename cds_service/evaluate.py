@@ -14,11 +14,11 @@ from cds_service.caps import MAX_ENTRIES, capped
 from cds_service.choose import choose
 from cds_service.decision import Decision, Outcome
 from cds_service.decode import Gathered
-from cds_service.ehr import EhrClient
+from cds_service.fhir_client import FhirClient
 from cds_service.errors import BadRequest, CdsError, EngineFailed, PreconditionFailed
 from cds_service.events import Event, place, tell
-from cds_service.facts import Facts, Patient, PriorCard
-from cds_service.findings import Findings, View
+from cds_service.criteria.facts import Facts, Patient, PriorCard
+from cds_service.criteria.findings import Findings, View
 from cds_service.gather import gather, require
 from cds_service.judge import judge
 from cds_service.knowledge import Knowledge
@@ -97,7 +97,7 @@ async def evaluate_request(
     engine: Engine,
     now: datetime,
     *,
-    client: EhrClient | None = None,
+    client: FhirClient | None = None,
     remaining_ms: float = 0,
     gone: Callable[[], Awaitable[object]] | None = None,
     shown_before: ShownBefore | None = None,
@@ -143,7 +143,7 @@ async def evaluate_body(body: bytes, engine: Engine, now: datetime, *, dialect: 
 async def _gathered(
     call: HookRequest,
     engine: Engine,
-    client: EhrClient | None,
+    client: FhirClient | None,
     remaining_ms: float,
     gone: Callable[[], Awaitable[object]] | None,
 ) -> Sources:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from cds_service.criteria import AllCriterion, Composite, Criterion, LabCriterion
+from cds_service.criteria.escaping import cleaned
+from cds_service.criteria.facts import Facts, Order
+from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, Finding, Findings, Truth
+from cds_service.criteria.kinds import AllCriterion, Composite, Criterion, LabCriterion
+from cds_service.criteria.wording import name_of
 from cds_service.decision import Decision, Outcome
 from cds_service.decode import Gathered
 from cds_service.explanation import CardLook, Explanation, Look, OrderLook, RowLook, TruthWord
-from cds_service.facts import Facts, Order
-from cds_service.findings import IS_MET, IS_UNKNOWN, Finding, Findings, Truth
 from cds_service.knowledge import Card, Knowledge
-from cds_service.say import cleaned, name_of
 from cds_service.seen import all_seen, looked_through, seen
 from cds_service.sentences import Sentences, repetition
 from cds_service.unused import unused

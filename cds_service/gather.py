@@ -18,10 +18,10 @@ import httpx
 import msgspec
 
 from cds_service.concurrency import together
+from cds_service.criteria.facts import Source, SourceState
 from cds_service.decode import Gathered, gathered, gathered_raw, joined
-from cds_service.ehr import EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
-from cds_service.facts import Source, SourceState
+from cds_service.fhir_client import FhirClient, FhirError, Outcome
 from cds_service.metrics import FHIR_FETCHES
 from cds_service.missing_targets import drafted, missing_targets
 from cds_service.protocol import Context, HookRequest
@@ -60,7 +60,7 @@ class AbandonedError(Exception):
 async def gather(
     request: HookRequest,
     templates: Mapping[str, str],
-    ehr: EhrClient | None,
+    ehr: FhirClient | None,
     remaining_ms: float,
     gone: Callable[[], Awaitable[object]] | None = None,
     terminology: Terminology | None = None,
@@ -99,7 +99,7 @@ async def gather(
     return results
 
 
-def _finder(request: HookRequest, ehr: EhrClient | None, terminology: Terminology | None) -> FindMissing | None:
+def _finder(request: HookRequest, ehr: FhirClient | None, terminology: Terminology | None) -> FindMissing | None:
     if ehr is None or terminology is None:
         return None
     drafts = drafted(bytes(request.context.draftOrders))
@@ -156,7 +156,7 @@ def _prefetched(request: HookRequest, key: str) -> Gathered:
 class _Queries:
     """The queries of one call, which share a server and the time to ask it."""
 
-    def __init__(self, context: Context, ehr: EhrClient) -> None:
+    def __init__(self, context: Context, ehr: FhirClient) -> None:
         self._context = context
         self._ehr = ehr
 
@@ -169,7 +169,7 @@ class _Queries:
                 return result
             try:
                 result = await self._page(key, query, asked)
-            except EhrError as error:
+            except FhirError as error:
                 lacking = error.outcome is Outcome.LACKS
                 return Gathered(Source(SourceState.ERROR, "fhir", str(error)), lacking=lacking)
             result = await self._with_next_pages(key, result, asked)
@@ -195,7 +195,7 @@ class _Queries:
         """`first`, and what `query` finds beside it; known in part only where that can't be had."""
         try:
             others = await self._with_next_pages(key, await self._page(key, query, asked), asked)
-        except EhrError as error:
+        except FhirError as error:
             others = Gathered(Source(SourceState.ERROR, "fhir", f"only laboratory results could be asked for: {error}"))
         known = {one.id for one in first.resources}
         resources = [*first.resources, *(one for one in others.resources if one.id not in known)]
@@ -213,7 +213,7 @@ class _Queries:
         while (url := pages[-1].next_url) and len(pages) < MAX_PAGES and not note:
             try:
                 pages.append(await self._page(key, url, asked, plain=True, further=True))
-            except EhrError as error:
+            except FhirError as error:
                 note = str(error)
         search = joined(pages)
         if note:
@@ -224,7 +224,7 @@ class _Queries:
         """One answer. `plain`: exactly this is asked, not in the server's own ways; `further`: it is a later page of a search."""
         try:
             page = await self._asked(key, url, asked, plain, further)
-        except EhrError as error:
+        except FhirError as error:
             FHIR_FETCHES.labels(error.outcome).inc()
             raise
         FHIR_FETCHES.labels(Outcome.OK).inc()
@@ -233,15 +233,15 @@ class _Queries:
     async def _asked(self, key: str, url: str, asked: list[httpx.URL], plain: bool, further: bool) -> Gathered:
         target = self._ehr.target(url)
         if target in asked:
-            raise EhrError(Outcome.CIRCLE)
+            raise FhirError(Outcome.CIRCLE)
         asked.append(target)
         body = await (self._ehr.get(target) if plain or "?" not in url else self._ehr.search(url))
         try:
             page = gathered_raw(body, key, "fhir", further=further)
         except NOT_JSON:
-            raise EhrError(Outcome.NOT_JSON) from None
+            raise FhirError(Outcome.NOT_JSON) from None
         if page.source.state is SourceState.ERROR:
-            raise EhrError(Outcome.UNUSABLE, note=page.source.note)
+            raise FhirError(Outcome.UNUSABLE, note=page.source.note)
         return page
 
 

@@ -7,9 +7,9 @@ card that fails is reported as failed and the others still answer. Which of the 
 from __future__ import annotations
 
 from cds_service.card_file import Row
+from cds_service.criteria.facts import Facts, Order
+from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, Findings, OnError, Truth, View
 from cds_service.decision import Decision, Outcome
-from cds_service.facts import Facts, Order
-from cds_service.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, Findings, OnError, Truth, View
 from cds_service.knowledge import Card, Knowledge
 from cds_service.repeat_rule import about
 

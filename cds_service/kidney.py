@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from cds_service.facts import Lab, Patient
+from cds_service.criteria.facts import Lab, Patient
 
 if TYPE_CHECKING:
     from cds_service.lab_terms import Analyte

@@ -26,7 +26,7 @@ from cds_service.card_file import (
     SuggestionFile,
 )
 from cds_service.card_texts import placeholder_problems, with_numbers
-from cds_service.criteria import Criterion, LabCriterion
+from cds_service.criteria.kinds import Criterion, LabCriterion
 from cds_service.dialects import dialect_problems
 from cds_service.lab_terms import Analyte
 from cds_service.overlay import Overlay

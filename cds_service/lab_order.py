@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Literal
 
-from cds_service.facts import Lab
+from cds_service.criteria.facts import Lab
 
 _Severity = Callable[[Lab], Decimal]  # higher for the more severe of two results
 _NEVER = datetime.min.replace(tzinfo=UTC)

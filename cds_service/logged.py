@@ -17,11 +17,11 @@ import msgspec
 
 from cds_service import __version__
 from cds_service.alert_log import CallRecord, CardRecord, keyed_hash, tenant_secret
+from cds_service.criteria.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem, Unread
+from cds_service.criteria.findings import Evidence, Truth
 from cds_service.decision import Decision, Outcome
 from cds_service.decode import Gathered
-from cds_service.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem, Unread
 from cds_service.fhir import bare_id
-from cds_service.findings import Evidence, Truth
 from cds_service.prefetch import ServiceDefinition
 from cds_service.present import NOT_CHECKED, Shown
 from cds_service.protocol import HookRequest

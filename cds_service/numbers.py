@@ -9,8 +9,8 @@ from typing import get_args
 
 import msgspec
 
-from cds_service.criteria import AgeCriterion, Criterion
-from cds_service.say import spoken_unit
+from cds_service.criteria.kinds import AgeCriterion, Criterion
+from cds_service.criteria.wording import spoken_unit
 
 KINDS: dict[str, type[msgspec.Struct]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Criterion)}
 

@@ -12,7 +12,7 @@ from typing import assert_never
 import msgspec
 
 from cds_service.card_file import ServicesFile
-from cds_service.criteria import (
+from cds_service.criteria.kinds import (
     AgeCriterion,
     AllCriterion,
     AllergyCriterion,

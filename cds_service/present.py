@@ -15,13 +15,14 @@ from typing import Literal
 import msgspec
 
 from cds_service.card_file import DialectFile
-from cds_service.criteria import CountCriterion, Criterion, DrugCriterion, OrderCriterion
+from cds_service.criteria.kinds import CountCriterion, Criterion, DrugCriterion, OrderCriterion
 from cds_service.decision import Decision, Outcome
 from cds_service.dialects import PLAIN, creatable, narrowed, offers, shortened, topic_code
-from cds_service.facts import Facts, Lab
-from cds_service.findings import IS_MET, IS_UNMET, Findings, OnError
+from cds_service.criteria.facts import Facts, Lab
+from cds_service.criteria.findings import IS_MET, IS_UNMET, Findings, OnError
 from cds_service.knowledge import Card, Knowledge
-from cds_service.say import cleaned, markdown, phrase
+from cds_service.criteria.escaping import cleaned, markdown
+from cds_service.criteria.wording import phrase
 from cds_service.suggestions import DrawnSuggestion, Needless, Say, Suggestion, cut, derived_uuid
 
 NOT_CHECKED = "not-checked"

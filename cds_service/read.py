@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from cds_service.criteria.facts import SOURCES, Facts, Patient, Source, SourceState, Unread
 from cds_service.decode import HOMES, TARGETS, Gathered
-from cds_service.facts import SOURCES, Facts, Patient, Source, SourceState, Unread
 from cds_service.fhir import Resource, bare_id
 from cds_service.panels import flattened, out_of_reach
 from cds_service.read_drugs import Targets, read_drugs

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from cds_service.budget import Budget
+from cds_service.criteria.facts import Drug, Route, Unread
 from cds_service.decode import Gathered
 from cds_service.dose import daily_dose_mg
 from cds_service.drug_names import Recognition
-from cds_service.facts import Drug, Route, Unread
 from cds_service.fhir import Dosage, Ingredient, Period, Ratio, Reference, Resource, bare_id, first, listed, pairs, texts
 from cds_service.read_problems import is_denied
 from cds_service.when import ended, when

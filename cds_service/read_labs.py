@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from cds_service.correction import corrected
-from cds_service.facts import Lab, LabSeries, Patient, Unread, Unusable, When
+from cds_service.criteria.facts import Lab, LabSeries, Patient, Unread, Unusable, When
 from cds_service.fhir import CodeableConcept, Quantity, Resource, first, listed, pairs, texts
 from cds_service.kidney import computed_egfr
 from cds_service.lab_identity import Standing, flag_of, meaning_of, specimen_of, status_of, strange_status

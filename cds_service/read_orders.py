@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Raw
 
+from cds_service.criteria.facts import Drug, Order, Quarantined, Source, SourceState, Unread
 from cds_service.decode import Gathered, keep_url, reason_of
-from cds_service.facts import Drug, Order, Quarantined, Source, SourceState, Unread
 from cds_service.fhir import Resource, bare_id
 from cds_service.read_drugs import Targets, read_drug, status_of
 from cds_service.whose import Owner, Whose, subjects

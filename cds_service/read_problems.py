@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cds_service.budget import Budget
-from cds_service.facts import Allergy, Problem, Unread, When
+from cds_service.criteria.facts import Allergy, Problem, Unread, When
 from cds_service.fhir import CodeableConcept, Resource, first, listed, pairs, texts
 from cds_service.lab_identity import meaning_of, status_of
 from cds_service.problem_names import READ

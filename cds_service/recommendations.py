@@ -17,7 +17,7 @@ import msgspec
 
 from cds_service.card_file import File, Text
 from cds_service.cases import Run
-from cds_service.findings import Truth
+from cds_service.criteria.findings import Truth
 from cds_service.knowledge import Card, Knowledge
 from cds_service.suggestions import suggestion_uuid
 from cds_service.yamlfile import Problem, YamlFile, suggestion

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cds_service.card_file import CardFile, Paragraph, Row, SuggestionFile
-from cds_service.criteria import (
+from cds_service.criteria.kinds import (
     Composite,
     CountCriterion,
     Criterion,

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cds_service.facts import Order, PriorCard
-from cds_service.findings import IS_MET, Findings
-from cds_service.say import name_of
+from cds_service.criteria.facts import Order, PriorCard
+from cds_service.criteria.findings import IS_MET, Findings
+from cds_service.criteria.wording import name_of
 
 if TYPE_CHECKING:
     from cds_service.card_file import CardFile, Repeat

@@ -8,7 +8,7 @@ from cds_service import metrics
 from cds_service.arrival import Arrival
 from cds_service.call_counts import count_answer
 from cds_service.call_record import ReceivedCall, call_record, refused_record, withdraw
-from cds_service.ehr import EhrClient
+from cds_service.fhir_client import FhirClient
 from cds_service.errors import CLIENT_WENT_AWAY, BadRequest, CdsError, LogUnavailable
 from cds_service.evaluate import Evaluation, RefusedRequest, evaluate_request
 from cds_service.events import Event, tell
@@ -112,7 +112,7 @@ def _expect_own_token(call: HookRequest) -> None:
         raise RefusedRequest(wrong, "wrong_patient", security="wrong_patient_token")
 
 
-def _fhir_client(call: HookRequest, runtime: Runtime) -> EhrClient | None:
+def _fhir_client(call: HookRequest, runtime: Runtime) -> FhirClient | None:
     """Return a client of the call's FHIR server, where it names one that its caller may have us ask.
 
     Refuses a call whose registered client names a server that is not its own, whether or not it would be asked.
@@ -126,10 +126,10 @@ def _fhir_client(call: HookRequest, runtime: Runtime) -> EhrClient | None:
         foreign = BadRequest("`fhirServer` is not among the FHIR servers that are registered for this client")
         raise RefusedRequest(foreign, "foreign_server", security="foreign_fhir_server")
     token = call.fhirAuthorization.access_token if call.fhirAuthorization is not None else None
-    return EhrClient(runtime.http, base, token)
+    return FhirClient(runtime.http, base, token)
 
 
-def _note_ways(client: EhrClient, call: HookRequest) -> None:
+def _note_ways(client: FhirClient, call: HookRequest) -> None:
     """Keep the ways of the FHIR server for the call's record, and tell those that were learned in it."""
     call.ways = tuple(map(str, client.ways))
     for way, learned in client.ways.items():

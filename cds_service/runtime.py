@@ -6,7 +6,7 @@ import msgspec
 
 from cds_service.alert_log import AlertLog, load_or_create_secret
 from cds_service.clock import Clock, utc_now
-from cds_service.egress import Egress
+from cds_service.http_client import HttpClient
 from cds_service.evaluate import Engine
 from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
@@ -26,7 +26,7 @@ class Runtime(msgspec.Struct, frozen=True):
     knowledge: Knowledge
     presenter: Presenter
     alert_log: AlertLog
-    http: Egress
+    http: HttpClient
     hash_secret: bytes
     traces: Traces | None = None
     clock: Clock = utc_now  # the time of day of every call; tests hand another one in
@@ -59,7 +59,7 @@ def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
         knowledge=knowledge,
         presenter=presenter,
         alert_log=AlertLog(settings.log_path, grace=LOG_GRACE),
-        http=Egress(),
+        http=HttpClient(),
         traces=open_traces(settings.otlp_endpoint),
         hash_secret=settings.hash_secret.encode() or load_or_create_secret(settings.log_path.with_name("hash.key")),
     )

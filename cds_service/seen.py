@@ -9,7 +9,10 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from cds_service.criteria import (
+from cds_service.criteria.escaping import cleaned
+from cds_service.criteria.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem, Unusable
+from cds_service.criteria.findings import Evidence
+from cds_service.criteria.kinds import (
     AgeCriterion,
     AllergyCriterion,
     CountCriterion,
@@ -22,9 +25,7 @@ from cds_service.criteria import (
     ProblemCriterion,
     ReasonCriterion,
 )
-from cds_service.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem, Unusable
-from cds_service.findings import Evidence
-from cds_service.say import cleaned, number, spoken_unit
+from cds_service.criteria.wording import number, spoken_unit
 from cds_service.terminology import Terminology
 
 NOTHING_KNOWN = "not recognised as anything that a card looks for"

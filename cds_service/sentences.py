@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from cds_service.card_file import CardFile, Row
-from cds_service.criteria import (
+from cds_service.criteria.kinds import (
     AgeCriterion,
     AllCriterion,
     AllergyCriterion,
@@ -23,7 +23,7 @@ from cds_service.criteria import (
     ProblemCriterion,
     ReasonCriterion,
 )
-from cds_service.say import spoken_unit
+from cds_service.criteria.wording import spoken_unit
 from cds_service.terminology import Terminology
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from cds_service import shorthand_resources as resources
-from cds_service.facts import SOURCES
+from cds_service.criteria.facts import SOURCES
 from cds_service.shorthand_line import Part, ShorthandError, split
 from cds_service.shorthand_resources import CODE, SYSTEMS, Resource
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from cds_service.alert_log import RETRY, AlertLog
 from cds_service.decision import Decision
-from cds_service.facts import Facts, PriorCard
+from cds_service.criteria.facts import Facts, PriorCard
 from cds_service.pseudonyms import Pseudonyms
 from cds_service.present import card_uuid
 from cds_service.protocol import HookRequest

@@ -14,8 +14,8 @@ from prometheus_client import Counter as Metric
 from prometheus_client import Histogram
 
 from cds_service import metrics
+from cds_service.criteria.facts import Unread
 from cds_service.decision import Decision
-from cds_service.facts import Unread
 from cds_service.present import NOT_CHECKED, Shown
 from cds_service.timings import Timings
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from cds_service.facts import Route
+from cds_service.criteria.facts import Route
 from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
 
 T = TypeVar("T")

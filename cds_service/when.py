@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from cds_service.facts import When
+from cds_service.criteria.facts import When
 
 _YEARS = range(2, 9999)  # not the first and the last of the calendar, so that no sum of an instant and a lookback overflows
 

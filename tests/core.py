@@ -15,13 +15,13 @@ import msgspec
 import yaml
 
 from cds_service.alert_log import AlertLog
+from cds_service.criteria.facts import SOURCES, Facts
+from cds_service.criteria.findings import Finding
 from cds_service.decide import decide
 from cds_service.decision import Decision
-from cds_service.egress import Egress
 from cds_service.evaluate import Answer, evaluate
-from cds_service.facts import SOURCES, Facts
-from cds_service.findings import Finding
 from cds_service.gather import gather
+from cds_service.http_client import HttpClient
 from cds_service.knowledge import Knowledge
 from cds_service.paths import cards_dir
 from cds_service.present import Presenter
@@ -127,7 +127,7 @@ def a_runtime(folder: Path, known: Knowledge | None = None, callers: Callers | N
         knowledge=known,
         presenter=presenter(known),
         alert_log=AlertLog(chosen.log_path),
-        http=Egress(),
+        http=HttpClient(),
         hash_secret=bytes(32),
         clock=lambda: NOW,
     )

@@ -8,15 +8,15 @@ from urllib.parse import parse_qsl, unquote
 import httpx
 import msgspec
 
+from cds_service.base_urls import FhirBase
 from cds_service.decode import Gathered
-from cds_service.egress import Egress
-from cds_service.ehr import EhrClient
 from cds_service.evaluate import Answer, evaluate
+from cds_service.fhir_client import FhirClient
 from cds_service.gather import gather
+from cds_service.http_client import HttpClient
 from cds_service.protocol import decode_request
-from cds_service.trust import FhirBase
 from tests.core import NOW, knowledge, presenter
-from tests.http_side import TransportEgress
+from tests.http_side import TransportClient
 
 Json = dict[str, Any]
 BASE = "https://ehr.example/fhir"
@@ -42,8 +42,8 @@ class EhrServer:
         self.asked: list[str] = []  # "GET Observation?…", "POST Observation/_search?…", unquoted
         self.transport = httpx.MockTransport(self.answer)
 
-    def egress(self) -> Egress:
-        return TransportEgress(self.transport)
+    def http_client(self) -> HttpClient:
+        return TransportClient(self.transport)
 
     def questions(self, part: str) -> list[str]:
         """The questions that `part` stands in, which are forgotten with all others."""
@@ -127,12 +127,12 @@ class Asked(msgspec.Struct):
         return str(self.gathered[key].source.state)
 
 
-async def asked(egress: Egress, call: Json, *, include: bool = False, deadline_ms: int = 2000) -> Asked:
-    """The whole way of a call but for HTTP and the log, at NOW; `egress` keeps what was learned of the server."""
+async def asked(http_client: HttpClient, call: Json, *, include: bool = False, deadline_ms: int = 2000) -> Asked:
+    """The whole way of a call but for HTTP and the log, at NOW; `http_client` keeps what was learned of the server."""
     known = knowledge()
     request = decode_request(msgspec.json.encode(call), call["hook"])
     service = next(one for one in known.services if one.hook == call["hook"])
-    client = EhrClient(egress, FhirBase(BASE), "T0KEN")
+    client = FhirClient(http_client, FhirBase(BASE), "T0KEN")
     templates = service.templates(include=include)
     gathered = await gather(request, templates, client, deadline_ms, terminology=known.terminology)
     answer = evaluate(request, gathered, known, presenter(known), NOW, "US")

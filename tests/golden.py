@@ -19,8 +19,8 @@ from unittest.mock import patch
 import msgspec
 
 from cds_service.app import create_app
+from cds_service.criteria.facts import SOURCES
 from cds_service.dialects import PLAIN
-from cds_service.facts import SOURCES
 from cds_service.paths import fixtures_dir
 from cds_service.respond import respond
 from cds_service.runtime import Runtime

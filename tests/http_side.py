@@ -14,10 +14,10 @@ from fastapi import FastAPI
 
 from cds_service.alert_log import AlertLog
 from cds_service.app import create_app
-from cds_service.egress import Egress, Reply
+from cds_service.checked_network import Fault, RequestError
 from cds_service.hooks import Respond
+from cds_service.http_client import HttpClient, Response
 from cds_service.knowledge import Knowledge
-from cds_service.outgoing import EgressError, Fault
 from cds_service.prefetch import ServiceDefinition
 from cds_service.present import Presenter
 from cds_service.protocol import HookRequest
@@ -54,26 +54,26 @@ class Stub:
         return b'{"cards":[]}'
 
 
-class TransportEgress(Egress):
+class TransportClient(HttpClient):
     """Whatever address is asked, `transport` answers; no name is resolved."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         super().__init__()
         self._client = httpx.AsyncClient(transport=transport)
 
-    async def get(self, url: httpx.URL, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int) -> Reply:
+    async def get(self, url: httpx.URL, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int) -> Response:
         try:
             answer = await self._client.get(url, headers=list(headers))
         except httpx.ReadError:
-            raise EgressError(Fault.RESET) from None
-        return Reply(answer.status_code, dict(answer.headers), answer.content)
+            raise RequestError(Fault.RESET) from None
+        return Response(answer.status_code, dict(answer.headers), answer.content)
 
     async def search(
         self, url: httpx.URL, form: bytes, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int
-    ) -> Reply:
+    ) -> Response:
         sent = [*headers, (b"Content-Type", b"application/x-www-form-urlencoded")]
         answer = await self._client.post(url, content=form, headers=list(sent))
-        return Reply(answer.status_code, dict(answer.headers), answer.content)
+        return Response(answer.status_code, dict(answer.headers), answer.content)
 
 
 class SameCaller(AnyCaller):
@@ -95,7 +95,7 @@ def new_test_app(folder: Path, respond: Respond, *, callers: Callers | None = No
         knowledge=cast("Knowledge", SimpleNamespace(services=SERVICES, cards=(), hash="")),
         presenter=cast("Presenter", None),  # the stub presents nothing
         alert_log=AlertLog(chosen.log_path),
-        http=Egress(),
+        http=HttpClient(),
         hash_secret=bytes(32),
         clock=lambda: NOW,
     )

@@ -12,7 +12,7 @@ import yaml
 from cds_service.alert_log import AlertLog
 from cds_service.alert_log.unread import unread_codes
 from cds_service.cli import main
-from cds_service.facts import LabSeries, Unread
+from cds_service.criteria.facts import LabSeries, Unread
 from cds_service.knowledge import Knowledge
 from cds_service.logged import MAX_UNREAD, NOT_A_CODE, kept_codes
 from cds_service.metrics import UNREAD_CODES, counts

@@ -7,7 +7,7 @@ from decimal import Decimal
 from random import Random
 
 from cds_service.correction import corrected
-from cds_service.facts import Lab, When
+from cds_service.criteria.facts import Lab, When
 from tests.reading import terminology
 
 TODAY = datetime(2026, 3, 1, 8, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cds_service.facts import Lab
+from cds_service.criteria.facts import Lab
 from tests.core import Json, facts, finding
 
 CK = "LOINC#2157-6 Creatine kinase"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cds_service.criteria.facts import Quarantined, SourceState
 from cds_service.decode import EXPECTED, Gathered, gathered, gathered_raw, joined
-from cds_service.facts import Quarantined, SourceState
 from cds_service.fhir import Resource, bare_id
 from tests.reading import Json, as_json, bundle, observation, patient, statement, without
 

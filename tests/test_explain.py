@@ -19,14 +19,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from cds_service.cli import main
+from cds_service.criteria.facts import SOURCES, PriorCard
+from cds_service.criteria.findings import IS_UNMET, MET, UNMET, Finding, Findings, Truth
 from cds_service.decide import _Unsure, decide, decide_card
 from cds_service.decision import Decision, Outcome
 from cds_service.draw_explanation import draw_explanation, outcome_words
 from cds_service.evaluate import Answer
 from cds_service.explain import explain
 from cds_service.explanation import CardLook, Explanation, Look
-from cds_service.facts import SOURCES, PriorCard
-from cds_service.findings import IS_UNMET, MET, UNMET, Finding, Findings, Truth
 from cds_service.paths import fixtures_dir
 from cds_service.samples import load_samples
 from cds_service.settings import OPTIONS

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from cds_service.alert_log import CallRecord
+from cds_service.criteria.facts import Facts
 from cds_service.decide import decide
 from cds_service.decision import Decision, Outcome
-from cds_service.facts import Facts
 from cds_service.fhir import bare_id
 from cds_service.knowledge import Knowledge
 from cds_service.logged import call_record

@@ -18,11 +18,11 @@ import msgspec
 import pytest
 
 from cds_service.cases import load_cases
-from cds_service.criteria import LabCriterion
+from cds_service.criteria.facts import Allergy, Drug, Lab, Order, Problem
+from cds_service.criteria.findings import Evidence, Truth
+from cds_service.criteria.kinds import LabCriterion
 from cds_service.decision import Decision, Outcome
 from cds_service.evaluate import Answer, evaluate
-from cds_service.facts import Allergy, Drug, Lab, Order, Problem
-from cds_service.findings import Evidence, Truth
 from cds_service.gather import gather
 from cds_service.paths import cards_dir
 from cds_service.protocol import decode_request

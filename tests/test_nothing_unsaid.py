@@ -25,16 +25,16 @@ from cds_service import respond as story
 from cds_service.alert_log import CallRecord, LogHealth, PriorRecord
 from cds_service.app import create_app
 from cds_service.decision import Decision
-from cds_service.egress import Server
 from cds_service.evaluate import Answer, evaluate
 from cds_service.gather import gather
+from cds_service.http_client import Server
 from cds_service.protocol import decode_request
 from cds_service.timings import Timings
 from cds_service.trust import Caller
 from tests.core import NOW, Json, a_runtime, knowledge, presenter
 from tests.fault_mix import Mix, fhir_server, mix
 from tests.fuzz.drive import post
-from tests.http_side import SameCaller, TransportEgress
+from tests.http_side import SameCaller, TransportClient
 from tests.unsaid import SPOKE, Told, lost, unsaid
 
 COMBINATIONS = int(os.environ.get("CDS_FAULT_COMBINATIONS", "1500"))
@@ -125,7 +125,7 @@ def breaking(what: str, whom: str) -> Iterator[None]:
         yield
 
 
-class Asked(TransportEgress):
+class Asked(TransportClient):
     """The EHR's server as the combination of the moment has it; never asked before, so that no breaker is open."""
 
     def __init__(self) -> None:

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from cds_service.check import resources_in
+from cds_service.criteria.escaping import NAME_LIMIT, cleaned, markdown
 from cds_service.present import NOT_CHECKED, card_uuid
-from cds_service.say import NAME_LIMIT, cleaned, markdown
 from cds_service.shorthand import request_from_case
 from cds_service.strict import problems_r4b
 from cds_service.suggestions import derived_uuid, suggestion_uuid

@@ -18,7 +18,7 @@ from cds_service.metrics import REGISTRY
 from cds_service.trust.callers import AnyCaller, Callers
 from tests.conformance import discovery_problems, problems
 from tests.core import Json, a_runtime
-from tests.http_side import SameCaller, TransportEgress, running
+from tests.http_side import SameCaller, TransportClient, running
 from tests.promises import FEEDBACK, ROWS, SIGN, Row, Site
 from tests.tokens import JKU, PUBLIC_URL, key_set
 from tests.trusting import Clock, KeyServer, Memory, callers
@@ -46,7 +46,7 @@ async def tried(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> tuple[http
     if row.before is not None:
         row.before(folder)
     made = a_runtime(folder, callers=who, **{"public_url": PUBLIC_URL} | row.settings)
-    runtime = msgspec.structs.replace(made, http=TransportEgress(httpx.MockTransport(ehr)))
+    runtime = msgspec.structs.replace(made, http=TransportClient(httpx.MockTransport(ehr)))
     before = counter(row)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         site = Site(runtime, client, patch, asked, was_asked, memory, keys, clock)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.facts import SOURCES, SourceState
+from cds_service.criteria.facts import SOURCES, SourceState
 from cds_service.read import read
 from cds_service.read_orders import WrongPatientError
 from tests.reading import NOW, OURS, Json, bundle, condition, facts, observation, patient, prescription, statement, terminology

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from cds_service.facts import Drug
-from cds_service.findings import Finding, Truth
-from cds_service.say import phrase
+from cds_service.criteria.facts import Drug
+from cds_service.criteria.findings import Finding, Truth
+from cds_service.criteria.wording import phrase
 from tests.reading import OURS, RXNORM, SNOMED, Json, active, bundle, concept, condition, facts, prescription, statement, without
 
 GM = "http://fhir.de/CodeSystem/bfarm/icd-10-gm"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.facts import SourceState
+from cds_service.criteria.facts import SourceState
 from tests.reading import OURS, SNOMED, Json, as_json, bundle, facts, observation, patient, reason, result, series, without
 
 

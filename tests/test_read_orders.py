@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from cds_service.facts import Facts, Order, SourceState
+from cds_service.criteria.facts import Facts, Order, SourceState
 from tests.reading import Json, as_json, bundle, facts, prescription, statement, without
 
 QUININE: Json = {**prescription("Quinine sulfate 324 MG Oral Capsule", "997010"), "id": "q", "status": "draft"}

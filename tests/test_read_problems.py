@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cds_service.facts import Allergy, Problem
+from cds_service.criteria.facts import Allergy, Problem
 from tests.reading import OURS, SNOMED, Json, bundle, concept, condition, facts, observation, without
 
 

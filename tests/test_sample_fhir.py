@@ -28,7 +28,7 @@ from cds_service.sample_search import fits
 from cds_service.strict import problems_r4b
 from cds_service.trust.callers import AnyCaller
 from tests.core import NOW, a_runtime, knowledge
-from tests.http_side import Stub, TransportEgress, new_test_app, running
+from tests.http_side import Stub, TransportClient, new_test_app, running
 from tests.test_samples import SAMPLES
 
 BASE = "http://cds.example/fhir"
@@ -343,7 +343,7 @@ async def test_data_that_is_fetched_gives_the_same_cards_as_data_that_was_sent(t
         (tmp_path / way).mkdir()
         runtime = a_runtime(tmp_path / way)  # with a log of its own, because some cards are shown once
         itself = create_app(runtime.settings, runtime=runtime)
-        runtime = msgspec.structs.replace(runtime, http=TransportEgress(httpx.ASGITransport(app=itself)))
+        runtime = msgspec.structs.replace(runtime, http=TransportClient(httpx.ASGITransport(app=itself)))
         async with running(create_app(runtime.settings, runtime=runtime)) as client:
             for name, request in requests.items():
                 bare = {key: value for key, value in request.items() if key != "prefetch"} | {"fhirServer": BASE}

@@ -19,7 +19,7 @@ from cds_service.paths import fixtures_dir
 from cds_service.runtime import Runtime
 from tests.alert_log_samples import rows
 from tests.core import a_runtime, all_requests, answer_to, cards, knowledge
-from tests.http_side import Stub, TransportEgress, call_body, new_test_app, running
+from tests.http_side import Stub, TransportClient, call_body, new_test_app, running
 
 Json = dict[str, Any]
 REQUESTS = {path.stem: json.loads(path.read_text()) for path in sorted((fixtures_dir() / "requests" / "sandbox").glob("*.json"))}
@@ -39,7 +39,7 @@ def runtime(tmp_path: Path) -> Runtime:
 async def client(runtime: Runtime) -> AsyncIterator[httpx.AsyncClient]:
     """The service, and as its EHR the service itself: every address that it asks leads back to it."""
     itself = create_app(runtime.settings, runtime=runtime)
-    http = TransportEgress(httpx.ASGITransport(app=itself))
+    http = TransportClient(httpx.ASGITransport(app=itself))
     async with running(create_app(runtime.settings, runtime=msgspec.structs.replace(runtime, http=http))) as one:
         yield one
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from cds_service.criteria.facts import Facts
 from cds_service.decide import decide
 from cds_service.decision import Decision, Outcome
 from cds_service.evaluate import not_evaluated
-from cds_service.facts import Facts
 from cds_service.protocol import decode_request
 from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller

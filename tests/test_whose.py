@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cds_service.facts import SourceState
+from cds_service.criteria.facts import SourceState
 from cds_service.fhir import Resource
 from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from cds_service.criteria.findings import Truth
 from cds_service.decision import Decision, Outcome
 from cds_service.dialects import topic_code
 from cds_service.evaluate import Answer
-from cds_service.findings import Truth
 from cds_service.knowledge import Card, Knowledge
 from cds_service.present import NOT_CHECKED, card_uuid
 from tests.core import Json

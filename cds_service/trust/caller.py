@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cds_service.urls import base_place
-
-
-class FhirBase(msgspec.Struct, frozen=True):
-    """Base URL of a FHIR server that a client owns."""
-
-    url: str  # without a slash at the end
-    private: bool = False  # it may stand at an address that is not public
+from cds_service.base_urls import FhirBase, base_place
 
 
 class Caller(msgspec.Struct, frozen=True):

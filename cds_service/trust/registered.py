@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from cds_service.clock import Clock
-from cds_service.egress import Egress
 from cds_service.events import Event, place, tell
+from cds_service.http_client import HttpClient
 from cds_service.metrics import AUTH_DEGRADED, AUTH_REFUSED
 from cds_service.settings import Settings, SettingsError
 from cds_service.trust.caller import Caller
@@ -45,7 +45,7 @@ class RegisteredCallers:
         self._issuers = Issuers(self._clients)
         self._replay = replay
         self._now = now
-        self._http = Egress()
+        self._http = HttpClient()
         refused = published_keys() if settings.profile == "production" else ()
         self._keys = {one.name: ClientKeys(one, self._http, clock, refused=refused, fetch=fetch) for one in self._clients}
         self._callers: dict[tuple[str, str], Caller] = {}

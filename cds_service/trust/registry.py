@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
+from cds_service.base_urls import FhirBase
 from cds_service.settings import SettingsError
-from cds_service.trust.caller import FhirBase
 from cds_service.trust.client_fields import FIELDS, REQUIRED
 from cds_service.trust.key_sets import ALGORITHMS, KeySet, read_key_set
 from cds_service.yamlfile import suggestion

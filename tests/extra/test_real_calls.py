@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from cds_service.app import create_app
+from cds_service.criteria.facts import SOURCES
 from cds_service.evaluate import evaluate
-from cds_service.facts import SOURCES
 from cds_service.gather import gather
 from cds_service.protocol import decode_request
 from cds_service.settings import Settings

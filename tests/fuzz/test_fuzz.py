@@ -30,7 +30,7 @@ from cds_service.samples import load_samples
 from tests.core import NOW, Json, a_runtime
 from tests.fuzz.drive import Answer, post
 from tests.fuzz.mutate import CANARY, Mutator
-from tests.http_side import TransportEgress
+from tests.http_side import TransportClient
 
 REQUESTS = int(os.environ.get("CDS_FUZZ", "2000"))
 SEED = int(os.environ.get("CDS_SEED", "1"))
@@ -121,7 +121,7 @@ def check(answer: Answer, body: bytes) -> None:
 
 
 def application(folder: Path, transport: httpx.MockTransport) -> FastAPI:
-    runtime = msgspec.structs.replace(a_runtime(folder), http=TransportEgress(transport))
+    runtime = msgspec.structs.replace(a_runtime(folder), http=TransportClient(transport))
     return create_app(runtime.settings, runtime=runtime)
 
 

@@ -16,9 +16,9 @@ import msgspec
 import pytest
 
 from cds_service.app import create_app
+from cds_service.criteria.facts import SourceState
 from cds_service.decode import EXPECTED
 from cds_service.evaluate import Answer
-from cds_service.facts import SourceState
 from cds_service.metrics import SECURITY_EVENTS, counts
 from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError

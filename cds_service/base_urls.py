@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 import httpx
+import msgspec
 
 MAX_LENGTH = 2048  # of a base URL
 _PORTS = {"http": 80, "https": 443}
@@ -29,6 +30,13 @@ class Place(NamedTuple):
     host: str
     port: int
     segments: tuple[str, ...]  # of the path, as they go over the wire
+
+
+class FhirBase(msgspec.Struct, frozen=True):
+    """Base URL of a FHIR server that a client owns."""
+
+    url: str  # without a slash at the end
+    private: bool = False  # it may stand at an address that is not public
 
 
 def base_place(url: str) -> Place | None:

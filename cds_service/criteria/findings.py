@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from cds_service.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem, Source, SourceState, Unusable
+from cds_service.criteria.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem, Source, SourceState, Unusable
 
 
 class Truth(IntEnum):

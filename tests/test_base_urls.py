@@ -3,8 +3,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from cds_service.trust import Caller, FhirBase
-from cds_service.urls import MAX_LENGTH, base_place, under
+from cds_service.base_urls import MAX_LENGTH, FhirBase, base_place, under
+from cds_service.trust import Caller
 
 OWN = FhirBase("https://ehr.example/fhir/tenant")
 INTERNAL = FhirBase("http://10.1.2.3:8080/fhir", private=True)

@@ -13,8 +13,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from cds_service.facts import Drug, Facts, Lab, Order, Problem, Route, Unusable, When
-from cds_service.findings import (
+from cds_service.criteria.facts import Drug, Facts, Lab, Order, Problem, Route, Unusable, When
+from cds_service.criteria.findings import (
     IS_MET,
     IS_UNKNOWN,
     IS_UNMET,

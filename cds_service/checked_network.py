@@ -49,7 +49,7 @@ class Fault(StrEnum):
     TOO_LONG = "too_long"
 
 
-class EgressError(Exception):
+class RequestError(Exception):
     """There is no answer, and why. Holds nothing of the address or of what was sent."""
 
     def __init__(self, fault: Fault) -> None:
@@ -90,9 +90,9 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         except OSError:
             addresses = []
         if not addresses:
-            raise EgressError(Fault.NOT_RESOLVED)
+            raise RequestError(Fault.NOT_RESOLVED)
         if not self._private and not all(map(is_public, addresses)):
-            raise EgressError(Fault.NOT_PUBLIC)
+            raise RequestError(Fault.NOT_PUBLIC)
         for number, address in enumerate(addresses, 1):
             last = number == len(addresses)
             try:

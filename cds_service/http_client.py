@@ -26,9 +26,9 @@ import httpcore
 import httpx
 import msgspec
 
-from cds_service.breaker import Breaker
-from cds_service.outgoing import CheckedBackend, EgressError, Fault, HeardStream, Resolve
-from cds_service.outgoing import resolve as system_resolve
+from cds_service.checked_network import CheckedBackend, Fault, HeardStream, RequestError, Resolve
+from cds_service.checked_network import resolve as system_resolve
+from cds_service.circuit_breaker import CircuitBreaker
 from cds_service.server_ways import Ways
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -42,7 +42,7 @@ _EXPLAINED = frozenset({400, 404, 405, 422, 501})  # statuses whose body may say
 _MAX_EXPLANATION = 16 * 1024  # bytes of such a body
 
 
-class Reply(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True):
     """An answer over HTTP."""
 
     status: int
@@ -54,7 +54,7 @@ class Server:
     """What this process remembers of one server that it asks."""
 
     def __init__(self) -> None:
-        self.breaker = Breaker()
+        self.breaker = CircuitBreaker()
         self.ways = Ways()
         self.slots = asyncio.Semaphore(_MAX_QUESTIONS)
 
@@ -71,7 +71,7 @@ class _Connection:
         await self._network.aclose()
 
 
-class Egress:
+class HttpClient:
     """The connections of this process to other servers. Made without an event loop, closed with `aclose`.
 
     httpcore's own pool is not used: where a question is cancelled at a certain moment, it counts the connection as in use for
@@ -95,21 +95,21 @@ class Egress:
             del self._servers[next(iter(self._servers))]
         return found
 
-    async def get(self, url: httpx.URL, headers: Headers, *, private: bool, limit: int) -> Reply:
+    async def get(self, url: httpx.URL, headers: Headers, *, private: bool, limit: int) -> Response:
         """The answer to GET `url`, which the caller has checked, with a body of at most `limit` bytes.
 
-        Raises EgressError, and UnicodeError for a host that can't be put on the wire.
+        Raises RequestError, and UnicodeError for a host that can't be put on the wire.
         """
         return await self._exchanged("GET", url, headers, private, limit)
 
-    async def search(self, url: httpx.URL, form: bytes, headers: Headers, *, private: bool, limit: int) -> Reply:
+    async def search(self, url: httpx.URL, form: bytes, headers: Headers, *, private: bool, limit: int) -> Response:
         """The answer to POST `url` with a search in `form`; see `get`."""
         more = [(b"Content-Type", b"application/x-www-form-urlencoded"), (b"Content-Length", b"%d" % len(form))]
         return await self._exchanged("POST", url, [*headers, *more], private, limit, form)
 
     async def _exchanged(
         self, method: str, url: httpx.URL, headers: Headers, private: bool, limit: int, form: bytes | None = None
-    ) -> Reply:
+    ) -> Response:
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         sent = [(b"Host", url.netloc), (b"Accept-Encoding", b"identity"), *headers]
         place = (private, str(target.origin))
@@ -121,12 +121,12 @@ class Egress:
             async with connection.http.stream(method, target, headers=sent, content=form) as response:
                 stream = response.extensions.get("network_stream")  # there is none in tests without sockets
                 if isinstance(stream, HeardStream) and not stream.heard:
-                    raise EgressError(Fault.GARBLED)
+                    raise RequestError(Fault.GARBLED)
                 started = True
                 reply = await _read(response, limit)
             done = connection.http.is_idle()
         except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:  # the last one: after the handshake
-            raise EgressError(_fault(error, started)) from None
+            raise RequestError(_fault(error, started)) from None
         finally:
             await (self._kept(place, connection) if done else connection.aclose())
         return reply
@@ -158,21 +158,21 @@ class Egress:
         return None
 
 
-async def _read(response: httpcore.Response, limit: int) -> Reply:
+async def _read(response: httpcore.Response, limit: int) -> Response:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
     if response.status != 200:
-        return Reply(response.status, headers, await _explanation(response, headers))
+        return Response(response.status, headers, await _explanation(response, headers))
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise EgressError(Fault.ENCODED)
+        raise RequestError(Fault.ENCODED)
     length = headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 18 or int(length) > limit):
-        raise EgressError(Fault.TOO_LONG)
+        raise RequestError(Fault.TOO_LONG)
     body = bytearray()
     async for chunk in response.aiter_stream():
         body += chunk
         if len(body) > limit:
-            raise EgressError(Fault.TOO_LONG)
-    return Reply(200, headers, bytes(body))
+            raise RequestError(Fault.TOO_LONG)
+    return Response(200, headers, bytes(body))
 
 
 async def _explanation(response: httpcore.Response, headers: dict[str, str]) -> bytes:
