@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from cds_service.decision import Decision, Outcome
 from cds_service.criteria.facts import PriorCard
+from cds_service.decision import Decision, Outcome
 from cds_service.repeat_rule import repeated
 
 _change = msgspec.structs.replace

@@ -12,13 +12,13 @@ import msgspec
 from cds_service import metrics
 from cds_service.caps import MAX_ENTRIES, capped
 from cds_service.choose import choose
-from cds_service.decision import Decision, Outcome
-from cds_service.decode import Gathered
-from cds_service.fhir_client import FhirClient
-from cds_service.errors import BadRequest, CdsError, EngineFailed, PreconditionFailed
-from cds_service.events import Event, place, tell
 from cds_service.criteria.facts import Facts, Patient, PriorCard
 from cds_service.criteria.findings import Findings, View
+from cds_service.decision import Decision, Outcome
+from cds_service.decode import Gathered
+from cds_service.errors import BadRequest, CdsError, EngineFailed, PreconditionFailed
+from cds_service.events import Event, place, tell
+from cds_service.fhir_client import FhirClient
 from cds_service.gather import gather, require
 from cds_service.judge import judge
 from cds_service.knowledge import Knowledge
@@ -104,9 +104,9 @@ async def evaluate_request(
 ) -> Evaluation:
     """Evaluate one decoded request at the clock `now` (aware, UTC).
 
-    `client` asks the FHIR server of the call for what was not sent, within `remaining_ms`; without it only what was sent is looked
-    at. `gone` ends when the client has ended the call. `shown_before` tells which cards were shown before; without it nothing is a
-    repeat. The request is changed in one way: its timings are marked.
+    `client` asks the FHIR server of the call for what was not sent, within `remaining_ms`; without it only what was sent is read.
+    `gone` ends when the client has ended the call. `shown_before` tells which cards were shown before; without it nothing is a
+    repeat. The timings of the call are marked.
 
     Raises RefusedRequest (412 where data is missing and this site wants that said so, 400 where a draft order is for another
     patient, 500 where no card could be evaluated) and AbandonedError where `gone` ended first.

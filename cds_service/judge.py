@@ -1,7 +1,7 @@
 """Judge facts by the knowledge of the cards: facts in, frozen decisions out.
 
-Pure: no I/O, no clock, no FHIR, no framework; the same input gives the same output. Each card of the hook is decided on its own: a
-card that fails is reported as failed and the others still answer. Which of the cards that fired are shown is for `choose`.
+Pure: no I/O, no clock, no FHIR, no framework; the same input gives the same output. Each card of the hook is decided on its own:
+a card that fails is reported as failed and the others still answer. Which of the cards that fired are shown is for `choose`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _judge_safely(card: Card, findings: Findings, order: Order | None, facts: Fa
 
 
 def judge_card(card: Card, findings: Findings, order: Order | None, hook: str) -> Decision:
-    """Find the first row of the table that holds within the card's common conditions; unknown where an unknown could change that."""
+    """Find the first row that holds within the card's common conditions; unknown where an unknown could change that."""
     file = card.file
     for name in file.fire_when:
         if findings[name].truth is IS_UNMET:

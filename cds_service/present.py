@@ -15,14 +15,14 @@ from typing import Literal
 import msgspec
 
 from cds_service.card_file import DialectFile
-from cds_service.criteria.kinds import CountCriterion, Criterion, DrugCriterion, OrderCriterion
-from cds_service.decision import Decision, Outcome
-from cds_service.dialects import PLAIN, creatable, narrowed, offers, shortened, topic_code
+from cds_service.criteria.escaping import cleaned, markdown
 from cds_service.criteria.facts import Facts, Lab
 from cds_service.criteria.findings import IS_MET, IS_UNMET, Findings, OnError
-from cds_service.knowledge import Card, Knowledge
-from cds_service.criteria.escaping import cleaned, markdown
+from cds_service.criteria.kinds import CountCriterion, Criterion, DrugCriterion, OrderCriterion
 from cds_service.criteria.wording import phrase
+from cds_service.decision import Decision, Outcome
+from cds_service.dialects import PLAIN, creatable, narrowed, offers, shortened, topic_code
+from cds_service.knowledge import Card, Knowledge
 from cds_service.suggestions import DrawnSuggestion, Needless, Say, Suggestion, cut, derived_uuid
 
 NOT_CHECKED = "not-checked"
@@ -129,7 +129,8 @@ class _Dialect:
         live, shadows = Needless(facts, lately), Needless(facts, lately)
         shown: list[Shown] = []
         shown_in_shadow: list[Shown] = []
-        fired = [(one, card) for one, card in zip(chosen, drawn, strict=True) if one.outcome is Outcome.FIRED and card is not None]
+        both = zip(chosen, drawn, strict=True)
+        fired = [(one, card) for one, card in both if card is not None and one.outcome is Outcome.FIRED]
         fired.sort(key=lambda pair: _LOUDEST_FIRST.index(pair[0].indicator))
         for decision, card in fired:  # what several cards offer, the loudest offers
             template = self.cards[decision.card.id]
@@ -170,10 +171,12 @@ class CardTemplate:
         self._labels = knowledge.labels
         self._limit = dialect.summary_limit
         self._source = _source(knowledge, knowledge.sources[file.links[0]].url, topic_code(file.id, dialect), file.title)
-        overrides = _encode([
-            {"code": code, "system": knowledge.labels.override_system, "display": knowledge.overrides[code].display}
-            for code in file.overrides
-        ])
+        overrides = _encode(
+            [
+                {"code": code, "system": knowledge.labels.override_system, "display": knowledge.overrides[code].display}
+                for code in file.overrides
+            ]
+        )
         links = [(knowledge.sources[name].title, knowledge.sources[name].url) for name in file.links]
         if public_url:
             links.insert(0, (knowledge.labels.page_label, f"{public_url}/cards/{file.id}/{file.version}"))

@@ -8,10 +8,10 @@ from cds_service import metrics
 from cds_service.arrival import Arrival
 from cds_service.call_counts import count_answer
 from cds_service.call_record import ReceivedCall, call_record, refused_record, withdraw
-from cds_service.fhir_client import FhirClient
 from cds_service.errors import CLIENT_WENT_AWAY, BadRequest, CdsError, LogUnavailable
 from cds_service.evaluate import Evaluation, RefusedRequest, evaluate_request
 from cds_service.events import Event, tell
+from cds_service.fhir_client import FhirClient
 from cds_service.gather import AbandonedError
 from cds_service.prefetch import ServiceDefinition
 from cds_service.protocol import HookRequest
@@ -25,8 +25,8 @@ from cds_service.whose import Owner, Whose
 async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, arrival: Arrival) -> Evaluation:
     """Answer one call: return what is answered and from what, after it was logged.
 
-    Raises CdsError where the call is refused (400, 412 or 500, see `evaluate_request`) and ClientDisconnect where the client ended
-    it, both of which are logged, too; LogUnavailable (503) where the log must have the answer and can't take it.
+    Raises CdsError where the call is refused (400, 412 or 500, see `evaluate_request`) and ClientDisconnect where the client
+    ended it, both of which are logged, too; LogUnavailable (503) where the log must have the answer and can't take it.
     """
     hashed = Pseudonyms(runtime.hash_secret, call.caller, call.fhirServer)
     received = ReceivedCall(
@@ -41,9 +41,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         finally:
             error.__context__ = None  # the refusal, which holds the error: a cycle
     timings = call.timings
-    record = call_record(
-        received, evaluation.facts, evaluation.decisions, evaluation.shown, evaluation.shadows, evaluation.body
-    )
+    record = call_record(received, evaluation.facts, evaluation.decisions, evaluation.shown, evaluation.shadows, evaluation.body)
     count_answer(
         service.id,
         [(one.card.id, one.outcome) for one in evaluation.decisions],
@@ -93,6 +91,7 @@ async def _log_refusal(
     refusal: RefusedRequest | AbandonedError, received: ReceivedCall, runtime: Runtime
 ) -> CdsError | ClientDisconnect:
     """Log a call that gets no cards, and return the error that answers it."""
+    error: CdsError | ClientDisconnect
     if isinstance(refusal, RefusedRequest):
         error, sources = refusal.error, refusal.sources
         status, outcome = refusal.error.status, refusal.outcome

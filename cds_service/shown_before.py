@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from cds_service.alert_log import RETRY, AlertLog
-from cds_service.decision import Decision
 from cds_service.criteria.facts import Facts, PriorCard
-from cds_service.pseudonyms import Pseudonyms
+from cds_service.decision import Decision
 from cds_service.present import card_uuid
 from cds_service.protocol import HookRequest
+from cds_service.pseudonyms import Pseudonyms
 from cds_service.repeat_rule import look_back
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from cds_service.alert_log import CallRecord
 from cds_service.criteria.facts import Facts
-from cds_service.decide import decide
 from cds_service.decision import Decision, Outcome
 from cds_service.fhir import bare_id
 from cds_service.knowledge import Knowledge
@@ -29,6 +28,7 @@ from tests.core import (
     a_runtime,
     all_requests,
     answer_to,
+    decide,
     facts,
     knowledge,
     presenter,

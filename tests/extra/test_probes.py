@@ -13,8 +13,7 @@ from functools import cache
 import msgspec
 import pytest
 
-from cds_service.settings import Settings
-from cds_service.trial import try_request
+from cds_service.evaluate import Engine, evaluate_body
 from tests.core import Country, knowledge
 from tests.extra.test_real_records import SHARED
 
@@ -49,7 +48,8 @@ Card = tuple[str, str]  # id and indicator
 @cache
 def answer_to(file: str, jurisdiction: Country) -> tuple[list[Card], str]:
     """(the cards that are shown, the notice among them; the words of the answer)."""
-    answer, _ = try_request((FOLDER / file).read_bytes(), Settings(jurisdiction=jurisdiction), knowledge(), NOW)
+    engine = Engine(knowledge(), presenter(knowledge()), jurisdiction)
+    answer = asyncio.run(evaluate_body((FOLDER / file).read_bytes(), engine, NOW))
     shown: list[Card] = [(one.decision.card.id if one.decision is not None else NOTICE, one.indicator) for one in answer.shown]
     return shown, answer.body.decode()
 
