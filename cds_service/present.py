@@ -167,6 +167,7 @@ class CardTemplate:
 
     def __init__(self, card: Card, knowledge: Knowledge, dialect: DialectFile, public_url: str) -> None:
         file = card.file
+        self.id = card.id
         self._card = card
         self._labels = knowledge.labels
         self._limit = dialect.summary_limit

@@ -31,7 +31,7 @@ from cds_service.paths import fixtures_dir
 from cds_service.samples import load_samples
 from cds_service.settings import OPTIONS
 from cds_service.shorthand import ShorthandError, request_from_case
-from tests.core import NOW, PATIENTS, a_card, all_requests, answer, answer_to, facts, knowledge, small, unexpected
+from tests.core import NOW, PATIENTS, a_card, all_requests, answer, answer_to, decide, facts, knowledge, small, unexpected
 
 CRAMP = {"kind": "problem", "sets": ["muscle_cramp"]}
 LOW = {"kind": "lab", "analyte": "potassium", "below": 3.5, "unit": "mmol/L", "within_days": 30}

@@ -24,9 +24,10 @@ from cds_service import judge, present
 from cds_service.alert_log import CallRecord, LogHealth, PriorRecord
 from cds_service.app import create_app
 from cds_service.decision import Decision
-from cds_service.evaluate import Evaluation, evaluate_request
+from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.http_client import Server
 from cds_service.protocol import decode_request
+from cds_service.respond import respond
 from cds_service.trust import Caller
 from tests.core import NOW, Json, a_runtime, knowledge, presenter
 from tests.fault_mix import Mix, fhir_server, mix
@@ -108,9 +109,7 @@ def breaking(what: str, whom: str) -> Iterator[None]:
             case "judge", _:
                 patch.setattr(judge, "judge_card", only(judge.judge_card, lambda card, *_: card.id == whom))
             case "draw", _:
-                patch.setattr(
-                    present.CardTemplate, "draw", only(present.CardTemplate.draw, lambda self, *_: self._card.id == whom)
-                )
+                patch.setattr(present.CardTemplate, "draw", only(present.CardTemplate.draw, lambda one, *_: one.id == whom))
             case "part", "every card":
                 patch.setattr(judge, "judge_card", broken)
             case "part", "every drawing":

@@ -46,7 +46,6 @@ def answered(body: bytes) -> list[Json] | None:
     """The cards of the answer to one request at NOW; None where it was refused."""
     known = knowledge()
     hook = msgspec.json.decode(body)["hook"]
-    service = next(one for one in known.services if one.hook == hook)
     try:
         answer = asyncio.run(evaluate_request(decode_request(body, hook), Engine(known, presenter(known)), NOW))
     except (CdsError, RefusedRequest):
