@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 
 from cds_service.evaluate import Engine, evaluate_body
-from tests.core import Country, knowledge
+from tests.core import Country, knowledge, presenter
 from tests.extra.test_real_records import SHARED
 
 NOW = datetime(2026, 11, 29, 6, 0, tzinfo=UTC)
