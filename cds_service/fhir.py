@@ -15,6 +15,8 @@ import msgspec
 
 T = TypeVar("T")
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what msgspec raises for what is no JSON text
+
 # What is longer is no name, code or note that could be read, and doesn't fit. Lengths are characters.
 Text = Annotated[str, msgspec.Meta(max_length=2_000)]
 Prose = Annotated[str, msgspec.Meta(max_length=20_000)]

@@ -19,8 +19,8 @@ import msgspec
 from msgspec import Raw
 
 from cds_service.errors import BadRequest
-from cds_service.fhir import Resource
-from cds_service.strictjson import NOT_JSON, CountingDecoder, Name, check_whole, checked_text, members_of, not_json
+from cds_service.fhir import NOT_JSON, Resource
+from cds_service.strictjson import CountingDecoder, Name, check_whole, checked_text, members_of, not_json
 from cds_service.timings import Timings
 from cds_service.trust import ANONYMOUS, Caller
 

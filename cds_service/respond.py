@@ -46,7 +46,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         service.id,
         [(one.card.id, one.outcome) for one in evaluation.decisions],
         [(one.card, one.indicator, one.mode) for one in record.cards],
-        notice=any(one.decision is None for one in evaluation.shown),
+        not_checked=any(one.decision is None for one in evaluation.shown),
         unread=[one.kind for one in evaluation.facts.unread],
     )
     timings.cards = len(evaluation.shown)

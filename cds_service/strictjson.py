@@ -16,12 +16,11 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from cds_service.errors import BadRequest
+from cds_service.fhir import NOT_JSON
 
 T = TypeVar("T")
 
 MAX_DEPTH = 64  # arrays and objects inside each other; FHIR's deepest examples have some 20
-
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what msgspec raises for a body that is no JSON text
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NULL = rb"\u0000"

@@ -32,7 +32,8 @@ from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
-from cds_service.trust.callers import AnyCaller, Callers
+from cds_service.trust.caller import Callers
+from cds_service.trust.callers import AnyCaller
 from tests.reading import terminology
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)
