@@ -47,9 +47,10 @@ async def test_a_call_has_a_span_and_one_for_each_phase_within_it(tmp_path: Path
         "decode",
         "gather",
         "read",
-        "decide",
-        "present",
-        "prior_cards",
+        "judge",
+        "draw",
+        "shown_before",
+        "choose",
         "log",
     ]
     assert call.attributes == {"cds.service": SIGN, "http.response.status_code": 200, "cds.cards": 1}
