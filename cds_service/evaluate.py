@@ -170,7 +170,7 @@ async def _evaluated(
     knowledge, presenter, mark = engine.knowledge, engine.presenter, call.timings.mark
     facts = read(
         sources,
-        bytes(call.context.draftOrders) or None,
+        call.drafts,
         call.context.selections,
         hook=call.hook,
         patient_id=call.context.patientId or "",

@@ -24,7 +24,7 @@ from cds_service.errors import PreconditionFailed
 from cds_service.fhir import NOT_JSON
 from cds_service.fhir_client import FhirClient, FhirError, Outcome
 from cds_service.metrics import FHIR_FETCHES
-from cds_service.missing_targets import drafted, missing_targets
+from cds_service.missing_targets import missing_targets
 from cds_service.protocol import Context, HookRequest
 from cds_service.referenced import FindMissing, read_referenced
 from cds_service.server_ways import Way, left_out
@@ -102,7 +102,7 @@ async def gather(
 def _finder(request: HookRequest, ehr: FhirClient | None, terminology: Terminology | None) -> FindMissing | None:
     if ehr is None or terminology is None:
         return None
-    drafts = drafted(bytes(request.context.draftOrders))
+    drafts = request.drafts.gathered if request.drafts is not None else None
     return partial(missing_targets, drafts=drafts, base=ehr.base_url, terminology=terminology)
 
 
