@@ -98,7 +98,7 @@ async def test_a_failure_is_marked_and_its_message_is_not_told(tmp_path: Path, m
     def broken(*_: object, **__: object) -> None:
         raise ValueError("SECRET")
 
-    monkeypatch.setattr("cds_service.respond.gather", broken)
+    monkeypatch.setattr("cds_service.evaluate.gather", broken)
     exported = await spans(tmp_path, quinine())
     assert exported[-1].status.status_code is StatusCode.ERROR
     assert exported[-1].status.description is None
