@@ -311,7 +311,7 @@ def test_a_card_that_broke_says_that_the_service_is_to_blame(monkeypatch: pytest
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cds_service.decide.decide_card", broken)
+    monkeypatch.setattr("cds_service.judge.judge_card", broken)
     known = small(CRITERIA, a_card(fire_when=["cramp"]))
     read = facts(hook="patient-view")
     (look,) = explain(read, decide(read, known, lambda *_: None), known).cards
