@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -87,7 +86,7 @@ def _tried(options: argparse.Namespace) -> tuple[Evaluation, Knowledge] | int:
     from cds_service.evaluate import Engine, evaluate_body
     from cds_service.present import Presenter
 
-    settings = load_settings(os.environ)
+    settings = load_settings()
     knowledge = load_knowledge(settings)
     if options.dialect and options.dialect not in knowledge.dialects:
         print(f"unknown dialect{suggestion(options.dialect, knowledge.dialects)}", file=sys.stderr)
