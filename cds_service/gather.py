@@ -14,20 +14,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import msgspec
 
 from cds_service.concurrency import together
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.decode import Gathered, gathered, gathered_raw, joined
-from cds_service.ehr import EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
+from cds_service.fhir import NOT_JSON
+from cds_service.fhir_client import FhirClient, FhirError, Outcome
 from cds_service.metrics import FHIR_FETCHES
-from cds_service.missing_targets import drafted, missing_targets
+from cds_service.missing_targets import missing_targets
 from cds_service.protocol import Context, HookRequest
 from cds_service.referenced import FindMissing, read_referenced
 from cds_service.server_ways import Way, left_out
-from cds_service.strictjson import NOT_JSON
 from cds_service.whose import Owner
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class AbandonedError(Exception):
 async def gather(
     request: HookRequest,
     templates: Mapping[str, str],
-    ehr: EhrClient | None,
+    ehr: FhirClient | None,
     remaining_ms: float,
     gone: Callable[[], Awaitable[object]] | None = None,
     terminology: Terminology | None = None,
@@ -99,10 +99,10 @@ async def gather(
     return results
 
 
-def _finder(request: HookRequest, ehr: EhrClient | None, terminology: Terminology | None) -> FindMissing | None:
+def _finder(request: HookRequest, ehr: FhirClient | None, terminology: Terminology | None) -> FindMissing | None:
     if ehr is None or terminology is None:
         return None
-    drafts = drafted(bytes(request.context.draftOrders))
+    drafts = request.drafts.gathered if request.drafts is not None else None
     return partial(missing_targets, drafts=drafts, base=ehr.base_url, terminology=terminology)
 
 
@@ -156,20 +156,20 @@ def _prefetched(request: HookRequest, key: str) -> Gathered:
 class _Queries:
     """The queries of one call, which share a server and the time to ask it."""
 
-    def __init__(self, context: Context, ehr: EhrClient) -> None:
+    def __init__(self, context: Context, ehr: FhirClient) -> None:
         self._context = context
         self._ehr = ehr
 
     async def complete(self, key: str, template: str, result: Gathered) -> Gathered:
         """`result`, or what the FHIR server says where the key is absent or failed, with its further pages."""
-        asked: list[httpx.URL] = []
+        asked: list[httpx2.URL] = []
         if result.source.state in _UNAVAILABLE:
             query = resolve(template, self._context)
             if query is None:
                 return result
             try:
                 result = await self._page(key, query, asked)
-            except EhrError as error:
+            except FhirError as error:
                 lacking = error.outcome is Outcome.LACKS
                 return Gathered(Source(SourceState.ERROR, "fhir", str(error)), lacking=lacking)
             result = await self._with_next_pages(key, result, asked)
@@ -178,7 +178,7 @@ class _Queries:
         return await self._with_next_pages(key, result, asked)
 
     async def by_ids(self, key: str, kind: str, ids: list[str]) -> Gathered:
-        asked: list[httpx.URL] = []
+        asked: list[httpx2.URL] = []
         listed = ",".join(quote(one, safe="") for one in ids)
         return await self._with_next_pages(key, await self._page(key, f"{kind}?_id={listed}", asked, plain=True), asked)
 
@@ -191,11 +191,11 @@ class _Queries:
     def takes_single_reads_only(self, kind: str) -> None:
         self._ehr.learn([Way("one by one", kind)])
 
-    async def _with_others(self, key: str, first: Gathered, query: str, asked: list[httpx.URL]) -> Gathered:
+    async def _with_others(self, key: str, first: Gathered, query: str, asked: list[httpx2.URL]) -> Gathered:
         """`first`, and what `query` finds beside it; known in part only where that can't be had."""
         try:
             others = await self._with_next_pages(key, await self._page(key, query, asked), asked)
-        except EhrError as error:
+        except FhirError as error:
             others = Gathered(Source(SourceState.ERROR, "fhir", f"only laboratory results could be asked for: {error}"))
         known = {one.id for one in first.resources}
         resources = [*first.resources, *(one for one in others.resources if one.id not in known)]
@@ -207,41 +207,41 @@ class _Queries:
         source = Source(state, "fhir", note, state is SourceState.PARTIAL and not quarantined)
         return Gathered(source, resources, quarantined, None, first.by_url | others.by_url)
 
-    async def _with_next_pages(self, key: str, first: Gathered, asked: list[httpx.URL]) -> Gathered:
+    async def _with_next_pages(self, key: str, first: Gathered, asked: list[httpx2.URL]) -> Gathered:
         """All pages of a search, or those that could be had, with a note that says why there are not all."""
         pages, note = [first], ""
         while (url := pages[-1].next_url) and len(pages) < MAX_PAGES and not note:
             try:
                 pages.append(await self._page(key, url, asked, plain=True, further=True))
-            except EhrError as error:
+            except FhirError as error:
                 note = str(error)
         search = joined(pages)
         if note:
             search.source = msgspec.structs.replace(search.source, note=f"{search.source.note}; {note}")
         return search
 
-    async def _page(self, key: str, url: str, asked: list[httpx.URL], *, plain: bool = False, further: bool = False) -> Gathered:
+    async def _page(self, key: str, url: str, asked: list[httpx2.URL], *, plain: bool = False, further: bool = False) -> Gathered:
         """One answer. `plain`: exactly this is asked, not in the server's own ways; `further`: it is a later page of a search."""
         try:
             page = await self._asked(key, url, asked, plain, further)
-        except EhrError as error:
+        except FhirError as error:
             FHIR_FETCHES.labels(error.outcome).inc()
             raise
         FHIR_FETCHES.labels(Outcome.OK).inc()
         return page
 
-    async def _asked(self, key: str, url: str, asked: list[httpx.URL], plain: bool, further: bool) -> Gathered:
+    async def _asked(self, key: str, url: str, asked: list[httpx2.URL], plain: bool, further: bool) -> Gathered:
         target = self._ehr.target(url)
         if target in asked:
-            raise EhrError(Outcome.CIRCLE)
+            raise FhirError(Outcome.CIRCLE)
         asked.append(target)
         body = await (self._ehr.get(target) if plain or "?" not in url else self._ehr.search(url))
         try:
             page = gathered_raw(body, key, "fhir", further=further)
         except NOT_JSON:
-            raise EhrError(Outcome.NOT_JSON) from None
+            raise FhirError(Outcome.NOT_JSON) from None
         if page.source.state is SourceState.ERROR:
-            raise EhrError(Outcome.UNUSABLE, note=page.source.note)
+            raise FhirError(Outcome.UNUSABLE, note=page.source.note)
         return page
 
 
@@ -254,7 +254,7 @@ def resolve(template: str, context: Context) -> str | None:
     values = {name: _token(name, context) for name in _TOKEN.findall(template)}
     if None in values.values():
         return None
-    # Some servers (Tomcat, so HAPI) refuse a bare "|" in a query, and httpx leaves it as it is.
+    # Some servers (Tomcat, so HAPI) refuse a bare "|" in a query, and httpx2 leaves it as it is.
     return _TOKEN.sub(lambda match: values[match[1]] or "", template).replace("|", "%7C")
 
 

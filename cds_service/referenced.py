@@ -15,8 +15,8 @@ import msgspec
 from cds_service.concurrency import together
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.decode import Gathered
-from cds_service.ehr import EhrError, Outcome
 from cds_service.fhir import Resource
+from cds_service.fhir_client import FhirError, Outcome
 from cds_service.metrics import FHIR_REFERENCES
 from cds_service.missing_targets import MissingTargets
 from cds_service.whose import Owner, Whose
@@ -37,10 +37,10 @@ class Asking(Protocol):
     """Asks the FHIR server of a call."""
 
     async def by_ids(self, key: str, kind: str, ids: list[str]) -> Gathered:
-        """The resources with these ids, in one search. Raises EhrError."""
+        """The resources with these ids, in one search. Raises FhirError."""
 
     async def one(self, key: str, kind: str, id: str) -> Gathered:  # noqa: A002 (FHIR's word)
-        """One resource. Raises EhrError."""
+        """One resource. Raises FhirError."""
 
     def takes_ids(self, kind: str) -> bool:
         """Whether searches by ids are worth a try."""
@@ -119,7 +119,7 @@ class _Reading:
         if takes_ids := self.asking.takes_ids(kind):
             try:
                 found = (await self.asking.by_ids(key, kind, ids)).resources
-            except EhrError as error:
+            except FhirError as error:
                 if error.outcome not in _NO_SEARCH and error.status != 501:
                     return []
             else:
@@ -135,7 +135,7 @@ class _Reading:
     async def _one(self, key: str, kind: str, id: str) -> list[Resource]:  # noqa: A002 (FHIR's word)
         try:
             return (await self.asking.one(key, kind, id)).resources
-        except EhrError:  # counted where it was raised
+        except FhirError:  # counted where it was raised
             return []
 
     def _may_be_used(self, resource: Resource) -> bool:

@@ -6,13 +6,15 @@ import msgspec
 
 from cds_service.alert_log import AlertLog, load_or_create_secret
 from cds_service.clock import Clock, utc_now
-from cds_service.egress import Egress
+from cds_service.evaluate import Engine
+from cds_service.http_client import HttpClient
 from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
 from cds_service.settings import Settings, SettingsError
 from cds_service.site import load_knowledge
 from cds_service.traces import Traces, open_traces
-from cds_service.trust.callers import Callers, new_callers
+from cds_service.trust.caller import Callers
+from cds_service.trust.callers import new_callers
 
 LOG_GRACE = 3.0  # seconds that a process which ends tries to write the last records
 
@@ -25,10 +27,15 @@ class Runtime(msgspec.Struct, frozen=True):
     knowledge: Knowledge
     presenter: Presenter
     alert_log: AlertLog
-    http: Egress
+    http: HttpClient
     hash_secret: bytes
     traces: Traces | None = None
     clock: Clock = utc_now  # the time of day of every call; tests hand another one in
+
+    @property
+    def engine(self) -> Engine:
+        """What evaluates the requests of this site."""
+        return Engine.of(self.settings, self.knowledge, self.presenter)
 
     def __repr__(self) -> str:
         return "Runtime(…)"
@@ -53,7 +60,7 @@ def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
         knowledge=knowledge,
         presenter=presenter,
         alert_log=AlertLog(settings.log_path, grace=LOG_GRACE),
-        http=Egress(),
+        http=HttpClient(),
         traces=open_traces(settings.otlp_endpoint),
         hash_secret=settings.hash_secret.encode() or load_or_create_secret(settings.log_path.with_name("hash.key")),
     )

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-import httpx
+import httpx2
 import msgspec
 
-from cds_service.decode import Gathered
-from cds_service.egress import Egress
-from cds_service.ehr import EhrClient
-from cds_service.evaluate import Answer, evaluate
-from cds_service.gather import gather
+from cds_service.base_urls import FhirBase
+from cds_service.evaluate import Engine, Evaluation, Sources, evaluate_request
+from cds_service.fhir_client import FhirClient
+from cds_service.http_client import HttpClient
 from cds_service.protocol import decode_request
-from cds_service.trust import FhirBase
+from cds_service.trust import Caller
 from tests.core import NOW, knowledge, presenter
-from tests.http_side import TransportEgress
+from tests.http_side import TransportClient
 
 Json = dict[str, Any]
 BASE = "https://ehr.example/fhir"
@@ -40,32 +39,32 @@ class EhrServer:
         self.quiet: bool = ways.pop("quiet", False)
         assert not ways
         self.asked: list[str] = []  # "GET Observation?…", "POST Observation/_search?…", unquoted
-        self.transport = httpx.MockTransport(self.answer)
+        self.transport = httpx2.MockTransport(self.answer)
 
-    def egress(self) -> Egress:
-        return TransportEgress(self.transport)
+    def http_client(self) -> HttpClient:
+        return TransportClient(self.transport)
 
     def questions(self, part: str) -> list[str]:
         """The questions that `part` stands in, which are forgotten with all others."""
         found, self.asked = [one for one in self.asked if part in one], []
         return found
 
-    def answer(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
         assert str(request.url).startswith(f"{BASE}/"), "asked outside of the base"
         path, _, query = str(request.url).removeprefix(f"{BASE}/").partition("?")
         form = request.content.decode()
         self.asked.append(unquote(f"{request.method} {path}{'?' if query or form else ''}{query}{form}"))
         if len(str(request.url)) > self.longest:
-            return httpx.Response(414, text="URI Too Long")
+            return httpx2.Response(414, text="URI Too Long")
         kind, _, key = path.removesuffix("/_search").partition("/")
         if kind in self.lacks:
             return self._error(404, "not-supported", f"Resource type {kind} is not supported")
         if key:
             found = [one for one in self.resources if (one["resourceType"], one["id"]) == (kind, unquote(key))]
-            return httpx.Response(200, json=found[0]) if found else self._error(404, "not-found", f"{kind} is not known")
+            return httpx2.Response(200, json=found[0]) if found else self._error(404, "not-found", f"{kind} is not known")
         return self._search(kind, dict(parse_qsl(query or form)))
 
-    def _search(self, kind: str, parameters: dict[str, str]) -> httpx.Response:
+    def _search(self, kind: str, parameters: dict[str, str]) -> httpx2.Response:
         if refused := sorted(self.refuses & parameters.keys()):
             return self._error(400, "not-supported", f"The search parameter '{refused[0]}' is not supported")
         if missing := sorted(name for of, name in self.requires if of == kind and name not in parameters):
@@ -79,13 +78,13 @@ class EhrServer:
             one for one in self.resources if one["resourceType"] == kind and ("_id" not in parameters or one["id"] in wanted)
         ]
         entries = [{"resource": one} for one in found]
-        return httpx.Response(200, json={"resourceType": "Bundle", "type": "searchset", "entry": entries})
+        return httpx2.Response(200, json={"resourceType": "Bundle", "type": "searchset", "entry": entries})
 
-    def _error(self, status: int, code: str, text: str) -> httpx.Response:
+    def _error(self, status: int, code: str, text: str) -> httpx2.Response:
         if self.quiet:
-            return httpx.Response(status)
+            return httpx2.Response(status)
         issue = {"severity": "error", "code": code, "diagnostics": text}
-        return httpx.Response(status, json={"resourceType": "OperationOutcome", "issue": [issue]})
+        return httpx2.Response(status, json={"resourceType": "OperationOutcome", "issue": [issue]})
 
 
 def patient() -> Json:
@@ -110,8 +109,8 @@ def call_of(hook: str = "patient-view", *drafts: Json, prefetch: Json | None = N
 class Asked(msgspec.Struct):
     """A call that was answered at NOW."""
 
-    answer: Answer
-    gathered: dict[str, Gathered]
+    answer: Evaluation
+    gathered: Sources
     ways: dict[str, bool]  # that were used; True: learned now
 
     @property
@@ -127,14 +126,12 @@ class Asked(msgspec.Struct):
         return str(self.gathered[key].source.state)
 
 
-async def asked(egress: Egress, call: Json, *, include: bool = False, deadline_ms: int = 2000) -> Asked:
-    """The whole way of a call but for HTTP and the log, at NOW; `egress` keeps what was learned of the server."""
+async def asked(http_client: HttpClient, call: Json, *, include: bool = False, deadline_ms: int = 2000) -> Asked:
+    """The whole way of a call but for HTTP and the log, at NOW; `http_client` keeps what was learned of the server."""
     known = knowledge()
-    request = decode_request(msgspec.json.encode(call), call["hook"])
-    service = next(one for one in known.services if one.hook == call["hook"])
-    client = EhrClient(egress, FhirBase(BASE), "T0KEN")
-    templates = service.templates(include=include)
-    gathered = await gather(request, templates, client, deadline_ms, terminology=known.terminology)
-    answer = evaluate(request, gathered, known, presenter(known), NOW, "US")
+    request = decode_request(msgspec.json.encode(call), call["hook"], Caller("ehr", include=include))
+    client = FhirClient(http_client, FhirBase(BASE), "T0KEN")
+    engine = Engine(known, presenter(known))
+    answer = await evaluate_request(request, engine, NOW, client=client, remaining_ms=deadline_ms)
     assert not any(decision.error for decision in answer.decisions)
-    return Asked(answer, gathered, {str(way): learned for way, learned in client.ways.items()})
+    return Asked(answer, answer.sources, {str(way): learned for way, learned in client.ways.items()})

@@ -8,24 +8,26 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import httpx
+import httpx2
 import msgspec
 from fastapi import FastAPI
 
 from cds_service.alert_log import AlertLog
 from cds_service.app import create_app
-from cds_service.egress import Egress, Reply
+from cds_service.checked_network import Fault, RequestError
+from cds_service.evaluate import Evaluation
 from cds_service.hooks import Respond
+from cds_service.http_client import HttpClient, Response
 from cds_service.knowledge import Knowledge
-from cds_service.outgoing import EgressError, Fault
 from cds_service.prefetch import ServiceDefinition
 from cds_service.present import Presenter
 from cds_service.protocol import HookRequest
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.trust import Caller
-from cds_service.trust.callers import AnyCaller, Callers, Endpoint, Headers, new_callers
-from tests.core import NOW
+from cds_service.trust.caller import Callers, Endpoint, Headers
+from cds_service.trust.callers import AnyCaller, new_callers
+from tests.core import NOW, an_evaluation
 
 SERVICES = tuple(
     ServiceDefinition(
@@ -47,33 +49,33 @@ class Stub:
         self.calls: list[HookRequest] = []
         self.error = error
 
-    async def __call__(self, call: HookRequest, *_: object) -> bytes:
+    async def __call__(self, call: HookRequest, *_: object) -> Evaluation:
         self.calls.append(call)
         if self.error is not None:
             raise self.error
-        return b'{"cards":[]}'
+        return an_evaluation()
 
 
-class TransportEgress(Egress):
+class TransportClient(HttpClient):
     """Whatever address is asked, `transport` answers; no name is resolved."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
         super().__init__()
-        self._client = httpx.AsyncClient(transport=transport)
+        self._client = httpx2.AsyncClient(transport=transport)
 
-    async def get(self, url: httpx.URL, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int) -> Reply:
+    async def get(self, url: httpx2.URL, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int) -> Response:
         try:
             answer = await self._client.get(url, headers=list(headers))
-        except httpx.ReadError:
-            raise EgressError(Fault.RESET) from None
-        return Reply(answer.status_code, dict(answer.headers), answer.content)
+        except httpx2.ReadError:
+            raise RequestError(Fault.RESET) from None
+        return Response(answer.status_code, dict(answer.headers), answer.content)
 
     async def search(
-        self, url: httpx.URL, form: bytes, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int
-    ) -> Reply:
+        self, url: httpx2.URL, form: bytes, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int
+    ) -> Response:
         sent = [*headers, (b"Content-Type", b"application/x-www-form-urlencoded")]
         answer = await self._client.post(url, content=form, headers=list(sent))
-        return Reply(answer.status_code, dict(answer.headers), answer.content)
+        return Response(answer.status_code, dict(answer.headers), answer.content)
 
 
 class SameCaller(AnyCaller):
@@ -95,7 +97,7 @@ def new_test_app(folder: Path, respond: Respond, *, callers: Callers | None = No
         knowledge=cast("Knowledge", SimpleNamespace(services=SERVICES, cards=(), hash="")),
         presenter=cast("Presenter", None),  # the stub presents nothing
         alert_log=AlertLog(chosen.log_path),
-        http=Egress(),
+        http=HttpClient(),
         hash_secret=bytes(32),
         clock=lambda: NOW,
     )
@@ -103,11 +105,11 @@ def new_test_app(folder: Path, respond: Respond, *, callers: Callers | None = No
 
 
 @asynccontextmanager
-async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def running(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of `app` between its start and its end."""
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://cds.example") as client,
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://cds.example") as client,
     ):
         yield client
 

@@ -21,7 +21,7 @@ from cds_service.cli import _what_next, main, see_that_it_is_free
 from cds_service.knowledge import Knowledge
 from cds_service.paths import cards_dir, fixtures_dir
 from cds_service.samples import load_samples
-from cds_service.settings import OPTIONS, Settings, SettingsError
+from cds_service.settings import Settings, SettingsError
 from cds_service.shorthand import request_from_case
 from cds_service.versions import write_lock
 from tests.alert_log_samples import a_call, a_card, a_feedback
@@ -34,8 +34,6 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for option in OPTIONS:
-        monkeypatch.delenv(option.variable, raising=False)
     monkeypatch.chdir(tmp_path)
 
 
@@ -127,7 +125,7 @@ def test_two_processes_answer_a_request_with_the_same_bytes(tmp_path: Path) -> N
     ]
     path = request_file(tmp_path, *lines, hook="order-sign")
     command = [sys.executable, "-m", "cds_service.cli", "fire", path, "--json", "--now", "2025-12-01"]
-    root = str(Path(__file__).parent.parent)
+    root = str(cards_dir().parent)
     answers = [
         subprocess.run(
             command, env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": root}, capture_output=True, check=True

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import CoroutineType, FrameType
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -18,7 +18,7 @@ from cds_service.app import create_app
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
 from tests.core import NOW, Json, a_runtime
-from tests.http_side import TransportEgress, running
+from tests.http_side import TransportClient, running
 
 THIAZIDE, CRAMP, LOW = "takes: hydrochlorothiazide 25 mg", "ICD10#R25.2 Cramp and spasm", "LOINC#2823-3 Potassium 3.2 mmol/L"
 QUININE = "order: quinine 300 mg, for leg cramps"
@@ -113,15 +113,15 @@ CALLS: dict[str, tuple[int, Json]] = {
 }
 
 
-def fhir(asked: httpx.Request) -> httpx.Response:
+def fhir(asked: httpx2.Request) -> httpx2.Response:
     if asked.url.path.endswith("/Condition"):
-        return httpx.Response(503)
-    return httpx.Response(200, json={"resourceType": "Bundle", "type": "searchset", "entry": []})
+        return httpx2.Response(503)
+    return httpx2.Response(200, json={"resourceType": "Bundle", "type": "searchset", "entry": []})
 
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Runtime:
-    return msgspec.structs.replace(a_runtime(tmp_path), http=TransportEgress(httpx.MockTransport(fhir)))
+    return msgspec.structs.replace(a_runtime(tmp_path), http=TransportClient(httpx2.MockTransport(fhir)))
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -159,11 +159,11 @@ async def test_feedback_leaves_no_cycle(runtime: Runtime, garbage: list[Any]) ->
 
 
 async def test_a_call_that_is_given_up_leaves_no_cycle(runtime: Runtime, garbage: list[Any]) -> None:
-    async def slow(_: httpx.Request) -> httpx.Response:
+    async def slow(_: httpx2.Request) -> httpx2.Response:
         await asyncio.sleep(30)
         raise AssertionError("it was waited for")
 
-    runtime = msgspec.structs.replace(runtime, http=TransportEgress(httpx.MockTransport(slow)))
+    runtime = msgspec.structs.replace(runtime, http=TransportClient(httpx2.MockTransport(slow)))
     app = create_app(runtime.settings, runtime=runtime)
     body = msgspec.json.encode(bare("order-sign", QUININE))
     async with running(app):

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from cds_service.base_urls import FhirBase
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.egress import Egress
-from cds_service.ehr import EhrClient, EhrError, Outcome
+from cds_service.fhir_client import FhirClient, FhirError, Outcome
 from cds_service.gather import gather
+from cds_service.http_client import HttpClient
 from cds_service.metrics import FHIR_FETCHES
 from cds_service.protocol import decode_request
-from cds_service.trust import FhirBase
 from tests.http_side import call_body, encoded
 from tests.sockets import Names, Talk, certificates, http, loopback, saying
-from tests.test_egress import SOCKET_FAULTS
+from tests.test_http_client import SOCKET_FAULTS
 
 pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 
@@ -56,64 +56,64 @@ FAULTS: dict[str, tuple[Talk, Outcome]] = {
 }
 
 
-async def labs_from(egress: Egress, base: str) -> Source:
+async def labs_from(http_client: HttpClient, base: str) -> Source:
     request = decode_request(encoded(call_body()), "patient-view")
     async with asyncio.timeout(5):
-        return (await gather(request, TEMPLATES, EhrClient(egress, FhirBase(base, private=True), "T"), 450))["labs"].source
+        return (await gather(request, TEMPLATES, FhirClient(http_client, FhirBase(base, private=True), "T"), 450))["labs"].source
 
 
 async def checked(ask: Callable[[], Awaitable[Source]], outcome: Outcome, status: int = 0) -> None:
     before = FHIR_FETCHES.labels(outcome)._value.get()
     source = await ask()
-    assert (source.state, source.origin, source.note) == (SourceState.ERROR, "fhir", str(EhrError(outcome, status)))
+    assert (source.state, source.origin, source.note) == (SourceState.ERROR, "fhir", str(FhirError(outcome, status)))
     assert FHIR_FETCHES.labels(outcome)._value.get() - before == (2 if outcome is Outcome.RESET else 1)
 
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_is_a_state_of_its_key_with_words_and_counted(name: str) -> None:
     talk, outcome = FAULTS[name]
-    if name == "too long by its own word":  # for FHIR that is more than for the test of the egress
+    if name == "too long by its own word":  # for FHIR that is more than for the test of the http_client
         talk = saying(b"HTTP/1.1 200 OK\r\ncontent-length: 5242881\r\n\r\n{")
     async with loopback(talk) as server:
-        egress = Egress()
-        await checked(lambda: labs_from(egress, f"http://127.0.0.1:{server.port}/fhir"), outcome, 302)
-        await egress.aclose()
+        http_client = HttpClient()
+        await checked(lambda: labs_from(http_client, f"http://127.0.0.1:{server.port}/fhir"), outcome, 302)
+        await http_client.aclose()
 
 
 async def test_a_name_without_address_and_a_server_without_listener_are_states() -> None:
     async with loopback(_slow) as server:
         port = server.port
-    egress = Egress(Names(ehr_example=[[]]))
-    await checked(lambda: labs_from(egress, "http://ehr.example/fhir"), Outcome.NOT_RESOLVED)
-    await checked(lambda: labs_from(egress, f"http://127.0.0.1:{port}/fhir"), Outcome.NOT_REACHED)
+    http_client = HttpClient(Names(ehr_example=[[]]))
+    await checked(lambda: labs_from(http_client, "http://ehr.example/fhir"), Outcome.NOT_RESOLVED)
+    await checked(lambda: labs_from(http_client, f"http://127.0.0.1:{port}/fhir"), Outcome.NOT_REACHED)
 
 
 async def test_a_certificate_of_another_name_is_a_state(tmp_path: Path) -> None:
     serving, trusting = certificates(tmp_path, "ehr.example")
     async with loopback(saying(http(BUNDLE)), serving) as server:
-        egress = Egress(Names(ehr_example=[["127.0.0.1"]], other_example=[["127.0.0.1"]]), trusting)
-        await checked(lambda: labs_from(egress, f"https://other.example:{server.port}/fhir"), Outcome.TLS)
-        assert (await labs_from(egress, f"https://ehr.example:{server.port}/fhir")).state is SourceState.EMPTY
-        await egress.aclose()
+        http_client = HttpClient(Names(ehr_example=[["127.0.0.1"]], other_example=[["127.0.0.1"]]), trusting)
+        await checked(lambda: labs_from(http_client, f"https://other.example:{server.port}/fhir"), Outcome.TLS)
+        assert (await labs_from(http_client, f"https://ehr.example:{server.port}/fhir")).state is SourceState.EMPTY
+        await http_client.aclose()
 
 
 async def test_what_is_left_over_of_an_answer_is_not_taken_for_the_next_one() -> None:
     """A server that says too short a length over a connection that stays: the rest is no answer to another question."""
     smuggled = http(b'{"resourceType":"Bundle","type":"searchset","total":0,"id":"smuggled"}')
     async with loopback(saying(http(BUNDLE) + smuggled, close=False)) as server:
-        egress = Egress()
-        first = await labs_from(egress, f"http://127.0.0.1:{server.port}/fhir")
-        second = await labs_from(egress, f"http://127.0.0.1:{server.port}/fhir")
-        await egress.aclose()
-    assert (first.state, second.note) == (SourceState.EMPTY, str(EhrError(Outcome.GARBLED)))
+        http_client = HttpClient()
+        first = await labs_from(http_client, f"http://127.0.0.1:{server.port}/fhir")
+        second = await labs_from(http_client, f"http://127.0.0.1:{server.port}/fhir")
+        await http_client.aclose()
+    assert (first.state, second.note) == (SourceState.EMPTY, str(FhirError(Outcome.GARBLED)))
 
 
 async def test_a_connection_that_the_server_closed_while_it_was_idle_costs_nothing() -> None:
     async with loopback(saying(http(BUNDLE))) as server:
-        egress = Egress()
+        http_client = HttpClient()
         for _ in range(3):
-            assert (await labs_from(egress, f"http://127.0.0.1:{server.port}/fhir")).state is SourceState.EMPTY
-        await egress.aclose()
+            assert (await labs_from(http_client, f"http://127.0.0.1:{server.port}/fhir")).state is SourceState.EMPTY
+        await http_client.aclose()
 
 
 async def test_a_refusal_is_read_and_a_long_search_goes_by_form_over_one_connection() -> None:
@@ -134,18 +134,18 @@ async def test_a_refusal_is_read_and_a_long_search_goes_by_form_over_one_connect
         await writer.drain()
 
     async with loopback(talk) as server:
-        egress = Egress()
+        http_client = HttpClient()
         base = FhirBase(f"http://127.0.0.1:{server.port}/fhir", private=True)
         for query, ways in (
             ("Condition?patient=1&_sort=-date", ["Condition without _sort"]),
             ("Observation?patient=1&code=long", ["Observation by POST _search"]),
         ):
-            client = EhrClient(egress, base, "T")
+            client = FhirClient(http_client, base, "T")
             with client.session(5):
                 assert await client.search(query) == BUNDLE
                 assert await client.search(query) == BUNDLE
             assert [str(way) for way in client.ways] == ways
-        await egress.aclose()
+        await http_client.aclose()
     heads = [head.split(b" HTTP")[0] for head in server.received]
     assert heads == [
         *(b"GET /fhir/Condition?patient=1&_sort=-date", b"GET /fhir/Condition?patient=1", b"GET /fhir/Condition?patient=1"),
@@ -159,6 +159,6 @@ async def test_a_refusal_is_read_and_a_long_search_goes_by_form_over_one_connect
 @pytest.mark.parametrize("body", [b'{"x":"' + b"y" * 20_000 + b'"}', b"{", b"[" * 5000])
 async def test_an_error_that_says_too_much_or_too_little_is_the_same_error(body: bytes) -> None:
     async with loopback(saying(http(body, status="400 Bad Request"))) as server:
-        egress = Egress()
-        await checked(lambda: labs_from(egress, f"http://127.0.0.1:{server.port}/fhir"), Outcome.REFUSED, 400)
-        await egress.aclose()
+        http_client = HttpClient()
+        await checked(lambda: labs_from(http_client, f"http://127.0.0.1:{server.port}/fhir"), Outcome.REFUSED, 400)
+        await http_client.aclose()

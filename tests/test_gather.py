@@ -8,22 +8,22 @@ from contextlib import contextmanager
 from typing import Any
 
 import h11
-import httpcore
+import httpcore2
 import httpx
 import pytest
 import respx
 
-from cds_service.breaker import FAILURES, PAUSE_SECONDS
+from cds_service.base_urls import FhirBase
+from cds_service.checked_network import Fault, RequestError
+from cds_service.circuit_breaker import FAILURES, PAUSE_SECONDS
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.decode import Gathered
-from cds_service.egress import Egress
-from cds_service.ehr import MAX_ANSWER_BYTES, EhrClient, EhrError, Outcome
 from cds_service.errors import PreconditionFailed
+from cds_service.fhir_client import MAX_ANSWER_BYTES, FhirClient, FhirError, Outcome
 from cds_service.gather import MAX_PAGES, AbandonedError, gather, require, resolve
+from cds_service.http_client import HttpClient
 from cds_service.metrics import FHIR_FETCHES
-from cds_service.outgoing import EgressError, Fault
 from cds_service.protocol import Context, decode_request
-from cds_service.trust import FhirBase
 from tests.http_side import call_body, encoded
 
 BASE = "https://ehr.example/fhir/tenant"
@@ -80,12 +80,12 @@ class Server:
 
 
 @contextmanager
-def answered_by(server: Handler) -> Iterator[Callable[[str | None], EhrClient]]:
+def answered_by(server: Handler) -> Iterator[Callable[[str | None], FhirClient]]:
     """Makes clients (of a token) of the FHIR server at BASE, for which `server` answers. They share what is known of it."""
     with respx.mock(assert_all_called=False) as router:
         router.route().mock(side_effect=server)
-        egress = Egress()
-        yield lambda token: EhrClient(egress, FhirBase(BASE), token)
+        http_client = HttpClient()
+        yield lambda token: FhirClient(http_client, FhirBase(BASE), token)
 
 
 async def gathered_from(
@@ -179,19 +179,19 @@ class Broken(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield b'{"resourceType":'
-        raise httpcore.ReadError("SECRET")
+        raise httpcore2.ReadError("SECRET")
 
 
 HTML = b"<!DOCTYPE html><p>SECRET"
 OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "fatal"}]}
 # What the server does, what that counts as, and the words for it. What only a socket can do is in test_fhir_sockets.py.
 FAULTS: dict[str, tuple[Any, Outcome, str]] = {
-    "name without address": (EgressError(Fault.NOT_RESOLVED), Outcome.NOT_RESOLVED, "the FHIR server could not be found"),
-    "not public": (EgressError(Fault.NOT_PUBLIC), Outcome.NOT_PUBLIC, "the FHIR server is at an address that may not be asked"),
-    "connection refused": (httpcore.ConnectError("SECRET"), Outcome.NOT_REACHED, "the FHIR server could not be reached"),
-    "reset": (httpcore.ReadError("SECRET"), Outcome.RESET, "the FHIR server broke off the connection"),
+    "name without address": (RequestError(Fault.NOT_RESOLVED), Outcome.NOT_RESOLVED, "the FHIR server could not be found"),
+    "not public": (RequestError(Fault.NOT_PUBLIC), Outcome.NOT_PUBLIC, "the FHIR server is at an address that may not be asked"),
+    "connection refused": (httpcore2.ConnectError("SECRET"), Outcome.NOT_REACHED, "the FHIR server could not be reached"),
+    "reset": (httpcore2.ReadError("SECRET"), Outcome.RESET, "the FHIR server broke off the connection"),
     "garbage": (
-        httpcore.RemoteProtocolError(h11.RemoteProtocolError("SECRET")),
+        httpcore2.RemoteProtocolError(h11.RemoteProtocolError("SECRET")),
         Outcome.GARBLED,
         "the FHIR server's answer could not be understood",
     ),
@@ -255,7 +255,7 @@ FAULTS: dict[str, tuple[Any, Outcome, str]] = {
         Outcome.ENCODED,
         "the FHIR server's answer is compressed, which was not asked for",
     ),
-    "TLS": (EgressError(Fault.TLS), Outcome.TLS, "no secure connection to the FHIR server was possible"),
+    "TLS": (RequestError(Fault.TLS), Outcome.TLS, "no secure connection to the FHIR server was possible"),
     "outcome": (OUTCOME, Outcome.UNUSABLE, "the EHR reported an error"),
     "a list": ([], Outcome.UNUSABLE, "was sent as something that is not a FHIR resource"),
 }
@@ -291,7 +291,7 @@ async def test_a_resource_of_another_type_is_an_error() -> None:
 
 def test_every_outcome_but_success_has_words_for_a_clinician() -> None:
     for outcome in set(Outcome) - {Outcome.OK, Outcome.UNUSABLE}:
-        assert str(EhrError(outcome, 499)).startswith(("the ", "no "))
+        assert str(FhirError(outcome, 499)).startswith(("the ", "no "))
 
 
 async def test_a_server_that_does_not_answer_costs_its_keys_and_no_more_than_the_deadline() -> None:
@@ -489,8 +489,8 @@ async def test_a_server_that_fails_is_left_alone_until_one_call_finds_it_well(mo
             assert await notes() == {"the FHIR server failed (status 500)"}
         assert (await notes(), server.requests) == ({note}, [])
         now = time.monotonic()
-        monkeypatch.setattr("cds_service.breaker.time.monotonic", lambda: now + PAUSE_SECONDS + 1)
-        ehr(None)._egress.server(BASE).breaker._clock = time.monotonic
+        monkeypatch.setattr("cds_service.circuit_breaker.time.monotonic", lambda: now + PAUSE_SECONDS + 1)
+        ehr(None)._http_client.server(BASE).breaker._clock = time.monotonic
         server.rules = {}
         assert (await notes(), len(server.requests)) == ({""}, len(TEMPLATES))
 
@@ -544,7 +544,7 @@ async def test_when_the_client_has_gone_nothing_is_asked_any_more_and_what_was_k
     with answered_by(server) as ehr:
         with pytest.raises(AbandonedError) as caught:
             await gather(request, TEMPLATES, ehr(None), 60_000, gone)
-        assert ehr(None)._egress.server(BASE).breaker._failures == 0
+        assert ehr(None)._http_client.server(BASE).breaker._failures == 0
     assert states(caught.value.gathered) == {"patient": (PRESENT, "fhir"), "labs": (ABSENT, "none"), "problems": (EMPTY, "fhir")}
     assert server.running == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -565,9 +565,9 @@ async def test_whether_the_client_has_gone_is_asked_only_while_the_server_is() -
 async def errors_of(address: str) -> set[tuple[SourceState, str]]:
     """State and note of all keys when the FHIR server is at `address`, over real connections."""
     request = decode_request(encoded(call_body()), "patient-view")
-    egress = Egress()
-    result = await gather(request, TEMPLATES, EhrClient(egress, FhirBase(address, private=True), None), 2000)
-    await egress.aclose()
+    http_client = HttpClient()
+    result = await gather(request, TEMPLATES, FhirClient(http_client, FhirBase(address, private=True), None), 2000)
+    await http_client.aclose()
     return {(value.source.state, value.source.note) for value in result.values()}
 
 
@@ -598,7 +598,7 @@ async def test_a_token_that_can_not_be_sent_is_an_error_and_nothing_is_sent(toke
 
 
 async def test_addresses_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    await Egress().aclose()
+    await HttpClient().aclose()
     caplog.set_level(logging.DEBUG)
     await gathered_from(Server())
     assert "Patient/123" not in caplog.text

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -20,14 +20,13 @@ from cds_service.alert_log import RETRY, AlertLog
 from cds_service.alert_log import prior as reading
 from cds_service.app import create_app
 from cds_service.criteria.facts import Facts
-from cds_service.decide import decide
 from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
 from cds_service.runtime import new_runtime
 from cds_service.settings import Settings
 from cds_service.shorthand import request_from_case
 from tests.alert_log_samples import rows
-from tests.core import NOW, Json, a_card, small, unexpected
+from tests.core import NOW, Json, a_card, decide, small, unexpected
 from tests.http_side import running
 
 CRITERIA = {
@@ -60,7 +59,7 @@ QUININE = "order: quinine 300 mg, id q1"
 class Ehr:
     """An EHR that calls the service; it shows what comes back and answers cards."""
 
-    def __init__(self, client: httpx.AsyncClient, log_path: Path) -> None:
+    def __init__(self, client: httpx2.AsyncClient, log_path: Path) -> None:
         self.client = client
         self.log_path = log_path
 

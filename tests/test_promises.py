@@ -8,37 +8,38 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
-from cds_service import tally
+from cds_service import call_counts
 from cds_service.app import create_app
 from cds_service.metrics import REGISTRY
-from cds_service.trust.callers import AnyCaller, Callers
+from cds_service.trust.caller import Callers
+from cds_service.trust.callers import AnyCaller
 from tests.conformance import discovery_problems, problems
 from tests.core import Json, a_runtime
-from tests.http_side import SameCaller, TransportEgress, running
+from tests.http_side import SameCaller, TransportClient, running
 from tests.promises import FEEDBACK, ROWS, SIGN, Row, Site
 from tests.tokens import JKU, PUBLIC_URL, key_set
 from tests.trusting import Clock, KeyServer, Memory, callers
 
 
 def counter(row: Row) -> float:
-    tally.flush()
+    call_counts.flush()
     return REGISTRY.get_sample_value(row.counted[0], row.counted[1]) or 0.0
 
 
-async def tried(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> tuple[httpx.Response, float]:
+async def tried(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> tuple[httpx2.Response, float]:
     """The answer to a row, and by how much its counter moved until the service had ended."""
     asked: list[str] = []
     was_asked = asyncio.Event()
     clock, memory, keys = Clock(), Memory(), KeyServer(**{JKU: key_set()})
 
-    def ehr(request: httpx.Request) -> Any:
+    def ehr(request: httpx2.Request) -> Any:
         asked.append(request.url.path)
         was_asked.set()
-        return row.fhir(request) if row.fhir is not None else httpx.Response(500)
+        return row.fhir(request) if row.fhir is not None else httpx2.Response(500)
 
     who: Callers = SameCaller(row.caller) if row.caller is not None else AnyCaller()
     if row.clients:
@@ -46,7 +47,7 @@ async def tried(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> tuple[http
     if row.before is not None:
         row.before(folder)
     made = a_runtime(folder, callers=who, **{"public_url": PUBLIC_URL} | row.settings)
-    runtime = msgspec.structs.replace(made, http=TransportEgress(httpx.MockTransport(ehr)))
+    runtime = msgspec.structs.replace(made, http=TransportClient(httpx2.MockTransport(ehr)))
     before = counter(row)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         site = Site(runtime, client, patch, asked, was_asked, memory, keys, clock)

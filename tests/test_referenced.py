@@ -7,14 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
 from cds_service.app import create_app
 from cds_service.decode import gathered_raw
+from cds_service.draft_entries import draft_entries
 from cds_service.metrics import FHIR_REFERENCES, counts
-from cds_service.missing_targets import drafted, missing_targets
+from cds_service.missing_targets import missing_targets
 from cds_service.referenced import MAX_READ
 from tests.alert_log_samples import rows
 from tests.core import a_runtime
@@ -40,7 +41,7 @@ def bare(reference: str, display: str = "", **more: Any) -> Json:
 def missing(*prescriptions: Json, orders: Json | None = None, labs: Json | None = None) -> dict[str, list[str]]:
     sources = {"prescriptions": bundle(*prescriptions), "labs": labs}
     gathered = {name: gathered_raw(as_json(value), name, "prefetch") for name, value in sources.items()}
-    drafts = drafted(as_json(orders)) if orders is not None else None
+    drafts = draft_entries(as_json(orders)).gathered if orders is not None else None
     return missing_targets(gathered, drafts=drafts, base=BASE, terminology=terminology()).ids
 
 
@@ -123,7 +124,6 @@ def test_shapes_that_make_no_sense_are_no_reason_to_fail() -> None:
     shapes: list[Any] = [{}, {"entry": 5}, {"entry": [{"resource": {"medicationReference": 7}}]}, [], "medicationReference"]
     for orders in shapes:
         assert missing(orders=orders) == {}
-    assert drafted(b'{"medicationReference":') is None
 
 
 # Read from the server
@@ -131,7 +131,7 @@ def test_shapes_that_make_no_sense_are_no_reason_to_fail() -> None:
 
 async def test_prescriptions_that_only_refer_are_read_in_one_question() -> None:
     ehr = EhrServer(patient(), bare("Medication/1"), bare("Medication/2"), medication("1"), medication("2", "Metformin 500 mg"))
-    done = await asked(ehr.egress(), call_of())
+    done = await asked(ehr.http_client(), call_of())
     assert done.topics == ["quinine-avoid"]
     assert ehr.questions("Medication?") == ["GET Medication?_id=1,2"]
     assert done.gathered["medications"].source.note == ""
@@ -140,10 +140,10 @@ async def test_prescriptions_that_only_refer_are_read_in_one_question() -> None:
 @pytest.mark.parametrize(("ids", "first", "later"), [("list", 1, 1), ("refuse", 4, 3), ("one", 4, 3)])
 async def test_where_a_server_takes_no_list_of_ids_each_is_read_and_that_is_remembered(ids: str, first: int, later: int) -> None:
     ehr = EhrServer(ids=ids, *(medication(key) for key in "123"))  # noqa: B026
-    egress = ehr.egress()
+    http_client = ehr.http_client()
     sent = NO_DATA | {"prescriptions": bundle(*(bare(f"Medication/{key}") for key in "123"))}
     for questions in (first, later, later):
-        done = await asked(egress, call_of(prefetch=sent))
+        done = await asked(http_client, call_of(prefetch=sent))
         assert done.topics == ["quinine-avoid"]
         assert len(ehr.questions("")) == questions
         assert ("Medication one by one" in done.ways) is (ids != "list")
@@ -152,13 +152,13 @@ async def test_where_a_server_takes_no_list_of_ids_each_is_read_and_that_is_reme
 async def test_nothing_is_asked_where_nothing_is_missing() -> None:
     ehr = EhrServer()
     for sent in (NO_DATA, NO_DATA | {"prescriptions": bundle(bare("Medication/1"), medication("1"))}):
-        await asked(ehr.egress(), call_of(prefetch=sent))
+        await asked(ehr.http_client(), call_of(prefetch=sent))
     assert ehr.asked == []
 
 
 async def test_one_medication_is_read_by_itself_and_a_404_leaves_the_order_unknown_and_said() -> None:
     ehr = EhrServer()
-    done = await asked(ehr.egress(), call_of("order-sign", bare("Medication/7"), prefetch=NO_DATA))
+    done = await asked(ehr.http_client(), call_of("order-sign", bare("Medication/7"), prefetch=NO_DATA))
     assert ehr.asked == ["GET Medication/7"]
     assert done.topics == ["not-checked"]
     assert done.gathered["medications"].source.note == "1 of 1 medications that are referred to could not be read"
@@ -167,12 +167,12 @@ async def test_one_medication_is_read_by_itself_and_a_404_leaves_the_order_unkno
 
 async def test_other_types_and_other_ids_in_the_answer_are_ignored() -> None:
     class Wicked(EhrServer):
-        def _search(self, kind: str, parameters: dict[str, str]) -> httpx.Response:
+        def _search(self, kind: str, parameters: dict[str, str]) -> httpx2.Response:
             others = [condition("B50", text="Malaria"), prescription("Baclofen 10 mg", id="x"), medication("8", "Baclofen 10 mg")]
-            return httpx.Response(200, json=bundle(medication("1"), *others, {"resourceType": "Patient", "id": "p2"}))
+            return httpx2.Response(200, json=bundle(medication("1"), *others, {"resourceType": "Patient", "id": "p2"}))
 
     sent = NO_DATA | {"prescriptions": bundle(bare("Medication/1"), bare("Medication/2"))}
-    done = await asked(Wicked().egress(), call_of(prefetch=sent))
+    done = await asked(Wicked().http_client(), call_of(prefetch=sent))
     assert [one.id for one in done.gathered["medications"].resources] == ["1"]
     assert done.topics == ["quinine-avoid"]
     assert (len(done.answer.facts.drugs), done.answer.facts.problems) == (2, ())
@@ -182,7 +182,7 @@ async def test_a_kept_medication_is_no_evidence_by_itself() -> None:
     ingredients = [{"itemReference": {"reference": "Medication/2"}}]
     ehr = EhrServer(medication("1", "A mixture", ingredient=ingredients), medication("2", "Quinine"), medication("3"))
     sent = NO_DATA | {"prescriptions": bundle(bare("Medication/1"), bare("Medication/3", status="stopped"))}
-    done = await asked(ehr.egress(), call_of(prefetch=sent))
+    done = await asked(ehr.http_client(), call_of(prefetch=sent))
     assert ehr.asked == ["GET Medication/1", "GET Medication/2"]
     assert len(done.answer.facts.drugs) == 1
 
@@ -192,7 +192,7 @@ async def test_medications_that_go_round_in_a_circle_are_read_once() -> None:
         return medication(key, "A mixture", ingredient=[{"itemReference": {"reference": f"Medication/{item}"}}])
 
     ehr = EhrServer(of("1", "2"), of("2", "3"), of("3", "1"))
-    await asked(ehr.egress(), call_of(prefetch=NO_DATA | {"prescriptions": bundle(bare("Medication/1"))}))
+    await asked(ehr.http_client(), call_of(prefetch=NO_DATA | {"prescriptions": bundle(bare("Medication/1"))}))
     assert ehr.asked == ["GET Medication/1", "GET Medication/2"]
 
 
@@ -202,7 +202,7 @@ async def test_a_thousand_references_are_answered_in_time_with_so_many_read_and_
     before = counts(FHIR_REFERENCES)
     started = time.monotonic()
     sent = NO_DATA | {"prescriptions": bundle(*everything)}
-    done = await asked(ehr.egress(), call_of("order-sign", prescription("Baclofen 10 mg tablet", id="d1"), prefetch=sent))
+    done = await asked(ehr.http_client(), call_of("order-sign", prescription("Baclofen 10 mg tablet", id="d1"), prefetch=sent))
     assert time.monotonic() - started < 2
     (question,) = ehr.asked
     assert question.count(",") == MAX_READ - 1
@@ -218,7 +218,7 @@ async def test_a_reference_to_another_server_is_never_followed_and_counted() -> 
     before = counts(FHIR_REFERENCES).get("Medication elsewhere", 0)
     elsewhere = bare("https://evil.example/fhir/Medication/7")
     sent = NO_DATA | {"prescriptions": bundle(bare("Medication/8"))}
-    done = await asked(ehr.egress(), call_of("order-sign", elsewhere, prefetch=sent))
+    done = await asked(ehr.http_client(), call_of("order-sign", elsewhere, prefetch=sent))
     assert ehr.asked == ["GET Medication/8"]
     assert done.topics == ["not-checked"]
     assert counts(FHIR_REFERENCES)["Medication elsewhere"] == before + 1
@@ -227,7 +227,7 @@ async def test_a_reference_to_another_server_is_never_followed_and_counted() -> 
 async def test_without_time_or_server_the_drug_is_unknown_and_said() -> None:
     ehr = EhrServer(medication("7"))
     call = call_of("order-sign", bare("Medication/7"), prefetch=NO_DATA)
-    assert (await asked(ehr.egress(), call, deadline_ms=150)).topics == ["not-checked"]
+    assert (await asked(ehr.http_client(), call, deadline_ms=150)).topics == ["not-checked"]
     assert ehr.asked == []
 
 
@@ -235,7 +235,7 @@ async def test_a_call_that_is_cancelled_leaves_nothing_running() -> None:
     waiting = asyncio.Event()
 
     class Slow(EhrServer):
-        async def slow(self, request: httpx.Request) -> httpx.Response:
+        async def slow(self, request: httpx2.Request) -> httpx2.Response:
             waiting.set()
             await asyncio.Event().wait()
             return self.answer(request)
@@ -243,7 +243,7 @@ async def test_a_call_that_is_cancelled_leaves_nothing_running() -> None:
     ehr = Slow(medication("1"))
     ehr.transport.handler = ehr.slow
     sent = NO_DATA | {"prescriptions": bundle(*(bare(f"Medication/{key}") for key in "123"))}
-    task = asyncio.create_task(asked(ehr.egress(), call_of(prefetch=sent)))
+    task = asyncio.create_task(asked(ehr.http_client(), call_of(prefetch=sent)))
     async with asyncio.timeout(5):
         await waiting.wait()
     task.cancel()
@@ -251,7 +251,7 @@ async def test_a_call_that_is_cancelled_leaves_nothing_running() -> None:
         await task
     assert asyncio.all_tasks() == {asyncio.current_task()}
     started = time.monotonic()
-    done = await asked(ehr.egress(), call_of(prefetch=sent), deadline_ms=350)
+    done = await asked(ehr.http_client(), call_of(prefetch=sent), deadline_ms=350)
     assert time.monotonic() - started < 1
     assert done.state("medications") == "error"
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -266,7 +266,7 @@ async def test_a_call_that_is_cancelled_leaves_nothing_running() -> None:
 async def test_a_reason_that_is_referred_to_counts_where_it_is_the_patients(owner: Json, topics: list[str]) -> None:
     malaria = condition("B50.9", id="c7", subject=owner)
     order = prescription("Quinine sulfate 324 mg capsule", id="d1", reasonReference=[{"reference": "Condition/c7"}])
-    done = await asked(EhrServer(malaria).egress(), call_of("order-sign", order, prefetch=NO_DATA))
+    done = await asked(EhrServer(malaria).http_client(), call_of("order-sign", order, prefetch=NO_DATA))
     assert done.topics == topics
     assert done.answer.facts.problems == (), "what was read as a reason is no problem of the list"
 
@@ -275,7 +275,7 @@ async def test_the_reason_of_an_order_that_only_refers_is_read_once_its_drug_is_
     malaria = condition("B50.9", id="c7")
     order = bare("Medication/1", id="d1", reasonReference=[{"reference": "Condition/c7"}])
     ehr = EhrServer(malaria, medication("1"))
-    done = await asked(ehr.egress(), call_of("order-sign", order, prefetch=NO_DATA))
+    done = await asked(ehr.http_client(), call_of("order-sign", order, prefetch=NO_DATA))
     assert ehr.asked == ["GET Medication/1", "GET Condition/c7"]
     assert "quinine-avoid" not in done.topics
 
@@ -287,7 +287,7 @@ async def test_results_of_a_panel_are_read_where_they_are_the_patients(subject: 
     panel = observation("24323-8", id="panel", hasMember=[{"reference": "Observation/k1"}, {"reference": "Observation/k2"}])
     del panel["valueQuantity"]
     low, other = observation(value=2.2, subject=subject), observation("2951-2", id="k2", value=140, subject=subject)
-    done = await asked(EhrServer(low, other).egress(), call_of(prefetch=NO_DATA | {"labs": bundle(panel)}))
+    done = await asked(EhrServer(low, other).http_client(), call_of(prefetch=NO_DATA | {"labs": bundle(panel)}))
     assert done.topics == topics
 
 
@@ -346,7 +346,7 @@ def epic_server() -> EhrServer:
 async def test_an_order_and_prescriptions_as_epic_sends_them_lead_to_the_card_and_the_record(tmp_path: Path) -> None:
     ehr = epic_server()
     ehr.requires = {("MedicationRequest", "intent")}
-    runtime = msgspec.structs.replace(a_runtime(tmp_path), http=ehr.egress())
+    runtime = msgspec.structs.replace(a_runtime(tmp_path), http=ehr.http_client())
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         answer = await client.post("/cds-services/cramp-care-order-sign", json=epic_call())
         (card,) = [one for one in answer.json()["cards"] if one["source"]["topic"]["code"] == "baclofen-safety"]
@@ -364,4 +364,4 @@ async def test_an_epic_prescription_of_quinine_by_reference_is_taken_quinine() -
     ehr = epic_server()
     ehr.resources.append(epic_prescription("eRx.3", "Medication/eQui.4", "QUALAQUIN-LIKE CAPS"))
     ehr.resources.append({"resourceType": "Medication", "id": "eQui.4", "code": {"text": "QUININE SULFATE 324 MG PO CAPS"}})
-    assert (await asked(ehr.egress(), call_of(patientId=PATIENT_ID))).topics == ["quinine-avoid"]
+    assert (await asked(ehr.http_client(), call_of(patientId=PATIENT_ID))).topics == ["quinine-avoid"]

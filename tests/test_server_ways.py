@@ -157,27 +157,27 @@ async def test_a_search_that_is_refused_is_asked_once_more_and_the_way_is_rememb
     server: Json, first: int, later: int
 ) -> None:
     ehr = EhrServer(patient(), LOW, **server)
-    egress = ehr.egress()
+    http_client = ehr.http_client()
     for number, learned in ((first, True), (later, False), (later, False)):
-        done = await asked(egress, call_of())
+        done = await asked(http_client, call_of())
         assert done.topics == ["electrolyte-hypokalaemia"]
         assert done.state("labs") == "present"
         assert len(ehr.questions("Observation")) == number
         assert {told for way, told in done.ways.items() if "Observation" in way} == {learned}
-    await egress.aclose()
+    await http_client.aclose()
 
 
 async def test_a_server_that_still_refuses_is_asked_no_third_time_and_that_is_said() -> None:
     ehr = EhrServer(patient(), LOW, refuses={"_sort", "patient", "subject"})
-    egress = ehr.egress()
-    done = await asked(egress, call_of())
+    http_client = ehr.http_client()
+    done = await asked(http_client, call_of())
     assert (len(ehr.questions("Observation")), done.topics, done.ways) == (
         2,
         ["not-checked"],
         {"Observation without _sort": True},  # of which it complains no more
     )
     assert done.gathered["labs"].source.note == "the FHIR server answered with status 400"
-    await egress.aclose()
+    await http_client.aclose()
 
 
 @pytest.mark.parametrize(
@@ -185,17 +185,17 @@ async def test_a_server_that_still_refuses_is_asked_no_third_time_and_that_is_sa
 )
 async def test_a_server_that_names_one_fault_at_a_time_is_understood_in_the_second_call(ways: Any) -> None:
     ehr = EhrServer(patient(), LOW, **ways)
-    egress = ehr.egress()
-    first = await asked(egress, call_of())
+    http_client = ehr.http_client()
+    first = await asked(http_client, call_of())
     assert (len(ehr.questions("Observation")), first.topics) == (2, ["not-checked"])
-    second = await asked(egress, call_of())
+    second = await asked(http_client, call_of())
     assert second.topics == ["electrolyte-hypokalaemia"]
-    await egress.aclose()
+    await http_client.aclose()
 
 
 async def test_a_required_intent_is_that_of_orders_and_plans() -> None:
     ehr = EhrServer(patient(), QUININE, requires={("MedicationRequest", "intent")})
-    done = await asked(ehr.egress(), call_of())
+    done = await asked(ehr.http_client(), call_of())
     assert done.topics == ["quinine-avoid"]
     assert any("intent=order,plan" in question for question in ehr.asked)
 
@@ -208,7 +208,7 @@ async def test_what_a_required_category_leaves_out_is_said_where_it_can_not_be_a
         return ehr._error(403, "forbidden", "no") if "social-history" in str(request.url) else answer(request)
 
     ehr.transport.handler = only_laboratory
-    done = await asked(ehr.egress(), call_of())
+    done = await asked(ehr.http_client(), call_of())
     assert "electrolyte-hypokalaemia" in done.topics
     assert done.gathered["labs"].source.state is SourceState.PARTIAL
     assert "only laboratory results could be asked for" in done.gathered["labs"].source.note
@@ -216,7 +216,7 @@ async def test_what_a_required_category_leaves_out_is_said_where_it_can_not_be_a
 
 async def test_a_long_search_goes_by_form_with_the_token_in_its_header_alone() -> None:
     ehr = EhrServer(patient(), LOW, longest=300)
-    await asked(ehr.egress(), call_of())
+    await asked(ehr.http_client(), call_of())
     (posted,) = [one for one in ehr.asked if one.startswith("POST")]
     assert posted.startswith("POST Observation/_search?patient=p1&code=")
     assert not any("T0KEN" in one for one in ehr.asked)
@@ -229,31 +229,31 @@ async def test_a_long_search_goes_by_form_with_the_token_in_its_header_alone() -
 async def test_the_one_list_of_medications_is_enough_where_the_server_has_no_type_for_the_other(lacking: str) -> None:
     taken = QUININE if lacking == "MedicationStatement" else statement("Quinine sulfate 324 mg capsule")
     ehr = EhrServer(patient(), taken, lacks={lacking})
-    egress = ehr.egress()
+    http_client = ehr.http_client()
     for questions in (1, 0):  # remembered
-        done = await asked(egress, call_of())
+        done = await asked(http_client, call_of())
         assert done.topics == ["quinine-avoid"]
         assert len(ehr.questions(f"{lacking}?")) == questions
         assert f"has no {lacking}" in done.ways
-    quiet = await asked(EhrServer(patient(), lacks={lacking}).egress(), call_of())
+    quiet = await asked(EhrServer(patient(), lacks={lacking}).http_client(), call_of())
     assert quiet.topics == [], "a chart without anything to say opens without a notice"
 
 
 async def test_without_either_list_of_medications_that_is_said() -> None:
     ehr = EhrServer(patient(), LOW, lacks={"MedicationStatement", "MedicationRequest"})
-    done = await asked(ehr.egress(), call_of())
+    done = await asked(ehr.http_client(), call_of())
     assert (done.state("statements"), done.state("prescriptions")) == ("error", "error")
-    assert "not-checked" in (await asked(ehr.egress(), call_of("order-sign", prescription("Baclofen 10 mg")))).topics
+    assert "not-checked" in (await asked(ehr.http_client(), call_of("order-sign", prescription("Baclofen 10 mg")))).topics
 
 
 async def test_a_type_is_not_taken_for_lacking_because_one_search_of_it_failed() -> None:
     ehr = EhrServer(patient(), lacks={"MedicationStatement"}, quiet=True)
-    done = await asked(ehr.egress(), call_of())
+    done = await asked(ehr.http_client(), call_of())
     assert (done.state("statements"), done.ways) == ("error", {})
 
 
 async def test_other_types_that_a_server_lacks_are_no_known_emptiness() -> None:
-    done = await asked(EhrServer(patient(), lacks={"Observation"}).egress(), call_of())
+    done = await asked(EhrServer(patient(), lacks={"Observation"}).http_client(), call_of())
     assert (done.state("labs"), done.topics) == ("error", ["not-checked"])
     assert done.gathered["labs"].source.note == "the FHIR server has no data of this kind"
 
@@ -261,7 +261,7 @@ async def test_other_types_that_a_server_lacks_are_no_known_emptiness() -> None:
 async def test_a_prefetched_list_can_be_what_the_server_does_not_have() -> None:
     unsupported = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "not-supported"}]}
     ehr = EhrServer(patient(), lacks={"MedicationStatement"})
-    done = await asked(ehr.egress(), call_of(prefetch={"statements": unsupported, "prescriptions": None}))
+    done = await asked(ehr.http_client(), call_of(prefetch={"statements": unsupported, "prescriptions": None}))
     assert (done.state("statements"), done.topics) == ("empty", [])
 
 
@@ -270,11 +270,11 @@ async def test_a_prefetched_list_can_be_what_the_server_does_not_have() -> None:
 
 async def test_medications_come_along_where_the_client_says_that_its_ehr_supports_it() -> None:
     ehr = EhrServer(patient())
-    egress = ehr.egress()
-    await asked(egress, call_of(), include=True)
+    http_client = ehr.http_client()
+    await asked(http_client, call_of(), include=True)
     assert any("_include=MedicationRequest:medication" in one for one in ehr.questions("MedicationRequest"))
-    await asked(egress, call_of())
+    await asked(http_client, call_of())
     assert not ehr.questions("_include")
     ehr.refuses = {"_include"}
-    done = await asked(egress, call_of(), include=True)
+    done = await asked(http_client, call_of(), include=True)
     assert (done.state("prescriptions"), "MedicationRequest without _include" in done.ways) == ("empty", True)

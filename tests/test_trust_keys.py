@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import h11
-import httpcore
+import httpcore2
 import httpx
 import pytest
 import respx
 
-from cds_service.egress import Egress
+from cds_service.http_client import HttpClient
 from cds_service.metrics import AUTH_REFUSED, KEY_FETCHES
-from cds_service.trust.callers import Endpoint
+from cds_service.trust.caller import Endpoint
 from cds_service.trust.key_sets import read_key_set
 from cds_service.trust.keys import MAX_BYTES, Fetched, FetchError, fetch_keys
 from cds_service.trust.refused import RefusedError
@@ -184,7 +184,7 @@ async def test_keys_are_fetched_again_before_they_are_too_old(tmp_path: Path, ma
 
 async def test_a_refresh_keeps_nobody_waiting(tmp_path: Path) -> None:
     class Hanging(KeyServer):
-        async def __call__(self, http: Egress, url: str, *, private: bool) -> Fetched:
+        async def __call__(self, http: HttpClient, url: str, *, private: bool) -> Fetched:
             if self.asked:
                 self.asked.append(url)
                 await asyncio.Event().wait()
@@ -308,14 +308,14 @@ async def test_production_refuses_the_published_key_wherever_it_comes_from(tmp_p
 
 
 @pytest.fixture
-async def http() -> AsyncIterator[Egress]:
-    egress = Egress()
-    yield egress
-    await egress.aclose()
+async def http() -> AsyncIterator[HttpClient]:
+    http_client = HttpClient()
+    yield http_client
+    await http_client.aclose()
 
 
 @respx.mock
-async def test_what_is_fetched_and_for_how_long(http: Egress) -> None:
+async def test_what_is_fetched_and_for_how_long(http: HttpClient) -> None:
     for said, age in (
         *(("max-age=600", 600.0), ("public, max-age=60, must-revalidate", 60.0), ("Max-Age = 5", 5.0), ("s-maxage=9", None)),
         *(("no-store", 0.0), ("no-cache, max-age=600", 0.0), ("", None), ("max-age=x", None), ("max-age=-1", None)),
@@ -334,13 +334,13 @@ async def test_what_is_fetched_and_for_how_long(http: Egress) -> None:
         (httpx.Response(404), "status"),
         (httpx.Response(500), "status"),
         (httpx.Response(200, content=b" " * (MAX_BYTES + 1)), "too_long"),
-        (httpcore.ConnectError("no"), "not_reached"),
-        (httpcore.ReadError("ended"), "reset"),
-        (httpcore.RemoteProtocolError(h11.RemoteProtocolError("half")), "garbled"),
+        (httpcore2.ConnectError("no"), "not_reached"),
+        (httpcore2.ReadError("ended"), "reset"),
+        (httpcore2.RemoteProtocolError(h11.RemoteProtocolError("half")), "garbled"),
         (TimeoutError(), "timeout"),
     ],
 )
-async def test_anything_but_a_short_200_is_no_answer(http: Egress, reply: Any, why: str) -> None:
+async def test_anything_but_a_short_200_is_no_answer(http: HttpClient, reply: Any, why: str) -> None:
     route = respx.get(JKU)
     if isinstance(reply, httpx.Response):
         route.return_value = reply
@@ -352,7 +352,7 @@ async def test_anything_but_a_short_200_is_no_answer(http: Egress, reply: Any, w
 
 
 @respx.mock
-async def test_an_endless_answer_is_given_up_after_64_kib(http: Egress) -> None:
+async def test_an_endless_answer_is_given_up_after_64_kib(http: HttpClient) -> None:
     taken = 0
 
     async def endless() -> AsyncIterator[bytes]:

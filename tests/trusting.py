@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from cds_service.egress import Egress
+from cds_service.http_client import HttpClient
 from cds_service.settings import Settings
 from cds_service.trust.keys import Fetched, FetchError, FetchKeys
 from cds_service.trust.registered import RegisteredCallers
@@ -74,7 +74,7 @@ class KeyServer:
         self.max_age: float | None = None
         self.asked: list[str] = []
 
-    async def __call__(self, http: Egress, url: str, *, private: bool) -> Fetched:
+    async def __call__(self, http: HttpClient, url: str, *, private: bool) -> Fetched:
         self.asked.append(url)
         if url not in self.sets:
             raise FetchError("unreachable")

@@ -6,6 +6,6 @@ each is good once (`replay`). `production` holds what must be true before the pr
 program needs to know of a caller stands in `caller`.
 """
 
-from cds_service.trust.caller import ANONYMOUS, Caller, FhirBase
+from cds_service.trust.caller import ANONYMOUS, Caller
 
-__all__ = ["ANONYMOUS", "Caller", "FhirBase"]
+__all__ = ["ANONYMOUS", "Caller"]

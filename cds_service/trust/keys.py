@@ -14,13 +14,13 @@ import re
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-import httpx
+import httpx2
 import msgspec
 
-from cds_service.egress import Egress
+from cds_service.checked_network import RequestError
 from cds_service.events import Event, tell
+from cds_service.http_client import HttpClient
 from cds_service.metrics import KEY_FETCHES
-from cds_service.outgoing import EgressError
 from cds_service.trust.key_sets import KeySet, PublicKey, read_key_set
 from cds_service.trust.registry import Client
 
@@ -44,19 +44,19 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 class FetchKeys(Protocol):
-    async def __call__(self, http: Egress, url: str, *, private: bool) -> Fetched: ...
+    async def __call__(self, http: HttpClient, url: str, *, private: bool) -> Fetched: ...
 
 
-async def fetch_keys(http: Egress, url: str, *, private: bool) -> Fetched:
+async def fetch_keys(http: HttpClient, url: str, *, private: bool) -> Fetched:
     """GET `url`, which stands in the registry: 200 or nothing, at most 64 KiB, at most 2 seconds. Raises FetchError.
 
     `private`: the registry allows this URL to lead to an address that is not public.
     """
     try:
         async with asyncio.timeout(FETCH_SECONDS):
-            reply = await http.get(httpx.URL(url), [(b"Accept", ACCEPTED)], private=private, limit=MAX_BYTES)
-    except (EgressError, httpx.InvalidURL, UnicodeError) as error:
-        raise FetchError(error.fault.value if isinstance(error, EgressError) else "unreachable") from None
+            reply = await http.get(httpx2.URL(url), [(b"Accept", ACCEPTED)], private=private, limit=MAX_BYTES)
+    except (RequestError, httpx2.InvalidURL, UnicodeError) as error:
+        raise FetchError(error.fault.value if isinstance(error, RequestError) else "unreachable") from None
     except TimeoutError:
         raise FetchError("timeout") from None
     if reply.status != 200:
@@ -79,7 +79,7 @@ class ClientKeys:
     def __init__(
         self,
         client: Client,
-        http: Egress,
+        http: HttpClient,
         clock: Callable[[], float],
         *,
         refused: Collection[str] = (),

@@ -9,12 +9,11 @@ from contextlib import suppress
 from typing import Any
 
 from cds_service.clock import Clock
-from cds_service.egress import Egress
 from cds_service.events import Event, place, tell
+from cds_service.http_client import HttpClient
 from cds_service.metrics import AUTH_DEGRADED, AUTH_REFUSED
 from cds_service.settings import Settings, SettingsError
-from cds_service.trust.caller import Caller
-from cds_service.trust.callers import Callers, Endpoint, Headers
+from cds_service.trust.caller import Caller, Callers, Endpoint, Headers
 from cds_service.trust.key_sets import is_signed_by
 from cds_service.trust.keys import ClientKeys, FetchKeys, fetch_keys
 from cds_service.trust.production import start_problems
@@ -45,7 +44,7 @@ class RegisteredCallers:
         self._issuers = Issuers(self._clients)
         self._replay = replay
         self._now = now
-        self._http = Egress()
+        self._http = HttpClient()
         refused = published_keys() if settings.profile == "production" else ()
         self._keys = {one.name: ClientKeys(one, self._http, clock, refused=refused, fetch=fetch) for one in self._clients}
         self._callers: dict[tuple[str, str], Caller] = {}

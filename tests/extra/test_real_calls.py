@@ -7,14 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
 from cds_service.app import create_app
 from cds_service.criteria.facts import SOURCES
-from cds_service.evaluate import evaluate
-from cds_service.gather import gather
+from cds_service.evaluate import Engine, evaluate_request
 from cds_service.protocol import decode_request
 from cds_service.settings import Settings
 from cds_service.when import when
@@ -59,8 +58,7 @@ async def test_no_electrolyte_card_is_loud_unless_the_record_has_the_deficit() -
         }
         now = max(day.start for day in days) + timedelta(days=1)
         call = decode_request(msgspec.json.encode(request), "patient-view")
-        gathered = await gather(call, known.services[0].prefetch, None, 0)
-        answer = evaluate(call, gathered, known, presenter(known), now, "US")
+        answer = await evaluate_request(call, Engine(known, presenter(known)), now)
         for one in answer.shown:
             card = msgspec.json.decode(one.body)["source"]["topic"]["code"]
             shown[card] += 1
@@ -75,7 +73,7 @@ async def test_no_request_of_another_system_is_answered_with_a_server_error(tmp_
     statuses: Counter[int] = Counter()
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client,
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service") as client,
     ):
         for _, document in documents("protocol", "ehr/pddi-cds"):
             if isinstance(document, dict):

@@ -13,11 +13,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
+import httpx2
 
-from cds_service.egress import Egress
-from cds_service.ehr import MAX_ANSWER_BYTES
-from cds_service.outgoing import EgressError
+from cds_service.checked_network import RequestError
+from cds_service.fhir_client import MAX_ANSWER_BYTES
+from cds_service.http_client import HttpClient
 
 TEN_GB = 10 * 1024**3
 KEYS = 64 * 1024
@@ -58,16 +58,16 @@ def peak_mb() -> float:
 
 
 async def ask(port: int, limit: int) -> str:
-    egress = Egress()
+    http_client = HttpClient()
     try:
         async with asyncio.timeout(2):
-            await egress.get(httpx.URL(f"http://127.0.0.1:{port}/x"), [], private=True, limit=limit)
-    except EgressError as error:
+            await http_client.get(httpx2.URL(f"http://127.0.0.1:{port}/x"), [], private=True, limit=limit)
+    except RequestError as error:
         return error.fault
     except TimeoutError:
         return "timeout"
     finally:
-        await egress.aclose()
+        await http_client.aclose()
     return "answered"
 
 

@@ -16,20 +16,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpcore
+import httpcore2
 import msgspec
 import pytest
 
 import cds_service
 from cds_service.app import create_app
+from cds_service.base_urls import FhirBase
 from cds_service.criteria.facts import SourceState
 from cds_service.decode import Gathered
-from cds_service.egress import Egress
-from cds_service.ehr import EhrClient, EhrError
+from cds_service.fhir_client import FhirClient, FhirError
 from cds_service.gather import MAX_PAGES, gather
+from cds_service.http_client import HttpClient
 from cds_service.protocol import decode_request
 from cds_service.shorthand import request_from_case
-from cds_service.trust import Caller, FhirBase
+from cds_service.trust import Caller
 from tests.alert_log_samples import rows
 from tests.core import NOW, a_runtime
 from tests.faults.ssrf import LOCAL_NAMES, urls
@@ -53,7 +54,7 @@ async def resolved(host: str, port: int) -> Sequence[str]:
     return [str(address[0]) for _, _, _, _, address in found]
 
 
-async def labs_of(client: EhrClient, patient: str = "1", deadline_ms: int = 3000) -> Gathered:
+async def labs_of(client: FhirClient, patient: str = "1", deadline_ms: int = 3000) -> Gathered:
     request = decode_request(encoded(call_body(context={"userId": "Practitioner/1", "patientId": patient})), "patient-view")
     return (await gather(request, TEMPLATES, client, deadline_ms))["labs"]
 
@@ -65,18 +66,18 @@ async def test_tricks_with_urls_reach_nobody() -> None:
             "a-hospital", fhir_bases=(FhirBase("https://ehr.example/fhir"), FhirBase("http://10.9.9.9/fhir", True))
         )
         anonymous = Caller("anonymous")
-        way_out = Egress(resolved)
-        good = EhrClient(way_out, FhirBase("http://ehr.example/fhir"), "T0KEN")
+        way_out = HttpClient(resolved)
+        good = FhirClient(way_out, FhirBase("http://ehr.example/fhir"), "T0KEN")
         refused = addresses = 0
         for trick in tricks:
             assert registered.base_of(trick) is None, trick
             addresses += anonymous.base_of(trick) is not None  # plain enough for the dev profile
-            with suppress(EhrError):  # as the next link of a page: refused, or taken for a path under the base
+            with suppress(FhirError):  # as the next link of a page: refused, or taken for a path under the base
                 assert str(good.target(trick)).startswith("http://ehr.example/fhir/"), trick
-            labs = await labs_of(EhrClient(way_out, FhirBase(trick), "T0KEN"))  # even where a site registers it as public
+            labs = await labs_of(FhirClient(way_out, FhirBase(trick), "T0KEN"))  # even where a site registers it as public
             refused += labs.source.state is SourceState.ERROR
         assert (refused, victim.connections, victim.received) == (len(tricks), 0, [])
-        await labs_of(EhrClient(way_out, FhirBase(f"http://localhost:{victim.port}", private=True), "T0KEN"))
+        await labs_of(FhirClient(way_out, FhirBase(f"http://localhost:{victim.port}", private=True), "T0KEN"))
         assert victim.connections == 1, "the victim could not be reached at all"
         await way_out.aclose()
     print(f"{len(tricks)} URLs: {refused} refused, 0 connections; {addresses} of them are plain addresses")
@@ -85,19 +86,19 @@ async def test_tricks_with_urls_reach_nobody() -> None:
 async def test_a_name_that_changes_its_address_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     connected: list[str] = []
 
-    async def connect(_: object, host: str, *__: object, **___: object) -> httpcore.AsyncNetworkStream:
+    async def connect(_: object, host: str, *__: object, **___: object) -> httpcore2.AsyncNetworkStream:
         connected.append(host)
-        raise httpcore.ConnectError
+        raise httpcore2.ConnectError
 
-    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect)
+    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", connect)
     answers = iter([["203.0.114.7"], ["127.0.0.1"], ["203.0.114.7", "10.0.0.1"], ["::ffff:127.0.0.1"], ["::1"]] * 100)
 
     async def flip_flop(_: str, __: int) -> Sequence[str]:
         return next(answers)
 
-    way_out = Egress(flip_flop)
+    way_out = HttpClient(flip_flop)
     for number in range(500):
-        labs = await labs_of(EhrClient(way_out, FhirBase(f"https://ehr.example/{number}"), "T0KEN"))
+        labs = await labs_of(FhirClient(way_out, FhirBase(f"https://ehr.example/{number}"), "T0KEN"))
         assert labs.source.state is SourceState.ERROR
     assert connected == ["203.0.114.7"] * 100
 
@@ -150,12 +151,12 @@ async def test_tokens_go_to_the_server_that_they_are_for_and_to_no_other() -> No
         own = OwnServer(victim)
         async with loopback(own) as server:
             own.server = server
-            way_out = Egress(resolved)
+            way_out = HttpClient(resolved)
             base = FhirBase(f"http://127.0.0.1:{server.port}/fhir", private=True)
 
             async def ask(numbers: range) -> None:
                 for number in numbers:
-                    await labs_of(EhrClient(way_out, base, f"T0KEN-{number}"), str(number))
+                    await labs_of(FhirClient(way_out, base, f"T0KEN-{number}"), str(number))
 
             await asyncio.gather(*(ask(range(start, FETCHES, 8)) for start in range(8)))
             await way_out.aclose()
@@ -204,12 +205,12 @@ async def test_bundles_that_lead_elsewhere_are_read_so_far_and_marked_as_incompl
 
     async with loopback(saying(http(b"{}"))) as victim, loopback(answer) as server:
         bundles = [msgspec.json.encode(bundle) for bundle in crafted(victim.port, server.port, count)]
-        way_out = Egress(resolved)
+        way_out = HttpClient(resolved)
         base = FhirBase(f"http://127.0.0.1:{server.port}/fhir", private=True)
         most = 0
         for number in range(count):
             before = len(server.received)
-            labs = await labs_of(EhrClient(way_out, base, "T0KEN"), str(number))
+            labs = await labs_of(FhirClient(way_out, base, "T0KEN"), str(number))
             assert labs.source.state is SourceState.PARTIAL, bundles[number]
             assert labs.resources, bundles[number]
             most = max(most, len(server.received) - before)

@@ -1,8 +1,8 @@
 """The EHR's FHIR server, as one service call may use it: it is only read, under one base URL, with that call's bearer token.
 
 The token goes nowhere else: every question goes to the base as it is registered, and a URL that is not under it is refused
-(`urls.under`). Whatever the server does, `get` and `search` end with a body or with an EhrError, whose outcome is one of a closed
-list (counted in `metrics.FHIR_FETCHES`) and whose text is for a clinician.
+(`base_urls.under`). Whatever the server does, `get` and `search` end with a body or with a FhirError, whose outcome is one of a
+closed list (counted in `metrics.FHIR_FETCHES`) and whose text is for a clinician.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from contextlib import contextmanager
 from enum import StrEnum
 from urllib.parse import urljoin
 
-import httpx
+import httpx2
 
-from cds_service.egress import Egress, Reply
+from cds_service.base_urls import FhirBase, under
+from cds_service.checked_network import Fault, RequestError
+from cds_service.http_client import HttpClient, Response
 from cds_service.metrics import FHIR_FETCHES, FHIR_WAYS
-from cds_service.outgoing import EgressError, Fault
 from cds_service.server_ways import Issue, Way, adapted, issues_of, repairs, type_of
-from cds_service.trust import FhirBase
-from cds_service.urls import under
 
 MAX_ANSWER_BYTES = 5 * 1024 * 1024
 RETRY_SHARE = 0.6  # of the time must be left for a second try
@@ -115,7 +114,7 @@ for _outcome in Outcome:
     FHIR_FETCHES.labels(_outcome)  # shown as 0 from the start
 
 
-class EhrError(Exception):
+class FhirError(Exception):
     """The FHIR server gave no usable answer. The text is for a clinician and holds nothing of the answer or the address."""
 
     def __init__(self, outcome: Outcome, status: int = 0, note: str = "", issues: tuple[Issue, ...] = ()) -> None:
@@ -126,12 +125,12 @@ class EhrError(Exception):
         self.issues = issues
 
 
-class EhrClient:
+class FhirClient:
     """The FHIR server of one service call. Questions are asked within one `session`, which has the time for all of them."""
 
-    def __init__(self, egress: Egress, base: FhirBase, token: str | None) -> None:
+    def __init__(self, http_client: HttpClient, base: FhirBase, token: str | None) -> None:
         """`token` without "Bearer"."""
-        self._egress = egress
+        self._http_client = http_client
         self._base = base
         self._token = token
         self._admitted = False
@@ -148,7 +147,7 @@ class EhrClient:
     @contextmanager
     def session(self, seconds: float) -> Iterator[None]:
         """The time in which questions may be asked. How it went decides whether the next calls ask this server at all."""
-        self._server = self._egress.server(self._base.url)
+        self._server = self._http_client.server(self._base.url)
         now = asyncio.get_running_loop().time()
         self._deadline, self._retry_until = now + seconds, now + seconds * (1 - RETRY_SHARE)
         self._admitted = seconds > 0 and self._server.breaker.admit()
@@ -159,20 +158,20 @@ class EhrClient:
                 verdict = True if self._answered else False if self._failed else None
                 self._server.breaker.settle(verdict, self._pause)
 
-    def target(self, url: str) -> httpx.URL:
-        """The address of `url`, which is relative to the base, or absolute under it. Raises EhrError."""
+    def target(self, url: str) -> httpx2.URL:
+        """The address of `url`, which is relative to the base, or absolute under it. Raises FhirError."""
         if "\\" in url:  # which browsers take for a slash
-            raise EhrError(Outcome.BAD_ADDRESS)
+            raise FhirError(Outcome.BAD_ADDRESS)
         try:
-            base, target = httpx.URL(self._base.url), httpx.URL(urljoin(f"{self._base.url}/", url))
-        except (httpx.InvalidURL, ValueError):  # ValueError: urljoin on a broken IPv6 address, a host that IDNA can't write
-            raise EhrError(Outcome.BAD_ADDRESS) from None
+            base, target = httpx2.URL(self._base.url), httpx2.URL(urljoin(f"{self._base.url}/", url))
+        except (httpx2.InvalidURL, ValueError):  # ValueError: urljoin on a broken IPv6 address, a host that IDNA can't write
+            raise FhirError(Outcome.BAD_ADDRESS) from None
         if not under(base, target):
-            raise EhrError(Outcome.ELSEWHERE)
+            raise FhirError(Outcome.ELSEWHERE)
         return base.copy_with(raw_path=target.raw_path)
 
     async def search(self, query: str) -> bytes:
-        """The body of the answer to a query relative to the base, in the server's own ways. Raises EhrError.
+        """The body of the answer to a query relative to the base, in the server's own ways. Raises FhirError.
 
         Where the server refuses a search and says why, it is asked once more as it wants to be, and that is remembered.
         """
@@ -180,21 +179,21 @@ class EhrClient:
         for way in known:
             self.ways.setdefault(way, False)
         if any(way.kind == "lacks" for way in known):
-            raise EhrError(Outcome.LACKS)
+            raise FhirError(Outcome.LACKS)
         try:
             return await self._searched(query, known)
-        except EhrError as error:
+        except FhirError as error:
             learned = tuple(way for way in repairs(adapted(query, known), error.status, error.issues) if way not in known)
             if not learned:
                 raise
             if learned[0].kind == "lacks":
                 self.learn(learned)
-                raise EhrError(Outcome.LACKS) from None
+                raise FhirError(Outcome.LACKS) from None
             FHIR_FETCHES.labels(error.outcome).inc()
         repaired = (*known, *learned)
         try:
             body = await self._searched(query, repaired)
-        except EhrError as error:
+        except FhirError as error:
             # A server that names one fault at a time has another now: the first is mended, and the next call starts there.
             if any(way not in repaired for way in repairs(adapted(query, repaired), error.status, error.issues)):
                 self.learn(learned)
@@ -222,37 +221,37 @@ class EhrClient:
             return await self.get(self.target(query))
         return await self.get(self.target(f"{type_of(query)}/_search"), query.partition("?")[2].encode())
 
-    async def get(self, target: httpx.URL, form: bytes | None = None) -> bytes:
-        """The body of the answer to GET `target` (see there), asked again once where that may help. Raises EhrError.
+    async def get(self, target: httpx2.URL, form: bytes | None = None) -> bytes:
+        """The body of the answer to GET `target` (see there), asked again once where that may help. Raises FhirError.
 
         `form`: POST of a search, whose parameters are in it.
         """
         try:
             return await self._once(target, form)
-        except EhrError as error:
+        except FhirError as error:
             if error.outcome not in _RETRIED or self._pause or asyncio.get_running_loop().time() > self._retry_until:
                 raise
             FHIR_FETCHES.labels(error.outcome).inc()
         return await self._once(target, form)
 
-    async def _once(self, target: httpx.URL, form: bytes | None) -> bytes:
+    async def _once(self, target: httpx2.URL, form: bytes | None) -> bytes:
         try:
             body = await self._asked(target, form)
-        except EhrError as error:
+        except FhirError as error:
             self._failed |= error.outcome in _SERVER_FAILS
             self._answered |= error.outcome not in _SERVER_FAILS and error.outcome not in _NOT_ASKED
             raise
         self._answered = True
         return body
 
-    async def _asked(self, target: httpx.URL, form: bytes | None) -> bytes:
+    async def _asked(self, target: httpx2.URL, form: bytes | None) -> bytes:
         if not self._admitted:
             late = asyncio.get_running_loop().time() >= self._deadline
-            raise EhrError(Outcome.NO_TIME if late else Outcome.LEFT_ALONE)
+            raise FhirError(Outcome.NO_TIME if late else Outcome.LEFT_ALONE)
         headers = [(b"Accept", b"application/fhir+json")]
         if self._token:
             if not (self._token.isascii() and self._token.isprintable() and " " not in self._token):
-                raise EhrError(Outcome.BAD_TOKEN)
+                raise FhirError(Outcome.BAD_TOKEN)
             headers.append((b"Authorization", b"Bearer " + self._token.encode()))
         waiting = True
         try:
@@ -260,24 +259,24 @@ class EhrClient:
                 waiting = False
                 private, limit = self._base.private, MAX_ANSWER_BYTES
                 if form is None:
-                    reply = await self._egress.get(target, headers, private=private, limit=limit)
+                    reply = await self._http_client.get(target, headers, private=private, limit=limit)
                 else:
-                    reply = await self._egress.search(target, form, headers, private=private, limit=limit)
+                    reply = await self._http_client.search(target, form, headers, private=private, limit=limit)
         except TimeoutError:
-            raise EhrError(Outcome.BUSY if waiting else Outcome.TIMEOUT) from None
-        except EgressError as error:
-            raise EhrError(Outcome(error.fault)) from None
+            raise FhirError(Outcome.BUSY if waiting else Outcome.TIMEOUT) from None
+        except RequestError as error:
+            raise FhirError(Outcome(error.fault)) from None
         return self._body_of(reply)
 
-    def _body_of(self, reply: Reply) -> bytes:
+    def _body_of(self, reply: Response) -> bytes:
         status = reply.status
         if status in (429, 503) and (seconds := reply.headers.get("retry-after", "").strip()).isdecimal():
             self._pause = max(self._pause, float(seconds[:9]))
         if status != 200:
             known = Outcome.REDIRECT if 300 <= status < 400 else Outcome.FAILED if status >= 500 else Outcome.REFUSED
-            raise EhrError(_STATUSES.get(status, known), status, issues=issues_of(reply.body) if reply.body else ())
+            raise FhirError(_STATUSES.get(status, known), status, issues=issues_of(reply.body) if reply.body else ())
         if not reply.body.strip():
-            raise EhrError(Outcome.EMPTY)
+            raise FhirError(Outcome.EMPTY)
         if "html" in reply.headers.get("content-type", "") or reply.body[:9].lower().startswith((b"<html", b"<!doctype")):
-            raise EhrError(Outcome.WEB_PAGE)
+            raise FhirError(Outcome.WEB_PAGE)
         return reply.body

@@ -16,7 +16,7 @@ FAILURES = 3  # calls in a row in which the server answered nothing
 PAUSE_SECONDS = 30.0
 
 
-class Breaker:
+class CircuitBreaker:
     """The breaker of one server. Every `admit` that says yes is followed by one `settle`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

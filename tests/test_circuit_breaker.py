@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cds_service.breaker import FAILURES, PAUSE_SECONDS, Breaker
+from cds_service.circuit_breaker import FAILURES, PAUSE_SECONDS, CircuitBreaker
 from cds_service.metrics import FHIR_BREAKERS
 
 
@@ -18,7 +18,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def failed(breaker: Breaker, times: int = FAILURES) -> Breaker:
+def failed(breaker: CircuitBreaker, times: int = FAILURES) -> CircuitBreaker:
     for _ in range(times):
         assert breaker.admit()
         breaker.settle(False)
@@ -26,7 +26,7 @@ def failed(breaker: Breaker, times: int = FAILURES) -> Breaker:
 
 
 def test_after_failures_in_a_row_a_server_is_left_alone_and_then_one_call_tries(clock: Clock) -> None:
-    breaker = failed(Breaker(clock))
+    breaker = failed(CircuitBreaker(clock))
     assert not breaker.admit()
     clock.now += PAUSE_SECONDS - 0.1
     assert not breaker.admit()
@@ -37,7 +37,7 @@ def test_after_failures_in_a_row_a_server_is_left_alone_and_then_one_call_tries(
 
 
 def test_a_try_that_fails_begins_the_pause_anew(clock: Clock) -> None:
-    breaker = failed(Breaker(clock))
+    breaker = failed(CircuitBreaker(clock))
     clock.now += PAUSE_SECONDS
     assert breaker.admit()
     breaker.settle(False)
@@ -47,7 +47,7 @@ def test_a_try_that_fails_begins_the_pause_anew(clock: Clock) -> None:
 
 
 def test_a_try_that_nobody_waited_for_is_made_by_the_next_call(clock: Clock) -> None:
-    breaker = failed(Breaker(clock))
+    breaker = failed(CircuitBreaker(clock))
     clock.now += PAUSE_SECONDS
     assert breaker.admit()
     breaker.settle(None)
@@ -55,7 +55,7 @@ def test_a_try_that_nobody_waited_for_is_made_by_the_next_call(clock: Clock) -> 
 
 
 def test_an_answer_between_failures_begins_the_count_anew(clock: Clock) -> None:
-    breaker = failed(Breaker(clock), FAILURES - 1)
+    breaker = failed(CircuitBreaker(clock), FAILURES - 1)
     breaker.settle(None)
     breaker.settle(True)
     failed(breaker, FAILURES - 1)
@@ -64,7 +64,7 @@ def test_an_answer_between_failures_begins_the_count_anew(clock: Clock) -> None:
 
 @pytest.mark.parametrize(("asked", "granted"), [(5.0, 5.0), (3600.0, PAUSE_SECONDS)])
 def test_a_server_may_ask_for_a_pause_within_limits(clock: Clock, asked: float, granted: float) -> None:
-    breaker = Breaker(clock)
+    breaker = CircuitBreaker(clock)
     breaker.settle(True, asked)
     clock.now += granted - 0.1
     assert not breaker.admit()
@@ -77,7 +77,7 @@ def test_openings_and_closings_are_counted(clock: Clock) -> None:
         return [float(FHIR_BREAKERS.labels(event)._value.get()) for event in ("opened", "probed", "closed")]
 
     before = counts()
-    breaker = failed(Breaker(clock))
+    breaker = failed(CircuitBreaker(clock))
     for answered in (False, False, True):
         clock.now += PAUSE_SECONDS
         assert breaker.admit()
