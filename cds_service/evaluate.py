@@ -72,6 +72,10 @@ class Evaluation(msgspec.Struct, frozen=True):
     sources: Sources
     broke: bool = False  # no card was evaluated, see `_not_evaluated`
 
+    def __repr__(self) -> str:
+        """Count what it holds: no patient data in tracebacks, and asyncio spells results out each time that it ends."""
+        return f"<Evaluation of {len(self.decisions)} decisions, {len(self.shown)} cards>"
+
     @property
     def all_failed(self) -> bool:
         """Whether every live card failed, or the evaluation broke as a whole."""

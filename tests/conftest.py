@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +14,13 @@ from prometheus_client import Counter
 from respx.mocks import HTTPCoreMocker
 
 from cds_service.call_counts import flush
+from cds_service.knowledge import Knowledge, ShadowRule, unless_active
 from cds_service.metrics import REGISTRY
+from cds_service.paths import cards_dir
 from cds_service.settings import OPTIONS
+from cds_service.terminology import Terminology
+from tests.core import knowledge
+from tests.reading import terminology
 
 # No deadline: a busy machine is not a bug. The same examples in every CI run, so that a failure there is one of the change.
 settings.register_profile("local", deadline=None)
@@ -30,6 +36,28 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """`Settings()` has the defaults."""
     for option in OPTIONS:
         monkeypatch.delenv(option.variable, raising=False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _shipped_knowledge_is_read_once() -> Iterator[None]:
+    """Let commands and applications share the shipped cards and value sets: reading them takes longer than most tests."""
+    value_sets, cards, known = terminology(), cards_dir(), knowledge()
+    load_value_sets, load_cards = Terminology.load, Knowledge.load
+
+    def shared_value_sets(folder: Path, rxnorm_file: Path | None = None) -> Terminology:
+        shipped = folder == cards / "value_sets" and (rxnorm_file is None or not rxnorm_file.exists())
+        return value_sets if shipped else load_value_sets(folder, rxnorm_file)
+
+    def shared_cards(
+        folder: Path, terms: Terminology, overlay: Path | None = None, shadow: ShadowRule = unless_active
+    ) -> Knowledge:
+        shipped = folder == cards and terms is value_sets and overlay is None and shadow is unless_active
+        return known if shipped else load_cards(folder, terms, overlay, shadow)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Terminology, "load", shared_value_sets)
+        patch.setattr(Knowledge, "load", shared_cards)
+        yield
 
 
 @pytest.fixture(autouse=True)
