@@ -8,8 +8,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from cds_service.card_file import Row
+from cds_service.criteria.evaluator import Evaluator
+from cds_service.criteria.fact_index import FactIndex
 from cds_service.criteria.facts import Facts, Order
-from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, Findings, OnError, Truth, View
+from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, OnError, Truth
 from cds_service.decision import Decision, Outcome
 from cds_service.knowledge import Card, Knowledge
 from cds_service.repetition import about, repeated
@@ -23,11 +25,11 @@ def decide(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisi
 
     `on_error(card or criterion id, exception)` is told about every failure; it counts and logs.
     """
-    view = View(facts)
-    findings = Findings(view, knowledge.criteria, knowledge.per_order, on_error)
+    index = FactIndex(facts)
+    findings = Evaluator(index, knowledge.criteria, knowledge.per_order, on_error)
     if facts.patient.deceased:
         return [Decision(card, Outcome.NOT_APPLICABLE, findings, reason=_DECEASED) for card in knowledge.cards_at(facts.hook)]
-    of_order = [(order, findings.of_order(order)) for order in view.orders]
+    of_order = [(order, findings.for_order(order)) for order in index.selected_orders]
     decisions: list[Decision] = []
     for card in knowledge.cards_at(facts.hook):
         focused = False
@@ -38,8 +40,8 @@ def decide(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisi
                     decisions.append(_decide_safely(card, own, order, facts, on_error))
         if not focused:
             decisions.append(_decide_safely(card, findings, None, facts, on_error))
-        elif view.no_order is not UNMET:  # the orders that were read must not hide that there are others
-            unread = _decide_safely(card, findings.of_unread_orders(), None, facts, on_error)
+        elif index.order_absent is not UNMET:  # the orders that were read must not hide that there are others
+            unread = _decide_safely(card, findings.for_unread_orders(), None, facts, on_error)
             if unread.outcome in (Outcome.COULD_NOT_CHECK, Outcome.FAILED):
                 decisions.append(unread)
     _hold_repeats_back(decisions, facts, knowledge.engineering.answer_counts.span)
@@ -62,7 +64,7 @@ def settle(decisions: list[Decision], most: int) -> None:
     _hush(decisions)
 
 
-def _decide_safely(card: Card, findings: Findings, order: Order | None, facts: Facts, on_error: OnError) -> Decision:
+def _decide_safely(card: Card, findings: Evaluator, order: Order | None, facts: Facts, on_error: OnError) -> Decision:
     try:
         return decide_card(card, findings, order, facts.hook)
     except Exception as error:  # noqa: BLE001 - law 5, as above
@@ -70,7 +72,7 @@ def _decide_safely(card: Card, findings: Findings, order: Order | None, facts: F
         return Decision(card, Outcome.FAILED, findings, order, say=True, error=type(error).__name__)
 
 
-def decide_card(card: Card, findings: Findings, order: Order | None, hook: str) -> Decision:
+def decide_card(card: Card, findings: Evaluator, order: Order | None, hook: str) -> Decision:
     """The first row of the table that holds, within the card's common conditions; unknown where an unknown could change that."""
     file = card.file
     for name in file.fire_when:
@@ -119,7 +121,7 @@ def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
     return -1, best
 
 
-def _worth_a_notice(card: Card, findings: Findings, finding: Finding, hook: str) -> bool:
+def _worth_a_notice(card: Card, findings: Evaluator, finding: Finding, hook: str) -> bool:
     """Data that did not arrive is always said, and so is a datum that may be alarming by a card that speaks at the chart.
 
     Another one that cannot be used only when an order is signed that needs it, or where what tells whether it needs it did not
@@ -143,7 +145,7 @@ def _always_said(card: Card, finding: Finding) -> bool:
 class _Unsure:
     """Applies a card's policies for unknowns, and remembers which unknowns mattered."""
 
-    def __init__(self, card: Card, findings: Findings) -> None:
+    def __init__(self, card: Card, findings: Evaluator) -> None:
         self.card = card
         self.findings = findings
         self.names: list[str] = []

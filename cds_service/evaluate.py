@@ -9,8 +9,9 @@ from typing import Literal
 import msgspec
 
 from cds_service import metrics
+from cds_service.criteria.evaluator import Evaluator
+from cds_service.criteria.fact_index import FactIndex
 from cds_service.criteria.facts import Facts, Patient, PriorCard
-from cds_service.criteria.findings import Findings, View
 from cds_service.decide import decide
 from cds_service.decision import Decision, Outcome
 from cds_service.decode import Gathered
@@ -100,7 +101,7 @@ def not_evaluated(
     metrics.ENGINE_FAILURES.inc()
     tell(Event.ENGINE_FAILED, error=type(error).__name__, place=place(error.__traceback__))
     facts = Facts(now, call.hook, jurisdiction, Patient(call.context.patientId or "", None, None, ""), {})
-    findings = Findings(View(facts), knowledge.criteria, knowledge.per_order, _note_failure)
+    findings = Evaluator(FactIndex(facts), knowledge.criteria, knowledge.per_order, _note_failure)
     decisions = [
         Decision(card, Outcome.FAILED, findings, say=True, error=type(error).__name__) for card in knowledge.cards_at(call.hook)
     ]

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from cds_service.numbers import KINDS, number_fields, unit_of
+from cds_service.criteria.numbers import KINDS, number_fields, unit_of
 from cds_service.yamlfile import Keys, suggestion
 
 FILE = "thresholds.yaml"
