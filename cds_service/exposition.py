@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from cds_service import metrics
-from cds_service.tally import flush
+from cds_service.call_counts import flush
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"

@@ -21,13 +21,13 @@ from cds_service.concurrency import together
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.decode import Gathered, gathered, gathered_raw, joined
 from cds_service.errors import PreconditionFailed
+from cds_service.fhir import NOT_JSON
 from cds_service.fhir_client import FhirClient, FhirError, Outcome
 from cds_service.metrics import FHIR_FETCHES
-from cds_service.missing_targets import drafted, missing_targets
+from cds_service.missing_targets import missing_targets
 from cds_service.protocol import Context, HookRequest
 from cds_service.referenced import FindMissing, read_referenced
 from cds_service.server_ways import Way, left_out
-from cds_service.strictjson import NOT_JSON
 from cds_service.whose import Owner
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ async def gather(
 def _finder(request: HookRequest, ehr: FhirClient | None, terminology: Terminology | None) -> FindMissing | None:
     if ehr is None or terminology is None:
         return None
-    drafts = drafted(bytes(request.context.draftOrders))
+    drafts = request.drafts.gathered if request.drafts is not None else None
     return partial(missing_targets, drafts=drafts, base=ehr.base_url, terminology=terminology)
 
 

@@ -10,11 +10,11 @@ import msgspec
 from fastapi import APIRouter, Response
 
 from cds_service import __version__, metrics
+from cds_service.call_counts import flush
 from cds_service.checking import Checking
 from cds_service.exposition import CONTENT_TYPE, exposition
 from cds_service.runtime import Runtime
 from cds_service.site import card_states
-from cds_service.tally import flush
 
 _STATES = ("ok", "degraded", "failed")
 

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from cds_service.arrival import Arrival
 from cds_service.body import Room, read_body
+from cds_service.call_counts import count_call
 from cds_service.discovery import describe
 from cds_service.errors import CLIENT_WENT_AWAY, CdsError, LogUnavailable, Overloaded, UnknownService
 from cds_service.events import Event, tell
@@ -26,10 +27,9 @@ from cds_service.metrics import FEEDBACK, SHED
 from cds_service.prefetch import ServiceDefinition
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.runtime import Runtime
-from cds_service.tally import note_call
 from cds_service.timings import Timings
 from cds_service.trust import ANONYMOUS, Caller
-from cds_service.trust.callers import Endpoint
+from cds_service.trust.caller import Endpoint
 from cds_service.trust.refused import RefusedError
 
 MAX_FEEDBACK_BYTES = 64 * 1024
@@ -148,7 +148,7 @@ class HookCalls:
     def _note(self, service: ServiceDefinition, status: int, timings: Timings, scope: Scope) -> None:
         """Counts the call, and traces it where that is wanted."""
         seconds = time.perf_counter() - timings.started
-        note_call(service.id, status, seconds, timings)
+        count_call(service.id, status, seconds, timings)
         if self._runtime.traces is not None:
             sent = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
             self._runtime.traces.write(service.id, status, timings, sent.decode("latin-1"))

@@ -4,7 +4,7 @@
 is wrong, of this process alone.
 
 With several workers each value lives in a mapped file, where a change costs about a microsecond (two for a histogram); what
-happens in every call goes through `tally`.
+happens in every call goes through `call_counts`.
 """
 
 from __future__ import annotations

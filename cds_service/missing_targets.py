@@ -7,7 +7,6 @@ it is needs no reading; neither does what is over.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -18,15 +17,12 @@ from cds_service.base_urls import base_place, place
 from cds_service.decode import Gathered
 from cds_service.fhir import Reference, Resource, bare_id, first, listed, pairs, texts
 from cds_service.read_drugs import DENIED, Targets, status_of
-from cds_service.read_orders import DraftEntries
-from cds_service.strictjson import NOT_JSON
 from cds_service.whose import ID
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology
 
 _NO_RESULT = frozenset({"entered-in-error", "cancelled"})
-_REFERENCE = re.compile(rb'"(?:medication|reason|reasonForUse)Reference"')
 
 
 class MissingTargets(msgspec.Struct):
@@ -44,7 +40,7 @@ def missing_targets(
 ) -> MissingTargets:
     """Return what `gathered` and `drafts` refer to and do not hold.
 
-    `gathered` is by prefetch key, `drafts` see `drafted`.
+    `gathered` is by prefetch key; `drafts` is what came with the draft orders (`DraftEntries.gathered`).
     `base`: the FHIR base of the client; an absolute reference to another place is counted and never read.
     """
     finder = _Finder(gathered, drafts, base, terminology)
@@ -53,20 +49,6 @@ def missing_targets(
     for kind, key in finder.found:
         ids.setdefault(kind, []).append(key)
     return MissingTargets(ids, len(finder.elsewhere))
-
-
-def drafted(orders: bytes) -> Gathered | None:
-    """Return the medication orders in the JSON of `draftOrders`, with their Medications.
-
-    None where they refer to nothing.
-    """
-    if not _REFERENCE.search(orders):  # as nearly always
-        return None
-    try:
-        entries = DraftEntries(orders, None, "order-sign")
-    except NOT_JSON:  # which is answered where the orders are read
-        return None
-    return entries.gathered
 
 
 class _Finder:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+import cds_service
+
+_PACKAGE = Path(cds_service.__file__).resolve().parent
 
 
 def cards_dir(package: Path = _PACKAGE) -> Path:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from cds_service.alert_log import RETRY
+from cds_service.alert_log import RETRY, AlertLog
 from cds_service.criteria.facts import Facts, PriorCard
 from cds_service.decision import Decision, Outcome
-from cds_service.logged import Hasher
 from cds_service.present import card_uuid
 from cds_service.protocol import HookRequest
+from cds_service.pseudonyms import Pseudonyms
 from cds_service.repetition import look_back
-from cds_service.runtime import Runtime
 
 _WOULD_SPEAK = (Outcome.FIRED, Outcome.GAVE_WAY, Outcome.CAPPED)  # the latter two where a card before them is held back
 
@@ -38,14 +37,18 @@ def repeatable(decisions: Iterable[Decision], hook: str, answer_counts: timedelt
 
 
 async def prior_cards(
-    wanted: dict[str, timedelta], decisions: Iterable[Decision], facts: Facts, call: HookRequest, runtime: Runtime
+    wanted: dict[str, timedelta],
+    decisions: Iterable[Decision],
+    facts: Facts,
+    call: HookRequest,
+    hashed: Pseudonyms,
+    alert_log: AlertLog,
 ) -> tuple[PriorCard, ...]:
     """What the log says about the cards in `wanted`; nothing where it can't say so in its few milliseconds.
 
     `decisions` are those of this call.
     """
-    hashed = Hasher(call, runtime)
-    found = await runtime.alert_log.prior_cards(
+    found = await alert_log.prior_cards(
         hashed("patient", call.context.patientId or ""),
         call.caller.client,
         {card: facts.now - back for card, back in wanted.items()},

@@ -10,7 +10,10 @@ from types import MappingProxyType
 from starlette.requests import ClientDisconnect
 
 from cds_service import metrics
+from cds_service.alert_log import CallRecord
 from cds_service.arrival import Arrival
+from cds_service.call_counts import count_answer
+from cds_service.call_record import ReceivedCall, call_record, refused_record, withdraw
 from cds_service.caps import capped
 from cds_service.decision import Outcome
 from cds_service.decode import Gathered
@@ -19,14 +22,13 @@ from cds_service.evaluate import Answer, conclude, evaluate, not_evaluated
 from cds_service.events import Event, tell
 from cds_service.fhir_client import FhirClient
 from cds_service.gather import AbandonedError, gather, require
-from cds_service.logged import call_record, refused_record, withdraw
 from cds_service.prefetch import ServiceDefinition
 from cds_service.prior_cards import prior_cards, repeatable
 from cds_service.protocol import HookRequest, decode_request
+from cds_service.pseudonyms import Pseudonyms
 from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError
 from cds_service.runtime import Runtime
-from cds_service.tally import note_answer
 from cds_service.timings import Timings
 from cds_service.whose import Owner, Whose
 
@@ -45,45 +47,50 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     """
     received_at = runtime.clock()
     timings = call.timings
+    pseudonyms = Pseudonyms(runtime.hash_secret, call.caller, call.fhirServer)
+    received = ReceivedCall(
+        call, service.id, received_at, arrival.bytes_in, pseudonyms, runtime.knowledge.hash, runtime.settings.jurisdiction
+    )
     try:
         gathered = await _gathered(call, service, runtime, arrival)
         answer = _evaluated(call, gathered, runtime, received_at)
     except _Refusal as refusal:
-        await runtime.alert_log.append(
-            refused_record(
-                call,
-                refusal.gathered,
-                service=service,
-                runtime=runtime,
-                received_at=received_at,
-                bytes_in=arrival.bytes_in,
-                status=refusal.status,
-                outcome=refusal.outcome,
-            )
-        )
+        sources = {name: one.source for name, one in refusal.gathered.items()}
+        await runtime.alert_log.append(refused_record(received, sources, refusal.status, refusal.outcome))
         try:
             raise refusal.error from None
         finally:
             refusal.error.__context__ = None  # the refusal, which holds the error: a cycle
     # Few calls ask the log: those with a card that may have been shown before.
     if wanted := repeatable(answer.decisions, call.hook, runtime.knowledge.engineering.answer_counts.span):
-        prior = await prior_cards(wanted, answer.decisions, answer.facts, call, runtime)
+        prior = await prior_cards(wanted, answer.decisions, answer.facts, call, pseudonyms, runtime.alert_log)
         if prior:
             answer = conclude(call, answer.facts, runtime.knowledge, runtime.presenter, prior)
         timings.mark("prior_cards")
-    record = call_record(call, service, runtime, received_at, answer, timings, arrival.bytes_in)
-    note_answer(service.id, answer.decisions, answer.shown, answer.shadows, answer.facts.unread)
+    record = call_record(received, answer.facts, answer.decisions, answer.shown, answer.shadows, answer.body)
+    _count(answer, record)
     body = answer.body
     timings.cards = len(answer.shown)
     if (told := onlooker.get()) is not None:
         told(answer, gathered, timings)
-    del call, gathered, answer  # a large request is not held while the log is written
+    del call, received, gathered, answer  # a large request is not held while the log is written
     durable = await runtime.alert_log.append(record)
     timings.mark("log")
     if runtime.settings.log_required and not durable:
         withdraw(record)
         raise LogUnavailable("The answer could not be logged, which this site requires: nothing was said about this patient")
     return body
+
+
+def _count(answer: Answer, record: CallRecord) -> None:
+    """Count an answer by the ids of its cards."""
+    count_answer(
+        record.service,
+        [(one.card.id, one.outcome) for one in answer.decisions],
+        [(one.card, one.indicator, one.mode) for one in record.cards],
+        not_checked=any(one.decision is None for one in answer.shown),
+        unread=[one.kind for one in answer.facts.unread],
+    )
 
 
 class _Refusal(Exception):  # noqa: N818 (it is no error of ours)

@@ -12,7 +12,8 @@ from cds_service.present import Presenter
 from cds_service.settings import Settings, SettingsError
 from cds_service.site import load_knowledge
 from cds_service.traces import Traces, open_traces
-from cds_service.trust.callers import Callers, new_callers
+from cds_service.trust.caller import Callers
+from cds_service.trust.callers import new_callers
 
 LOG_GRACE = 3.0  # seconds that a process which ends tries to write the last records
 

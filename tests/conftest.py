@@ -8,8 +8,8 @@ import pytest
 from hypothesis import settings
 from prometheus_client import Counter
 
+from cds_service.call_counts import flush
 from cds_service.metrics import REGISTRY
-from cds_service.tally import flush
 
 # No deadline: a busy machine is not a bug. The same examples in every CI run, so that a failure there is one of the change.
 settings.register_profile("local", deadline=None)

@@ -30,7 +30,8 @@ from cds_service.read import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.shorthand import request_from_case
-from cds_service.trust.callers import AnyCaller, Callers
+from cds_service.trust.caller import Callers
+from cds_service.trust.callers import AnyCaller
 from tests.reading import terminology
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)
@@ -165,7 +166,7 @@ def facts_in(request: Json, country: Country = "US") -> Facts:
     call = decode_request(msgspec.json.encode(request), request["hook"])
     return read(
         asyncio.run(gather(call, dict.fromkeys(SOURCES, ""), None, 0)),
-        bytes(call.context.draftOrders) or None,
+        call.drafts,
         call.context.selections,
         hook=call.hook,
         patient_id=call.context.patientId or "",

@@ -24,7 +24,8 @@ from cds_service.protocol import HookRequest
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.trust import Caller
-from cds_service.trust.callers import AnyCaller, Callers, Endpoint, Headers, new_callers
+from cds_service.trust.caller import Callers, Endpoint, Headers
+from cds_service.trust.callers import AnyCaller, new_callers
 from tests.core import NOW
 
 SERVICES = tuple(

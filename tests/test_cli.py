@@ -127,7 +127,7 @@ def test_two_processes_answer_a_request_with_the_same_bytes(tmp_path: Path) -> N
     ]
     path = request_file(tmp_path, *lines, hook="order-sign")
     command = [sys.executable, "-m", "cds_service.cli", "fire", path, "--json", "--now", "2025-12-01"]
-    root = str(Path(__file__).parent.parent)
+    root = str(cards_dir().parent)
     answers = [
         subprocess.run(
             command, env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": root}, capture_output=True, check=True

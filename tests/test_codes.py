@@ -11,14 +11,14 @@ import yaml
 
 from cds_service.alert_log import AlertLog
 from cds_service.alert_log.unread import unread_codes
+from cds_service.call_counts import count_answer, flush
 from cds_service.cli import main
 from cds_service.criteria.facts import LabSeries, Unread
+from cds_service.kept_facts import MAX_UNREAD, NOT_A_CODE, kept_codes
 from cds_service.knowledge import Knowledge
-from cds_service.logged import MAX_UNREAD, NOT_A_CODE, kept_codes
 from cds_service.metrics import UNREAD_CODES, counts
 from cds_service.paths import cards_dir
 from cds_service.shorthand import request_from_case
-from cds_service.tally import flush, note_answer
 from cds_service.yamlfile import KnowledgeError
 from tests.alert_log_samples import START, a_call
 from tests.core import NOW, answer_to, knowledge
@@ -64,7 +64,7 @@ def test_each_code_is_kept_once_and_not_without_end() -> None:
 def test_they_are_counted_by_kind() -> None:
     flush()
     before = counts(UNREAD_CODES)
-    note_answer("s", [], [], [], [a_code(), a_code("Na"), a_code("x", kind="status")])
+    count_answer("s", [], [], not_checked=False, unread=["lab", "lab", "status"])
     flush()
     after = counts(UNREAD_CODES)
     assert {kind: after[kind] - before.get(kind, 0) for kind in ("lab", "status")} == {"lab": 2, "status": 1}

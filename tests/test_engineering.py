@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import cds_service
 from cds_service.engineering import Engineering, read_engineering
 from cds_service.knowledge import Knowledge
 from cds_service.paths import cards_dir
@@ -16,7 +17,7 @@ from cds_service.terminology import Terminology
 from cds_service.yamlfile import KnowledgeError
 from tests.reading import terminology
 
-PACKAGE = Path(__file__).parents[1] / "cds_service"
+PACKAGE = Path(cds_service.__file__).parent
 
 
 def test_each_number_is_used() -> None:

@@ -12,10 +12,11 @@ import httpx
 import msgspec
 import pytest
 
-from cds_service import tally
+from cds_service import call_counts
 from cds_service.app import create_app
 from cds_service.metrics import REGISTRY
-from cds_service.trust.callers import AnyCaller, Callers
+from cds_service.trust.caller import Callers
+from cds_service.trust.callers import AnyCaller
 from tests.conformance import discovery_problems, problems
 from tests.core import Json, a_runtime
 from tests.http_side import SameCaller, TransportClient, running
@@ -25,7 +26,7 @@ from tests.trusting import Clock, KeyServer, Memory, callers
 
 
 def counter(row: Row) -> float:
-    tally.flush()
+    call_counts.flush()
     return REGISTRY.get_sample_value(row.counted[0], row.counted[1]) or 0.0
 
 

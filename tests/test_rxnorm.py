@@ -11,13 +11,14 @@ import pytest
 
 from cds_service import rxnorm
 from cds_service.cli import main
+from cds_service.paths import cards_dir
 from cds_service.progress import Progress
 from cds_service.rxnorm_load import load, release_of
 from cds_service.terminology import Terminology
 from cds_service.yamlfile import KnowledgeError
 from tests.reading import terminology
 
-FOLDER = Path(__file__).parents[1] / "cards" / "value_sets"
+FOLDER = cards_dir() / "value_sets"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 TODAY = "2025-09-02"
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cds_service.paths import cards_dir
 from cds_service.terminology import Terminology
 from cds_service.yamlfile import KnowledgeError
 
-FOLDER = Path(__file__).parents[1] / "cards" / "value_sets"
+FOLDER = cards_dir() / "value_sets"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 ATC = "http://www.whocc.no/atc"
 SNOMED = "http://snomed.info/sct"

@@ -2,43 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from cds_service.clock import Clock, utc_now
 from cds_service.settings import Settings
-from cds_service.trust.caller import ANONYMOUS, Caller
-
-Headers = Iterable[tuple[bytes, bytes]]  # of a request, names in lower case
-
-
-class Endpoint(NamedTuple):
-    """What is called: the path below /cds-services ("" for discovery), and the hook, where it is that of a known service."""
-
-    path: str
-    hook: str | None = None
-    once: bool = True  # a token may be used here only once
-
-
-class Callers(Protocol):
-    """What the routes need."""
-
-    origins: frozenset[str]  # pages of browsers that may call
-    dialects: frozenset[str]  # that their EHRs speak, see `Caller.dialect`
-
-    async def start(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def identify(self, headers: Headers, endpoint: Endpoint) -> Caller:
-        """Raises RefusedError."""
-
-    @property
-    def degraded(self) -> bool:
-        """Whether it is unknown to this process which tokens were used before."""
-
-    def health(self) -> dict[str, Any]:
-        """For /health: counts, no names."""
+from cds_service.trust.caller import ANONYMOUS, Caller, Callers, Endpoint, Headers
 
 
 class AnyCaller:

@@ -13,8 +13,7 @@ from cds_service.events import Event, place, tell
 from cds_service.http_client import HttpClient
 from cds_service.metrics import AUTH_DEGRADED, AUTH_REFUSED
 from cds_service.settings import Settings, SettingsError
-from cds_service.trust.caller import Caller
-from cds_service.trust.callers import Callers, Endpoint, Headers
+from cds_service.trust.caller import Caller, Callers, Endpoint, Headers
 from cds_service.trust.key_sets import is_signed_by
 from cds_service.trust.keys import ClientKeys, FetchKeys, fetch_keys
 from cds_service.trust.production import start_problems

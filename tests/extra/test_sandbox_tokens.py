@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.trust.callers import Endpoint
+from cds_service.trust.caller import Endpoint
 from cds_service.trust.refused import RefusedError
 from tests.extra.test_real_records import SHARED
 from tests.trusting import NOW, Clock, callers

@@ -11,16 +11,17 @@ import msgspec
 import pytest
 
 from cds_service.alert_log import CallRecord
+from cds_service.call_record import ReceivedCall, call_record
 from cds_service.criteria.facts import Facts
 from cds_service.decide import decide
 from cds_service.decision import Decision, Outcome
+from cds_service.evaluate import Answer
 from cds_service.fhir import bare_id
 from cds_service.knowledge import Knowledge
-from cds_service.logged import call_record
-from cds_service.protocol import decode_request
+from cds_service.protocol import HookRequest, decode_request
+from cds_service.pseudonyms import Pseudonyms
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
-from cds_service.timings import Timings
 from tests.core import (
     NOW,
     PATIENTS,
@@ -31,7 +32,6 @@ from tests.core import (
     answer_to,
     facts,
     knowledge,
-    presenter,
     small,
     unexpected,
 )
@@ -50,13 +50,20 @@ def runtime(tmp_path: Path) -> Runtime:
 def logged(runtime: Runtime, request: Json, known: Knowledge | None = None) -> CallRecord:
     """The record of a request."""
     known = known or knowledge()
-    runtime = msgspec.structs.replace(runtime, knowledge=known, presenter=presenter(known))
     body = msgspec.json.encode(request)
     call = decode_request(body, request["hook"])
-    service = next(one for one in known.services if one.hook == request["hook"])
-    timings = Timings(0.0)
-    timings.mark("gather")
-    return call_record(call, service, runtime, NOW, answer_to(request, known=known), timings, len(body))
+    call.timings.mark("gather")
+    return record_of(received(call, runtime.hash_secret, known, len(body)), answer_to(request, known=known))
+
+
+def received(call: HookRequest, secret: bytes, known: Knowledge, bytes_in: int) -> ReceivedCall:
+    """A call that arrived NOW in the USA."""
+    service = next(one.id for one in known.services if one.hook == call.hook)
+    return ReceivedCall(call, service, NOW, bytes_in, Pseudonyms(secret, call.caller, call.fhirServer), known.hash, "US")
+
+
+def record_of(call: ReceivedCall, answer: Answer) -> CallRecord:
+    return call_record(call, answer.facts, answer.decisions, answer.shown, answer.shadows, answer.body)
 
 
 def of(hook: str, *lines: str) -> Json:
@@ -143,11 +150,10 @@ async def test_none_of_it_gets_into_the_file(runtime: Runtime, tmp_path: Path) -
     request = with_canaries()
     body = msgspec.json.encode(request)
     call = decode_request(body, "order-sign")
-    service = next(one for one in runtime.knowledge.services if one.hook == "order-sign")
     answered = await _answer(body)
     log = runtime.alert_log
     log.start()
-    assert await log.append(call_record(call, service, runtime, NOW, answered, Timings(0.0), len(body)))
+    assert await log.append(record_of(received(call, runtime.hash_secret, runtime.knowledge, len(body)), answered))
     kept = b"".join(file.read_bytes() for file in (tmp_path / "log").iterdir())
     await log.close()
     kept += b"".join(file.read_bytes() for file in (tmp_path / "log").iterdir())

@@ -1,6 +1,6 @@
-"""What happens in every call, noted in plain Python, which costs next to nothing, and moved into the metrics by `flush`.
+"""Count what happens in every call in plain Python, and move the counts into the metrics once a second.
 
-That is done once a second and before anybody looks; a process that is killed loses the counts of its last second.
+`flush` moves them, also before `/metrics` and `/health` answer; a process that is killed loses the counts of its last second.
 All functions are called on the event loop's thread.
 """
 
@@ -14,9 +14,6 @@ from prometheus_client import Counter as Metric
 from prometheus_client import Histogram
 
 from cds_service import metrics
-from cds_service.criteria.facts import Unread
-from cds_service.decision import Decision
-from cds_service.present import NOT_CHECKED, Shown
 from cds_service.timings import Timings
 
 L = TypeVar("L", bound=tuple[str, ...])
@@ -30,32 +27,35 @@ _unread: Counter[tuple[str]] = Counter()
 _phases: list[dict[str, float]] = []
 
 
-def note_answer(
-    service: str, decisions: Iterable[Decision], shown: Iterable[Shown], shadows: Iterable[Shown], unread: Iterable[Unread] = ()
+def count_answer(
+    service: str,
+    outcomes: Iterable[tuple[str, str]],
+    cards: Iterable[tuple[str, str, str]],
+    *,
+    not_checked: bool,
+    unread: Iterable[str] = (),
 ) -> None:
-    """Counts what was decided and shown in an answer, and what was not understood."""
-    for code in unread:
-        _unread[code.kind,] += 1
-    for decision in decisions:
-        _decisions[decision.card.id, decision.outcome] += 1
-    for one in shown:
-        if one.decision is None:
-            _not_checked[service] += 1
-        _cards[one.decision.card.id if one.decision is not None else NOT_CHECKED, one.indicator, "live"] += 1
-    for one in shadows:
-        if one.decision is not None:
-            _cards[one.decision.card.id, one.indicator, "shadow"] += 1
+    """Count what an answer decided and showed.
+
+    `outcomes`: (card id, outcome) of each decision; `cards`: (card id, indicator, "live" or "shadow") of each card;
+    `not_checked`: whether it says that something could not be checked; `unread`: kinds of the codes that were not understood.
+    """
+    _decisions.update(outcomes)
+    _cards.update(cards)
+    if not_checked:
+        _not_checked[service] += 1
+    _unread.update((kind,) for kind in unread)
 
 
-def note_call(service: str, status: int, seconds: float, timings: Timings) -> None:
-    """Counts a call that has ended."""
+def count_call(service: str, status: int, seconds: float, timings: Timings) -> None:
+    """Count a call that has ended, `seconds` after it began."""
     _calls[service, str(status)] += 1
     _seconds[service].append(seconds)
     _phases.append(timings.phases)
 
 
 def flush() -> None:
-    """Moves what was noted into the metrics."""
+    """Move the counts into the metrics."""
     _move(metrics.CALLS, _calls)
     _move(metrics.DECISIONS, _decisions)
     _move(metrics.CARDS, _cards)
@@ -75,10 +75,10 @@ def flush() -> None:
         _observe(metrics.PHASE_SECONDS.labels(phase), durations)
 
 
-def _move(counter: Metric, noted: Counter[L]) -> None:
-    for labels, number in noted.items():
+def _move(counter: Metric, counted: Counter[L]) -> None:
+    for labels, number in counted.items():
         counter.labels(*labels).inc(number)
-    noted.clear()
+    counted.clear()
 
 
 def _observe(histogram: Histogram, durations: Iterable[float]) -> None:
