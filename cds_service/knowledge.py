@@ -26,6 +26,7 @@ from cds_service.card_file import (
     SuggestionFile,
 )
 from cds_service.card_texts import placeholder_problems, with_numbers
+from cds_service.conversion_errors import Keys, suggestion
 from cds_service.criteria.kind import Known
 from cds_service.criteria.kinds import Criterion
 from cds_service.criteria.lab import LabCriterion
@@ -38,7 +39,7 @@ from cds_service.templates import Template
 from cds_service.terminology import Terminology
 from cds_service.thresholds import Threshold
 from cds_service.units import canonical, is_plausible
-from cds_service.yamlfile import Keys, KnowledgeError, Place, Problem, YamlFile, suggestion
+from cds_service.yamlfile import KnowledgeError, Place, Problem, YamlFile
 
 SHARED_FILES = (
     "criteria.yaml",
