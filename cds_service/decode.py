@@ -1,7 +1,7 @@
-"""What became of one source of data: a prefetch value or an answer of a FHIR server → resources and how complete they are.
+"""Reads one source, a prefetch value or an answer of a FHIR server, into resources and how complete they are.
 
-The rules are those of the five states of a prefetch key (`facts.SourceState`; an absent key never gets here). Whatever is JSON
-is answered with a state, never with an exception, so that one odd value costs its own source only.
+The rules are those of the five states of a prefetch key (`facts.SourceState`; an absent key never gets here). Any JSON value gets
+a state and never raises, so that one odd value costs only its own source.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from cds_service.criteria.facts import SOURCES, Quarantined, Source, SourceState
+from cds_service.entries import Envelope, decode_envelope, items, objects, reason_of, type_of, type_of_entry
 from cds_service.fhir import Entry, Link, Resource, bare_id, is_urn, listed
 from cds_service.panels import REPORT, contains_results
 
@@ -55,29 +56,9 @@ class Gathered(msgspec.Struct):
     lacking: bool = False  # the server says that it has no resources of this type
 
 
-class _Peek(msgspec.Struct, gc=False):
-    resourceType: object = None
-
-
-class _Envelope(msgspec.Struct, gc=False):
-    resourceType: object = None
-    entry: Raw = Raw()
-    link: Raw = Raw()
-    total: object = None
-    resource: Raw = Raw()
-
-
-class _RawEntry(msgspec.Struct, gc=False):
-    resource: Raw = Raw()
-
-
 _decode = msgspec.json.Decoder(Resource | None).decode
 _decode_entry = msgspec.json.Decoder(Entry).decode
-_decode_envelope = msgspec.json.Decoder(_Envelope).decode
-_decode_raw_entry = msgspec.json.Decoder(_RawEntry).decode
-_decode_list = msgspec.json.Decoder(list[Raw]).decode
 _decode_links = msgspec.json.Decoder(list[Link] | Link | None).decode
-_peek = msgspec.json.Decoder(_Peek).decode
 
 
 def gathered(value: Resource | None, name: str, origin: Origin, *, further: bool = False) -> Gathered:
@@ -103,9 +84,9 @@ def gathered_raw(raw: bytes | Raw, name: str, origin: Origin, *, further: bool =
     except msgspec.ValidationError as error:
         problem = error
     try:
-        envelope = _decode_envelope(raw)
+        envelope = decode_envelope(raw)
     except msgspec.ValidationError:
-        if len(raws := _array(raw)) > 0:  # resources in place of a Bundle
+        if raws := objects(raw):  # resources in place of a Bundle
             return _Collector(name, origin, further).collect_array(raws).result()
         note = "was sent as something that is not a FHIR resource"
         return Gathered(Source(SourceState.ERROR, origin, note), faults=note)
@@ -116,15 +97,6 @@ def gathered_raw(raw: bytes | Raw, name: str, origin: Origin, *, further: bool =
         return collector.collect_raw(envelope).result()
     collector.unreadable(0, envelope.resourceType, problem)
     return collector.result()
-
-
-def _array(raw: bytes | Raw) -> list[Raw]:
-    """The items of a JSON array of objects; none where it is something else."""
-    try:
-        items = _decode_list(raw)
-    except msgspec.ValidationError:
-        return []
-    return items if all(bytes(item[:1]) == b"{" for item in map(bytes, items)) else []
 
 
 def joined(pages: Sequence[Gathered]) -> Gathered:
@@ -168,14 +140,8 @@ def _source(state: SourceState, origin: Origin, faults: str, next_url: str | Non
     return Source(state, origin, "; ".join(filter(None, (faults, more))), state is SourceState.PARTIAL and not quarantined)
 
 
-def reason_of(error: msgspec.ValidationError) -> str:
-    """Why a structure did not fit: "status: Expected `str | null`, got `object`". Names of fields and types only."""
-    message, _, path = str(error).partition(" - at `")
-    return f"{path.strip('`').removeprefix('$.')}: {message}" if path else message
-
-
 class _Collector:
-    """Walks through one value and keeps the score."""
+    """Collects the resources of one source, and counts what it does not hold."""
 
     def __init__(self, name: str, origin: Origin, further: bool) -> None:
         self.name = name
@@ -212,22 +178,19 @@ class _Collector:
             self._resource(value, 0)
         return self
 
-    def collect_raw(self, envelope: _Envelope) -> _Collector:
+    def collect_raw(self, envelope: Envelope) -> _Collector:
         try:
             self._links(_decode_links(envelope.link) if envelope.link else None)
         except msgspec.ValidationError:
             self.cut = True
-        try:
-            raws = _decode_list(envelope.entry) if envelope.entry else []
-        except msgspec.ValidationError:
-            raws = [envelope.entry]
+        raws = items(envelope.entry) if envelope.entry else []
         self.entries = len(raws)
         self._compare(envelope.total)
         for position, raw in enumerate(raws):
             try:
                 self._entry(_decode_entry(raw), position)
             except msgspec.ValidationError as error:
-                self._bad_entry(raw, position, error)
+                self.unreadable(position, type_of_entry(raw), error)
         return self
 
     def collect_array(self, raws: list[Raw]) -> _Collector:
@@ -236,13 +199,13 @@ class _Collector:
             try:
                 resource = _decode(raw)
             except msgspec.ValidationError as error:
-                self.unreadable(position, _peek(raw).resourceType, error)
+                self.unreadable(position, type_of(raw), error)
             else:
                 self._resource(resource or Resource(), position)
         return self
 
     def unreadable(self, position: int, resource_type: object, error: msgspec.ValidationError | str) -> None:
-        """Quarantines a resource, unless it is of a type that nobody reads here (so its state is of no interest)."""
+        """Quarantines a resource, unless it is of a type that this source is not read for."""
         known = resource_type if isinstance(resource_type, str) else ""
         if known and known not in self.expected and known not in _KEPT and known not in ("OperationOutcome", "Bundle"):
             self.strangers = True
@@ -288,13 +251,6 @@ class _Collector:
             self.strangers = True
             if kind in HOMES:
                 self.misplaced.append(resource)
-
-    def _bad_entry(self, raw: Raw, position: int, error: msgspec.ValidationError) -> None:
-        try:
-            resource_type = _peek(_decode_raw_entry(raw).resource or b"{}").resourceType
-        except msgspec.ValidationError:
-            resource_type = None
-        self.unreadable(position, resource_type, error)
 
     def _links(self, links: list[Link] | Link | None) -> None:
         for link in listed(links):

@@ -56,7 +56,7 @@ def evaluate(
     """read → decide → present: pure, at the clock `now` (aware, UTC)."""
     facts = read(
         gathered,
-        bytes(call.context.draftOrders) or None,
+        call.drafts,
         call.context.selections,
         hook=call.hook,
         patient_id=call.context.patientId or "",

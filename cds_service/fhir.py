@@ -1,9 +1,9 @@
-"""FHIR as it arrives: one tolerant superset of the resource types and versions (R4, STU3, DSTU2) that this service reads.
+"""Defines one tolerant structure for all resource types and versions (R4, STU3, DSTU2) that this service reads.
 
-A request is decoded once, straight into these structures; fields that no reader needs are skipped by the decoder. A field's
-type is the union of what real clients send for it (an object where FHIR wants an array, a string where R4 wants a
-CodeableConcept), and of what resource types that nobody reads put there (`Claim.total` is money, `PractitionerRole.code` an
-array), so that they can't fail the fast pass. What does not fit is quarantined entry by entry, see `decode`.
+JSON is decoded straight into it; the decoder skips fields that no reader needs. A field's type is the union of what real clients
+send for it (an object where FHIR wants an array, a string where R4 wants a CodeableConcept), and of what other resource types
+have under that name (`Claim.total` is money, `PractitionerRole.code` an array), so that they do not fail the first pass. What
+does not fit is quarantined entry by entry, see `decode`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 
 T = TypeVar("T")
 
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what msgspec raises for what is no JSON text
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what msgspec raises for a text that is not JSON
 
 # What is longer is no name, code or note that could be read, and doesn't fit. Lengths are characters.
 Text = Annotated[str, msgspec.Meta(max_length=2_000)]

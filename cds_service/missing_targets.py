@@ -7,25 +7,22 @@ it is needs no reading; neither does what is over.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 import msgspec
 
 from cds_service.base_urls import base_place, place
 from cds_service.decode import Gathered
-from cds_service.fhir import NOT_JSON, Reference, Resource, bare_id, first, listed, pairs, texts
+from cds_service.fhir import Reference, Resource, bare_id, first, listed, pairs, texts
 from cds_service.read_drugs import DENIED, Targets, status_of
-from cds_service.read_orders import DraftEntries
 from cds_service.whose import ID
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology
 
 _NO_RESULT = frozenset({"entered-in-error", "cancelled"})
-_REFERENCE = re.compile(rb'"(?:medication|reason|reasonForUse)Reference"')
 
 
 class MissingTargets(msgspec.Struct):
@@ -43,7 +40,7 @@ def missing_targets(
 ) -> MissingTargets:
     """Return what `gathered` and `drafts` refer to and do not hold.
 
-    `gathered` is by prefetch key, `drafts` see `drafted`.
+    `gathered` is by prefetch key; `drafts` is what came with the draft orders (`DraftEntries.gathered`).
     `base`: the FHIR base of the client; an absolute reference to another place is counted and never read.
     """
     finder = _Finder(gathered, drafts, base, terminology)
@@ -52,20 +49,6 @@ def missing_targets(
     for kind, key in finder.found:
         ids.setdefault(kind, []).append(key)
     return MissingTargets(ids, len(finder.elsewhere))
-
-
-def drafted(orders: bytes) -> Gathered | None:
-    """Return the medication orders in the JSON of `draftOrders`, with their Medications.
-
-    None where they refer to nothing.
-    """
-    if not _REFERENCE.search(orders):  # as nearly always
-        return None
-    try:
-        entries = DraftEntries(orders, None, "order-sign")
-    except NOT_JSON:  # which is answered where the orders are read
-        return None
-    return entries.gathered
 
 
 class _Finder:
@@ -155,8 +138,8 @@ class _Finder:
         Its scheme doesn't count, because the registered one is asked.
         """
         try:
-            there = place(httpx.URL(address))
-        except (httpx.InvalidURL, UnicodeError):
+            there = place(httpx2.URL(address))
+        except (httpx2.InvalidURL, UnicodeError):
             return False
         if there is None or self.base is None or there.host != self.base.host or there.segments != self.base.segments:
             return False

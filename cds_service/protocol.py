@@ -1,9 +1,9 @@
-"""A CDS Hooks service call as it arrives on the wire.
+"""Decodes a CDS Hooks service call.
 
-A call is decoded in one typed pass over the whole body, straight into the FHIR structures that readers use. Only when something
-in it doesn't fit is it decoded a second time, piece by piece, so that one odd field costs that field and not the call: an
-optional field of the wrong type counts as not sent, and a prefetch value that doesn't fit is handed on as it was sent. What CDS
-Hooks requires and this service can't do without is answered with a BadRequest that names the field.
+The whole body is decoded in one pass into the FHIR structures that readers use; of the context and the draft orders in it, the
+JSON is taken and decoded by itself. Only a body with something that doesn't fit is decoded a second time, piece by piece, so that
+one odd field costs that field and not the call: an optional field of the wrong type counts as not sent, and a prefetch value that
+doesn't fit is handed on as it was sent. A missing field that CDS Hooks and this service require is a BadRequest that names it.
 
 Shapes are those of CDS Hooks 2.0.1; unknown fields and extensions are ignored. Members that decide about the call and stand twice
 are refused, see `strictjson`.
@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from msgspec import Raw
 
+from cds_service.draft_entries import DraftEntries, draft_entries
 from cds_service.errors import BadRequest
 from cds_service.fhir import NOT_JSON, Resource
 from cds_service.strictjson import CountingDecoder, Name, check_whole, checked_text, members_of, not_json
@@ -49,14 +50,14 @@ class FhirAuthorization(msgspec.Struct, gc=False):
 class Context(msgspec.Struct, gc=False):
     """What the hooks patient-view, order-select and order-sign say about the moment.
 
-    After `decode_request`, `patientId` and `encounterId` are bare ids and `patientId` is never None.
+    After `decode_request`, `patientId` and `encounterId` are bare ids and `patientId` is never None. What is ordered is in
+    `HookRequest.drafts`.
     """
 
     userId: str | None = None  # "Practitioner/123"
     patientId: str | None = None
     encounterId: str | None = None
     selections: list[str] | None = None  # "MedicationRequest/123", references into draftOrders
-    draftOrders: Raw = Raw()  # the Bundle as sent, because a suggestion changes what was sent; empty where there is none
 
 
 class HookRequest(msgspec.Struct, gc=False):
@@ -68,6 +69,7 @@ class HookRequest(msgspec.Struct, gc=False):
     fhirServer: str | None  # without a slash at the end
     fhirAuthorization: FhirAuthorization | None
     prefetch: dict[str, Resource | Raw | None]  # Raw: it did not fit the fast pass; None: the EHR says that there is nothing
+    drafts: DraftEntries | None = None  # `context.draftOrders`; None where it was not sent
     caller: Caller = ANONYMOUS
     timings: Timings = msgspec.field(default_factory=Timings)
     ways: tuple[str, ...] = ()  # of the FHIR server that were used, for the log (`server_ways`)
@@ -133,10 +135,8 @@ def _fields(shape: type[msgspec.Struct]) -> tuple[tuple[str, msgspec.json.Decode
     return tuple((field.name, _decoder(field.type)) for field in msgspec.structs.fields(shape))
 
 
-def _fitting_fields(members: Mapping[str, Raw] | None, shape: type[S]) -> S | None:
-    """`shape` of those of its fields in `members` that fit; None where there are no members."""
-    if members is None:
-        return None
+def _fitting_fields(members: Mapping[str, Raw], shape: type[S]) -> S:
+    """`shape` of those of its fields in `members` that fit."""
     values = {name: _fitting(members[name], decoder) for name, decoder in _fields(shape) if name in members}
     return shape(**{name: value for name, value in values.items() if value is not None})
 
@@ -185,14 +185,16 @@ def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str,
     if authorization is not None:
         _no_longer_than(MAX_TOKEN, "fhirAuthorization.access_token", authorization.access_token)
         authorization.patient = _token_patient(access.get("patient"))
-    context = _fitting_fields(cast("Mapping[str, Raw] | None", wire.context), Context)
+    hook_instance = _no_longer_than(MAX_ID, "hookInstance", str(wire.hookInstance))
+    context, drafts = _checked_context(cast("Mapping[str, Raw]", wire.context or {}), hook)
     return HookRequest(
         hook=hook,
-        hookInstance=_no_longer_than(MAX_ID, "hookInstance", str(wire.hookInstance)),
-        context=_checked_context(context or Context(), hook),
+        hookInstance=hook_instance,
+        context=context,
         fhirServer=_no_longer_than(MAX_URL, "fhirServer", wire.fhirServer or "").rstrip("/") or None,
         fhirAuthorization=authorization,
         prefetch=prefetch,
+        drafts=drafts,
         caller=caller,
     )
 
@@ -205,25 +207,33 @@ def _token_patient(raw: Raw | None) -> str | None:
     return None if patient is None else _no_longer_than(MAX_URL, "fhirAuthorization.patient", str(patient))
 
 
-def _checked_context(context: Context, hook: str) -> Context:
+def _checked_context(members: Mapping[str, Raw], hook: str) -> tuple[Context, DraftEntries | None]:
+    """The context and the draft orders in it. Raises BadRequest where the hook requires what is missing."""
+    context = _fitting_fields(members, Context)
     patient_id = _id_of(context.patientId, "Patient")
     if patient_id is None:
         raise BadRequest("`context.patientId` is required and must be the id of a Patient")
     context.patientId = _no_longer_than(MAX_ID, "context.patientId", patient_id)
     context.encounterId = _no_longer_than(MAX_ID, "context.encounterId", _id_of(context.encounterId, "Encounter"))
     _no_longer_than(MAX_URL, "context.userId", context.userId)
-    if context.draftOrders:
-        check_whole(context.draftOrders, "`context.draftOrders`")
+    drafts = _drafts(members.get("draftOrders", Raw()), hook)
     if hook == "patient-view":
-        return context
+        return context, drafts
     # The public sandbox leaves both out when its current tab is clicked a second time.
-    if bytes(memoryview(context.draftOrders)[:1]) != b"{":
-        raise BadRequest(f"`context.draftOrders` is required at {hook} and must be a Bundle")
     if hook == "order-select" and not context.selections:
         raise BadRequest("`context.selections` is required at order-select and must be a list of references")
     if len(context.selections or ()) > MAX_SELECTIONS:
         raise BadRequest(f"`context.selections` may have at most {MAX_SELECTIONS} entries")
-    return context
+    return context, drafts
+
+
+def _drafts(raw: Raw, hook: str) -> DraftEntries | None:
+    """The draft orders, checked and decoded; None at patient-view where none were sent. Raises BadRequest elsewhere."""
+    if raw:
+        check_whole(raw, "`context.draftOrders`")
+    if hook != "patient-view" and bytes(memoryview(raw)[:1]) != b"{":
+        raise BadRequest(f"`context.draftOrders` is required at {hook} and must be a Bundle")
+    return draft_entries(raw) if raw else None
 
 
 L = TypeVar("L", str, str | None)

@@ -10,11 +10,12 @@ import msgspec
 
 from cds_service.criteria.facts import SOURCES, Facts, Patient, Source, SourceState, Unread
 from cds_service.decode import HOMES, TARGETS, Gathered
+from cds_service.draft_entries import DraftEntries
 from cds_service.fhir import Resource, bare_id
 from cds_service.panels import flattened, out_of_reach
 from cds_service.read_drugs import Targets, read_drugs
 from cds_service.read_labs import read_labs
-from cds_service.read_orders import DraftEntries, read_orders
+from cds_service.read_orders import read_orders
 from cds_service.read_problems import read_allergies, read_pregnancy, read_problems, unnamed, unread_codes
 from cds_service.when import when
 from cds_service.whose import NOT_SAID, THE_PATIENTS, Owner, Whose, entries_by_url
@@ -29,7 +30,7 @@ _ABSENT = Gathered(Source(SourceState.ABSENT))
 
 def read(
     sources: Mapping[str, Gathered],
-    orders_raw: bytes | None,
+    entries: DraftEntries | None,
     selections: list[str] | None,
     *,
     hook: str,
@@ -44,12 +45,11 @@ def read(
     A source that holds anything of another patient counts as one that failed; what does not say whose it is, is not used, and its
     source is known in part only; so for draft orders. Raises WrongPatientError for a draft order of another patient; one without
     any subject counts as the patient's, because orders are part of the call and not the result of a search.
-    `sources` by the names in `facts.SOURCES`; one that is missing counts as absent. `orders_raw` is the JSON of `draftOrders`,
-    None where the hook has none. Raises msgspec.DecodeError where `orders_raw` is no JSON, and nothing for what is in the data.
+    `sources` by the names in `facts.SOURCES`; one that is missing counts as absent. `entries` are the draft orders, None where
+    none were sent. Raises nothing else, whatever is in the data.
     """
     patient_id = bare_id(patient_id)
-    entries = DraftEntries(orders_raw, selections, hook)
-    by_url = entries_by_url([*(source.by_url for source in sources.values()), entries.by_url])
+    by_url = entries_by_url([*(source.by_url for source in sources.values()), *([entries.by_url] if entries else [])])
     owner = Owner(patient_id, fhir_server, by_url, sources["patient"].resources if "patient" in sources else ())
     sent = {name: sources.get(name, _ABSENT) for name in SOURCES}
     sent["labs"] = _each_result(sent["labs"], sources.get("members"), by_url)
@@ -59,7 +59,7 @@ def read(
     for name in ("problems", "allergies"):
         given[name] = _without_unnamed(given[name])
     referenced = {name: sources[name] for name in TARGETS if name in sources}
-    targets = Targets([*given.values(), *referenced.values(), entries.gathered])
+    targets = Targets([*given.values(), *referenced.values(), *([entries.gathered] if entries else [])])
     unread: list[Unread] = []
     lists = ("statements", "prescriptions")
     drugs = tuple(drug for name in lists for drug in read_drugs(given[name], name, targets, now, terminology, unread))
@@ -71,7 +71,9 @@ def read(
         *read_pregnancy(observations, now, terminology, "labs"),
     )
     allergies = tuple(read_allergies(given["allergies"].resources, terminology, "allergies"))
-    drafts = read_orders(entries, targets, drugs, terminology, owner, unread)
+    drafts = read_orders(
+        entries, selections, hook, targets=targets, taken=drugs, terminology=terminology, owner=owner, unread=unread
+    )
     return Facts(
         now=now,
         hook=hook,

@@ -1,9 +1,9 @@
-"""What JSON (RFC 8259) leaves to the reader and this service does not accept: members that stand twice, text that is no Unicode
-or holds U+0000, numbers and nesting without measure.
+"""Refuses JSON that RFC 8259 permits and readers understand differently.
 
-Every decoder keeps the last of two members of one name, and another one, a gateway say, may keep the first: what such a request
-says is not certain, so it is refused. A body is decoded in one typed pass, in which only what decides about the call is counted
-(`CountingDecoder`); what is small or ordered by a clinician is looked at as a whole (`check_whole`).
+That is: members that stand twice, text that is not Unicode or holds U+0000, numbers out of range, and deep nesting. The decoder
+here keeps the last of two members of one name, and another one, a gateway say, may keep the first: that request is not
+certain. In a body only the members that decide about the call are counted (`CountingDecoder`); feedback and draft orders,
+which are small, are checked as a whole (`check_whole`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!
 
 
 class Name(str):
-    """The name of a member, or a text, that a `CountingDecoder` counts."""
+    """The name of a member, or a string, that a `CountingDecoder` counts."""
 
     __slots__ = ()
 
 
 class CountingDecoder(Generic[T]):
-    """Decodes JSON as `shape` and counts each `Name` in it, those too that a later member of the same name replaces."""
+    """Decodes JSON as `shape` and counts every `Name` in it, also where a later member of the same name replaces it."""
 
     def __init__(self, shape: Any) -> None:
         self._count = 0
@@ -57,7 +57,7 @@ _members: CountingDecoder[dict[Name, msgspec.Raw]] = CountingDecoder(dict[Name, 
 
 
 def checked_text(body: bytes) -> bytes:
-    """The JSON text in `body`, without a byte order mark, which RFC 8259 (section 8.1) permits to skip.
+    """Return the JSON text in `body` without a byte order mark (which RFC 8259, section 8.1, permits to skip).
 
     Raises BadRequest where `body` is empty, is not UTF-8 or holds U+0000.
     """
@@ -75,7 +75,10 @@ def checked_text(body: bytes) -> bytes:
 
 
 def members_of(text: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
-    """The members of a JSON object, undecoded. Raises BadRequest where it is something else or a member stands twice."""
+    """Return the members of a JSON object, undecoded.
+
+    Raises BadRequest where it is something else or a member stands twice.
+    """
     try:
         members, count = _members.decode(text)
     except msgspec.ValidationError:
@@ -88,36 +91,35 @@ def members_of(text: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
 
 
 def check_whole(text: bytes | msgspec.Raw, where: str) -> None:
-    """Raises BadRequest where any object in `text` has a member twice, a number is out of range, or the nesting is too deep."""
+    """Refuse a text in which any object has a member twice, a number is out of range, or the nesting is too deep.
+
+    Raises BadRequest. `where` names the text in the error.
+    """
     text = bytes(text)
     try:
         value = msgspec.json.decode(text)
-        if _may_repeat(text, value):
-            json.loads(text, object_pairs_hook=partial(_unique, where), parse_int=str)
+        if text.count(b"{") + text.count(b"[") > MAX_DEPTH:  # else it can't be deeper
+            _refuse_deep(where, value)
+        # Once more by the standard library, because msgspec does not show the members that it drops.
+        json.loads(text, object_pairs_hook=partial(_refuse_repeated, where), parse_int=str, parse_float=str)
     except msgspec.ValidationError:
         raise BadRequest(f"A number in {where} is out of range") from None
     except NOT_JSON as error:
         raise not_json(error, text) from None
-    if text.count(b"{") + text.count(b"[") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+
+
+def _refuse_deep(where: str, value: Any) -> None:
+    if _is_deeper(value, MAX_DEPTH):
         raise BadRequest(f"{where} is nested more than {MAX_DEPTH} levels deep")
 
 
-def _may_repeat(text: bytes, value: Any) -> bool:
-    """False only where no object in `text`, which was decoded to `value`, has a member twice.
-
-    Each member has a colon, and colons inside of texts are kept by writing `value` down again: there are more of them in `text`
-    just where a member was lost. A colon that is written as an escape would mislead.
-    """
-    return (b"\\" in text and b"\\u" in text) or text.count(b":") != msgspec.json.encode(value).count(b":")
-
-
-def _unique(where: str, pairs: list[tuple[str, Any]]) -> None:
-    if len({name for name, _ in pairs}) != len(pairs):
+def _refuse_repeated(where: str, members: list[tuple[str, Any]]) -> None:
+    if len(dict(members)) != len(members):
         raise BadRequest(f"A member of an object in {where} stands twice")
 
 
 def not_json(error: Exception, body: bytes = b"") -> BadRequest:
-    """The error for a body that can't be decoded: says where, and repeats nothing of it."""
+    """Return the error for a body that can't be decoded; it says where, and repeats nothing of the body."""
     if isinstance(error, RecursionError):
         return BadRequest("The body is nested too deeply")
     if isinstance(error, UnicodeDecodeError):
@@ -128,10 +130,8 @@ def not_json(error: Exception, body: bytes = b"") -> BadRequest:
 
 
 def _holds_null(body: bytes) -> bool:
-    """Whether U+0000 is written somewhere. Two backslashes are one of the text, and what comes after them is no escape.
-
-    It is looked for from the end, which takes a third of the time: its first character is rarer in FHIR than its last.
-    """
+    """Whether U+0000 is written somewhere. Two backslashes stand for one, and do not start an escape."""
+    # From the end, which takes a third of the time: FHIR has fewer backslashes than zeros.
     return body.rfind(_NULL) >= 0 and _NULL in body.replace(rb"\\", b"..")
 
 

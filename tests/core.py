@@ -166,7 +166,7 @@ def facts_in(request: Json, country: Country = "US") -> Facts:
     call = decode_request(msgspec.json.encode(request), request["hook"])
     return read(
         asyncio.run(gather(call, dict.fromkeys(SOURCES, ""), None, 0)),
-        bytes(call.context.draftOrders) or None,
+        call.drafts,
         call.context.selections,
         hook=call.hook,
         patient_id=call.context.patientId or "",

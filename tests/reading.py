@@ -11,6 +11,7 @@ import msgspec
 
 from cds_service.criteria.facts import Drug, Facts, Lab, LabSeries
 from cds_service.decode import EXPECTED, gathered_raw
+from cds_service.draft_entries import draft_entries
 from cds_service.read import read
 from cds_service.terminology import Terminology
 
@@ -110,7 +111,7 @@ def facts(
     """What `read` makes of raw values by source; sources that are not given are known to be empty."""
     return read(
         {name: gathered_raw(as_json(sources.get(name)), name, "prefetch") for name in EXPECTED},
-        None if drafts is None else as_json(drafts),
+        None if drafts is None else draft_entries(as_json(drafts)),
         selections,
         hook=hook,
         patient_id=patient_id,

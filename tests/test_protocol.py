@@ -29,7 +29,7 @@ def test_a_whole_call_is_decoded() -> None:
       "fhirAuthorization": {"access_token": "t", "token_type": "Bearer", "expires_in": 300, "scope": "s",
                             "subject": "c", "patient": "123"},
       "context": {"userId": "Practitioner/7", "patientId": "123", "encounterId": "e1", "selections": ["MedicationRequest/1"],
-                  "draftOrders": {"resourceType":  "Bundle"}, "unknown": null},
+                  "draftOrders": {"entry": [{"resource": {"resourceType":  "Task"}}]}, "unknown": null},
       "prefetch": {"patient": {"resourceType": "Patient", "id": "123"}, "labs": null}}"""
     call = decode_request(body, "order-select")
     assert (call.hook, call.hookInstance, call.fhirServer) == ("order-select", "i-1", "https://ehr.example/fhir")
@@ -37,7 +37,8 @@ def test_a_whole_call_is_decoded() -> None:
     assert (call.fhirAuthorization.access_token, call.fhirAuthorization.expires_in) == ("t", 300)
     assert (call.context.userId, call.context.patientId, call.context.encounterId) == ("Practitioner/7", "123", "e1")
     assert call.context.selections == ["MedicationRequest/1"]
-    assert bytes(call.context.draftOrders) == b'{"resourceType":  "Bundle"}', "draft orders are kept as sent"
+    assert call.drafts is not None
+    assert [draft.json for draft in call.drafts.drafts] == [b'{"resourceType":  "Task"}'], "draft orders are kept as sent"
     assert isinstance(call.prefetch["patient"], Resource)
     assert call.prefetch["patient"].id == "123"
     assert call.prefetch["labs"] is None
