@@ -20,7 +20,7 @@ from cds_service import metrics
 from cds_service.alert_log.prior import TIME_LIMIT, PriorCards
 from cds_service.alert_log.records import CallRecord, FeedbackRecord, PriorRecord, QuarantineRecord
 from cds_service.alert_log.store import Record
-from cds_service.alert_log.writer import Waiter, Writer
+from cds_service.alert_log.writer import Entry, Waiter, Writer
 from cds_service.events import Event, tell
 
 
@@ -58,7 +58,7 @@ class AlertLog:
         self._grace = grace
         self._unsettled: deque[tuple[float, Waiter]] = deque()  # when the patience with each ends, by the loop's clock
         self._watch: asyncio.TimerHandle | None = None
-        self._wakes = False  # the writer is woken at the end of this turn of the loop
+        self._turn: list[Entry] = []  # what this turn of the loop appended
         self._closed = False
         self._stalled = False
         self._dropped = 0
@@ -77,6 +77,7 @@ class AlertLog:
         self._closed = True
         if not self._writer.alive:
             return
+        self._hand_over()
         self._writer.finish(self._grace)
         await asyncio.to_thread(self._writer.join, self._grace + 1)
         if self._writer.alive:
@@ -111,7 +112,7 @@ class AlertLog:
             state = "degraded"
         return LogHealth(
             state=state,
-            waiting=self._writer.waiting,
+            waiting=len(self._turn) + self._writer.waiting,
             lost=self._dropped + self._writer.abandoned,
             quarantined=self._writer.quarantined,
             last_error=self._writer.last_error,
@@ -124,23 +125,25 @@ class AlertLog:
         if self._closed or not self._writer.alive:
             self._count_dropped()
             return None
-        if self._writer.queued >= self._max_waiting:
-            self._drop_oldest()
-        waiter = None
-        if not (self._writer.failing or self._stalled):
-            waiter = self._loop.create_future()
-            self._unsettled.append((self._loop.time() + self._patience, waiter))
-            if self._watch is None:
-                self._watch = self._loop.call_later(self._patience, self._look_for_stall)
-        self._writer.put((record, waiter))
-        if not self._wakes:  # once for all records of this turn, so that they share a commit
-            self._wakes = True
-            self._loop.call_soon(self._wake)
+        if self._writer.failing or self._stalled:
+            self._turn.append((record, None))
+            self._hand_over()
+            return None
+        waiter = self._loop.create_future()
+        self._unsettled.append((self._loop.time() + self._patience, waiter))
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._patience, self._look_for_stall)
+        if not self._turn:  # all records of this turn are handed over together, so that they share a commit
+            self._loop.call_soon(self._hand_over)
+        self._turn.append((record, waiter))
         return waiter
 
-    def _wake(self) -> None:
-        self._wakes = False
-        self._writer.wake()
+    def _hand_over(self) -> None:
+        """Give the writer what was appended since the last time; drop the oldest records where too many wait."""
+        self._writer.put(self._turn)
+        self._turn.clear()
+        while self._writer.queued > self._max_waiting:
+            self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         entry = self._writer.drop_oldest()

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -96,12 +96,9 @@ class Writer:
         """How many records are not durable yet."""
         return len(self._entries) + len(self._batch)
 
-    def put(self, entry: Entry) -> None:
-        """Queue a record for the next commit. It begins after `wake`, or when the one that runs has ended."""
-        self._entries.append(entry)
-
-    def wake(self) -> None:
-        """Let the thread write what is queued."""
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Queue records for the next commit and wake the thread."""
+        self._entries.extend(entries)
         self._bell.put(None)
 
     def drop_oldest(self) -> Entry | None:
@@ -114,7 +111,7 @@ class Writer:
         """Tell the thread to write what is queued and to end, after `grace` seconds at the latest."""
         self._give_up_at = time.monotonic() + grace
         self._closing.set()
-        self.wake()
+        self._bell.put(None)
 
     def join(self, timeout: float) -> None:
         """Wait for the end of the thread, at most so many seconds."""
