@@ -346,6 +346,7 @@ async def test_records_of_one_turn_of_the_event_loop_share_a_commit(path: Path, 
         append(store, records)
 
     monkeypatch.setattr(Store, "append", counting)
+
     async def slowly(log: AlertLog) -> bool:
         appended = asyncio.ensure_future(log.append(a_call()))
         await asyncio.sleep(0)  # it is queued
