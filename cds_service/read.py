@@ -13,10 +13,11 @@ from cds_service.decode import HOMES, TARGETS, Gathered
 from cds_service.draft_entries import DraftEntries
 from cds_service.fhir import Resource, bare_id
 from cds_service.panels import flattened, out_of_reach
-from cds_service.read_drugs import Targets, read_drugs
+from cds_service.read_drugs import read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_orders import read_orders
 from cds_service.read_problems import read_allergies, read_pregnancy, read_problems, unnamed, unread_codes
+from cds_service.reference_targets import Targets
 from cds_service.when import when
 from cds_service.whose import NOT_SAID, THE_PATIENTS, Owner, Whose, entries_by_url
 
