@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,7 +35,7 @@ _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": Fa
 
 def application() -> FastAPI:
     """The application of a server process, set up from `CDS_*` variables: `uvicorn --factory cds_service.app:application`."""
-    settings = load_settings(os.environ)
+    settings = load_settings()
     configure_logging(settings.profile)
     app = create_app(settings)
     settle_collector()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import Any
 
@@ -30,7 +29,7 @@ def _approve(options: argparse.Namespace) -> int:
     from cds_service.cases import load_cases, run_cases
     from cds_service.check import emitted_problems
 
-    settings = load_settings(os.environ)
+    settings = load_settings()
     knowledge = load_knowledge(settings, before_approval=True)
     card = knowledge.card(options.id)
     if card is None:
@@ -55,7 +54,7 @@ def _approve(options: argparse.Namespace) -> int:
 
 
 def _approvals(_: argparse.Namespace) -> int:
-    settings = load_settings(os.environ)
+    settings = load_settings()
     knowledge = load_knowledge(settings, before_approval=True)
     path = approvals_path(settings)
     approvals = load_approvals(path)

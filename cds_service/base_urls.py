@@ -13,7 +13,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 from urllib.parse import unquote
 
-import httpx
+import httpx2
 import msgspec
 
 MAX_LENGTH = 2048  # of a base URL
@@ -47,12 +47,12 @@ def base_place(url: str) -> Place | None:
 @lru_cache(maxsize=1024)  # the same few bases in every call
 def _base_place(url: str) -> Place | None:
     try:
-        return place(httpx.URL(url)) if not {"?", "#", "\\"} & set(url) else None
-    except (httpx.InvalidURL, UnicodeError):  # UnicodeError: a host name that IDNA can't write
+        return place(httpx2.URL(url)) if not {"?", "#", "\\"} & set(url) else None
+    except (httpx2.InvalidURL, UnicodeError):  # UnicodeError: a host name that IDNA can't write
         return None
 
 
-def under(base: httpx.URL, url: httpx.URL) -> bool:
+def under(base: httpx2.URL, url: httpx2.URL) -> bool:
     """Whether `url` lies under `base`: same scheme, host and port, and the base's path segments first."""
     outer, inner = place(base), place(url)
     return (
@@ -63,7 +63,7 @@ def under(base: httpx.URL, url: httpx.URL) -> bool:
     )
 
 
-def place(url: httpx.URL) -> Place | None:
+def place(url: httpx2.URL) -> Place | None:
     """The parts of `url`; None where it is not of the web, or may be read in two ways."""
     default = _PORTS.get(url.scheme)
     host = url.raw_host.decode("ascii")

@@ -1,7 +1,7 @@
-"""Connections to addresses that were looked at first.
+"""Connect to addresses that were checked first.
 
 A name is resolved once per connection, every address of it is checked, and the connection goes to exactly these addresses, while
-TLS and the Host header keep the name. So a name that changes its address between a check and a use gains nothing.
+TLS and the Host header keep the name. So a name that changes its address between check and use (DNS rebinding) gains nothing.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Any
 
-import httpcore
+import httpcore2
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # (host, port) → addresses; raises OSError
 
 _NEXT_ADDRESS_SECONDS = 0.25  # then another address of the name is tried
 
-# IANA's special-purpose registries. `ipaddress.is_global` differs between versions of Python and calls some of these public.
+# IANA's special-purpose registries. `ipaddress.is_global` differs between versions of Python, and says True for some of these.
 _NOT_PUBLIC_4 = tuple(
     IPv4Network(network)
     for network in (
@@ -36,21 +36,21 @@ _NOT_PUBLIC_6 = tuple(  # among them Teredo (2001::/32) and 6to4 (2002::/16), wh
 
 
 class Fault(StrEnum):
-    """Why there is no answer."""
+    """Why a request has no response."""
 
     NOT_RESOLVED = "not_resolved"  # the name has no address
-    NOT_PUBLIC = "not_public"  # an address of the name is not public, and the place is not registered as private
+    NOT_PUBLIC = "not_public"  # an address of the name is not public, and the base is not registered as private
     NOT_REACHED = "not_reached"  # no connection
     TLS = "tls"  # the certificate, or the handshake
-    RESET = "reset"  # the connection ended before an answer began
+    RESET = "reset"  # the connection ended before a response began
     GARBLED = "garbled"  # what came is not HTTP
-    INCOMPLETE = "incomplete"  # the answer broke off
+    INCOMPLETE = "incomplete"  # the response broke off
     ENCODED = "encoded"  # compressed, though that was not asked for
     TOO_LONG = "too_long"
 
 
 class RequestError(Exception):
-    """There is no answer, and why. Holds nothing of the address or of what was sent."""
+    """Raised where a request has no response. Holds nothing of the URL or of what was sent."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.value)
@@ -58,7 +58,7 @@ class RequestError(Exception):
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address, as a resolver writes it, is one of the public internet."""
+    """Say whether an IP address, as a resolver writes it, is on the public internet."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -68,23 +68,23 @@ def is_public(address: str) -> bool:
     return parsed.scope_id is None and parsed in _PUBLIC_6 and not any(parsed in network for network in _NOT_PUBLIC_6)
 
 
-class CheckedBackend(httpcore.AsyncNetworkBackend):
-    """The network of one connection: to the addresses that were looked at, and to no other."""
+class CheckedBackend(httpcore2.AsyncNetworkBackend):
+    """The network of one connection, which goes to checked addresses only."""
 
     def __init__(self, resolve: Resolve, private: bool) -> None:
         self._resolve = resolve
         self._private = private
-        self._network = httpcore.AnyIOBackend()
-        self._stream: httpcore.AsyncNetworkStream | None = None
+        self._network = httpcore2.AnyIOBackend()
+        self._stream: httpcore2.AsyncNetworkStream | None = None
 
     async def connect_tcp(
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 (httpcore's)
+        timeout: float | None = None,  # noqa: ASYNC109 (httpcore2's)
         local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
         try:
             addresses = list(dict.fromkeys(await self._resolve(host, port)))
         except OSError:
@@ -100,35 +100,36 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
                     address, port, timeout if last else _NEXT_ADDRESS_SECONDS, local_address, socket_options
                 )
                 break
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 if last:
                     raise
         assert self._stream is not None  # noqa: S101 (the loop ends with one, or raises)
         return HeardStream(self._stream)
 
     async def aclose(self) -> None:
-        """Closes the socket, whoever holds it: httpcore leaves it open where it is cancelled at certain moments."""
+        """Close the socket, which httpcore2 leaves open when it is cancelled during the TLS handshake."""
         if self._stream is not None:
             await self._stream.aclose()
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
+    """Return the addresses of `host` from the system's resolver. Raises OSError."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for _, _, _, _, address in found]
 
 
-class HeardStream(httpcore.AsyncNetworkStream):
-    """A connection that knows whether anything came over it since something was last sent.
+class HeardStream(httpcore2.AsyncNetworkStream):
+    """A connection that notes whether anything was received since something was last sent.
 
-    An answer to a question that was made of what came before the question (a server said too short a length of its answer to
-    another) is none.
+    A server that gives too short a length for one response leaves bytes in the connection. They must not pass for the response to
+    the next request, which may be about another patient.
     """
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
         self.heard = False
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 (httpcore's)
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 (httpcore2's)
         data = await self._stream.read(max_bytes, timeout)
         self.heard = True
         return data
@@ -145,7 +146,7 @@ class HeardStream(httpcore.AsyncNetworkStream):
         ssl_context: ssl.SSLContext,
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
-    ) -> httpcore.AsyncNetworkStream:
+    ) -> httpcore2.AsyncNetworkStream:
         return HeardStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:

@@ -148,7 +148,7 @@ def _serve(options: argparse.Namespace) -> int:
     from cds_service.observe import configure_logging
     from cds_service.runtime import new_runtime
 
-    settings = load_settings(os.environ, {"profile": options.profile})
+    settings = load_settings(profile=options.profile)
     configure_logging(settings.profile)
     if options.workers > 1:
         # Workers are processes of their own and read the settings again; a mistake is told here, once.
@@ -261,7 +261,7 @@ def _check(options: argparse.Namespace) -> int:
     from cds_service.source_links import listed, refused_links
     from cds_service.versions import lock_problems
 
-    folder, knowledge = _load(load_settings(os.environ))
+    folder, knowledge = _load(load_settings())
     if options.links:
         refused = list(refused_links(knowledge.sources))
         print("\n".join([*listed(knowledge.sources), *(f"{name}: {told}" for name, told in refused)]))
@@ -279,7 +279,7 @@ def _show(options: argparse.Namespace) -> int:
     from cds_service.draw import draw_review
     from cds_service.yamlfile import suggestion
 
-    folder, knowledge = _load(load_settings(os.environ))
+    folder, knowledge = _load(load_settings())
     if options.id is None:
         for one in knowledge.cards:
             print(f"{one.id:28} {one.file.version:8} {one.file.status:8} {one.file.title}")
@@ -309,7 +309,7 @@ def _review_site(folder: Path, knowledge: Knowledge, cards: Sequence[Card]) -> S
 
 
 def _site(options: argparse.Namespace) -> int:
-    folder, knowledge = _load(load_settings(os.environ))
+    folder, knowledge = _load(load_settings())
     written = _review_site(folder, knowledge, knowledge.cards).write(options.folder)
     print(f"{len(written)} files; begin with {options.folder / 'index.html'}")
     return 0
@@ -318,7 +318,7 @@ def _site(options: argparse.Namespace) -> int:
 def _rows(_: argparse.Namespace) -> int:
     from cds_service.recommendations import Recommendations, as_text
 
-    folder, _knowledge = _load(load_settings(os.environ))
+    folder, _knowledge = _load(load_settings())
     print(as_text(Recommendations(folder)), end="")
     return 0
 
@@ -326,7 +326,7 @@ def _rows(_: argparse.Namespace) -> int:
 def _fmt(options: argparse.Namespace) -> int:
     from cds_service.card_format import format_cards
 
-    problems = format_cards(load_settings(os.environ).cards_dir or cards_dir(), write=not options.check)
+    problems = format_cards(load_settings().cards_dir or cards_dir(), write=not options.check)
     print("".join(f"{problem}\n" for problem in problems), end="")
     return 1 if problems else 0
 
@@ -335,7 +335,7 @@ def _lock(_: argparse.Namespace) -> int:
     from cds_service.versions import LOCK, write_lock
 
     # The lock is about the cards that are shipped: what a site says differently is not part of it.
-    folder, knowledge = _load(msgspec.structs.replace(load_settings(os.environ), overlay_dir=None))
+    folder, knowledge = _load(load_settings().model_copy(update={"overlay_dir": None}))
     write_lock(folder, knowledge)
     print(f"{len(knowledge.cards)} cards in {folder / LOCK}")
     return 0
@@ -351,7 +351,7 @@ def _schema(_: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from cds_service.alert_log import export
 
-    settings = load_settings(os.environ)
+    settings = load_settings()
     if not settings.log_path.exists():
         print(f"{settings.log_path}: no log there yet; CDS_LOG_PATH says where it is", file=sys.stderr)
         return 1

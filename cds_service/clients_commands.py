@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ def _check(options: argparse.Namespace) -> int:
     from cds_service.trust.production import client_problems
     from cds_service.trust.registry import load_registry
 
-    settings = load_settings(os.environ)
+    settings = load_settings()
     path: Path | None = options.file or settings.clients_file
     if path is None:
         print("which file? Name it, or set CDS_CLIENTS_FILE", file=sys.stderr)

@@ -6,7 +6,6 @@ Its shape is that of `codes.yaml` of the overlay, to be mapped there.
 from __future__ import annotations
 
 import argparse
-import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +40,7 @@ def add_codes_commands(commands: argparse._SubParsersAction[Any], instant: Calla
 def _unread(options: argparse.Namespace) -> int:
     from cds_service.alert_log.unread import unread_codes
 
-    path = load_settings(os.environ).log_path
+    path = load_settings().log_path
     try:
         found = unread_codes(path, options.since, options.client)
     except FileNotFoundError:

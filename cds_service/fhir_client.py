@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from urllib.parse import urljoin
 
-import httpx
+import httpx2
 
 from cds_service.base_urls import FhirBase, under
 from cds_service.checked_network import Fault, RequestError
@@ -158,13 +158,13 @@ class FhirClient:
                 verdict = True if self._answered else False if self._failed else None
                 self._server.breaker.settle(verdict, self._pause)
 
-    def target(self, url: str) -> httpx.URL:
+    def target(self, url: str) -> httpx2.URL:
         """The address of `url`, which is relative to the base, or absolute under it. Raises FhirError."""
         if "\\" in url:  # which browsers take for a slash
             raise FhirError(Outcome.BAD_ADDRESS)
         try:
-            base, target = httpx.URL(self._base.url), httpx.URL(urljoin(f"{self._base.url}/", url))
-        except (httpx.InvalidURL, ValueError):  # ValueError: urljoin on a broken IPv6 address, a host that IDNA can't write
+            base, target = httpx2.URL(self._base.url), httpx2.URL(urljoin(f"{self._base.url}/", url))
+        except (httpx2.InvalidURL, ValueError):  # ValueError: urljoin on a broken IPv6 address, a host that IDNA can't write
             raise FhirError(Outcome.BAD_ADDRESS) from None
         if not under(base, target):
             raise FhirError(Outcome.ELSEWHERE)
@@ -221,7 +221,7 @@ class FhirClient:
             return await self.get(self.target(query))
         return await self.get(self.target(f"{type_of(query)}/_search"), query.partition("?")[2].encode())
 
-    async def get(self, target: httpx.URL, form: bytes | None = None) -> bytes:
+    async def get(self, target: httpx2.URL, form: bytes | None = None) -> bytes:
         """The body of the answer to GET `target` (see there), asked again once where that may help. Raises FhirError.
 
         `form`: POST of a search, whose parameters are in it.
@@ -234,7 +234,7 @@ class FhirClient:
             FHIR_FETCHES.labels(error.outcome).inc()
         return await self._once(target, form)
 
-    async def _once(self, target: httpx.URL, form: bytes | None) -> bytes:
+    async def _once(self, target: httpx2.URL, form: bytes | None) -> bytes:
         try:
             body = await self._asked(target, form)
         except FhirError as error:
@@ -244,7 +244,7 @@ class FhirClient:
         self._answered = True
         return body
 
-    async def _asked(self, target: httpx.URL, form: bytes | None) -> bytes:
+    async def _asked(self, target: httpx2.URL, form: bytes | None) -> bytes:
         if not self._admitted:
             late = asyncio.get_running_loop().time() >= self._deadline
             raise FhirError(Outcome.NO_TIME if late else Outcome.LEFT_ALONE)

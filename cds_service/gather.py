@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import msgspec
 
 from cds_service.concurrency import together
@@ -162,7 +162,7 @@ class _Queries:
 
     async def complete(self, key: str, template: str, result: Gathered) -> Gathered:
         """`result`, or what the FHIR server says where the key is absent or failed, with its further pages."""
-        asked: list[httpx.URL] = []
+        asked: list[httpx2.URL] = []
         if result.source.state in _UNAVAILABLE:
             query = resolve(template, self._context)
             if query is None:
@@ -178,7 +178,7 @@ class _Queries:
         return await self._with_next_pages(key, result, asked)
 
     async def by_ids(self, key: str, kind: str, ids: list[str]) -> Gathered:
-        asked: list[httpx.URL] = []
+        asked: list[httpx2.URL] = []
         listed = ",".join(quote(one, safe="") for one in ids)
         return await self._with_next_pages(key, await self._page(key, f"{kind}?_id={listed}", asked, plain=True), asked)
 
@@ -191,7 +191,7 @@ class _Queries:
     def takes_single_reads_only(self, kind: str) -> None:
         self._ehr.learn([Way("one by one", kind)])
 
-    async def _with_others(self, key: str, first: Gathered, query: str, asked: list[httpx.URL]) -> Gathered:
+    async def _with_others(self, key: str, first: Gathered, query: str, asked: list[httpx2.URL]) -> Gathered:
         """`first`, and what `query` finds beside it; known in part only where that can't be had."""
         try:
             others = await self._with_next_pages(key, await self._page(key, query, asked), asked)
@@ -207,7 +207,7 @@ class _Queries:
         source = Source(state, "fhir", note, state is SourceState.PARTIAL and not quarantined)
         return Gathered(source, resources, quarantined, None, first.by_url | others.by_url)
 
-    async def _with_next_pages(self, key: str, first: Gathered, asked: list[httpx.URL]) -> Gathered:
+    async def _with_next_pages(self, key: str, first: Gathered, asked: list[httpx2.URL]) -> Gathered:
         """All pages of a search, or those that could be had, with a note that says why there are not all."""
         pages, note = [first], ""
         while (url := pages[-1].next_url) and len(pages) < MAX_PAGES and not note:
@@ -220,7 +220,7 @@ class _Queries:
             search.source = msgspec.structs.replace(search.source, note=f"{search.source.note}; {note}")
         return search
 
-    async def _page(self, key: str, url: str, asked: list[httpx.URL], *, plain: bool = False, further: bool = False) -> Gathered:
+    async def _page(self, key: str, url: str, asked: list[httpx2.URL], *, plain: bool = False, further: bool = False) -> Gathered:
         """One answer. `plain`: exactly this is asked, not in the server's own ways; `further`: it is a later page of a search."""
         try:
             page = await self._asked(key, url, asked, plain, further)
@@ -230,7 +230,7 @@ class _Queries:
         FHIR_FETCHES.labels(Outcome.OK).inc()
         return page
 
-    async def _asked(self, key: str, url: str, asked: list[httpx.URL], plain: bool, further: bool) -> Gathered:
+    async def _asked(self, key: str, url: str, asked: list[httpx2.URL], plain: bool, further: bool) -> Gathered:
         target = self._ehr.target(url)
         if target in asked:
             raise FhirError(Outcome.CIRCLE)
@@ -254,7 +254,7 @@ def resolve(template: str, context: Context) -> str | None:
     values = {name: _token(name, context) for name in _TOKEN.findall(template)}
     if None in values.values():
         return None
-    # Some servers (Tomcat, so HAPI) refuse a bare "|" in a query, and httpx leaves it as it is.
+    # Some servers (Tomcat, so HAPI) refuse a bare "|" in a query, and httpx2 leaves it as it is.
     return _TOKEN.sub(lambda match: values[match[1]] or "", template).replace("|", "%7C")
 
 

@@ -1,15 +1,15 @@
-"""The only way out of this process over HTTP: one question, one answer, to an address that was looked at before connecting to it.
+"""Send HTTP requests to other servers: the only way out of this process.
 
-Questions change nothing: they are GET, and POST of a search that is too long for an address.
+Requests change nothing: they are GET, and POST of a search that is too long for a URL.
 
-- Addresses that are not public are refused, unless the place is registered as private (`outgoing`); private and public places
-  share no connection.
-- No redirects, no proxies, no cookies, no user names, no decompression: httpcore has none of these. Whoever asks gives the
-  headers.
-- Answers are read up to a limit; their headers may have 100 KB, which h11 sees to. Of other statuses than 200 the body is read
-  only where it is short JSON that says what was wrong with the question.
+- Addresses are checked before connecting (`checked_network`). One that is not public needs a base that is registered as private;
+  private and public bases share no connection.
+- No redirects, proxies, cookies, user names or decompression: the connections of httpcore2 have none of these. The caller gives
+  the headers.
+- Bodies are read up to a limit, and h11 limits headers to 100 KB. The body of an error is read only where it is short JSON, which
+  may say what was wrong with the request.
 
-Times are limited by whoever asks (`asyncio.timeout_at`): a question that is cancelled leaves nothing behind.
+The caller limits the time (`asyncio.timeout_at`). A request that is cancelled leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from functools import cache
 
 import certifi
 import h11
-import httpcore
-import httpx
+import httpcore2
+import httpx2
 import msgspec
 
 from cds_service.checked_network import CheckedBackend, Fault, HeardStream, RequestError, Resolve
@@ -32,39 +32,39 @@ from cds_service.circuit_breaker import CircuitBreaker
 from cds_service.server_ways import Ways
 
 Headers = Sequence[tuple[bytes, bytes]]
-_Place = tuple[bool, str]  # (whether it may be private, origin): a connection serves no other
+_Place = tuple[bool, str]  # (private, origin): requests to one place share connections
 
-_MAX_IDLE = 64  # connections that stay open between questions
-_MAX_QUESTIONS = 24  # to one server at once: four calls that ask for everything
+_MAX_IDLE = 64  # connections that stay open between requests
+_MAX_REQUESTS = 24  # to one server at once: four calls that ask for everything
 _MAX_SERVERS = 256
-_KEPT_SECONDS = 15  # that an idle connection stays open
-_EXPLAINED = frozenset({400, 404, 405, 422, 501})  # statuses whose body may say what was wrong with the question
+_IDLE_SECONDS = 15  # after which an idle connection is closed
+_EXPLAINED = frozenset({400, 404, 405, 422, 501})  # statuses whose body may say what was wrong with the request
 _MAX_EXPLANATION = 16 * 1024  # bytes of such a body
 
 
 class Response(msgspec.Struct, frozen=True):
-    """An answer over HTTP."""
+    """An HTTP response."""
 
     status: int
-    headers: dict[str, str]  # names in lower case; of a name that comes twice, the last
+    headers: dict[str, str]  # names in lower case; of a repeated name, the last value
     body: bytes  # of other statuses than 200 a short JSON text, or empty
 
 
 class Server:
-    """What this process remembers of one server that it asks."""
+    """What this process remembers of one server: failures, search habits, free places for requests."""
 
     def __init__(self) -> None:
         self.breaker = CircuitBreaker()
         self.ways = Ways()
-        self.slots = asyncio.Semaphore(_MAX_QUESTIONS)
+        self.slots = asyncio.Semaphore(_MAX_REQUESTS)
 
 
 class _Connection:
-    """A connection to one place, in use by one question or idle."""
+    """One connection, in use by one request or idle."""
 
-    def __init__(self, origin: httpcore.Origin, tls: ssl.SSLContext, network: CheckedBackend) -> None:
+    def __init__(self, origin: httpcore2.Origin, tls: ssl.SSLContext, network: CheckedBackend) -> None:
         self._network = network
-        self.http = httpcore.AsyncHTTPConnection(origin, tls, keepalive_expiry=_KEPT_SECONDS, network_backend=network)
+        self.http = httpcore2.AsyncHTTPConnection(origin, tls, keepalive_expiry=_IDLE_SECONDS, network_backend=network)
 
     async def aclose(self) -> None:
         await self.http.aclose()
@@ -72,72 +72,72 @@ class _Connection:
 
 
 class HttpClient:
-    """The connections of this process to other servers. Made without an event loop, closed with `aclose`.
+    """Connections to other servers. Needs no event loop to be made; close it with `aclose`.
 
-    httpcore's own pool is not used: where a question is cancelled at a certain moment, it counts the connection as in use for
-    ever, and after enough of them nothing is asked any more. Here each question owns its connection until it ends.
+    Each request owns its connection until it ends. httpcore2 2.16 has a pool, which relies on AnyIO's shields; asyncio's own
+    cancellation passes through them, and then the pool keeps requests with their tokens and forgets open sockets (decision 0013).
     """
 
     def __init__(self, resolve: Resolve = system_resolve, tls: ssl.SSLContext | None = None) -> None:
         """`resolve` and `tls` replace the system's resolver and trusted authorities in tests."""
-        for name in ("httpx", "httpcore"):  # they log addresses, which hold patient ids, and headers, which hold tokens
+        for name in ("httpx2", "httpcore2"):  # they log URLs, which hold patient ids, and headers, which hold tokens
             logging.getLogger(name).setLevel(logging.WARNING)
         self._resolve = resolve
         self._tls = tls or _authorities()
         self._idle: dict[_Place, list[_Connection]] = {}
-        self._servers: dict[str, Server] = {}  # by base URL, the one that was not used for longest first
+        self._servers: dict[str, Server] = {}  # by base URL, the least recently used first
 
     def server(self, base_url: str) -> Server:
-        """What is remembered of the server with this base URL; of more than 256, those not used for longest are forgotten."""
+        """Return what is remembered of a server; the least recently used of more than 256 are forgotten."""
         found = self._servers.pop(base_url, None) or Server()
         self._servers[base_url] = found
         if len(self._servers) > _MAX_SERVERS:
             del self._servers[next(iter(self._servers))]
         return found
 
-    async def get(self, url: httpx.URL, headers: Headers, *, private: bool, limit: int) -> Response:
-        """The answer to GET `url`, which the caller has checked, with a body of at most `limit` bytes.
+    async def get(self, url: httpx2.URL, headers: Headers, *, private: bool, limit: int) -> Response:
+        """Send GET to `url`, which the caller has checked, and read a body of at most `limit` bytes.
 
-        Raises RequestError, and UnicodeError for a host that can't be put on the wire.
+        Raises RequestError, and UnicodeError for a host name that can't be encoded.
         """
-        return await self._exchanged("GET", url, headers, private, limit)
+        return await self._send("GET", url, headers, private, limit)
 
-    async def search(self, url: httpx.URL, form: bytes, headers: Headers, *, private: bool, limit: int) -> Response:
-        """The answer to POST `url` with a search in `form`; see `get`."""
+    async def search(self, url: httpx2.URL, form: bytes, headers: Headers, *, private: bool, limit: int) -> Response:
+        """Send a search in `form` by POST; otherwise like `get`."""
         more = [(b"Content-Type", b"application/x-www-form-urlencoded"), (b"Content-Length", b"%d" % len(form))]
-        return await self._exchanged("POST", url, [*headers, *more], private, limit, form)
+        return await self._send("POST", url, [*headers, *more], private, limit, form)
 
-    async def _exchanged(
-        self, method: str, url: httpx.URL, headers: Headers, private: bool, limit: int, form: bytes | None = None
+    async def _send(
+        self, method: str, url: httpx2.URL, headers: Headers, private: bool, limit: int, form: bytes | None = None
     ) -> Response:
-        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         sent = [(b"Host", url.netloc), (b"Accept-Encoding", b"identity"), *headers]
         place = (private, str(target.origin))
-        connection = await self._taken(place)
+        connection = await self._take_idle(place)
         if connection is None:
             connection = _Connection(target.origin, self._tls, CheckedBackend(self._resolve, private))
-        started = done = False
+        started = reusable = False
         try:
             async with connection.http.stream(method, target, headers=sent, content=form) as response:
-                stream = response.extensions.get("network_stream")  # there is none in tests without sockets
+                stream = response.extensions.get("network_stream")  # None in tests without sockets
                 if isinstance(stream, HeardStream) and not stream.heard:
                     raise RequestError(Fault.GARBLED)
                 started = True
-                reply = await _read(response, limit)
-            done = connection.http.is_idle()
-        except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:  # the last one: after the handshake
+                received = await _read(response, limit)
+            reusable = connection.http.is_idle()
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, ssl.SSLError) as error:  # SSLError: after the handshake
             raise RequestError(_fault(error, started)) from None
         finally:
-            await (self._kept(place, connection) if done else connection.aclose())
-        return reply
+            await (self._keep_idle(place, connection) if reusable else connection.aclose())
+        return received
 
     async def aclose(self) -> None:
         for place in list(self._idle):
             for connection in self._idle.pop(place):
                 await connection.aclose()
 
-    async def _kept(self, place: _Place, connection: _Connection) -> None:
-        """Keeps a connection for the next question to `place`; of too many, the one is closed whose place came first."""
+    async def _keep_idle(self, place: _Place, connection: _Connection) -> None:
+        """Keep a connection for the next request; of too many, close the oldest of the first place."""
         self._idle.setdefault(place, []).append(connection)
         if sum(map(len, self._idle.values())) > _MAX_IDLE:
             first = next(iter(self._idle))
@@ -146,8 +146,8 @@ class HttpClient:
                 del self._idle[first]
             await oldest.aclose()
 
-    async def _taken(self, place: _Place) -> _Connection | None:
-        """An idle connection to `place` that is still good, where there is one; those that are not are closed."""
+    async def _take_idle(self, place: _Place) -> _Connection | None:
+        """Take an idle connection to `place` that is still good; close the expired ones."""
         idle = self._idle.get(place, [])
         while idle:
             connection = idle.pop()
@@ -158,7 +158,7 @@ class HttpClient:
         return None
 
 
-async def _read(response: httpcore.Response, limit: int) -> Response:
+async def _read(response: httpcore2.Response, limit: int) -> Response:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
     if response.status != 200:
         return Response(response.status, headers, await _explanation(response, headers))
@@ -175,8 +175,8 @@ async def _read(response: httpcore.Response, limit: int) -> Response:
     return Response(200, headers, bytes(body))
 
 
-async def _explanation(response: httpcore.Response, headers: dict[str, str]) -> bytes:
-    """The JSON body of an error where it is short, else nothing."""
+async def _explanation(response: httpcore2.Response, headers: dict[str, str]) -> bytes:
+    """Read the JSON body of an error where it is short, else nothing."""
     encoded = headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
     if response.status not in _EXPLAINED or encoded or "json" not in headers.get("content-type", ""):
         return b""
@@ -186,14 +186,14 @@ async def _explanation(response: httpcore.Response, headers: dict[str, str]) -> 
             body += chunk
             if len(body) > _MAX_EXPLANATION:
                 return b""
-    except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError):  # the status says enough
+    except (httpcore2.NetworkError, httpcore2.ProtocolError, ssl.SSLError):  # the status says enough
         return b""
     return bytes(body)
 
 
 def _fault(error: Exception, started: bool) -> Fault:
-    origin = error.args[0] if error.args else None  # httpcore wraps what the socket, TLS or h11 raised; text is its own
-    if isinstance(error, httpcore.ConnectError):
+    origin = error.args[0] if error.args else None  # httpcore2 wraps what the socket, TLS or h11 raised; its own errors hold text
+    if isinstance(error, httpcore2.ConnectError):
         return Fault.TLS if isinstance(origin, ssl.SSLError) else Fault.NOT_REACHED
     if started:
         return Fault.INCOMPLETE
@@ -204,7 +204,7 @@ def _fault(error: Exception, started: bool) -> Fault:
 
 @cache
 def _authorities() -> ssl.SSLContext:
-    """Those that this machine trusts (a hospital's own among them), and those of certifi where it has none."""
+    """Trust the authorities of this machine (a hospital's own among them) and those of certifi."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 import msgspec
 
 from cds_service.base_urls import base_place, place
@@ -139,8 +139,8 @@ class _Finder:
         Its scheme doesn't count, because the registered one is asked.
         """
         try:
-            there = place(httpx.URL(address))
-        except (httpx.InvalidURL, UnicodeError):
+            there = place(httpx2.URL(address))
+        except (httpx2.InvalidURL, UnicodeError):
             return False
         if there is None or self.base is None or there.host != self.base.host or there.segments != self.base.segments:
             return False

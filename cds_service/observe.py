@@ -24,7 +24,7 @@ import msgspec
 from cds_service import __version__
 from cds_service.events import Event, Fields, Line, place, tell
 
-_LIBRARIES = ("asyncio", "concurrent", "httpx", "httpcore", "opentelemetry", "psycopg", "py", "urllib3", "uvicorn")
+_LIBRARIES = ("asyncio", "concurrent", "httpcore2", "httpx2", "opentelemetry", "psycopg", "py", "urllib3", "uvicorn")
 
 # What uvicorn says when it starts, stops and loses a worker: process numbers and the address that it listens on.
 _HARMLESS = re.compile(

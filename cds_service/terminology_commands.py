@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +42,7 @@ def _load(options: argparse.Namespace) -> int:
     from cds_service.progress import Progress
     from cds_service.rxnorm_load import load, release_of
 
-    to: Path = options.to or rxnorm_path(load_settings(os.environ))
+    to: Path = options.to or rxnorm_path(load_settings())
     try:
         about = load(options.conso, options.rel, to, release_of(options.conso, options.release), Progress(sys.stderr))
     except OSError as error:
@@ -59,7 +58,7 @@ def _load(options: argparse.Namespace) -> int:
 def _measure(options: argparse.Namespace) -> int:
     from cds_service.recognition import measure, read_differences
 
-    settings = load_settings(os.environ)
+    settings = load_settings()
     terms = Terminology.load((settings.cards_dir or cards_dir()) / "value_sets", rxnorm_path(settings))
     differences = read_differences(options.differences) if options.differences else None
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -86,7 +85,7 @@ def _tried(options: argparse.Namespace) -> tuple[Answer, Mapping[str, Gathered],
     from cds_service.errors import CdsError
     from cds_service.trial import try_request
 
-    settings = load_settings(os.environ)
+    settings = load_settings()
     knowledge = load_knowledge(settings)
     if options.dialect and options.dialect not in knowledge.dialects:
         print(f"unknown dialect{suggestion(options.dialect, knowledge.dialects)}", file=sys.stderr)

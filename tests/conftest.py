@@ -7,14 +7,26 @@ import os
 import pytest
 from hypothesis import settings
 from prometheus_client import Counter
+from respx.mocks import HTTPCoreMocker
 
 from cds_service.call_counts import flush
 from cds_service.metrics import REGISTRY
+from cds_service.settings import OPTIONS
 
 # No deadline: a busy machine is not a bug. The same examples in every CI run, so that a failure there is one of the change.
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+# respx knows the connections of httpcore alone; those of its successor have the same methods.
+HTTPCoreMocker.add_targets("httpcore2._async.connection.AsyncHTTPConnection")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Settings()` has the defaults."""
+    for option in OPTIONS:
+        monkeypatch.delenv(option.variable, raising=False)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cds_service.cli import _parser
-from cds_service.settings import OPTIONS, Settings
+from cds_service.settings import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("c*/**/*.md"), *ROOT.glob("fixtures/**/*.md")])
@@ -20,12 +20,9 @@ _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def settings() -> str:
     """A table with a row for each setting."""
-    defaults = Settings()
     rows = ["| variable | what it is | allowed | default |", "|---|---|---|---|"]
     for option in OPTIONS:
-        default = getattr(defaults, option.name)
-        if isinstance(default, bool):
-            default = "yes" if default else "no"
+        default = {True: "yes", False: "no"}[option.default] if isinstance(option.default, bool) else option.default
         shown = "" if default in (None, "") else f"`{default}`"
         rows.append(f"| `{option.variable}` | {_cell(option.meaning)} | {_cell(option.allowed)} | {shown} |")
     return "\n".join(rows) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-import httpx
+import httpx2
 import msgspec
 
 from cds_service.base_urls import FhirBase
@@ -40,7 +40,7 @@ class EhrServer:
         self.quiet: bool = ways.pop("quiet", False)
         assert not ways
         self.asked: list[str] = []  # "GET Observation?…", "POST Observation/_search?…", unquoted
-        self.transport = httpx.MockTransport(self.answer)
+        self.transport = httpx2.MockTransport(self.answer)
 
     def http_client(self) -> HttpClient:
         return TransportClient(self.transport)
@@ -50,22 +50,22 @@ class EhrServer:
         found, self.asked = [one for one in self.asked if part in one], []
         return found
 
-    def answer(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
         assert str(request.url).startswith(f"{BASE}/"), "asked outside of the base"
         path, _, query = str(request.url).removeprefix(f"{BASE}/").partition("?")
         form = request.content.decode()
         self.asked.append(unquote(f"{request.method} {path}{'?' if query or form else ''}{query}{form}"))
         if len(str(request.url)) > self.longest:
-            return httpx.Response(414, text="URI Too Long")
+            return httpx2.Response(414, text="URI Too Long")
         kind, _, key = path.removesuffix("/_search").partition("/")
         if kind in self.lacks:
             return self._error(404, "not-supported", f"Resource type {kind} is not supported")
         if key:
             found = [one for one in self.resources if (one["resourceType"], one["id"]) == (kind, unquote(key))]
-            return httpx.Response(200, json=found[0]) if found else self._error(404, "not-found", f"{kind} is not known")
+            return httpx2.Response(200, json=found[0]) if found else self._error(404, "not-found", f"{kind} is not known")
         return self._search(kind, dict(parse_qsl(query or form)))
 
-    def _search(self, kind: str, parameters: dict[str, str]) -> httpx.Response:
+    def _search(self, kind: str, parameters: dict[str, str]) -> httpx2.Response:
         if refused := sorted(self.refuses & parameters.keys()):
             return self._error(400, "not-supported", f"The search parameter '{refused[0]}' is not supported")
         if missing := sorted(name for of, name in self.requires if of == kind and name not in parameters):
@@ -79,13 +79,13 @@ class EhrServer:
             one for one in self.resources if one["resourceType"] == kind and ("_id" not in parameters or one["id"] in wanted)
         ]
         entries = [{"resource": one} for one in found]
-        return httpx.Response(200, json={"resourceType": "Bundle", "type": "searchset", "entry": entries})
+        return httpx2.Response(200, json={"resourceType": "Bundle", "type": "searchset", "entry": entries})
 
-    def _error(self, status: int, code: str, text: str) -> httpx.Response:
+    def _error(self, status: int, code: str, text: str) -> httpx2.Response:
         if self.quiet:
-            return httpx.Response(status)
+            return httpx2.Response(status)
         issue = {"severity": "error", "code": code, "diagnostics": text}
-        return httpx.Response(status, json={"resourceType": "OperationOutcome", "issue": [issue]})
+        return httpx2.Response(status, json={"resourceType": "OperationOutcome", "issue": [issue]})
 
 
 def patient() -> Json:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-import httpx
+import httpx2
 import msgspec
 import yaml
 
@@ -381,34 +381,34 @@ def _breaks(chance: random.Random, criteria: list[str], cards: list[str]) -> tup
 _ANSWERS = ("whole", "500", "401", "404", "429", "503", "reset", "OperationOutcome", "html", "garbage", "nothing", "circle", SLOW)
 
 
-def fhir_server(mixed: Mix) -> Callable[[httpx.Request], Awaitable[httpx.Response]]:
+def fhir_server(mixed: Mix) -> Callable[[httpx2.Request], Awaitable[httpx2.Response]]:
     """Answers each key as the combination says."""
 
-    async def answer(request: httpx.Request) -> httpx.Response:
+    async def answer(request: httpx2.Request) -> httpx2.Response:
         kind = request.url.path.removeprefix("/fhir/").partition("/")[0]
         key = next(name for name, resource_type in _TYPES.items() if resource_type == kind)
         match mixed.answers.get(key, "404"):
             case "whole":
                 value = mixed.whole["prefetch"][key]
-                return httpx.Response(200, content=msgspec.json.encode(value))
+                return httpx2.Response(200, content=msgspec.json.encode(value))
             case "reset":
-                raise httpx.ReadError("reset")
+                raise httpx2.ReadError("reset")
             case "OperationOutcome":
-                return httpx.Response(200, json=_OUTCOME)
+                return httpx2.Response(200, json=_OUTCOME)
             case "html":
-                return httpx.Response(200, text="<html>Sign in</html>")
+                return httpx2.Response(200, text="<html>Sign in</html>")
             case "garbage":
-                return httpx.Response(200, content=b'{"resourceType": "Bun')
+                return httpx2.Response(200, content=b'{"resourceType": "Bun')
             case "nothing":
-                return httpx.Response(200, content=b"")
+                return httpx2.Response(200, content=b"")
             case "circle":
                 link = [{"relation": "next", "url": str(request.url)}]
                 page: Json = {"resourceType": "Bundle", "entry": [], "link": link}
-                return httpx.Response(200, json=page)
+                return httpx2.Response(200, json=page)
             case "slow":
                 await asyncio.sleep(5)
-                return httpx.Response(500)
+                return httpx2.Response(500)
             case status:
-                return httpx.Response(int(status))
+                return httpx2.Response(int(status))
 
     return answer

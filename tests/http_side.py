@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import httpx
+import httpx2
 import msgspec
 from fastapi import FastAPI
 
@@ -58,19 +58,19 @@ class Stub:
 class TransportClient(HttpClient):
     """Whatever address is asked, `transport` answers; no name is resolved."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, transport: httpx2.AsyncBaseTransport) -> None:
         super().__init__()
-        self._client = httpx.AsyncClient(transport=transport)
+        self._client = httpx2.AsyncClient(transport=transport)
 
-    async def get(self, url: httpx.URL, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int) -> Response:
+    async def get(self, url: httpx2.URL, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int) -> Response:
         try:
             answer = await self._client.get(url, headers=list(headers))
-        except httpx.ReadError:
+        except httpx2.ReadError:
             raise RequestError(Fault.RESET) from None
         return Response(answer.status_code, dict(answer.headers), answer.content)
 
     async def search(
-        self, url: httpx.URL, form: bytes, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int
+        self, url: httpx2.URL, form: bytes, headers: Sequence[tuple[bytes, bytes]], *, private: bool, limit: int
     ) -> Response:
         sent = [*headers, (b"Content-Type", b"application/x-www-form-urlencoded")]
         answer = await self._client.post(url, content=form, headers=list(sent))
@@ -104,11 +104,11 @@ def new_test_app(folder: Path, respond: Respond, *, callers: Callers | None = No
 
 
 @asynccontextmanager
-async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+async def running(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of `app` between its start and its end."""
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://cds.example") as client,
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://cds.example") as client,
     ):
         yield client
 

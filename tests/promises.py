@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from cds_service.runtime import Runtime
@@ -29,7 +29,7 @@ QUININE = "order: quinine 300 mg, for leg cramps"
 BACLOFEN = "order: RXNORM#197391 baclofen 10 MG Oral Tablet, dose 10 mg daily"
 CRAMPS = "ICD10#R25.2 Cramp and spasm"
 _ERROR = {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "processing"}]}
-Answer = Callable[[httpx.Request], Any]
+Answer = Callable[[httpx2.Request], Any]
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Site:
     """A running service, and what is around it."""
 
     runtime: Runtime
-    client: httpx.AsyncClient
+    client: httpx2.AsyncClient
     patch: pytest.MonkeyPatch
     asked: list[str]  # paths that its FHIR server was asked for
     was_asked: asyncio.Event
@@ -46,7 +46,7 @@ class Site:
     clock: Clock
 
 
-Send = Callable[[Site], Awaitable[httpx.Response]]
+Send = Callable[[Site], Awaitable[httpx2.Response]]
 Arrange = Callable[[Site], None]
 
 
@@ -117,26 +117,26 @@ def all_of(request: Json) -> Answer:
     """Has what `request` has in its prefetch."""
     kinds = {"Observation": "labs", "Condition": "problems", "MedicationRequest": "prescriptions"}
 
-    def answer(asked: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json=request["prefetch"][kinds[asked.url.path.rpartition("/")[2]]])
+    def answer(asked: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, json=request["prefetch"][kinds[asked.url.path.rpartition("/")[2]]])
 
     return answer
 
 
 def status(code: int) -> Answer:
-    return lambda _: httpx.Response(code)
+    return lambda _: httpx2.Response(code)
 
 
-async def slow(_: httpx.Request) -> httpx.Response:
+async def slow(_: httpx2.Request) -> httpx2.Response:
     await asyncio.sleep(30)
-    return httpx.Response(500)
+    return httpx2.Response(500)
 
 
-def endless(asked: httpx.Request) -> httpx.Response:
+def endless(asked: httpx2.Request) -> httpx2.Response:
     """Pages without end, with nothing on them."""
     page = int(asked.url.params.get("page", "1"))
     link = [{"relation": "next", "url": f"{BASE}/Observation?page={page + 1}"}]
-    return httpx.Response(200, json={"resourceType": "Bundle", "type": "searchset", "link": link})
+    return httpx2.Response(200, json={"resourceType": "Bundle", "type": "searchset", "link": link})
 
 
 # What breaks
@@ -179,14 +179,14 @@ def token(url: str = SIGN, **changes: Any) -> dict[str, str]:
 
 
 def posting(body: Json | bytes, path: str = SIGN, headers: Callable[[], dict[str, str]] = dict) -> Send:
-    async def send(site: Site) -> httpx.Response:
+    async def send(site: Site) -> httpx2.Response:
         content = {"content": body} if isinstance(body, bytes) else {"json": body}
         return await site.client.post(path, headers=headers(), **content)
 
     return send
 
 
-async def the_fourth_call(site: Site) -> httpx.Response:
+async def the_fourth_call(site: Site) -> httpx2.Response:
     """Three calls find that the server fails; the fourth does not ask it."""
     request = with_server(signing(QUININE, "source labs: absent"))
     for _ in range(3):
@@ -197,7 +197,7 @@ async def the_fourth_call(site: Site) -> httpx.Response:
     return answer
 
 
-async def while_another_is_answered(site: Site) -> httpx.Response:
+async def while_another_is_answered(site: Site) -> httpx2.Response:
     first = asyncio.create_task(site.client.post(SIGN, json=with_server(signing(QUININE, "source labs: absent"))))
     await site.was_asked.wait()
     answer = await site.client.post(SIGN, json=signing(QUININE))
@@ -206,7 +206,7 @@ async def while_another_is_answered(site: Site) -> httpx.Response:
     return answer
 
 
-async def with_a_known_key_and_no_key_server(site: Site) -> httpx.Response:
+async def with_a_known_key_and_no_key_server(site: Site) -> httpx2.Response:
     """23 hours after the key server was last heard."""
     site.keys.sets.clear()
     site.clock.passed = 23 * 3600
@@ -214,7 +214,7 @@ async def with_a_known_key_and_no_key_server(site: Site) -> httpx.Response:
     return await site.client.post(SIGN, json=signing(QUININE), headers=headers)
 
 
-async def with_an_unknown_key_and_no_key_server(site: Site) -> httpx.Response:
+async def with_an_unknown_key_and_no_key_server(site: Site) -> httpx2.Response:
     site.keys.sets.clear()
     return await site.client.post(SIGN, json=signing(QUININE), headers=token(kid="k2"))
 
@@ -230,7 +230,7 @@ FEEDBACK: Json = {
 }
 
 
-async def discovering(site: Site) -> httpx.Response:
+async def discovering(site: Site) -> httpx2.Response:
     site.memory.down = True
     return await site.client.get("/cds-services")
 

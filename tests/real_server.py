@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 
 import cds_service
@@ -28,7 +28,7 @@ class RealServer:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.log_path = Path(settings.get("log_path", folder / "alerts.sqlite3"))
-        self.client = httpx.Client(base_url=self.address, timeout=20, trust_env=False)
+        self.client = httpx2.Client(base_url=self.address, timeout=20, trust_env=False)
         self._output = {name: folder / f"server.{name}" for name in ("stdout", "stderr")}
         verb = ["serve"] if module == "cds_service.cli" else []
         self._command = [sys.executable, "-m", module, *verb, "--port", str(self.port), "--workers", str(workers)]
@@ -43,7 +43,7 @@ class RealServer:
             try:
                 if self.client.get("/health/ready").status_code == 200:
                     return self
-            except httpx.HTTPError:
+            except httpx2.HTTPError:
                 pass
             if self.process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"the server does not start\n{self.output('stderr')}")

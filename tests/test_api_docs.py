@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import jsonschema_rs
 import msgspec
 import pytest
@@ -91,7 +91,7 @@ def test_every_golden_request_and_response_fits_its_model(document: Json) -> Non
 
 
 async def test_what_discovery_feedback_and_examples_hold_fits_too(tmp_path: Path, document: Json) -> None:
-    services: httpx.Response = await fetched(tmp_path, "/cds-services")
+    services: httpx2.Response = await fetched(tmp_path, "/cds-services")
     assert validator(document, "Services").is_valid(services.json())
     feedback = document["paths"]["/cds-services/{id}/feedback"]["post"]["requestBody"]["content"]["application/json"]["examples"]
     assert validator(document, "Feedback").is_valid(feedback["feedback"]["value"])
@@ -127,20 +127,20 @@ class Page(HTMLParser):
 
 
 async def test_the_page_runs_nothing_and_asks_no_other_host(tmp_path: Path) -> None:
-    answer: httpx.Response = await fetched(tmp_path, "/docs")
+    answer: httpx2.Response = await fetched(tmp_path, "/docs")
     page = Page(answer.text)
     assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'self';")
     assert page.tags.isdisjoint({"script", "img", "iframe", "object", "embed", "form", "style"})
     assert not any(name.startswith("on") or name in ("src", "style") for name in page.attributes)
     assert all(link.startswith(("#", "/")) for link in page.links)
-    style: httpx.Response = await fetched(tmp_path, "/docs/style.css")
+    style: httpx2.Response = await fetched(tmp_path, "/docs/style.css")
     assert style.headers["content-type"].startswith("text/css")
     assert "prefers-color-scheme: dark" in style.text
     assert not re.search(r"url\(|@import", style.text)
 
 
 async def test_the_page_shows_every_operation_and_model_and_its_links_lead_somewhere(tmp_path: Path, document: Json) -> None:
-    answer: httpx.Response = await fetched(tmp_path, "/docs")
+    answer: httpx2.Response = await fetched(tmp_path, "/docs")
     page = Page(answer.text)
     assert len(set(page.ids)) == len(page.ids)
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)

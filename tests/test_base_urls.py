@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import httpx
+import httpx2
 import pytest
 
 from cds_service.base_urls import MAX_LENGTH, FhirBase, base_place, under
@@ -34,7 +34,7 @@ REGISTERED = Caller("a hospital", fhir_bases=(OWN, INTERNAL))
     ],
 )
 def test_a_url_is_under_a_base_by_origin_and_whole_path_segments(base: str, url: str, inside: bool) -> None:
-    assert under(httpx.URL(base), httpx.URL(url)) is inside
+    assert under(httpx2.URL(base), httpx2.URL(url)) is inside
 
 
 @pytest.mark.parametrize(

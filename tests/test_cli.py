@@ -21,7 +21,7 @@ from cds_service.cli import _what_next, main, see_that_it_is_free
 from cds_service.knowledge import Knowledge
 from cds_service.paths import cards_dir, fixtures_dir
 from cds_service.samples import load_samples
-from cds_service.settings import OPTIONS, Settings, SettingsError
+from cds_service.settings import Settings, SettingsError
 from cds_service.shorthand import request_from_case
 from cds_service.versions import write_lock
 from tests.alert_log_samples import a_call, a_card, a_feedback
@@ -34,8 +34,6 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for option in OPTIONS:
-        monkeypatch.delenv(option.variable, raising=False)
     monkeypatch.chdir(tmp_path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import CoroutineType, FrameType
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -113,15 +113,15 @@ CALLS: dict[str, tuple[int, Json]] = {
 }
 
 
-def fhir(asked: httpx.Request) -> httpx.Response:
+def fhir(asked: httpx2.Request) -> httpx2.Response:
     if asked.url.path.endswith("/Condition"):
-        return httpx.Response(503)
-    return httpx.Response(200, json={"resourceType": "Bundle", "type": "searchset", "entry": []})
+        return httpx2.Response(503)
+    return httpx2.Response(200, json={"resourceType": "Bundle", "type": "searchset", "entry": []})
 
 
 @pytest.fixture
 def runtime(tmp_path: Path) -> Runtime:
-    return msgspec.structs.replace(a_runtime(tmp_path), http=TransportClient(httpx.MockTransport(fhir)))
+    return msgspec.structs.replace(a_runtime(tmp_path), http=TransportClient(httpx2.MockTransport(fhir)))
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -159,11 +159,11 @@ async def test_feedback_leaves_no_cycle(runtime: Runtime, garbage: list[Any]) ->
 
 
 async def test_a_call_that_is_given_up_leaves_no_cycle(runtime: Runtime, garbage: list[Any]) -> None:
-    async def slow(_: httpx.Request) -> httpx.Response:
+    async def slow(_: httpx2.Request) -> httpx2.Response:
         await asyncio.sleep(30)
         raise AssertionError("it was waited for")
 
-    runtime = msgspec.structs.replace(runtime, http=TransportClient(httpx.MockTransport(slow)))
+    runtime = msgspec.structs.replace(runtime, http=TransportClient(httpx2.MockTransport(slow)))
     app = create_app(runtime.settings, runtime=runtime)
     body = msgspec.json.encode(bare("order-sign", QUININE))
     async with running(app):

@@ -36,16 +36,13 @@ def test_the_commands_are_understood(command: list[str]) -> None:
     assert options.workers > 1
 
 
-def test_all_settings_exist_and_can_be_read() -> None:
+def test_all_settings_exist_and_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     text = DOCKERFILE + str(COMPOSE) + str(dict(UNIT["Service"])) + (ROOT / "cds_service/docs/operators.md").read_text("utf-8")
     assert set(re.findall(r"CDS_[A-Z_]+", text)) <= VARIABLES
-    environ = {
-        name: re.sub(r"\$\{.*?\}", "https://cds.example/0123456789abcdef", value)
-        if name != "CDS_DATABASE_URL"
-        else "postgresql://x"
-        for name, value in COMPOSE["service"]["environment"].items()
-    }
-    assert load_settings(environ).profile == "production"
+    for name, value in COMPOSE["service"]["environment"].items():
+        given = re.sub(r"\$\{.*?\}", "https://cds.example/0123456789abcdef", value)
+        monkeypatch.setenv(name, given if name != "CDS_DATABASE_URL" else "postgresql://x")
+    assert load_settings().profile == "production"
 
 
 def test_the_image_is_made_of_files_that_are_sent_to_the_engine() -> None:

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 from cryptography import x509
@@ -44,7 +44,7 @@ SERVICES = [
     {"id": f"cramps-{hook}", "hook": hook, "description": "d", "prefetch": PREFETCH}
     for hook in ("patient-view", "order-select", "order-sign")
 ]
-Answer = Callable[[httpx.Request], httpx.Response | None]
+Answer = Callable[[httpx2.Request], httpx2.Response | None]
 
 
 class Service:
@@ -53,40 +53,40 @@ class Service:
     def __init__(self, ill: Answer | None = None, *, key: ECKey | None = None) -> None:
         self.ill = ill
         self.key = key
-        self.seen: list[httpx.Request] = []
+        self.seen: list[httpx2.Request] = []
         self.tokens: list[Any] = []
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.seen.append(request)
         answer = self.ill(request) if self.ill is not None else None
         answer = answer or self._answer(request)
         answer.headers.setdefault("date", format_datetime(utc_now(), usegmt=True))
         return answer
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
         path = request.url.path
         cors = {"access-control-allow-origin": ORIGIN, "access-control-allow-headers": "Authorization, Content-Type"}
         if request.method == "OPTIONS":
-            return httpx.Response(204, headers=cors)
+            return httpx2.Response(204, headers=cors)
         if path == "/health":
-            return httpx.Response(200, json={"status": "ok"})
+            return httpx2.Response(200, json={"status": "ok"})
         if self.key is not None:
             if "authorization" not in request.headers:
-                return httpx.Response(401)
+                return httpx2.Response(401)
             token = jwt.decode(request.headers["authorization"].removeprefix("Bearer "), self.key, ["ES384"])
             self.tokens.append(token)
             assert token.claims["aud"] == str(request.url)
         if path == "/cds-services":
-            return httpx.Response(200, headers=cors, json={"services": SERVICES})
+            return httpx2.Response(200, headers=cors, json={"services": SERVICES})
         if path.endswith("/feedback"):
-            return httpx.Response(200, json={"received": 1})
+            return httpx2.Response(200, json={"received": 1})
         assert json.loads(request.content)["hook"] in path
-        return httpx.Response(200, json={"cards": []})
+        return httpx2.Response(200, json={"cards": []})
 
 
 def examined(service: Service, **changes: Any) -> list[Finding]:
     target = Target(url="http://127.0.0.1:9", calls=3, **changes)
-    with httpx.Client(transport=httpx.MockTransport(service)) as http:
+    with httpx2.Client(transport=httpx2.MockTransport(service)) as http:
         return list(Checkup(target, http, ssl.create_default_context()).findings())
 
 
@@ -95,7 +95,7 @@ def one(findings: list[Finding], check: str) -> Finding:
     return found
 
 
-def ill(path: str, answer: httpx.Response, method: str = "") -> Service:
+def ill(path: str, answer: httpx2.Response, method: str = "") -> Service:
     return Service(lambda request: answer if request.url.path == path and method in ("", request.method) else None)
 
 
@@ -160,7 +160,7 @@ def far(seconds: float) -> Service:
     date = format_datetime(utc_now() + timedelta(seconds=seconds), usegmt=True)
     return Service(
         lambda request: (
-            httpx.Response(200, json={"services": SERVICES}, headers={"date": date})
+            httpx2.Response(200, json={"services": SERVICES}, headers={"date": date})
             if request.url.path == "/cds-services"
             else None
         )
@@ -174,33 +174,33 @@ def test_a_clock_that_is_off_is_told(seconds: float, level: str) -> None:
 
 CALL = "/cds-services/cramps-order-sign"
 WRONG: list[tuple[Service, str, str, str]] = [
-    (ill("/cds-services", httpx.Response(404)), "discovery", "FAIL", "status 404"),
-    (ill("/cds-services", httpx.Response(401)), "discovery", "FAIL", "401"),
-    (ill("/cds-services", httpx.Response(307, headers={"location": "/"})), "discovery", "FAIL", "redirects"),
-    (ill("/cds-services", httpx.Response(200, text="<html>")), "discovery", "FAIL", "without a JSON document"),
-    (ill("/cds-services", httpx.Response(200, json=[])), "services", "FAIL", "lists no services"),
-    (ill("/cds-services", httpx.Response(200, json={"services": [{"id": "a"}]})), "services", "FAIL", "lacks id"),
+    (ill("/cds-services", httpx2.Response(404)), "discovery", "FAIL", "status 404"),
+    (ill("/cds-services", httpx2.Response(401)), "discovery", "FAIL", "401"),
+    (ill("/cds-services", httpx2.Response(307, headers={"location": "/"})), "discovery", "FAIL", "redirects"),
+    (ill("/cds-services", httpx2.Response(200, text="<html>")), "discovery", "FAIL", "without a JSON document"),
+    (ill("/cds-services", httpx2.Response(200, json=[])), "services", "FAIL", "lists no services"),
+    (ill("/cds-services", httpx2.Response(200, json={"services": [{"id": "a"}]})), "services", "FAIL", "lacks id"),
     (
-        ill("/cds-services", httpx.Response(200, json={"services": [{**SERVICES[0], "prefetch": ["x"]}]})),
+        ill("/cds-services", httpx2.Response(200, json={"services": [{**SERVICES[0], "prefetch": ["x"]}]})),
         "services",
         "FAIL",
         "odd",
     ),
     (
-        ill("/cds-services", httpx.Response(200, json={"services": [{**SERVICES[0], "prefetch": {}}]})),
+        ill("/cds-services", httpx2.Response(200, json={"services": [{**SERVICES[0], "prefetch": {}}]})),
         "prefetch",
         "warning",
         "nothing",
     ),
-    (ill("/health", httpx.Response(404)), "health", "warning", "status 404"),
-    (ill("/health", httpx.Response(200, json={"status": "degraded"})), "health", "warning", "degraded"),
-    (ill(CALL, httpx.Response(500)), "call, order-sign", "FAIL", "status 500 without cards"),
-    (ill(CALL, httpx.Response(200, json={})), "call, order-sign", "FAIL", "without cards"),
-    (ill(CALL, httpx.Response(200, text="nothing")), "call, order-sign", "FAIL", "without cards"),
-    (ill("/cds-services/cramps-patient-view/feedback", httpx.Response(404)), "feedback", "FAIL", "status 404"),
-    (ill("/cds-services", httpx.Response(405), "OPTIONS"), "CORS, asking", "FAIL", "status 405"),
+    (ill("/health", httpx2.Response(404)), "health", "warning", "status 404"),
+    (ill("/health", httpx2.Response(200, json={"status": "degraded"})), "health", "warning", "degraded"),
+    (ill(CALL, httpx2.Response(500)), "call, order-sign", "FAIL", "status 500 without cards"),
+    (ill(CALL, httpx2.Response(200, json={})), "call, order-sign", "FAIL", "without cards"),
+    (ill(CALL, httpx2.Response(200, text="nothing")), "call, order-sign", "FAIL", "without cards"),
+    (ill("/cds-services/cramps-patient-view/feedback", httpx2.Response(404)), "feedback", "FAIL", "status 404"),
+    (ill("/cds-services", httpx2.Response(405), "OPTIONS"), "CORS, asking", "FAIL", "status 405"),
     (
-        ill(CALL, httpx.Response(204, headers={"access-control-allow-origin": "*"}), "OPTIONS"),
+        ill(CALL, httpx2.Response(204, headers={"access-control-allow-origin": "*"}), "OPTIONS"),
         "CORS, asking",
         "FAIL",
         "header authorization and",
@@ -208,15 +208,15 @@ WRONG: list[tuple[Service, str, str, str]] = [
     (
         ill(
             CALL,
-            httpx.Response(204, headers={"access-control-allow-origin": "*", "access-control-allow-headers": "*"}),
+            httpx2.Response(204, headers={"access-control-allow-origin": "*", "access-control-allow-headers": "*"}),
             "OPTIONS",
         ),
         "CORS, asking",
         "FAIL",
         "is not allowed",
     ),
-    (ill(CALL, httpx.Response(204, headers={"access-control-allow-origin": URL}), "OPTIONS"), "CORS, asking", "FAIL", "origin"),
-    (ill("/cds-services", httpx.Response(200, json={"services": SERVICES}), "GET"), "CORS, answer", "FAIL", "may not be read"),
+    (ill(CALL, httpx2.Response(204, headers={"access-control-allow-origin": URL}), "OPTIONS"), "CORS, asking", "FAIL", "origin"),
+    (ill("/cds-services", httpx2.Response(200, json={"services": SERVICES}), "GET"), "CORS, answer", "FAIL", "may not be read"),
 ]
 
 
@@ -233,8 +233,8 @@ def test_a_service_that_serves_anybody_is_told() -> None:
 
 
 def test_a_locked_service_without_a_key_is_told_what_to_give() -> None:
-    def locked(request: httpx.Request) -> httpx.Response | None:
-        return httpx.Response(401) if request.method == "POST" else None
+    def locked(request: httpx2.Request) -> httpx2.Response | None:
+        return httpx2.Response(401) if request.method == "POST" else None
 
     findings = examined(Service(locked))
     assert one(findings, "unsigned call").level == "ok"
@@ -243,15 +243,15 @@ def test_a_locked_service_without_a_key_is_told_what_to_give() -> None:
 
 
 def test_a_token_that_is_not_accepted_is_told() -> None:
-    findings = examined(Service(lambda request: httpx.Response(401) if request.method == "POST" else None), signer=SIGNER)
+    findings = examined(Service(lambda request: httpx2.Response(401) if request.method == "POST" else None), signer=SIGNER)
     assert one(findings, "signed call, patient-view").found == "401: the token was not accepted"
     assert "iss, aud, kid" in one(findings, "signed call, patient-view").mend
 
 
 def test_a_service_that_breaks_off_in_between_does_not_end_the_examination() -> None:
-    def broken(request: httpx.Request) -> httpx.Response | None:
+    def broken(request: httpx2.Request) -> httpx2.Response | None:
         if request.url.path == "/health":
-            raise httpx.ReadError("gone")
+            raise httpx2.ReadError("gone")
         return None
 
     findings = examined(Service(broken))
@@ -297,19 +297,19 @@ def test_a_key_that_can_not_be_used_is_told_without_its_content(tmp_path: Path, 
 # A FHIR server
 
 
-def fhir(answers: dict[str, httpx.Response], patient: str = "1") -> list[Finding]:
-    def answer(request: httpx.Request) -> httpx.Response:
+def fhir(answers: dict[str, httpx2.Response], patient: str = "1") -> list[Finding]:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         assert request.headers["authorization"] == "Bearer secret"
-        return answers.get(request.url.path, httpx.Response(404, json={"resourceType": "OperationOutcome"}))
+        return answers.get(request.url.path, httpx2.Response(404, json={"resourceType": "OperationOutcome"}))
 
-    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+    with httpx2.Client(transport=httpx2.MockTransport(answer)) as http:
         templates = {**PREFETCH, "encounter": "Encounter/{{context.encounterId}}"}
         return list(examine_fhir("https://fhir.example/r4/", templates, patient, "secret", http))
 
 
-METADATA = httpx.Response(200, json={"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1"})
-BUNDLE = httpx.Response(200, json={"resourceType": "Bundle", "entry": [{}]})
-PATIENT = httpx.Response(200, json={"resourceType": "Patient"})
+METADATA = httpx2.Response(200, json={"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1"})
+BUNDLE = httpx2.Response(200, json={"resourceType": "Bundle", "entry": [{}]})
+PATIENT = httpx2.Response(200, json={"resourceType": "Patient"})
 
 
 def test_a_fhir_server_is_asked_as_the_service_asks_it() -> None:
@@ -323,9 +323,9 @@ def test_a_fhir_server_is_asked_as_the_service_asks_it() -> None:
 
 def test_what_a_fhir_server_lacks_is_told() -> None:
     assert [finding.level for finding in fhir({})] == ["FAIL"]
-    old = httpx.Response(200, json={"resourceType": "CapabilityStatement", "fhirVersion": "1.0.2"})
+    old = httpx2.Response(200, json={"resourceType": "CapabilityStatement", "fhirVersion": "1.0.2"})
     assert [finding.level for finding in fhir({"/r4/metadata": old}, "")] == ["warning", "warning"]
-    found = fhir({"/r4/metadata": METADATA, "/r4/Patient/1": httpx.Response(403, text="no"), "/r4/Observation": PATIENT})
+    found = fhir({"/r4/metadata": METADATA, "/r4/Patient/1": httpx2.Response(403, text="no"), "/r4/Observation": PATIENT})
     assert [finding.level for finding in found] == ["ok", "FAIL", "FAIL"]
     assert "scopes" in found[1].mend
 
@@ -336,10 +336,10 @@ def own_ways(server: EhrServer, *keys: str) -> dict[str, tuple[str, str]]:
     templates = {key: template for key, template in service.prefetch.items() if key in keys}
     known = server.answer
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         return METADATA if request.url.path.endswith("/metadata") else known(request)
 
-    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+    with httpx2.Client(transport=httpx2.MockTransport(answer)) as http:
         return {one.check: (one.level, one.found) for one in examine_fhir(BASE, templates, "p1", "secret", http)}
 
 

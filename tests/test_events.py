@@ -137,7 +137,7 @@ def _raised(error: Exception) -> Exception:
     return caught.value
 
 
-LIBRARIES = ["uvicorn.error", "httpx", "httpcore.http11", "psycopg.pool", "asyncio", "py.warnings", "else.where"]
+LIBRARIES = ["uvicorn.error", "httpx2", "httpcore2.http11", "psycopg.pool", "asyncio", "py.warnings", "else.where"]
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
@@ -237,8 +237,8 @@ def test_a_terminal_of_the_dev_profile_gets_the_same_fields_for_people(lines: io
     terminal = Terminal()
     configure_logging("dev", terminal)
     tell(Event.REFUSED, status=400, code=f"{SECRET}\n")
-    logging.getLogger("httpx").warning(SECRET)
+    logging.getLogger("httpx2").warning(SECRET)
     first, second = terminal.getvalue().splitlines()
     assert first.endswith(f"Z INFO profile=dev refused status=400 code={WITHHELD}")
-    assert "WARNING profile=dev library logger=httpx" in second
+    assert "WARNING profile=dev library logger=httpx2" in second
     assert SECRET not in terminal.getvalue()

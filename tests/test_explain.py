@@ -29,7 +29,6 @@ from cds_service.explain import explain
 from cds_service.explanation import CardLook, Explanation, Look
 from cds_service.paths import fixtures_dir
 from cds_service.samples import load_samples
-from cds_service.settings import OPTIONS
 from cds_service.shorthand import ShorthandError, request_from_case
 from tests.core import NOW, PATIENTS, a_card, all_requests, answer, answer_to, facts, knowledge, small, unexpected
 
@@ -343,8 +342,6 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for option in OPTIONS:
-        monkeypatch.delenv(option.variable, raising=False)
     monkeypatch.chdir(tmp_path)
 
 

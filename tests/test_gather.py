@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import h11
-import httpcore
+import httpcore2
 import httpx
 import pytest
 import respx
@@ -179,7 +179,7 @@ class Broken(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         yield b'{"resourceType":'
-        raise httpcore.ReadError("SECRET")
+        raise httpcore2.ReadError("SECRET")
 
 
 HTML = b"<!DOCTYPE html><p>SECRET"
@@ -188,10 +188,10 @@ OUTCOME = {"resourceType": "OperationOutcome", "issue": [{"severity": "fatal"}]}
 FAULTS: dict[str, tuple[Any, Outcome, str]] = {
     "name without address": (RequestError(Fault.NOT_RESOLVED), Outcome.NOT_RESOLVED, "the FHIR server could not be found"),
     "not public": (RequestError(Fault.NOT_PUBLIC), Outcome.NOT_PUBLIC, "the FHIR server is at an address that may not be asked"),
-    "connection refused": (httpcore.ConnectError("SECRET"), Outcome.NOT_REACHED, "the FHIR server could not be reached"),
-    "reset": (httpcore.ReadError("SECRET"), Outcome.RESET, "the FHIR server broke off the connection"),
+    "connection refused": (httpcore2.ConnectError("SECRET"), Outcome.NOT_REACHED, "the FHIR server could not be reached"),
+    "reset": (httpcore2.ReadError("SECRET"), Outcome.RESET, "the FHIR server broke off the connection"),
     "garbage": (
-        httpcore.RemoteProtocolError(h11.RemoteProtocolError("SECRET")),
+        httpcore2.RemoteProtocolError(h11.RemoteProtocolError("SECRET")),
         Outcome.GARBLED,
         "the FHIR server's answer could not be understood",
     ),

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -43,7 +43,7 @@ async def got(runtime: Runtime, path: str) -> tuple[int, Json]:
         return answer.status_code, answer.json()
 
 
-async def signed(client: httpx.AsyncClient) -> httpx.Response:
+async def signed(client: httpx2.AsyncClient) -> httpx2.Response:
     return await client.post("/cds-services/cramp-care-order-sign", json=request_from_case([QUININE], "order-sign", NOW))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from cds_service.checked_network import Fault, RequestError, is_public
@@ -37,7 +37,7 @@ def test_all_others_are_not(address: str) -> None:
 async def asked(http_client: HttpClient, url: str, private: bool = True, limit: int = LIMIT) -> Response | Fault:
     try:
         async with asyncio.timeout(5):
-            return await http_client.get(httpx.URL(url), [(b"Authorization", b"Bearer T")], private=private, limit=limit)
+            return await http_client.get(httpx2.URL(url), [(b"Authorization", b"Bearer T")], private=private, limit=limit)
     except RequestError as error:
         return error.fault
 
@@ -227,12 +227,22 @@ async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -
     assert names.asked == ["ehr.example"]
 
 
+CANCELLED: dict[str, Talk] = {
+    "read to its end": saying(http(b"{}"), close=False),
+    "not read": saying(http(b"x" * 200, status="302 Found"), close=False),
+    "too long": _body_without_end,
+}
+
+
 @pytest.mark.loopback
 @pytest.mark.enable_socket
 @pytest.mark.parametrize("secure", [False, True])
-async def test_a_question_that_is_cancelled_at_whatever_moment_leaves_no_connection(tmp_path: Path, secure: bool) -> None:
+@pytest.mark.parametrize("talk", CANCELLED)
+async def test_a_request_that_is_cancelled_at_whatever_moment_leaves_no_connection(
+    tmp_path: Path, secure: bool, talk: str
+) -> None:
     serving, trusting = certificates(tmp_path, "ehr.example")
-    async with loopback(saying(http(b"{}"), close=False), serving if secure else None) as server:
+    async with loopback(CANCELLED[talk], serving if secure else None) as server:
         http_client = HttpClient(Names(ehr_example=[["127.0.0.1"]]), trusting)
         url = f"{'https' if secure else 'http'}://ehr.example:{server.port}/x"
         finished = 0
@@ -244,13 +254,35 @@ async def test_a_question_that_is_cancelled_at_whatever_moment_leaves_no_connect
             finished += question.done()
             question.cancel()
             await asyncio.wait((question,))
-        assert isinstance(await asked(http_client, url), Response)
+            assert all(one.http.is_idle() for idle in http_client._idle.values() for one in idle)
+        last = await asked(http_client, url)
+        assert isinstance(last, Response) or (talk, last) == ("too long", Fault.TOO_LONG)
         await http_client.aclose()
         async with asyncio.timeout(2):
             while server.open:  # noqa: ASYNC110 (the server has yet to see that the connections were closed)
                 await asyncio.sleep(0.01)
     assert 0 < finished < 80
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.loopback
+@pytest.mark.enable_socket
+async def test_expired_connections_are_closed_even_where_that_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cds_service.http_client._IDLE_SECONDS", 0)
+    for steps in range(8):
+        async with loopback(saying(http(b"{}"), close=False)) as server:
+            http_client = HttpClient(Names(ehr_example=[["127.0.0.1"]]))
+            url = f"http://ehr.example:{server.port}/x"
+            await asyncio.gather(*(asked(http_client, url) for _ in range(4)))
+            question = asyncio.create_task(asked(http_client, url))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            question.cancel()
+            await asyncio.wait((question,))
+            await http_client.aclose()
+            async with asyncio.timeout(2):
+                while server.open:  # noqa: ASYNC110 (the server has yet to see that the connections were closed)
+                    await asyncio.sleep(0.01)
 
 
 @pytest.mark.loopback

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 from fastapi import FastAPI
@@ -129,8 +129,8 @@ class Asked(TransportClient):
     """The EHR's server as the combination of the moment has it; never asked before, so that no breaker is open."""
 
     def __init__(self) -> None:
-        self.answer: Callable[[httpx.Request], Any] = broken
-        super().__init__(httpx.MockTransport(lambda request: self.answer(request)))
+        self.answer: Callable[[httpx2.Request], Any] = broken
+        super().__init__(httpx2.MockTransport(lambda request: self.answer(request)))
 
     def server(self, base_url: str) -> Server:
         return Server()
@@ -176,7 +176,7 @@ class Bench:
     def _app(self, settings: dict[str, Any]) -> FastAPI:
         key = str(settings)
         if key not in self._apps:
-            chosen = msgspec.structs.replace(self.runtime.settings, **settings)
+            chosen = self.runtime.settings.model_copy(update=settings)
             parts = {"settings": chosen, "callers": self.callers, "alert_log": self.log, "http": self.http}
             self._apps[key] = create_app(chosen, runtime=msgspec.structs.replace(self.runtime, **parts))
         return self._apps[key]

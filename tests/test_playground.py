@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -35,35 +35,35 @@ QUININE = "RXNORM#997010 quinine sulfate 324 MG Oral Capsule, for leg cramps"
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     runtime = a_runtime(tmp_path)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         yield client
 
 
-async def fire(client: httpx.AsyncClient, **fields: str) -> httpx.Response:
+async def fire(client: httpx2.AsyncClient, **fields: str) -> httpx2.Response:
     """The page of a run."""
     answered = await client.post("/", data={"what": "sample", **fields})
     assert answered.status_code == 303, answered.text
     return await client.get(answered.headers["location"])
 
 
-async def bodies(client: httpx.AsyncClient, page: httpx.Response) -> tuple[dict[str, Any], dict[str, Any]]:
+async def bodies(client: httpx2.AsyncClient, page: httpx2.Response) -> tuple[dict[str, Any], dict[str, Any]]:
     found = [await client.get(f"{page.url.path}/{name}.json") for name in ("request", "response")]
     return found[0].json(), found[1].json()
 
 
-def words(page: httpx.Response) -> str:
+def words(page: httpx2.Response) -> str:
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", page.text)).split())
 
 
-def drawn(page: httpx.Response) -> list[str]:
+def drawn(page: httpx2.Response) -> list[str]:
     """The uuids of the cards that the page draws."""
     return re.findall(r'<article class="cds \w+" id="card-([^"]+)"', page.text)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-async def test_a_sample_is_fired_at_this_service_and_the_page_shows_what_came_back(client: httpx.AsyncClient, name: str) -> None:
+async def test_a_sample_is_fired_at_this_service_and_the_page_shows_what_came_back(client: httpx2.AsyncClient, name: str) -> None:
     page = await fire(client, sample=name)
     request, response = await bodies(client, page)
 
@@ -82,7 +82,7 @@ async def test_a_sample_is_fired_at_this_service_and_the_page_shows_what_came_ba
     assert [one["summary"] for one in direct.json()["cards"]] == [one["summary"] for one in response["cards"]]
 
 
-async def test_every_page_says_that_this_is_for_development_and_lets_nothing_else_run(client: httpx.AsyncClient) -> None:
+async def test_every_page_says_that_this_is_for_development_and_lets_nothing_else_run(client: httpx2.AsyncClient) -> None:
     page = await fire(client, sample="quinine-for-cramps")
     for answered in (
         page,
@@ -99,7 +99,7 @@ async def test_every_page_says_that_this_is_for_development_and_lets_nothing_els
             assert not re.search(r"""(?:src|srcset|action|<link[^>]*href)=["']?(?:https?:)?//""", answered.text)
 
 
-async def test_a_call_is_in_the_log_like_any_other(client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_a_call_is_in_the_log_like_any_other(client: httpx2.AsyncClient, tmp_path: Path) -> None:
     page = await fire(client, sample="quinine-for-cramps")
     request, _ = await bodies(client, page)
     assert exported(tmp_path)[-1]["hookInstance"] == request["hookInstance"]
@@ -113,7 +113,7 @@ def exported(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "out").read_text(encoding="utf-8").splitlines()]
 
 
-async def test_an_order_in_plain_words_is_drafted_and_signed(client: httpx.AsyncClient) -> None:
+async def test_an_order_in_plain_words_is_drafted_and_signed(client: httpx2.AsyncClient) -> None:
     page = await fire(client, sample="low-potassium", order="baclofen 10 mg TID")
     request, _ = await bodies(client, page)
     assert request["hook"] == "order-sign"
@@ -123,27 +123,27 @@ async def test_an_order_in_plain_words_is_drafted_and_signed(client: httpx.Async
 
 
 @pytest.mark.parametrize("order", [QUININE, f"order: {QUININE}", f"ORDER: {QUININE}"])
-async def test_an_order_in_shorthand_is_drafted_at_the_hook_that_is_chosen(client: httpx.AsyncClient, order: str) -> None:
+async def test_an_order_in_shorthand_is_drafted_at_the_hook_that_is_chosen(client: httpx2.AsyncClient, order: str) -> None:
     request, response = await bodies(client, await fire(client, sample="low-potassium", hook="order-select", order=order))
     assert (request["hook"], len(request["context"]["selections"])) == ("order-select", 1)
     assert "quinine-avoid" in [one["source"]["topic"]["code"] for one in response["cards"]]
 
 
-async def test_each_firing_is_about_somebody_new_unless_repeats_are_wanted(client: httpx.AsyncClient) -> None:
+async def test_each_firing_is_about_somebody_new_unless_repeats_are_wanted(client: httpx2.AsyncClient) -> None:
     fresh = [(await bodies(client, await fire(client, sample="low-potassium")))[0]["context"]["patientId"] for _ in range(2)]
     kept = [(await bodies(client, await fire(client, sample="low-potassium", same="yes")))[0] for _ in range(2)]
     assert len({*fresh, kept[0]["context"]["patientId"]}) == 3
     assert kept[0]["context"]["patientId"] == kept[1]["context"]["patientId"]
 
 
-async def test_a_new_patient_is_the_subject_of_everything(client: httpx.AsyncClient) -> None:
+async def test_a_new_patient_is_the_subject_of_everything(client: httpx2.AsyncClient) -> None:
     request, _ = await bodies(client, await fire(client, sample="quinine-for-cramps"))
     patient = request["context"]["patientId"]
     assert request["prefetch"]["patient"]["id"] == patient
     assert set(re.findall(r'"Patient/([^"]+)"', json.dumps(request))) == {patient}
 
 
-async def test_a_card_that_was_shown_before_is_explained_as_a_repeat(client: httpx.AsyncClient) -> None:
+async def test_a_card_that_was_shown_before_is_explained_as_a_repeat(client: httpx2.AsyncClient) -> None:
     lines = ["ICD10#R25.2 Cramp", "takes: hydrochlorothiazide 25 mg", "LOINC#2823-3 Potassium 4.2 mmol/L at today"]
     request = request_from_case(lines, "patient-view", NOW)
     bodies = [json.dumps(request | {"hookInstance": str(uuid4())}) for _ in range(2)]  # the same one is the same call, sent again
@@ -176,7 +176,7 @@ async def test_a_card_that_was_shown_before_is_explained_as_a_repeat(client: htt
     ],
 )
 async def test_what_cannot_be_fired_is_said_and_what_was_typed_is_kept(
-    client: httpx.AsyncClient, fields: dict[str, str], message: str
+    client: httpx2.AsyncClient, fields: dict[str, str], message: str
 ) -> None:
     page = await client.post("/", data=fields)
     assert page.status_code == 400
@@ -185,7 +185,7 @@ async def test_what_cannot_be_fired_is_said_and_what_was_typed_is_kept(
         assert f'value="{order}"' in page.text
 
 
-async def test_what_turns_or_hides_text_is_seen_on_the_page_and_sent_as_it_is(client: httpx.AsyncClient) -> None:
+async def test_what_turns_or_hides_text_is_seen_on_the_page_and_sent_as_it_is(client: httpx2.AsyncClient) -> None:
     request = request_from_case(["order: quinine 324 mg"], "order-sign", NOW)
     request["prefetch"]["patient"]["name"] = [{"text": "Ann\u202e<b>Other\u200b"}]
     body = json.dumps(request, ensure_ascii=False)
@@ -196,20 +196,20 @@ async def test_what_turns_or_hides_text_is_seen_on_the_page_and_sent_as_it_is(cl
     assert (await client.get(f"{page.url.path}/request.json")).text == body
 
 
-async def test_a_form_that_is_too_long_is_answered_with_the_page(client: httpx.AsyncClient) -> None:
+async def test_a_form_that_is_too_long_is_answered_with_the_page(client: httpx2.AsyncClient) -> None:
     page = await client.post("/", data={"what": "request", "request": "x" * 3_000_000})
     assert page.status_code == 413
     assert "Nothing was fired. The body may have at most 2097152 bytes" in words(page)
 
 
-async def test_a_pasted_request_is_fired_as_it_is(client: httpx.AsyncClient) -> None:
+async def test_a_pasted_request_is_fired_as_it_is(client: httpx2.AsyncClient) -> None:
     body = json.dumps(request_from_case(["LOINC#2823-3 Potassium 2.4 mmol/L at today"], "patient-view", NOW))
     page = await fire(client, what="request", request=body)
     assert (await client.get(f"{page.url.path}/request.json")).text == body
     assert "/cds-services/cramp-care-patient-view 200" in words(page)
 
 
-async def test_a_file_wins_over_what_stands_in_the_text(client: httpx.AsyncClient) -> None:
+async def test_a_file_wins_over_what_stands_in_the_text(client: httpx2.AsyncClient) -> None:
     body = json.dumps(request_from_case([], "order-sign", NOW), indent=1)
     answered = await client.post("/", data={"what": "request", "request": "{}"}, files={"file": ("a.json", body.encode())})
     page = await client.get(answered.headers["location"])
@@ -228,7 +228,7 @@ async def test_a_file_wins_over_what_stands_in_the_text(client: httpx.AsyncClien
         ("[1]", 400, "The body must be a JSON object"),
     ],
 )
-async def test_a_refusal_is_shown_plainly(client: httpx.AsyncClient, body: str, status: int, message: str) -> None:
+async def test_a_refusal_is_shown_plainly(client: httpx2.AsyncClient, body: str, status: int, message: str) -> None:
     page = await fire(client, what="request", request=body)
     assert page.status_code == 200
     assert f"The service refused the call: status {status}." in words(page)
@@ -236,7 +236,7 @@ async def test_a_refusal_is_shown_plainly(client: httpx.AsyncClient, body: str, 
     assert "No card was looked at, because the call was refused" in words(page)
 
 
-async def test_a_request_can_be_sent_to_the_service_of_another_hook(client: httpx.AsyncClient) -> None:
+async def test_a_request_can_be_sent_to_the_service_of_another_hook(client: httpx2.AsyncClient) -> None:
     body = json.dumps(request_from_case([], "patient-view", NOW))
     page = await fire(client, what="request", request=body, hook="order-sign")
     assert "`hook` must be `order-sign` for this service" in words(page)
@@ -259,7 +259,7 @@ async def test_a_call_that_needs_a_token_is_shown_as_such(tmp_path: Path) -> Non
     [("suggestion", "accepted", "accepted"), ("", "overridden", "dismissed"), ("reason", "overridden", "dismissed because")],
 )
 async def test_feedback_is_really_sent_and_its_answer_shown(
-    client: httpx.AsyncClient, tmp_path: Path, field: str, outcome: str, said: str
+    client: httpx2.AsyncClient, tmp_path: Path, field: str, outcome: str, said: str
 ) -> None:
     page = await fire(client, sample="quinine-for-cramps")
     _, response = await bodies(client, page)
@@ -275,7 +275,7 @@ async def test_feedback_is_really_sent_and_its_answer_shown(
     assert (value in json.dumps(feedback)) is True
 
 
-async def test_feedback_on_a_card_that_is_not_in_the_answer_is_refused(client: httpx.AsyncClient) -> None:
+async def test_feedback_on_a_card_that_is_not_in_the_answer_is_refused(client: httpx2.AsyncClient) -> None:
     page = await fire(client, sample="normal-chart")
     assert (await client.post(f"{page.url.path}/feedback", data={"card": "x"})).status_code == 400
     assert (await client.post("/playground/runs/none/feedback", data={"card": "x"})).status_code == 404
@@ -295,7 +295,7 @@ async def test_feedback_on_a_card_that_is_not_in_the_answer_is_refused(client: h
     ],
 )
 async def test_forms_are_taken_from_pages_of_this_service_only(
-    client: httpx.AsyncClient, headers: dict[str, str], status: int
+    client: httpx2.AsyncClient, headers: dict[str, str], status: int
 ) -> None:
     run = (await fire(client, sample="quinine-for-cramps")).url.path
     card = (await client.get(f"{run}/response.json")).json()["cards"][0]["uuid"]
@@ -309,14 +309,14 @@ async def test_a_form_has_a_limit(tmp_path: Path) -> None:
         assert (await client.post("/", data={"what": "request", "request": "x" * 2000})).status_code == 413
 
 
-async def test_only_the_last_calls_are_remembered(client: httpx.AsyncClient) -> None:
+async def test_only_the_last_calls_are_remembered(client: httpx2.AsyncClient) -> None:
     pages = [await fire(client, sample="normal-chart") for _ in range(MOST_RUNS + 1)]
     assert [(await client.get(page.url.path)).status_code for page in (pages[0], pages[1])] == [404, 200]
     assert (await client.get(f"{pages[0].url.path}/request.json")).status_code == 404
     assert (await client.get(f"{pages[1].url.path}/other.json")).status_code == 404
 
 
-async def test_markup_in_a_request_is_shown_and_never_run(client: httpx.AsyncClient) -> None:
+async def test_markup_in_a_request_is_shown_and_never_run(client: httpx2.AsyncClient) -> None:
     evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     request = request_from_case(["ICD10#R25.2 Cramp", "LOINC#2823-3 Potassium 2.4 mmol/L at today"], "patient-view", NOW)
     request["prefetch"]["patient"]["name"] = [{"text": evil}]
@@ -327,7 +327,7 @@ async def test_markup_in_a_request_is_shown_and_never_run(client: httpx.AsyncCli
     assert "&lt;script&gt;" in page.text
 
 
-async def test_the_timings_add_up(client: httpx.AsyncClient) -> None:
+async def test_the_timings_add_up(client: httpx2.AsyncClient) -> None:
     page = await fire(client, sample="low-potassium")
     table = page.text.partition('<table class="times">')[2].partition("</table>")[0]
     numbers = [float(one) for one in re.findall(r'data-label="ms">([\d.]+)<', table)]
@@ -336,7 +336,7 @@ async def test_the_timings_add_up(client: httpx.AsyncClient) -> None:
     assert abs(sum(numbers[:-1]) - numbers[-1]) < 0.05
 
 
-async def test_the_command_to_repeat_a_call_holds_it(client: httpx.AsyncClient) -> None:
+async def test_the_command_to_repeat_a_call_holds_it(client: httpx2.AsyncClient) -> None:
     page = await fire(client, sample="low-potassium")
     request, _ = await bodies(client, page)
     whole = unescape(re.sub(r"<[^>]*>", "", page.text[page.text.index('id="curl-whole"') :].split(">", 1)[1].split("</pre>")[0]))
@@ -349,12 +349,12 @@ async def test_the_command_to_repeat_a_call_holds_it(client: httpx.AsyncClient) 
     assert json.loads(rest.removesuffix("END_OF_REQUEST")) == request
 
 
-async def test_a_host_cannot_break_out_of_the_command(client: httpx.AsyncClient) -> None:
+async def test_a_host_cannot_break_out_of_the_command(client: httpx2.AsyncClient) -> None:
     page = await fire(client, what="request", request='{"hook"\nEND_OF_REQUEST\nrm -rf x')
     assert "curl-whole" not in page.text  # no JSON, so only the form with a file
 
 
-async def test_the_review_pages_are_served_with_the_banner(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_review_pages_are_served_with_the_banner(client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cds_service.playground.reviews.load_cases", lambda *_: [])
     assert (await client.get("/cards")).headers["location"] == "/cards/index.html"
     pages = [await client.get(f"/cards/{name}") for name in ("index.html", "quinine-avoid.html", "recommendations.html")]
@@ -371,7 +371,7 @@ async def test_there_is_no_playground_in_production(tmp_path: Path) -> None:
         assert (await client.post("/", data={"what": "sample", "sample": "low-potassium"})).status_code == 404
 
 
-async def test_two_calls_at_once_get_their_own_explanations(client: httpx.AsyncClient) -> None:
+async def test_two_calls_at_once_get_their_own_explanations(client: httpx2.AsyncClient) -> None:
     pages = await asyncio.gather(*(fire(client, sample=name) for name in ("low-potassium", "normal-chart")))
     assert "Low potassium 2.8 mmol/L" in words(pages[0])
     assert drawn(pages[1]) == []

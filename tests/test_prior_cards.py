@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -60,7 +60,7 @@ QUININE = "order: quinine 300 mg, id q1"
 class Ehr:
     """An EHR that calls the service; it shows what comes back and answers cards."""
 
-    def __init__(self, client: httpx.AsyncClient, log_path: Path) -> None:
+    def __init__(self, client: httpx2.AsyncClient, log_path: Path) -> None:
         self.client = client
         self.log_path = log_path
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -30,16 +30,16 @@ def counter(row: Row) -> float:
     return REGISTRY.get_sample_value(row.counted[0], row.counted[1]) or 0.0
 
 
-async def tried(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> tuple[httpx.Response, float]:
+async def tried(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> tuple[httpx2.Response, float]:
     """The answer to a row, and by how much its counter moved until the service had ended."""
     asked: list[str] = []
     was_asked = asyncio.Event()
     clock, memory, keys = Clock(), Memory(), KeyServer(**{JKU: key_set()})
 
-    def ehr(request: httpx.Request) -> Any:
+    def ehr(request: httpx2.Request) -> Any:
         asked.append(request.url.path)
         was_asked.set()
-        return row.fhir(request) if row.fhir is not None else httpx.Response(500)
+        return row.fhir(request) if row.fhir is not None else httpx2.Response(500)
 
     who: Callers = SameCaller(row.caller) if row.caller is not None else AnyCaller()
     if row.clients:
@@ -47,7 +47,7 @@ async def tried(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> tuple[http
     if row.before is not None:
         row.before(folder)
     made = a_runtime(folder, callers=who, **{"public_url": PUBLIC_URL} | row.settings)
-    runtime = msgspec.structs.replace(made, http=TransportClient(httpx.MockTransport(ehr)))
+    runtime = msgspec.structs.replace(made, http=TransportClient(httpx2.MockTransport(ehr)))
     before = counter(row)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         site = Site(runtime, client, patch, asked, was_asked, memory, keys, clock)

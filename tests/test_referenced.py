@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -167,9 +167,9 @@ async def test_one_medication_is_read_by_itself_and_a_404_leaves_the_order_unkno
 
 async def test_other_types_and_other_ids_in_the_answer_are_ignored() -> None:
     class Wicked(EhrServer):
-        def _search(self, kind: str, parameters: dict[str, str]) -> httpx.Response:
+        def _search(self, kind: str, parameters: dict[str, str]) -> httpx2.Response:
             others = [condition("B50", text="Malaria"), prescription("Baclofen 10 mg", id="x"), medication("8", "Baclofen 10 mg")]
-            return httpx.Response(200, json=bundle(medication("1"), *others, {"resourceType": "Patient", "id": "p2"}))
+            return httpx2.Response(200, json=bundle(medication("1"), *others, {"resourceType": "Patient", "id": "p2"}))
 
     sent = NO_DATA | {"prescriptions": bundle(bare("Medication/1"), bare("Medication/2"))}
     done = await asked(Wicked().http_client(), call_of(prefetch=sent))
@@ -235,7 +235,7 @@ async def test_a_call_that_is_cancelled_leaves_nothing_running() -> None:
     waiting = asyncio.Event()
 
     class Slow(EhrServer):
-        async def slow(self, request: httpx.Request) -> httpx.Response:
+        async def slow(self, request: httpx2.Request) -> httpx2.Response:
             waiting.set()
             await asyncio.Event().wait()
             return self.answer(request)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 import respx
@@ -35,14 +35,14 @@ def of(hook: str, *lines: str) -> Json:
     return request_from_case([*lines, *orders], hook, NOW)
 
 
-async def post(runtime: Runtime, request: Json) -> tuple[httpx.Response, Json]:
+async def post(runtime: Runtime, request: Json) -> tuple[httpx2.Response, Json]:
     """(the answer, what /health says after it)."""
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         answer = await client.post(f"/cds-services/cramp-care-{request['hook']}", json=request)
         return answer, (await client.get("/health")).json()
 
 
-def topics(answer: httpx.Response) -> list[str]:
+def topics(answer: httpx2.Response) -> list[str]:
     return [card["source"]["topic"]["code"] for card in answer.json()["cards"]]
 
 
@@ -185,8 +185,8 @@ async def test_the_record_is_in_the_file_before_the_answer_leaves(runtime: Runti
 
         return call
 
-    transport = httpx.ASGITransport(app=watched(app))
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://cds.example") as client:
+    transport = httpx2.ASGITransport(app=watched(app))
+    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://cds.example") as client:
         for lines in (["source labs: null"], ["source labs: absent"], ["prescribed: quinine 300 mg"]):
             await client.post("/cds-services/cramp-care-patient-view", json=of("patient-view", *lines))
     assert seen == [1, 2, 3]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -38,7 +38,7 @@ FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     async with running(new_test_app(tmp_path, Stub())[0]) as one:
         yield one
 
@@ -55,7 +55,7 @@ def found(kind: str, **query: str) -> list[str]:
 # Reads
 
 
-async def test_it_says_what_it_is_and_can_do(client: httpx.AsyncClient) -> None:
+async def test_it_says_what_it_is_and_can_do(client: httpx2.AsyncClient) -> None:
     for path in ("/fhir/metadata", "/fhir"):
         answer = await client.get(path, headers={"accept": "application/json+fhir"})
         assert (answer.status_code, answer.headers["content-type"]) == (200, "application/fhir+json")
@@ -70,7 +70,7 @@ async def test_it_says_what_it_is_and_can_do(client: httpx.AsyncClient) -> None:
     assert problems_r4b(statement) == []
 
 
-async def test_every_resource_can_be_read_and_is_valid(client: httpx.AsyncClient) -> None:
+async def test_every_resource_can_be_read_and_is_valid(client: httpx2.AsyncClient) -> None:
     assert sum(len(some) for some in CHARTS.values()) > 80
     for kind, resources in CHARTS.items():
         for identity, resource in resources.items():
@@ -79,7 +79,7 @@ async def test_every_resource_can_be_read_and_is_valid(client: httpx.AsyncClient
             assert problems_r4b(answer.json()) == []
 
 
-async def test_the_list_of_patients_is_all_on_one_page_with_names(client: httpx.AsyncClient) -> None:
+async def test_the_list_of_patients_is_all_on_one_page_with_names(client: httpx2.AsyncClient) -> None:
     bundle = (await client.get("/fhir/Patient", headers={"accept": "application/json+fhir"})).json()
     assert bundle["total"] == len(bundle["entry"]) == len(SAMPLES) <= PAGE
     assert ids(bundle) == list(SAMPLES)
@@ -107,7 +107,7 @@ def test_the_charts_are_of_today_and_never_of_the_future() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "POST with both"])
-async def test_every_search_of_our_own_prefetch_templates_finds_the_chart(client: httpx.AsyncClient, method: str) -> None:
+async def test_every_search_of_our_own_prefetch_templates_finds_the_chart(client: httpx2.AsyncClient, method: str) -> None:
     for service in knowledge().services:
         for name, sample in SAMPLES.items():
             expected = sample.request(NOW)["prefetch"]
@@ -132,7 +132,7 @@ async def test_every_search_of_our_own_prefetch_templates_finds_the_chart(client
                 assert sorted(ids(bundle)) == sorted(wanted), (name, key)
 
 
-async def test_conditions_as_the_sandbox_asks_for_them(client: httpx.AsyncClient) -> None:
+async def test_conditions_as_the_sandbox_asks_for_them(client: httpx2.AsyncClient) -> None:
     bundle = (await client.get("/fhir/Condition?patient=dialysis", headers={"accept": "application/json+fhir"})).json()
     assert bundle["total"] == 2
     assert [entry["resource"]["code"]["coding"][0]["code"] for entry in bundle["entry"]] == ["N18.6", "Z99.2"]
@@ -201,7 +201,7 @@ def test_dates_are_compared_as_the_spans_that_they_leave_open(wanted: str, fitti
     assert not fits(None, "date", wanted.split(","))
 
 
-async def test_results_come_sorted_and_in_pages_that_lead_to_all_of_them(client: httpx.AsyncClient) -> None:
+async def test_results_come_sorted_and_in_pages_that_lead_to_all_of_them(client: httpx2.AsyncClient) -> None:
     url: str | None = f"{BASE}/Observation?_sort=-date,_id&_count=7"
     seen: list[str] = []
     dates: list[str] = []
@@ -218,7 +218,7 @@ async def test_results_come_sorted_and_in_pages_that_lead_to_all_of_them(client:
     assert dates == sorted(dates, reverse=True)
 
 
-async def test_a_search_by_form_leads_to_a_next_page_that_can_be_got(client: httpx.AsyncClient) -> None:
+async def test_a_search_by_form_leads_to_a_next_page_that_can_be_got(client: httpx2.AsyncClient) -> None:
     bundle = (await client.post("/fhir/Patient/_search", content="_count=20", headers=FORM)).json()
     (link,) = (link["url"] for link in bundle["link"] if link["relation"] == "next")
     assert ids(bundle) + ids((await client.get(link)).json()) == list(SAMPLES)
@@ -257,7 +257,7 @@ def test_a_count_of_nothing_gives_the_total() -> None:
         ("/fhir/Patient?" + "&".join(["_id=x"] * (MAX_PARAMETERS + 1)), 400, "at most"),
     ],
 )
-async def test_what_can_not_be_answered_says_why(client: httpx.AsyncClient, path: str, status: int, says: str) -> None:
+async def test_what_can_not_be_answered_says_why(client: httpx2.AsyncClient, path: str, status: int, says: str) -> None:
     answer = await client.get(path, headers={"origin": "https://sandbox.example"})
     assert answer.status_code == status
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -275,11 +275,11 @@ async def test_what_can_not_be_answered_says_why(client: httpx.AsyncClient, path
         "_format=application/json;fhirVersion=4.0",
     ],
 )
-async def test_json_can_be_asked_for_by_all_its_names(client: httpx.AsyncClient, query: str) -> None:
+async def test_json_can_be_asked_for_by_all_its_names(client: httpx2.AsyncClient, query: str) -> None:
     assert (await client.get(f"/fhir/Patient?{query}&_pretty=true")).status_code == 200
 
 
-async def test_it_can_not_be_written_to(client: httpx.AsyncClient) -> None:
+async def test_it_can_not_be_written_to(client: httpx2.AsyncClient) -> None:
     before = msgspec.json.encode(CHARTS)
     for method, path in (
         ("POST", "/fhir/Patient"),
@@ -293,7 +293,7 @@ async def test_it_can_not_be_written_to(client: httpx.AsyncClient) -> None:
     assert msgspec.json.encode(CHARTS) == before
 
 
-async def test_a_search_by_post_takes_a_form_of_limited_length(client: httpx.AsyncClient) -> None:
+async def test_a_search_by_post_takes_a_form_of_limited_length(client: httpx2.AsyncClient) -> None:
     assert (await client.post("/fhir/Patient/_search", json={"_id": "child"})).status_code == 415
     assert (await client.post("/fhir/Patient/_search")).status_code == 415
     assert (await client.post("/fhir/Patient/_search", content=b"", headers=FORM)).json()["total"] == len(SAMPLES)
@@ -302,7 +302,7 @@ async def test_a_search_by_post_takes_a_form_of_limited_length(client: httpx.Asy
     assert (await client.post("/fhir/Patient/_search", content=b"\xff=%ff", headers=FORM)).status_code == 400
 
 
-async def test_browsers_may_ask_it_from_everywhere(client: httpx.AsyncClient) -> None:
+async def test_browsers_may_ask_it_from_everywhere(client: httpx2.AsyncClient) -> None:
     headers = {
         "origin": "https://sandbox.example",
         "access-control-request-method": "POST",
@@ -343,7 +343,7 @@ async def test_data_that_is_fetched_gives_the_same_cards_as_data_that_was_sent(t
         (tmp_path / way).mkdir()
         runtime = a_runtime(tmp_path / way)  # with a log of its own, because some cards are shown once
         itself = create_app(runtime.settings, runtime=runtime)
-        runtime = msgspec.structs.replace(runtime, http=TransportClient(httpx.ASGITransport(app=itself)))
+        runtime = msgspec.structs.replace(runtime, http=TransportClient(httpx2.ASGITransport(app=itself)))
         async with running(create_app(runtime.settings, runtime=runtime)) as client:
             for name, request in requests.items():
                 bare = {key: value for key, value in request.items() if key != "prefetch"} | {"fhirServer": BASE}

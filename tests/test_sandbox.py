@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -36,16 +36,16 @@ def runtime(tmp_path: Path) -> Runtime:
 
 
 @pytest.fixture
-async def client(runtime: Runtime) -> AsyncIterator[httpx.AsyncClient]:
+async def client(runtime: Runtime) -> AsyncIterator[httpx2.AsyncClient]:
     """The service, and as its EHR the service itself: every address that it asks leads back to it."""
     itself = create_app(runtime.settings, runtime=runtime)
-    http = TransportClient(httpx.ASGITransport(app=itself))
+    http = TransportClient(httpx2.ASGITransport(app=itself))
     async with running(create_app(runtime.settings, runtime=msgspec.structs.replace(runtime, http=http))) as one:
         yield one
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-async def test_each_request_gets_a_sound_answer_or_a_clear_refusal(client: httpx.AsyncClient, name: str) -> None:
+async def test_each_request_gets_a_sound_answer_or_a_clear_refusal(client: httpx2.AsyncClient, name: str) -> None:
     request = REQUESTS[name]
     answer = await client.post(request["path"], json=request["body"], headers=BROWSER)
     assert answer.status_code == request["status"], answer.text
@@ -60,7 +60,7 @@ async def test_each_request_gets_a_sound_answer_or_a_clear_refusal(client: httpx
         assert request["says"] in body["issue"][0]["details"]["text"]
 
 
-async def test_a_browser_may_ask_before_each_request(client: httpx.AsyncClient) -> None:
+async def test_a_browser_may_ask_before_each_request(client: httpx2.AsyncClient) -> None:
     preflight = {
         "origin": "https://sandbox.example",
         "access-control-request-method": "POST",
@@ -133,7 +133,7 @@ def test_every_card_and_suggestion_can_be_told_of_in_feedback() -> None:
     assert seen > 100
 
 
-async def test_an_accepted_suggestion_clears_the_order_and_the_card_is_gone(client: httpx.AsyncClient, runtime: Runtime) -> None:
+async def test_an_accepted_suggestion_clears_the_order_and_the_card_is_gone(client: httpx2.AsyncClient, runtime: Runtime) -> None:
     request = json.loads(json.dumps(REQUESTS["rx-view-choose-medication"]))
     (card,) = (await client.post(request["path"], json=request["body"], headers=BROWSER)).json()["cards"]
     suggestion = next(one for one in card["suggestions"] if one["actions"][0]["type"] == "delete")
@@ -155,7 +155,7 @@ async def test_an_accepted_suggestion_clears_the_order_and_the_card_is_gone(clie
 # Discovery
 
 
-async def test_each_hook_that_the_sandbox_calls_has_a_service_of_its_own(client: httpx.AsyncClient) -> None:
+async def test_each_hook_that_the_sandbox_calls_has_a_service_of_its_own(client: httpx2.AsyncClient) -> None:
     """The sandbox keeps services by their address, so that one id for two hooks would overwrite the first."""
     for path in ("/cds-services", "/cds-services/"):
         answer = await client.get(path, headers=BROWSER)

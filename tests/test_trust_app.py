@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -65,7 +65,7 @@ async def test_a_site_may_want_tokens_at_discovery_too(tmp_path: Path) -> None:
 
 
 async def test_discovery_asks_for_what_is_referred_to_only_of_a_client_that_says_that_its_ehr_can(tmp_path: Path) -> None:
-    def including(answer: httpx.Response) -> set[str]:
+    def including(answer: httpx2.Response) -> set[str]:
         services = answer.json()["services"]
         return {key for one in services for key, template in one.get("prefetch", {}).items() if "_include=" in template}
 
@@ -355,7 +355,7 @@ def production_app(folder: Path, *, origins: list[str] | None = LISTED) -> Any:
     return app_with(folder, known, profile="production")
 
 
-async def preflight(client: httpx.AsyncClient, path: str, origin: str, **headers: str) -> httpx.Response:
+async def preflight(client: httpx2.AsyncClient, path: str, origin: str, **headers: str) -> httpx2.Response:
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
     return await client.options(path, headers={"origin": origin, **asked, **headers})
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
+import httpx2
 import pytest
 
 from tests.http_side import call_body, running
@@ -97,7 +97,7 @@ CASES = [
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     known = callers(
         tmp_path,
         a_client(),
@@ -108,7 +108,7 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
         yield one
 
 
-async def ask(client: httpx.AsyncClient, endpoint: str, headers: dict[str, str]) -> httpx.Response:
+async def ask(client: httpx2.AsyncClient, endpoint: str, headers: dict[str, str]) -> httpx2.Response:
     """A request of this endpoint that is good but for what `headers` say."""
     if endpoint == "discovery":
         return await client.get("/cds-services", headers=headers)
@@ -121,7 +121,7 @@ def test_there_are_enough_cases() -> None:
     assert {case.reason for case in CASES} >= {None, "audience", "expired", "not_yet", "life", "issuer", "tenant"}
 
 
-async def test_every_bound_is_where_it_should_be(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+async def test_every_bound_is_where_it_should_be(client: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "cds_service.trust")
     wrong = []
     for case in CASES:
@@ -144,7 +144,7 @@ async def test_audiences_of_a_client_replace_the_urls(tmp_path: Path) -> None:
             assert (good.status_code, bad.status_code) == (200, 401), endpoint
 
 
-async def test_the_host_header_says_nothing_about_the_audience(client: httpx.AsyncClient) -> None:
+async def test_the_host_header_says_nothing_about_the_audience(client: httpx2.AsyncClient) -> None:
     token = signed("https://attacker.example/cds-services/cramps-order-sign", now=NOW)
     headers = {"authorization": f"Bearer {token}", "host": "attacker.example", "x-forwarded-host": "attacker.example"}
     assert (await ask(client, "service", headers)).status_code == 401

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import h11
-import httpcore
+import httpcore2
 import httpx
 import pytest
 import respx
@@ -334,9 +334,9 @@ async def test_what_is_fetched_and_for_how_long(http: HttpClient) -> None:
         (httpx.Response(404), "status"),
         (httpx.Response(500), "status"),
         (httpx.Response(200, content=b" " * (MAX_BYTES + 1)), "too_long"),
-        (httpcore.ConnectError("no"), "not_reached"),
-        (httpcore.ReadError("ended"), "reset"),
-        (httpcore.RemoteProtocolError(h11.RemoteProtocolError("half")), "garbled"),
+        (httpcore2.ConnectError("no"), "not_reached"),
+        (httpcore2.ReadError("ended"), "reset"),
+        (httpcore2.RemoteProtocolError(h11.RemoteProtocolError("half")), "garbled"),
         (TimeoutError(), "timeout"),
     ],
 )

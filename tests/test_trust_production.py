@@ -25,7 +25,7 @@ BOTH_KEYS = key_set(public_jwk(), *json.loads(SANDBOX["jwks"])["keys"])
 
 
 def production(folder: Path, *clients: dict[str, Any], **changes: Any) -> Settings:
-    """Settings with which production starts, but for the changes."""
+    """Settings with which production starts, but for the changes; None or an empty text for not set."""
     good: dict[str, Any] = {
         "profile": "production",
         "hash_secret": GOOD_SECRET,
@@ -33,7 +33,7 @@ def production(folder: Path, *clients: dict[str, Any], **changes: Any) -> Settin
         "clients_file": write_registry(folder, *clients),
         "log_path": folder / "alerts.sqlite3",
     }
-    return Settings(**good | changes)
+    return Settings(**{name: value for name, value in (good | changes).items() if value})
 
 
 def refused(settings: Settings) -> str:
@@ -208,6 +208,7 @@ def test_dev_warns_where_other_machines_may_reach_it(
     ("variable", "value"),
     [("CDS_DATABASE_URL", "mysql://x"), ("CDS_REPLAY_DOWN", "allow"), ("CDS_DISCOVERY", "closed")],
 )
-def test_settings_of_trust_are_checked(variable: str, value: str) -> None:
+def test_settings_of_trust_are_checked(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
     with pytest.raises(SettingsError, match=variable):
-        load_settings({variable: value})
+        load_settings()

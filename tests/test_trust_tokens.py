@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given
@@ -208,7 +208,7 @@ MUTATIONS: list[Mutate] = [
 ]
 
 
-async def call(client: httpx.AsyncClient, token: str) -> httpx.Response:
+async def call(client: httpx2.AsyncClient, token: str) -> httpx2.Response:
     headers = {"authorization": b"Bearer " + token.encode("utf-8", "surrogatepass")}
     return await client.post("/cds-services/cramps-order-sign", json=call_body("order-sign"), headers=headers)  # type: ignore[arg-type]
 

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from pathlib import Path
+from typing import NoReturn
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 import respx
@@ -39,7 +40,7 @@ def of(fhir_server: str, *absent: str) -> Json:
     return request_from_case(lines, "patient-view", NOW) | {"fhirServer": fhir_server, "fhirAuthorization": TOKEN}
 
 
-async def post(runtime: Runtime, request: Json) -> httpx.Response:
+async def post(runtime: Runtime, request: Json) -> httpx2.Response:
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         return await client.post("/cds-services/cramp-care-patient-view", json=request)
 
@@ -90,7 +91,7 @@ async def test_the_registered_server_is_asked_at_its_registered_address(respx_mo
 
 @respx.mock
 async def test_a_client_may_have_a_deadline_of_its_own(respx_mock: respx.MockRouter, tmp_path: Path) -> None:
-    async def never(_: httpx.Request) -> httpx.Response:
+    async def never(_: object) -> NoReturn:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -108,7 +109,7 @@ async def test_a_call_that_its_client_ended_stops_asking_and_is_logged_as_such(
 ) -> None:
     asked, stopped = asyncio.Event(), asyncio.Event()
 
-    async def never(_: httpx.Request) -> httpx.Response:
+    async def never(_: object) -> NoReturn:
         asked.set()
         try:
             await asyncio.Event().wait()

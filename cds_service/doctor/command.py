@@ -46,7 +46,7 @@ def add_doctor_command(commands: argparse._SubParsersAction[Any]) -> None:
 def _doctor(options: argparse.Namespace) -> int:
     import ssl
 
-    import httpx
+    import httpx2
     import msgspec
 
     from cds_service.doctor.fhir import examine_fhir
@@ -67,7 +67,7 @@ def _doctor(options: argparse.Namespace) -> int:
         print(f"{options.key or options.ca}: {error}", file=sys.stderr)
         return 2
     target = Target(url=base_of(options.url), public_url=options.public_url, origin=options.origin, signer=signer)
-    with httpx.Client(verify=trust, timeout=10, trust_env=False) as http:
+    with httpx2.Client(verify=trust, timeout=10, trust_env=False) as http:
         checkup = Checkup(target, http, trust)
         findings = _told(checkup.findings(), quiet=options.json)
         if options.fhir_base:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import msgspec
 
 from cds_service.doctor.finding import Finding
@@ -21,7 +21,7 @@ class _Reply(NamedTuple):
     ways: tuple[Way, ...] = ()  # how it was asked again
 
 
-def examine_fhir(base: str, templates: Mapping[str, str], patient: str, token: str, http: httpx.Client) -> Iterator[Finding]:
+def examine_fhir(base: str, templates: Mapping[str, str], patient: str, token: str, http: httpx2.Client) -> Iterator[Finding]:
     """Its capabilities and, about `patient` (an id, "" for none), each template. `token` is sent and never part of a finding."""
     server = _FhirServer(base, token, http)
     status, found, _ = server.ask("metadata")
@@ -50,7 +50,7 @@ _MOST_WAYS = 4  # with which a search is asked again; a server that names one fa
 
 
 class _FhirServer:
-    def __init__(self, base: str, token: str, http: httpx.Client) -> None:
+    def __init__(self, base: str, token: str, http: httpx2.Client) -> None:
         self._base = base.rstrip("/")
         self._headers = {"accept": "application/fhir+json", **({"authorization": f"Bearer {token}"} if token else {})}
         self._http = http
@@ -65,7 +65,7 @@ class _FhirServer:
                 answer = self._http.post(url, headers=self._headers | form, content=parameters.encode())
             else:
                 answer = self._http.get(f"{self._base}/{asked}", headers=self._headers)
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             return _Reply(0, None, ways)
         told = repairs(asked, answer.status_code, issues_of(answer.content)) if len(ways) < _MOST_WAYS else ()
         again = tuple(way for way in told if way not in ways)

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import httpx
+import httpx2
 import msgspec
 
 from cds_service.clock import utc_now
@@ -50,7 +50,7 @@ def base_of(url: str) -> str:
 class Checkup:
     """One examination of a service: `findings` makes it, `templates` are the prefetch templates that it found."""
 
-    def __init__(self, target: Target, http: httpx.Client, trust: ssl.SSLContext) -> None:
+    def __init__(self, target: Target, http: httpx2.Client, trust: ssl.SSLContext) -> None:
         self._target = target
         self._http = http
         self._trust = trust
@@ -92,10 +92,10 @@ class Checkup:
     def _tried(self, check: str, make: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
         try:
             yield from make()
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             yield Finding(check, "FAIL", f"no answer ({type(error).__name__})", "see whether it runs, and the address")
 
-    def _send(self, method: str, url: str, *, signed: bool = True, **options: Any) -> httpx.Response:
+    def _send(self, method: str, url: str, *, signed: bool = True, **options: Any) -> httpx2.Response:
         headers = dict(options.pop("headers", {}))
         if signed and self._target.signer is not None:
             headers["authorization"] = f"Bearer {self._target.signer.token(url)}"
@@ -180,7 +180,7 @@ class Checkup:
         else:
             yield Finding("CORS, answer", "FAIL", "may not be read by the page", mend)
 
-    def _preflight_fault(self, answer: httpx.Response) -> str:
+    def _preflight_fault(self, answer: httpx2.Response) -> str:
         allowed = {name.strip().lower() for name in answer.headers.get("access-control-allow-headers", "").split(",")}
         if not answer.is_success:
             return f"OPTIONS is answered with status {answer.status_code}"
@@ -190,7 +190,7 @@ class Checkup:
             return f"the header {' and '.join(sorted(missing))} is not allowed"  # `*` does not stand for authorization
         return ""
 
-    def _allows(self, answer: httpx.Response) -> bool:
+    def _allows(self, answer: httpx2.Response) -> bool:
         return answer.headers.get("access-control-allow-origin") in ("*", self._target.origin)
 
     def _unsigned(self) -> Iterator[Finding]:
@@ -207,7 +207,7 @@ class Checkup:
         for service in self._services:
             yield _answered(f"{name}, {service['hook']}", self._call(service))
 
-    def _call(self, service: dict[str, Any], *, signed: bool = True) -> httpx.Response:
+    def _call(self, service: dict[str, Any], *, signed: bool = True) -> httpx2.Response:
         context: dict[str, Any] = {"userId": f"Practitioner/{_NOBODY}", "patientId": _NOBODY}
         if service["hook"] != "patient-view":
             context["draftOrders"] = {"resourceType": "Bundle", "type": "collection"}
@@ -252,7 +252,7 @@ def _is_service(one: Any) -> bool:
     )
 
 
-def _answered(check: str, answer: httpx.Response) -> Finding:
+def _answered(check: str, answer: httpx2.Response) -> Finding:
     if answer.status_code == 401:
         return Finding(check, "FAIL", "401: the token was not accepted", _WHY_REFUSED)
     document = _json(answer)
@@ -263,7 +263,7 @@ def _answered(check: str, answer: httpx.Response) -> Finding:
     return Finding(check, "ok", f"status 200, cards: {len(cards)}")
 
 
-def _json(answer: httpx.Response) -> Any:
+def _json(answer: httpx2.Response) -> Any:
     try:
         return msgspec.json.decode(answer.content)
     except (msgspec.DecodeError, RecursionError):

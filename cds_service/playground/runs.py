@@ -1,6 +1,6 @@
 """Fires calls at the application in which the playground itself runs, and remembers the last few with what came back.
 
-A call is a real HTTP request to `/cds-services/{id}`, handed to the application in this process (httpx.ASGITransport): it passes
+A call is a real HTTP request to `/cds-services/{id}`, handed to the application in this process (httpx2.ASGITransport): it passes
 through the same middleware, routes and log as one from the network; only the socket is left out.
 """
 
@@ -12,7 +12,7 @@ from collections import OrderedDict
 from datetime import datetime
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 from starlette.types import ASGIApp
 
@@ -113,10 +113,10 @@ class Runs:
         return sent
 
 
-async def _post(app: ASGIApp, base_url: str, path: str, body: bytes) -> tuple[httpx.Response, float]:
+async def _post(app: ASGIApp, base_url: str, path: str, body: bytes) -> tuple[httpx2.Response, float]:
     """The answer to a POST of JSON, and how many milliseconds it took."""
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url=base_url) as client:
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url=base_url) as client:
         started = time.perf_counter()
         answered = await client.post(path, content=body, headers={"content-type": "application/json"})
         return answered, (time.perf_counter() - started) * 1000

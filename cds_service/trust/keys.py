@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-import httpx
+import httpx2
 import msgspec
 
 from cds_service.checked_network import RequestError
@@ -54,8 +54,8 @@ async def fetch_keys(http: HttpClient, url: str, *, private: bool) -> Fetched:
     """
     try:
         async with asyncio.timeout(FETCH_SECONDS):
-            reply = await http.get(httpx.URL(url), [(b"Accept", ACCEPTED)], private=private, limit=MAX_BYTES)
-    except (RequestError, httpx.InvalidURL, UnicodeError) as error:
+            reply = await http.get(httpx2.URL(url), [(b"Accept", ACCEPTED)], private=private, limit=MAX_BYTES)
+    except (RequestError, httpx2.InvalidURL, UnicodeError) as error:
         raise FetchError(error.fault.value if isinstance(error, RequestError) else "unreachable") from None
     except TimeoutError:
         raise FetchError("timeout") from None

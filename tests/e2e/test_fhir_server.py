@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 import pytest_asyncio
@@ -80,13 +80,13 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
 
 
 @pytest_asyncio.fixture
-async def service(runtime: Runtime) -> AsyncIterator[httpx.AsyncClient]:
+async def service(runtime: Runtime) -> AsyncIterator[httpx2.AsyncClient]:
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         yield client
 
 
 @pytest_asyncio.fixture
-async def elsewhere(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def elsewhere(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     """Another service with a log of its own, so that neither holds back a card because the other has shown it."""
     runtime = a_runtime(tmp_path / "elsewhere", on_unavailable="card")
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
@@ -116,14 +116,14 @@ def renamed(request: Json, patient: str) -> Json:
 
 async def stored(fhir_base: str, request: Json) -> Json:
     """The request after what it prefetched was put into the FHIR server; it may ask that server."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx2.AsyncClient(trust_env=False) as client:
         for resource in resources_of(request):
             answer = await client.put(f"{fhir_base}/{resource['resourceType']}/{resource['id']}", json=resource)
             assert answer.status_code in (200, 201), answer.text
     return request | {"fhirServer": fhir_base, "fhirAuthorization": TOKEN}
 
 
-async def post(service: httpx.AsyncClient, request: Json) -> Any:
+async def post(service: httpx2.AsyncClient, request: Json) -> Any:
     answer = await service.post(f"/cds-services/cramp-care-{request['hook']}", json=request)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -136,7 +136,7 @@ def source_states(runtime: Runtime) -> dict[str, tuple[str, str]]:
 
 @pytest.mark.parametrize("name", sorted(set(PATIENTS) - {"nothing arrived"}))
 async def test_a_patient_gets_the_same_cards_whether_data_was_sent_or_asked_for(
-    fhir_base: str, service: httpx.AsyncClient, elsewhere: httpx.AsyncClient, runtime: Runtime, name: str
+    fhir_base: str, service: httpx2.AsyncClient, elsewhere: httpx2.AsyncClient, runtime: Runtime, name: str
 ) -> None:
     hook, given = PATIENTS[name]
     patient = hashlib.sha256(name.encode()).hexdigest()[:12]
@@ -150,7 +150,7 @@ async def test_a_patient_gets_the_same_cards_whether_data_was_sent_or_asked_for(
 
 @pytest.mark.parametrize(("size", "further_pages"), [("S", 0), ("M", 1)])
 async def test_a_long_history_is_read_page_by_page(
-    service: httpx.AsyncClient, elsewhere: httpx.AsyncClient, runtime: Runtime, size: str, further_pages: int
+    service: httpx2.AsyncClient, elsewhere: httpx2.AsyncClient, runtime: Runtime, size: str, further_pages: int
 ) -> None:
     request = renamed(msgspec.json.decode(generated(SIZES[size], "order-sign", NOW)), f"history-{size.lower()}")
     with fhir_server() as base:  # one of its own: searches get slower with all that the server holds
@@ -165,7 +165,7 @@ async def test_a_long_history_is_read_page_by_page(
 
 
 async def test_a_patient_that_the_server_does_not_know_is_said(
-    fhir_base: str, service: httpx.AsyncClient, runtime: Runtime
+    fhir_base: str, service: httpx2.AsyncClient, runtime: Runtime
 ) -> None:
     request = renamed(request_from_case(PATIENTS["liver"][1], "patient-view", NOW), "unknown")
     await post(service, request | {"prefetch": {}, "fhirServer": fhir_base, "fhirAuthorization": TOKEN})
@@ -175,7 +175,7 @@ async def test_a_patient_that_the_server_does_not_know_is_said(
 
 
 async def test_a_token_that_the_server_does_not_take_is_said(
-    fhir_base: str, service: httpx.AsyncClient, runtime: Runtime
+    fhir_base: str, service: httpx2.AsyncClient, runtime: Runtime
 ) -> None:
     request = renamed(request_from_case(PATIENTS["liver"][1], "patient-view", NOW), "refused")
     asked = {"prefetch": {}, "fhirServer": fhir_base, "fhirAuthorization": {"access_token": "wrong"}}
@@ -186,7 +186,7 @@ async def test_a_token_that_the_server_does_not_take_is_said(
     assert "Not checked" in answer["cards"][-1]["summary"]
 
 
-async def test_calls_one_after_the_other_are_all_answered_from_the_server(service: httpx.AsyncClient, runtime: Runtime) -> None:
+async def test_calls_one_after_the_other_are_all_answered_from_the_server(service: httpx2.AsyncClient, runtime: Runtime) -> None:
     """How long 100 calls took is printed (`-rP`) and never fails the test."""
     hook, given = PATIENTS["liver"]
     taken: list[float] = []

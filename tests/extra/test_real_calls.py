@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 
@@ -75,7 +75,7 @@ async def test_no_request_of_another_system_is_answered_with_a_server_error(tmp_
     statuses: Counter[int] = Counter()
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client,
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service") as client,
     ):
         for _, document in documents("protocol", "ehr/pddi-cds"):
             if isinstance(document, dict):

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from cds_service.checked_network import RequestError
 from cds_service.fhir_client import MAX_ANSWER_BYTES
@@ -61,7 +61,7 @@ async def ask(port: int, limit: int) -> str:
     http_client = HttpClient()
     try:
         async with asyncio.timeout(2):
-            await http_client.get(httpx.URL(f"http://127.0.0.1:{port}/x"), [], private=True, limit=limit)
+            await http_client.get(httpx2.URL(f"http://127.0.0.1:{port}/x"), [], private=True, limit=limit)
     except RequestError as error:
         return error.fault
     except TimeoutError:

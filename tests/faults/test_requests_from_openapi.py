@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -42,7 +42,7 @@ OPERATIONS = [
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
-Send = Callable[..., httpx.Response]
+Send = Callable[..., httpx2.Response]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def schema(send: Send) -> Any:
     return schemathesis.openapi.from_dict(send("GET", "/openapi.json").json())
 
 
-def answered(send: Send, case: Case[Any]) -> httpx.Response:
+def answered(send: Send, case: Case[Any]) -> httpx2.Response:
     """The answer to a case, which is also held against what the document says of it."""
     options = case.as_transport_kwargs(base_url="http://cds.example")
     known = {name: options[name] for name in ("headers", "params", "json") if options.get(name) is not None}

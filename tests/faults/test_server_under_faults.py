@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -37,7 +37,7 @@ def body() -> bytes:
     return msgspec.json.encode(REQUEST | {"hookInstance": str(uuid4())})
 
 
-def fires(answer: httpx.Response) -> bool:
+def fires(answer: httpx2.Response) -> bool:
     return answer.status_code == 200 and [card["source"]["topic"]["code"] for card in answer.json()["cards"]] == ["quinine-avoid"]
 
 
@@ -52,7 +52,7 @@ def within(seconds: float, what: Callable[[], bool]) -> float:
 
 def totals(server: RealServer) -> dict[str, float]:
     """Samples of `/metrics` by name and labels."""
-    with httpx.Client(base_url=server.address, trust_env=False) as fresh:  # a new connection: any worker may answer
+    with httpx2.Client(base_url=server.address, trust_env=False) as fresh:  # a new connection: any worker may answer
         text = fresh.get("/metrics").text
     return {
         " ".join([one.name, *one.labels.values()]): one.value
@@ -78,14 +78,14 @@ def test_a_server_that_is_told_to_end_says_so_first_and_answers_what_is_under_wa
 
         def ask(path: str, method: str, seen: list[int | str]) -> None:
             """Calls on connections of their own until none is accepted any more."""
-            limits = httpx.Limits(max_keepalive_connections=0)
-            with httpx.Client(base_url=server.address, trust_env=False, timeout=15, limits=limits) as client:
+            limits = httpx2.Limits(max_keepalive_connections=0)
+            with httpx2.Client(base_url=server.address, trust_env=False, timeout=15, limits=limits) as client:
                 while True:
                     try:
                         seen.append(client.request(method, path, content=body() if method == "POST" else None).status_code)
-                    except httpx.ConnectError:
+                    except httpx2.ConnectError:
                         return  # the port is closed: a load balancer has gone elsewhere long ago
-                    except httpx.HTTPError as error:
+                    except httpx2.HTTPError as error:
                         seen.append(type(error).__name__)
 
         threads = [
@@ -228,7 +228,7 @@ def test_metrics_are_those_of_all_workers_also_after_one_was_killed(tmp_path: Pa
     with RealServer(tmp_path, workers=3) as server:
         within(10, lambda: sum(value for name, value in totals(server).items() if name.startswith("cds_workers ")) == 3)
         for _ in range(30):
-            with httpx.Client(base_url=server.address, trust_env=False) as fresh:
+            with httpx2.Client(base_url=server.address, trust_env=False) as fresh:
                 assert fires(fresh.post(PATH, content=body()))
         calls = "cds_calls_total cramp-care-order-sign 200"
         within(3, lambda: totals(server)[calls] == 30)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpcore
+import httpcore2
 import msgspec
 import pytest
 
@@ -86,11 +86,11 @@ async def test_tricks_with_urls_reach_nobody() -> None:
 async def test_a_name_that_changes_its_address_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     connected: list[str] = []
 
-    async def connect(_: object, host: str, *__: object, **___: object) -> httpcore.AsyncNetworkStream:
+    async def connect(_: object, host: str, *__: object, **___: object) -> httpcore2.AsyncNetworkStream:
         connected.append(host)
-        raise httpcore.ConnectError
+        raise httpcore2.ConnectError
 
-    monkeypatch.setattr(httpcore.AnyIOBackend, "connect_tcp", connect)
+    monkeypatch.setattr(httpcore2.AnyIOBackend, "connect_tcp", connect)
     answers = iter([["203.0.114.7"], ["127.0.0.1"], ["203.0.114.7", "10.0.0.1"], ["::ffff:127.0.0.1"], ["::1"]] * 100)
 
     async def flip_flop(_: str, __: int) -> Sequence[str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import msgspec
 import pytest
 from fastapi import FastAPI
@@ -94,19 +94,19 @@ def _resources(value: Any) -> Iterator[Json]:
             yield from _resources(inner)
 
 
-def ehr(chance: random.Random, sound: list[Json]) -> httpx.MockTransport:
+def ehr(chance: random.Random, sound: list[Json]) -> httpx2.MockTransport:
     """A FHIR server that answers anything."""
     mutator = Mutator(chance.randrange(2**32))
 
-    def answer(_: httpx.Request) -> httpx.Response:
+    def answer(_: httpx2.Request) -> httpx2.Response:
         status = chance.choice((200, 200, 200, 301, 401, 404, 429, 500))
         value = chance.choice(list(chance.choice(sound)["prefetch"].values()))
         body, _headers = mutator.request({"prefetch": {"x": value}})
         if chance.random() < 0.1:
-            raise httpx.ReadError(f"{CANARY}")
-        return httpx.Response(status, content=body if chance.random() < 0.3 else msgspec.json.encode(value))
+            raise httpx2.ReadError(f"{CANARY}")
+        return httpx2.Response(status, content=body if chance.random() < 0.3 else msgspec.json.encode(value))
 
-    return httpx.MockTransport(answer)
+    return httpx2.MockTransport(answer)
 
 
 def check(answer: Answer, body: bytes) -> None:
@@ -120,7 +120,7 @@ def check(answer: Answer, body: bytes) -> None:
         assert CANARY.encode() not in answer.body
 
 
-def application(folder: Path, transport: httpx.MockTransport) -> FastAPI:
+def application(folder: Path, transport: httpx2.MockTransport) -> FastAPI:
     runtime = msgspec.structs.replace(a_runtime(folder), http=TransportClient(transport))
     return create_app(runtime.settings, runtime=runtime)
 
