@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from cds_service.card_file import CardFile, Resource, SuggestionFile
+from cds_service.conversion_errors import Keys, suggestion
 from cds_service.criteria.kinds import Criterion
 from cds_service.numbers import spoken_numbers
 from cds_service.templates import FIELDS, REQUEST_FIELDS, Template
-from cds_service.yamlfile import Keys, suggestion
 
 OFFERED = "offered"
 REPEAT = "repeat"

@@ -237,8 +237,8 @@ Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
 
 def _sample(options: argparse.Namespace) -> int:
+    from cds_service.conversion_errors import suggestion
     from cds_service.samples import load_samples
-    from cds_service.yamlfile import suggestion
 
     samples = load_samples(fixtures_dir())
     if options.name is None:
@@ -276,8 +276,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
+    from cds_service.conversion_errors import suggestion
     from cds_service.draw import draw_review
-    from cds_service.yamlfile import suggestion
 
     folder, knowledge = _load(load_settings())
     if options.id is None:

@@ -26,6 +26,7 @@ from cds_service.card_file import (
     SuggestionFile,
 )
 from cds_service.card_texts import placeholder_problems, with_numbers
+from cds_service.conversion_errors import Keys, suggestion
 from cds_service.criteria.kinds import Criterion, LabCriterion
 from cds_service.dialects import dialect_problems
 from cds_service.lab_terms import Analyte
@@ -36,7 +37,7 @@ from cds_service.templates import Template
 from cds_service.terminology import Terminology
 from cds_service.thresholds import Threshold
 from cds_service.units import canonical, is_plausible
-from cds_service.yamlfile import Keys, KnowledgeError, Place, Problem, YamlFile, suggestion
+from cds_service.yamlfile import KnowledgeError, Place, Problem, YamlFile
 
 SHARED_FILES = (
     "criteria.yaml",

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cds_service.yamlfile import Keys, KnowledgeError, Place, Problem, YamlFile, suggestion
+from cds_service.conversion_errors import Keys, suggestion
+from cds_service.yamlfile import KnowledgeError, Place, Problem, YamlFile
 
 CARD = "card.yaml"
 CASES = "cases.yaml"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cds_service.card_file import CardFile, Paragraph, Row, SuggestionFile
+from cds_service.conversion_errors import Keys
 from cds_service.criteria.kinds import (
     Composite,
     CountCriterion,
@@ -16,7 +17,6 @@ from cds_service.criteria.kinds import (
     ReasonCriterion,
 )
 from cds_service.terminology import Terminology
-from cds_service.yamlfile import Keys
 
 
 def names_used(

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cds_service.clock import utc_now
+from cds_service.conversion_errors import suggestion
 from cds_service.settings import load_settings
 from cds_service.site import load_knowledge
-from cds_service.yamlfile import suggestion
 
 if TYPE_CHECKING:
     from cds_service.decode import Gathered

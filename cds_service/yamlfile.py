@@ -1,21 +1,21 @@
-"""YAML files that people edit: read with the line of every value, so that an error can say where it stands."""
+"""Reads YAML files that people edit, with the line of every value.
+
+By hand, because msgspec and Pydantic check values without knowing the lines that they stand on.
+"""
 
 from __future__ import annotations
 
-import difflib
 import re
-import types
-import typing
-from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeGuard, TypeVar, Union
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import yaml
 
+from cds_service.conversion_errors import Keys, explained
+
 T = TypeVar("T")
-Keys = tuple[str | int, ...]
 
 
 class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
@@ -130,114 +130,20 @@ class YamlFile:
         return Problem(place.file, place.line, _dotted((*place.keys, *keys[len(known) :])), message)
 
     def convert(self, kind: type[T], value: object, keys: Keys = ()) -> T:
-        """`value` (found at `keys`) as a `kind`; raises KnowledgeError with the line and, for a misspelt name, a suggestion."""
+        """Convert `value`, found at `keys`, to `kind`.
+
+        Raises KnowledgeError with the line and, for a misspelt name, a suggestion.
+        """
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            text, _, path = str(error).partition(" - at `$")
-            below = _place(kind, value, str(error), path)
-            at = (*keys, *below)
-            unknown = re.search(r"unknown field `(.+?)`", text)
-            if unknown:
-                at = (*at, unknown[1])
-                text = f"unknown name{suggestion(unknown[1], _field_names(kind))}"
-            elif (missing := re.search(r"missing required field `(.+?)`", text)) and (*at, missing[1]) in self.places:
-                at = (*at, missing[1])  # an overlay removed it
-                text = "is required and can't be removed"
-            elif bad := re.search(r"Invalid (?:enum )?value '?(.+?)'?$", text):
-                allowed = _allowed_at(kind, below)
-                close = difflib.get_close_matches(bad[1], allowed, n=1)
-                told = f"did you mean `{close[0]}`?" if close else f"allowed are: {', '.join(allowed)}"
-                text = f"`{bad[1]}` is not one of the allowed values" + (f"; {told}" if allowed else "")
+            found = explained(error, kind, value)
+            at, text = (*keys, *found.keys), found.text
+            if found.missing and at in self.places:
+                text = "is required and can't be removed"  # an overlay removed it
+            elif found.missing:
+                at = at[:-1]
             raise KnowledgeError([self.problem(at, text)]) from error
-
-
-def _place(kind: type, value: Any, message: str, path: str) -> Keys:
-    """Where in `value` the conversion to `kind` failed. msgspec writes `[...]` for a key of a mapping: it is found by trying."""
-    keys: Keys = ()
-    here = value
-    for part in re.findall(r"[A-Za-z_][\w-]*|\d+|\[\.\.\.\]", path):
-        key: str | int = int(part) if part.isdigit() else part
-        if part == "[...]":
-            key = next((one for one in here if _fails(kind, _with(value, keys, {one: here[one]}), message)), part)
-        keys = (*keys, key)
-        try:
-            here = here[key]
-        except (LookupError, TypeError):
-            break
-    return keys
-
-
-def _fails(kind: type, value: object, message: str) -> bool:
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        return str(error) == message
-    return False
-
-
-def _with(value: Any, keys: Keys, new: object) -> Any:
-    """`value` with what stands at `keys` replaced."""
-    if not keys:
-        return new
-    copy: Any = dict(value) if isinstance(value, dict) else list(value)
-    copy[keys[0]] = _with(value[keys[0]], keys[1:], new)
-    return copy
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?" for the closest known name, or the list of the names where none is close."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f" `{name}`; did you mean `{close[0]}`?"
-    return f" `{name}`; known are: {', '.join(names[:40])}" if names else f" `{name}`"
-
-
-def _field_names(kind: object) -> set[str]:
-    """The field names of a struct type and of the struct types inside it."""
-    return {field.encode_name for struct in _inside(kind) if _is_struct(struct) for field in msgspec.structs.fields(struct)}
-
-
-def _allowed_at(kind: object, keys: Keys) -> list[str]:
-    """The words that may stand at `keys` in a value of type `kind`: those of `Literal`, and the tags of struct types."""
-    here, tags = _alternatives(kind), list[str]()
-    for key in keys:
-        below: list[object] = []
-        tags = []
-        for one in here:
-            if _is_struct(one):
-                below += [field.type for field in msgspec.structs.fields(one) if field.encode_name == key]
-                tags += [str(one.__struct_config__.tag)] if one.__struct_config__.tag_field == key else []
-            elif typing.get_origin(one) in (list, dict):
-                below.append(typing.get_args(one)[-1])
-        here = [one for part in below for one in _alternatives(part)]
-    words = [word for one in here if typing.get_origin(one) is Literal for word in typing.get_args(one)]
-    return list(dict.fromkeys(word for word in (*words, *tags) if isinstance(word, str)))
-
-
-def _alternatives(kind: object) -> list[object]:
-    """The types that a type stands for: the members of a union, and what is annotated."""
-    if typing.get_origin(kind) in (Union, types.UnionType, Annotated):
-        return [one for member in getattr(kind, "__args__", ()) for one in _alternatives(member)]
-    return [kind]
-
-
-def _is_struct(kind: object) -> TypeGuard[type[msgspec.Struct]]:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-
-
-def _inside(kind: object) -> set[object]:
-    """A type and all that it is made of, the arguments of `Literal` included."""
-    seen: set[object] = set()
-    waiting: list[object] = [kind]
-    while waiting:
-        current = waiting.pop()
-        if current not in seen:
-            seen.add(current)
-            fields = msgspec.structs.fields(current) if _is_struct(current) else ()
-            waiting.extend([*(field.type for field in fields), *getattr(current, "__args__", ())])
-    return seen
 
 
 def _dotted(keys: Keys) -> str:

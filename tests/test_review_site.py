@@ -173,8 +173,18 @@ def test_a_failed_case_is_shown_as_failed_with_its_reason(runs: list[Run]) -> No
 
 def test_markup_in_a_text_of_a_patient_is_shown_and_not_run() -> None:
     assert html("**<b>\\*x\\***\n\na &lt;script&gt; 1\\-2") == (
-        "<p><strong>&lt;b&gt;*x*</strong></p>\n<p>a &lt;script&gt; 1-2</p>"
+        "<p><strong>&lt;b&gt;*x*</strong></p>\n<p>a &lt;script&gt; 1-2</p>\n"
     )
+
+
+def test_markdown_is_drawn_without_html_pictures_and_links_that_are_not_https() -> None:
+    source = "**a** <b>x</b> ![p](https://e.example/p.png) [l](javascript:alert(1)) [h](http://e.example) "
+    source += "[s](https://e.example)\n\n- one"
+    page = Page(str(html(source)))
+    assert page.tags == {"p", "strong", "a", "ul", "li"}
+    assert page.links == ["https://e.example/p.png", "https://e.example"]
+    assert Page(f"<p>{template(source)}</p>").links == page.links
+    assert "<b>x</b>" in page.text
 
 
 def test_placeholders_stand_as_words() -> None:

@@ -9,7 +9,6 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
-from markdown_it import MarkdownIt
 from markupsafe import Markup, escape
 
 from cds_service import __version__
@@ -20,7 +19,7 @@ from cds_service.explanation import CardLook
 from cds_service.knowledge import Knowledge
 from cds_service.page_templates import page_templates
 from cds_service.playground.runs import Run
-from cds_service.review_site.words import template
+from cds_service.review_site.words import html, template
 from cds_service.samples import Sample
 from cds_service.settings import DEV_BANNER
 
@@ -33,8 +32,6 @@ _INTERESTING = (
     Outcome.FAILED, Outcome.FIRED, Outcome.COULD_NOT_CHECK, Outcome.GAVE_WAY, Outcome.REPEATED, Outcome.CAPPED,
     Outcome.NOT_APPLICABLE, Outcome.NOT_FIRED,
 )  # fmt: skip
-# No HTML, and no images: a card must not make the page fetch anything.
-_markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
 
 
 class Pages:
@@ -44,9 +41,7 @@ class Pages:
         self._knowledge = knowledge
         self._samples = samples
         self._pages = page_templates("cds_service.playground")
-        self._pages.globals.update(
-            markdown=_rendered, coloured=coloured, encoded=msgspec.json.encode, outcome_words=outcome_words
-        )
+        self._pages.globals.update(markdown=html, coloured=coloured, encoded=msgspec.json.encode, outcome_words=outcome_words)
         self._pages.globals.update(template=template, banner=DEV_BANNER, version=__version__, most_unused=MOST_UNUSED)
         self._pages.globals.update(hooks=[service.hook for service in knowledge.services], samples=samples)
         orders = (line for sample in samples.values() for line in sample.orders if isinstance(line, str))
@@ -108,11 +103,6 @@ def coloured(body: bytes) -> Markup:
     rest = whole[end:MOST_SHOWN]
     more = f"\n… {len(whole) - MOST_SHOWN} more characters; the file holds all" if len(whole) > MOST_SHOWN else ""
     return Markup("").join([*parts, escape(rest), escape(more)])
-
-
-def _rendered(text: str) -> Markup:
-    """The Markdown of a card as an EHR would draw it."""
-    return Markup(_markdown.render(text))  # noqa: S704 (markdown-it escapes all HTML in it)
 
 
 def _is_json(body: bytes) -> bool:
