@@ -5,7 +5,7 @@ these under the call's `fhirServer`; as `urn:uuid:…` where that is the id, or 
 the call. Without such a reference, an identifier that is one of the prefetched Patient's means the patient as well.
 
 Another patient is meant only where another id can be read. A reference of any other form (`Patient/1/2`, a `urn:` that no Bundle
-holds, a Group, an identifier that the Patient does not have) does not say whose it is: such data are not used, and a card says so.
+holds, a Group, an identifier that the Patient does not have) does not say whose it is: such data are not used, which is said.
 
 Ids are unique within a server only: the same id under another base is another patient. Host, port and path of a base count, its
 scheme doesn't, because EHRs behind a proxy mix both. Where a call names no server, only ids can be compared.
