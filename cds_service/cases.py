@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time
 from html import unescape
 from pathlib import Path
@@ -13,10 +13,9 @@ import msgspec
 
 from cds_service.card_file import File, Hook, Indicator
 from cds_service.conversion_errors import Keys
-from cds_service.criteria.facts import PriorCard
+from cds_service.criteria.facts import Facts, PriorCard
 from cds_service.decision import Decision, Outcome
-from cds_service.evaluate import Answer, evaluate
-from cds_service.gather import gather
+from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.knowledge import Card, Knowledge
 from cds_service.present import NOT_CHECKED, Presenter, Shown
 from cds_service.protocol import decode_request
@@ -70,17 +69,17 @@ class Run(msgspec.Struct):
 
     case: Case
     problems: list[Problem]
-    answer: Answer | None = None
+    evaluation: Evaluation | None = None
 
     @property
     def decisions(self) -> list[Decision]:
         """The decisions of the card that the case is about."""
-        return [one for one in self.answer.decisions if one.card is self.case.card] if self.answer is not None else []
+        return [one for one in self.evaluation.decisions if one.card is self.case.card] if self.evaluation is not None else []
 
     @property
     def own(self) -> list[Shown]:
         """The cards that the case is about as they are drawn, those of a draft card too."""
-        drawn = [*self.answer.shown, *self.answer.shadows] if self.answer is not None else []
+        drawn = [*self.evaluation.shown, *self.evaluation.shadows] if self.evaluation is not None else []
         return [one for one in drawn if one.decision is not None and one.decision.card is self.case.card]
 
 
@@ -111,39 +110,39 @@ def load_cases(folder: Path, knowledge: Knowledge) -> list[Case]:
 
 
 def run_cases(cases: Iterable[Case], knowledge: Knowledge) -> Iterator[Run]:
-    """Runs each case; a case that cannot be expanded or answered is a problem of that case."""
+    """Run each case; one that cannot be expanded or answered is a problem of that case."""
     presenter = Presenter(knowledge)
     for case in cases:
         try:
-            answer = asyncio.run(_answer(case, knowledge, presenter))
+            evaluation = asyncio.run(_evaluated(case, knowledge, presenter))
         except ShorthandError as error:
             yield Run(case, [case.problem(str(error))])
             continue
-        yield Run(case, [case.problem(message) for message in _mistakes(case, answer, knowledge)], answer)
+        yield Run(case, [case.problem(message) for message in _mistakes(case, evaluation, knowledge)], evaluation)
 
 
-async def _answer(case: Case, knowledge: Knowledge, presenter: Presenter) -> Answer:
-    request = request_from_case(case.file.given, case.file.hook, case.file.now)
-    call = decode_request(msgspec.json.encode(request), case.file.hook)
-    service = next(service for service in knowledge.services if service.hook == case.file.hook)
-    gathered = await gather(call, service.prefetch, None, 0)
-    answer = evaluate(call, gathered, knowledge, presenter, case.file.now, case.file.jurisdiction)
-    if not case.file.prior:
-        return answer
-    now = {decision.card.id: decision for decision in answer.decisions if decision.row >= 0}
-    prior = tuple(
-        PriorCard(card, datetime.combine(day, time(), UTC), now[card].about, now[card].card.file.table[now[card].row].indicator)
-        for card, day in case.file.prior.items()
-        if card in now  # a card that does not speak now can't be a repeat
-    )
-    return evaluate(call, gathered, knowledge, presenter, case.file.now, case.file.jurisdiction, prior)
+async def _evaluated(case: Case, knowledge: Knowledge, presenter: Presenter) -> Evaluation:
+    file = case.file
+
+    async def shown_before(decisions: Sequence[Decision], _: Facts) -> tuple[PriorCard, ...]:
+        """Make the cards that the case says were shown before: with the same words as now. Others can't be repeats."""
+        fired = {decision.card.id: decision for decision in decisions if decision.row >= 0}
+        return tuple(
+            PriorCard(name, datetime.combine(day, time(), UTC), fired[name].about, fired[name].indicator)
+            for name, day in file.prior.items()
+            if name in fired
+        )
+
+    call = decode_request(msgspec.json.encode(request_from_case(file.given, file.hook, file.now)), file.hook)
+    engine = Engine(knowledge, presenter, file.jurisdiction)
+    return await evaluate_request(call, engine, file.now, shown_before=shown_before)
 
 
-def _mistakes(case: Case, answer: Answer, knowledge: Knowledge) -> Iterator[str]:
-    shown = {one.decision.card.id: one for one in answer.shown if one.decision is not None}
-    own = [one for one in answer.decisions if one.card is case.card]
+def _mistakes(case: Case, evaluation: Evaluation, knowledge: Knowledge) -> Iterator[str]:
+    shown = {one.decision.card.id: one for one in evaluation.shown if one.decision is not None}
+    own = [one for one in evaluation.decisions if one.card is case.card]
     expect = case.file.expect
-    shadows = {one.decision.card.id: one for one in answer.shadows if one.decision is not None}
+    shadows = {one.decision.card.id: one for one in evaluation.shadows if one.decision is not None}
     one = shown.get(case.card.id) or shadows.get(case.card.id)  # a draft is tried out by its cases before anybody sees it
     for decision in own:
         if decision.outcome is Outcome.FAILED:
@@ -157,7 +156,7 @@ def _mistakes(case: Case, answer: Answer, knowledge: Knowledge) -> Iterator[str]
         if one is not None:
             yield f"must be {expect}, and the card is shown as {one.indicator}"
         said = any(decision.say for decision in own)
-        notice = any(other.decision is None for other in answer.shown)
+        notice = any(other.decision is None for other in evaluation.shown)
         if (expect == "not checked") != said or (said and case.card.live and not notice):
             yield f"must be {expect}, and the notice '{NOT_CHECKED}' is {'given' if said else 'not given'}"
     for name, wanted in case.file.others.items():

@@ -21,7 +21,7 @@ def emitted_problems(knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]
     """Every resource of the cards that the cases showed that is not FHIR R4B, and every order template that no case emitted."""
     problems: list[Problem] = []
     for run in runs:
-        for one in run.answer.shown if run.answer is not None else ():
+        for one in run.evaluation.shown if run.evaluation is not None else ():
             for resource in resources_in(msgspec.json.decode(one.body)):
                 problems += [
                     run.case.problem(f"emits an invalid {resource.get('resourceType')}: {wrong}")

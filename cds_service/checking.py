@@ -1,7 +1,7 @@
 """Known patients, decided again and again: the one way to notice that a service which answers has stopped to fire.
 
 One patient about whom the cards speak and one about whom they have nothing to say go the whole way of a call (decode → gather →
-read → decide → present → encode), at the clock and with the knowledge of this process. They do not go through the alert log,
+read → judge → draw → choose), at the clock and with the knowledge of this process. They do not go through the alert log,
 which holds what was shown to people and nothing else, and which says by itself whether it can be written.
 
 What counts is what cards decide, not what is shown: a card that a site has not approved fires in shadow, and that is well. Drafts
@@ -18,9 +18,8 @@ import msgspec
 
 from cds_service import metrics
 from cds_service.decision import Outcome
-from cds_service.evaluate import Answer, evaluate
+from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.events import Event, place, tell
-from cds_service.gather import gather
 from cds_service.paths import fixtures_dir
 from cds_service.protocol import decode_request
 from cds_service.runtime import Runtime
@@ -117,26 +116,24 @@ class Checking:
     async def _fires(self, check: str) -> set[str]:
         """Ids of cards that speak about the patient, live or in shadow. Raises CheckFailedError where one broke or is lost."""
         runtime, sample = self._runtime, self._samples[check]
-        service = next(one for one in runtime.knowledge.services if one.hook == sample.hook)
         now = runtime.clock()
         call = decode_request(msgspec.json.encode(sample.request(now)), sample.hook)
-        gathered = await gather(call, service.prefetch, None, runtime.settings.deadline_ms)
-        answer = evaluate(call, gathered, runtime.knowledge, runtime.presenter, now, runtime.settings.jurisdiction)
-        _expect_whole(answer)
-        return {one.card.id for one in answer.decisions if one.outcome in _SPOKE and one.card.file.status == "active"}
+        evaluation = await evaluate_request(call, runtime.engine, now)
+        _expect_whole(evaluation)
+        return {one.card.id for one in evaluation.decisions if one.outcome in _SPOKE and one.card.file.status == "active"}
 
 
-def _expect_whole(answer: Answer) -> None:
+def _expect_whole(evaluation: Evaluation) -> None:
     """What was decided is also drawn, and in the body that an EHR would get."""
-    broken = {one.card.id for one in answer.decisions if one.outcome is Outcome.FAILED}
+    broken = {one.card.id for one in evaluation.decisions if one.outcome is Outcome.FAILED}
     if broken:
         raise CheckFailedError(f"broke: {_names(broken)}")
-    fired = {one.card.id for one in answer.decisions if one.outcome is Outcome.FIRED}
-    drawn = {one.decision.card.id for one in (*answer.shown, *answer.shadows) if one.decision is not None}
+    fired = {one.card.id for one in evaluation.decisions if one.outcome is Outcome.FIRED}
+    drawn = {one.decision.card.id for one in (*evaluation.shown, *evaluation.shadows) if one.decision is not None}
     if fired != drawn:
         raise CheckFailedError(f"fired, not drawn: {_names(fired ^ drawn)}")
-    sent = [card["uuid"] for card in msgspec.json.decode(answer.body)["cards"]]
-    if sent != [one.uuid for one in answer.shown]:
+    sent = [card["uuid"] for card in msgspec.json.decode(evaluation.body)["cards"]]
+    if sent != [one.uuid for one in evaluation.shown]:
         raise CheckFailedError("the answer does not hold the cards that were drawn")
 
 

@@ -39,14 +39,14 @@ class Coverage:
 
     def add(self, runs: Iterable[Run]) -> None:
         for run in runs:
-            if run.answer is None:
+            if run.evaluation is None:
                 continue
             for decision in run.decisions:
                 card = decision.card
                 for name, criterion in card.criteria.items():
                     finding = decision.findings[name]
                     self._truths.setdefault(name, set()).add(finding.truth)
-                    if (value := _value(criterion, finding, run.answer.facts, decision.order)) is not None:
+                    if (value := _value(criterion, finding, run.evaluation.facts, decision.order)) is not None:
                         self._values.setdefault(name, set()).add((value, finding.truth))
                 self._outcomes.setdefault(card.id, set()).add("fired" if decision.outcome is Outcome.FIRED else "silent")
                 if decision.outcome is Outcome.FIRED:

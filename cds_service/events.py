@@ -118,7 +118,7 @@ def tell(event: Event, **fields: Unpack[Fields]) -> None:
 
 
 def place(trace: TracebackType | None) -> str:
-    """Where an exception was raised, innermost frame first: "present.py:33 draw < evaluate.py:59 conclude"; "?" for nowhere."""
+    """Where an exception was raised, innermost frame first: "present.py:33 draw < evaluate.py:59 _evaluated"; "?" for nowhere."""
     frames = traceback.extract_tb(trace)[: -_FRAMES - 1 : -1]
     return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames) or "?"
 

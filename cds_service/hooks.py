@@ -21,6 +21,7 @@ from cds_service.body import Room, read_body
 from cds_service.call_counts import count_call
 from cds_service.discovery import describe
 from cds_service.errors import CLIENT_WENT_AWAY, CdsError, LogUnavailable, Overloaded, UnknownService
+from cds_service.evaluate import Evaluation
 from cds_service.events import Event, tell
 from cds_service.feedback import Batch, decode_feedback
 from cds_service.metrics import FEEDBACK, SHED
@@ -35,8 +36,11 @@ from cds_service.trust.refused import RefusedError
 MAX_FEEDBACK_BYTES = 64 * 1024
 ROOM_FOR_BODIES = 32 * 1024 * 1024  # bytes, of all service calls that are being received; at least four of the longest
 
-# (the decoded call, the service called, what the process holds, how the call arrived) → body of the answer
-Respond = Callable[[HookRequest, ServiceDefinition, Runtime, Arrival], Awaitable[bytes]]
+# (the decoded call, the service called, what the process holds, how the call arrived) → what is answered, and from what
+Respond = Callable[[HookRequest, ServiceDefinition, Runtime, Arrival], Awaitable[Evaluation]]
+# An ASGI extension: a program that calls this application in its own process puts a function here, which gets each evaluation and
+# its timings. The playground explains its calls with it; nothing that arrives by network can set it.
+WATCH = "cds_service.watch"
 
 
 def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
@@ -118,11 +122,13 @@ class HookCalls:
             try:
                 responding = self._answer(body, service, caller, timings, receive)
                 del body
-                answer = await responding
+                evaluation = await responding
             finally:
                 self._under_way -= 1
             status = 200
-            await _send_json(send, answer)
+            if watch := scope.get("extensions", {}).get(WATCH):
+                watch(evaluation, timings)
+            await _send_json(send, evaluation.body)
         except CdsError as error:
             status = error.status
             raise
@@ -138,8 +144,8 @@ class HookCalls:
 
     def _answer(
         self, body: bytes, service: ServiceDefinition, caller: Caller, timings: Timings, receive: Receive
-    ) -> Awaitable[bytes]:
-        """Decodes here and answers later, so that nothing of the request is held that is not needed any more."""
+    ) -> Awaitable[Evaluation]:
+        """Decode now and drop the body, so a waiting call does not hold it."""
         call = decode_request(body, service.hook, caller)
         call.timings = timings
         timings.mark("decode")

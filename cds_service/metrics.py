@@ -102,5 +102,5 @@ def begin_at_zero(services: Iterable[str], cards: Iterable[str]) -> None:
             DECISIONS.labels(card, outcome)
     for outcome in ("written", "quarantined", "lost"):
         LOG_RECORDS.labels(outcome)
-    for phase in ("trust", "receive", "decode", "gather", "read", "decide", "present", "prior_cards", "log"):
+    for phase in ("trust", "receive", "decode", "gather", "read", "judge", "draw", "shown_before", "choose", "log"):
         PHASE_SECONDS.labels(phase)

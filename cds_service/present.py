@@ -1,16 +1,16 @@
-"""Decisions in, CDS Hooks cards out. Pure.
+"""Draw decisions as CDS Hooks cards, and compose the answer of those that are chosen. Pure.
 
 Texts come from the cards; strings that came from an EHR are cleaned, cut and escaped before they enter Markdown, because some
 clients render raw HTML. No null or empty member is ever emitted (CDS Hooks 2.0, "HTTP status codes and JSON").
 
 What is the same in every answer (override reasons, links, the resources of suggestions) is encoded once, when the cards load, for
-each dialect (see `dialects`).
+each dialect (see `dialects`). Everything that can fail happens in `Presenter.draw`; composing only puts encoded pieces together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -20,11 +20,10 @@ from cds_service.criteria.facts import Facts, Lab
 from cds_service.criteria.findings import IS_MET, IS_UNMET, Findings, OnError
 from cds_service.criteria.kinds import CountCriterion, Criterion, DrugCriterion, OrderCriterion
 from cds_service.criteria.wording import phrase
-from cds_service.decide import settle
 from cds_service.decision import Decision, Outcome
 from cds_service.dialects import PLAIN, creatable, narrowed, offers, shortened, topic_code
 from cds_service.knowledge import Card, Knowledge
-from cds_service.suggestions import Needless, Say, Suggestion, cut, derived_uuid
+from cds_service.suggestions import DrawnSuggestion, Needless, Say, Suggestion, cut, derived_uuid
 
 NOT_CHECKED = "not-checked"
 _LOUDEST_FIRST = ("critical", "warning", "info")
@@ -32,28 +31,32 @@ _LOUDEST_FIRST = ("critical", "warning", "info")
 _encode = msgspec.json.Encoder().encode
 
 
-class _CardJson(msgspec.Struct, gc=False, omit_defaults=True):
-    """A CDS Hooks card; members that are not set are left out."""
+class _CardJson(msgspec.Struct, gc=False):
+    """The members of a CDS Hooks card up to its suggestions."""
 
     uuid: str
     summary: str
     detail: str
     indicator: str
     source: msgspec.Raw
-    suggestions: list[msgspec.Raw] = []
-    selectionBehavior: str = ""
-    overrideReasons: msgspec.Raw = msgspec.Raw()
-    links: msgspec.Raw = msgspec.Raw()
 
 
-class Shown(msgspec.Struct, gc=False):
+class Drawn(msgspec.Struct, frozen=True, gc=False):
+    """A card as it could be shown, encoded but for the choice among its suggestions."""
+
+    uuid: str
+    head: bytes  # the card's JSON up to the suggestions
+    offers: tuple[DrawnSuggestion, ...]
+
+
+class Shown(msgspec.Struct, frozen=True, gc=False):
     """One card of the answer."""
 
     uuid: str
     indicator: Literal["info", "warning", "critical"]
     body: bytes  # the card's JSON
     decision: Decision | None = None  # None for the notice
-    changed_orders: list[bytes] = []  # the JSON of the received order with each suggested change that the card holds
+    changed_orders: tuple[bytes, ...] = ()  # the JSON of the received order with each suggested change that the card holds
 
 
 def card_uuid(hook_instance: str, card_id: str, order_reference: str) -> str:
@@ -68,32 +71,30 @@ class Presenter:
         """`public_url`: where EHRs reach the pages of the cards; "" where no card links to its page."""
         self._in = {name: _Dialect(dialect, knowledge, public_url) for name, dialect in knowledge.dialects.items()}
         self._in[""] = self._in[PLAIN]
-        self._most = knowledge.labels.most_cards
 
     @property
     def dialects(self) -> frozenset[str]:
         """The names of the dialects in which it can present; "" is plain CDS Hooks."""
         return frozenset(self._in)
 
-    def present(
-        self, decisions: list[Decision], facts: Facts, hook_instance: str, on_error: OnError, dialect: str = ""
-    ) -> tuple[list[Shown], list[Shown]]:
-        """(what is shown, what cards in shadow would have): cards that fired; at most one notice ends the first.
+    def draw(
+        self, decisions: Sequence[Decision], facts: Facts, hook_instance: str, on_error: OnError, dialect: str = ""
+    ) -> tuple[list[Decision], list[Drawn | None]]:
+        """Draw each card that fired: (the decisions, beside each the card as it could be shown).
 
-        The loudest come first, as some EHRs draw only the first cards; those as loud as each other in the order of their ranks.
-
-        A card that cannot be drawn becomes a decision that failed: `on_error(card id, exception)` is told, the others are shown,
-        among them those that stood back for it.
+        A card that cannot be drawn becomes a decision that failed: `on_error(card id, exception)` is told.
         """
-        spoken = self._in[dialect]
-        while (drawn := spoken.draw(decisions, facts, hook_instance, on_error)) is None:
-            settle(decisions, self._most)
-        shown, shadows = drawn
-        unchecked = [decision for decision in decisions if decision.say and decision.card.live]
-        shown.sort(key=lambda card: _LOUDEST_FIRST.index(card.indicator))
-        if unchecked:
-            shown.append(spoken.notice(unchecked, hook_instance))
-        return shown, shadows
+        return self._in[dialect].draw(decisions, facts, hook_instance, on_error)
+
+    def compose(
+        self, chosen: Sequence[Decision], drawn: Sequence[Drawn | None], facts: Facts, hook_instance: str, dialect: str = ""
+    ) -> tuple[list[Shown], list[Shown]]:
+        """Compose the answer: (what is shown, what cards in shadow would have shown); at most one notice ends the first.
+
+        `drawn` is what `draw` returned beside the decisions that `chosen` was made of. The loudest come first, as some EHRs draw
+        only the first cards; those as loud as each other in the order of their ranks.
+        """
+        return self._in[dialect].compose(chosen, drawn, facts, hook_instance)
 
 
 class _Dialect:
@@ -102,33 +103,47 @@ class _Dialect:
     def __init__(self, dialect: DialectFile, knowledge: Knowledge, public_url: str) -> None:
         self._knowledge = knowledge
         self._limit = dialect.summary_limit
-        self.cards = {card.id: _Drawn(card, knowledge, dialect, public_url) for card in knowledge.cards}
+        self.cards = {card.id: CardTemplate(card, knowledge, dialect, public_url) for card in knowledge.cards}
         words = knowledge.notice
         self._notice_source = _source(knowledge, words.url, topic_code(NOT_CHECKED, dialect), words.title)
 
     def draw(
-        self, decisions: list[Decision], facts: Facts, hook_instance: str, on_error: OnError
-    ) -> tuple[list[Shown], list[Shown]] | None:
-        """(cards that fired, those of them in shadow); None where one that is live could not be drawn."""
-        drawn: tuple[list[Shown], list[Shown]] = ([], [])
-        lately = self._knowledge.engineering.measured_lately.span
-        needless, of_shadows = Needless(facts, lately), Needless(facts, lately)
-        broke = False
-        # What several cards offer, the loudest offers.
-        for decision in sorted(decisions, key=_loudness):
+        self, decisions: Sequence[Decision], facts: Facts, hook_instance: str, on_error: OnError
+    ) -> tuple[list[Decision], list[Drawn | None]]:
+        after = list(decisions)
+        drawn: list[Drawn | None] = [None] * len(after)
+        for position, decision in enumerate(after):
             if decision.outcome is Outcome.FIRED:
-                live = decision.card.live
                 try:
-                    shown = self.cards[decision.card.id].draw(decision, facts, hook_instance, needless if live else of_shadows)
-                    drawn[0 if live else 1].append(shown)
+                    drawn[position] = self.cards[decision.card.id].draw(decision, facts, hook_instance)
                 except Exception as error:  # noqa: BLE001 - law 5: one card that breaks must not silence the others
                     on_error(decision.card.id, error)
-                    decision.outcome, decision.say, decision.error = Outcome.FAILED, True, type(error).__name__
-                    broke |= live
-        return None if broke else drawn
+                    failed = type(error).__name__
+                    after[position] = msgspec.structs.replace(decision, outcome=Outcome.FAILED, say=True, error=failed)
+        return after, drawn
 
-    def notice(self, decisions: list[Decision], hook_instance: str) -> Shown:
-        """The one notice that lists all that could not be checked; never a warning, never "safe"."""
+    def compose(
+        self, chosen: Sequence[Decision], drawn: Sequence[Drawn | None], facts: Facts, hook_instance: str
+    ) -> tuple[list[Shown], list[Shown]]:
+        lately = self._knowledge.engineering.measured_lately.span
+        live, shadows = Needless(facts, lately), Needless(facts, lately)
+        shown: list[Shown] = []
+        shown_in_shadow: list[Shown] = []
+        both = zip(chosen, drawn, strict=True)
+        fired = [(one, card) for one, card in both if card is not None and one.outcome is Outcome.FIRED]
+        fired.sort(key=lambda pair: _LOUDEST_FIRST.index(pair[0].indicator))
+        for decision, card in fired:  # what several cards offer, the loudest offers
+            template = self.cards[decision.card.id]
+            if decision.card.live:
+                shown.append(template.compose(decision, card, live))
+            else:
+                shown_in_shadow.append(template.compose(decision, card, shadows))
+        if unchecked := [decision for decision in chosen if decision.say and decision.card.live]:
+            shown.append(self._notice(unchecked, hook_instance))
+        return shown, shown_in_shadow
+
+    def _notice(self, decisions: list[Decision], hook_instance: str) -> Shown:
+        """Write the one notice that lists all that could not be checked; never a warning, never "safe"."""
         words = self._knowledge.notice
         items: dict[str, None] = {}
         for decision in decisions:
@@ -147,25 +162,29 @@ class _Dialect:
         return Shown(identity, "info", _encode(card))
 
 
-class _Drawn:
+class CardTemplate:
     """One card with everything encoded that does not depend on the patient."""
 
     def __init__(self, card: Card, knowledge: Knowledge, dialect: DialectFile, public_url: str) -> None:
         file = card.file
+        self.id = card.id
         self._card = card
         self._labels = knowledge.labels
         self._limit = dialect.summary_limit
         self._source = _source(knowledge, knowledge.sources[file.links[0]].url, topic_code(file.id, dialect), file.title)
-        self._overrides = _raw(
-            {"code": code, "system": knowledge.labels.override_system, "display": knowledge.overrides[code].display}
-            for code in file.overrides
+        overrides = _encode(
+            [
+                {"code": code, "system": knowledge.labels.override_system, "display": knowledge.overrides[code].display}
+                for code in file.overrides
+            ]
         )
         links = [(knowledge.sources[name].title, knowledge.sources[name].url) for name in file.links]
         if public_url:
             links.insert(0, (knowledge.labels.page_label, f"{public_url}/cards/{file.id}/{file.version}"))
-        self._links = _raw({"label": cut(label), "url": url, "type": "absolute"} for label, url in links)
+        encoded_links = _encode([{"label": cut(label), "url": url, "type": "absolute"} for label, url in links])
+        self._tail = b',"overrideReasons":' + overrides + b',"links":' + encoded_links + b"}"
         created = creatable(knowledge.orders, dialect)
-        self._selection = "any" if dialect.any_only else file.selection
+        self._selection = b'],"selectionBehavior":' + _encode("any" if dialect.any_only else file.selection)
         self._first_only = narrowed(file, dialect)
         self._suggestions = [
             Suggestion(offer, created, knowledge.orders, knowledge.terminology)
@@ -177,10 +196,9 @@ class _Drawn:
         }
         self._labs = [name for name, criterion in card.criteria.items() if criterion.__struct_config__.tag == "lab"]
 
-    def draw(self, decision: Decision, facts: Facts, hook_instance: str, needless: Needless) -> Shown:
-        """The card as it is shown; tells `needless` what it offers."""
+    def draw(self, decision: Decision, facts: Facts, hook_instance: str) -> Drawn:
+        """Draw the card with all that it could offer. Whatever can fail fails here."""
         file = self._card.file
-        row = file.table[decision.row]
         identity = card_uuid(hook_instance, file.id, decision.order.key if decision.order is not None else "")
         plain = self._sayer(decision, facts, cleaned)
         summary = self._card.summaries[decision.row].render(plain)
@@ -188,28 +206,38 @@ class _Drawn:
             uuid=identity,
             summary=shortened(summary, self._limit),
             detail=self._detail(decision, facts, opening=len(summary) > self._limit),
-            indicator=row.indicator,
+            indicator=decision.indicator,
             source=self._source,
-            overrideReasons=self._overrides,
-            links=self._links,
         )
+        findings = decision.findings
+        offers = (
+            item.draw(identity, plain, decision.order)
+            for item in self._suggestions
+            if holds(findings, item.file.when, item.file.unless)
+        )
+        return Drawn(identity, _encode(card)[:-1], tuple(offer for offer in offers if offer is not None))
+
+    def compose(self, decision: Decision, drawn: Drawn, needless: Needless) -> Shown:
+        """Put the card together without what is needless to offer, and add to `needless` what it offers."""
+        suggestions: list[bytes] = []
         changed: list[bytes] = []
+        offered: list[str] = []  # added at the end: alternatives of one card may be of one drug
         first = ""
-        offered: list[str] = []  # alternatives of one card may be of one drug
-        for item in self._suggestions:
+        for offer in drawn.offers:
+            item = offer.suggestion
             if self._first_only and first not in ("", item.whole):
                 break
-            if holds(decision.findings, item.file.when, item.file.unless) and (needed := item.needed(needless)):
-                own = item.change(decision.order)
-                if (suggestion := item.draw(identity, plain, decision.order, own, needed)) is not None:
-                    card.suggestions.append(suggestion)
-                    offered += item.keys(needed)
-                    first = first or item.whole
-                    changed += [own] if own else []
+            if needed := item.needed(needless):
+                suggestions.append(item.json(offer, needed))
+                offered += item.keys(needed)
+                first = first or item.whole
+                changed += [offer.changed_order] if offer.changed_order else []
         needless.offered.update(offered)
-        if card.suggestions:
-            card.selectionBehavior = self._selection
-        return Shown(identity, row.indicator, _encode(card), decision, changed)
+        parts = [drawn.head]
+        if suggestions:
+            parts += [b',"suggestions":[', b",".join(suggestions), self._selection]
+        parts.append(self._tail)
+        return Shown(drawn.uuid, decision.card.file.table[decision.row].indicator, b"".join(parts), decision, tuple(changed))
 
     def _sayer(self, decision: Decision, facts: Facts, safe: Callable[[str], str]) -> Say:
         """Says `{name.field}`: what the request or the evidence of a criterion holds, cleaned by `safe`."""
@@ -261,10 +289,6 @@ class _Drawn:
         return "\n\n".join(paragraphs)
 
 
-def _loudness(decision: Decision) -> int:
-    return _LOUDEST_FIRST.index(decision.card.file.table[decision.row].indicator) if decision.row >= 0 else len(_LOUDEST_FIRST)
-
-
 def with_words(note: str, words: str) -> str:
     """`note` with what a laboratory wrote, cleaned and escaped: "potassium of 2025-11-28 has no unit (“2.2”)"."""
     return f"{note} ({markdown(f'“{words}”')})" if words else note
@@ -296,7 +320,3 @@ def named_drugs(criteria: Iterable[Criterion], knowledge: Knowledge) -> frozense
         elif isinstance(criterion, DrugCriterion | OrderCriterion | CountCriterion):
             named.update(name for one in criterion.classes for name in knowledge.terminology.drugs_of(one))
     return frozenset(named)
-
-
-def _raw(items: Iterable[dict[str, Any]]) -> msgspec.Raw:
-    return msgspec.Raw(_encode(list(items)))

@@ -6,6 +6,7 @@ import msgspec
 
 from cds_service.alert_log import AlertLog, load_or_create_secret
 from cds_service.clock import Clock, utc_now
+from cds_service.evaluate import Engine
 from cds_service.http_client import HttpClient
 from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
@@ -30,6 +31,11 @@ class Runtime(msgspec.Struct, frozen=True):
     hash_secret: bytes
     traces: Traces | None = None
     clock: Clock = utc_now  # the time of day of every call; tests hand another one in
+
+    @property
+    def engine(self) -> Engine:
+        """What evaluates the requests of this site."""
+        return Engine.of(self.settings, self.knowledge, self.presenter)
 
     def __repr__(self) -> str:
         return "Runtime(…)"

@@ -133,35 +133,13 @@ class Suggestion:
             actions.append(built)
         return suggestion
 
-    def change(self, order: Order | None) -> bytes:
-        """Return the JSON of the order as this suggestion changes it, or b"".
+    def draw(self, card: str, say: Say, order: Order | None) -> DrawnSuggestion | None:
+        """Draw the suggestion with all its actions, for the card with the uuid `card`.
 
-        b"" where it changes none, or cannot.
+        None where the order does not allow it: it has no id that could be named, or can't be changed as suggested.
         """
-        if self._update is None or order is None:
-            return b""
-        return patched_order(order, self._update)
-
-    def needed(self, needless: Needless) -> tuple[int, ...]:
-        """Return the positions of the actions that are worth offering.
-
-        All, some of several tests, or none.
-        """
-        if not self._judged:
-            return self._all
-        needed = tuple(position for position, one in enumerate(self._ordered) if one not in needless)
-        return needed if self._tests or len(needed) == len(self._all) else ()
-
-    def keys(self, positions: Sequence[int]) -> list[str]:
-        """The keys of what the actions at `positions` order."""
-        return [self._ordered[position].key for position in positions] if self._judged else [one.key for one in self._ordered]
-
-    def draw(self, card: str, say: Say, order: Order | None, changed: bytes, positions: tuple[int, ...]) -> msgspec.Raw | None:
-        """Return the suggestion's JSON with the actions at `positions`.
-
-        None where the order does not allow it.
-        """
-        named = order is not None and order.reference  # an order without an id can't be named
+        changed = patched_order(order, self._update) if self._update is not None and order is not None else b""
+        named = order is not None and order.reference
         if (self._deletes and not named) or (self._update is not None and not changed):
             return None
 
@@ -172,7 +150,22 @@ class Suggestion:
                 return changed.decode()
             return _encode(say(name, field))[1:-1].decode()
 
-        return msgspec.Raw(self._template(positions).render(say_json).encode())
+        return DrawnSuggestion(self, say_json, self._json[self._all].render(say_json).encode(), changed)
+
+    def needed(self, needless: Needless) -> tuple[int, ...]:
+        """Return the positions of the actions that are worth offering: all, some of several tests, or none."""
+        if not self._judged:
+            return self._all
+        needed = tuple(position for position, one in enumerate(self._ordered) if one not in needless)
+        return needed if self._tests or len(needed) == len(self._all) else ()
+
+    def keys(self, positions: Sequence[int]) -> list[str]:
+        """Return the keys of what the actions at `positions` order."""
+        return [self._ordered[position].key for position in positions] if self._judged else [one.key for one in self._ordered]
+
+    def json(self, drawn: DrawnSuggestion, positions: tuple[int, ...]) -> bytes:
+        """Return the JSON with the actions at `positions`. Cannot fail: what these say was drawn with all of them."""
+        return drawn.whole_json if positions == self._all else self._template(positions).render(drawn.say).encode()
 
     def _template(self, positions: tuple[int, ...]) -> Template:
         """Return the template for `positions`; its label names the tests that are there."""
@@ -183,6 +176,15 @@ class Suggestion:
             part = msgspec.structs.replace(self.file, label=cut(label), actions=actions)
             found = self._json[positions] = Template(_encode(self._built(part)).decode())
         return found
+
+
+class DrawnSuggestion(msgspec.Struct, frozen=True, gc=False):
+    """A suggestion for one patient, of which actions may still be left out."""
+
+    suggestion: Suggestion
+    say: Say  # each placeholder as JSON
+    whole_json: bytes
+    changed_order: bytes  # the JSON of the received order as this suggestion changes it; b"" where it changes none
 
 
 def _joined(descriptions: Sequence[str]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,7 @@ from cds_service.settings import load_settings
 from cds_service.site import load_knowledge
 
 if TYPE_CHECKING:
-    from cds_service.decode import Gathered
-    from cds_service.evaluate import Answer
+    from cds_service.evaluate import Evaluation
     from cds_service.knowledge import Knowledge
 
 
@@ -48,9 +48,9 @@ def _fire(options: argparse.Namespace) -> int:
     tried = _tried(options)
     if isinstance(tried, int):
         return tried
-    answer, _, _ = tried
-    response = msgspec.json.decode(answer.body)
-    print(msgspec.json.format(answer.body).decode() if options.json else draw_cards(response["cards"]))
+    evaluation, _ = tried
+    response = msgspec.json.decode(evaluation.body)
+    print(msgspec.json.format(evaluation.body).decode() if options.json else draw_cards(response["cards"]))
     return 0
 
 
@@ -61,8 +61,8 @@ def _explain(options: argparse.Namespace) -> int:
     tried = _tried(options)
     if isinstance(tried, int):
         return tried
-    answer, sent, knowledge = tried
-    explanation = explain(answer.facts, answer.decisions, knowledge, sent)
+    evaluation, knowledge = tried
+    explanation = explain(evaluation.facts, evaluation.decisions, knowledge, evaluation.sources)
     if options.card is not None:
         if knowledge.card(options.card) is None:
             print(f"unknown card{suggestion(options.card, [one.id for one in knowledge.cards])}", file=sys.stderr)
@@ -80,10 +80,11 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tried(options: argparse.Namespace) -> tuple[Answer, Mapping[str, Gathered], Knowledge] | int:
-    """The answer to the request file and what that was read from; an exit status where there is none, which is told why."""
+def _tried(options: argparse.Namespace) -> tuple[Evaluation, Knowledge] | int:
+    """Evaluate the request file; return an exit status where that fails, after saying why."""
     from cds_service.errors import CdsError
-    from cds_service.trial import try_request
+    from cds_service.evaluate import Engine, evaluate_body
+    from cds_service.present import Presenter
 
     settings = load_settings()
     knowledge = load_knowledge(settings)
@@ -92,7 +93,8 @@ def _tried(options: argparse.Namespace) -> tuple[Answer, Mapping[str, Gathered],
         return 2
     body = sys.stdin.buffer.read() if str(options.request) == "-" else options.request.read_bytes()
     try:
-        return *try_request(body, settings, knowledge, options.now or utc_now(), options.dialect), knowledge
+        engine = Engine.of(settings, knowledge, Presenter(knowledge))
+        return asyncio.run(evaluate_body(body, engine, options.now or utc_now(), dialect=options.dialect)), knowledge
     except CdsError as error:
         print(f"{options.request}: {error}", file=sys.stderr)
         return 1

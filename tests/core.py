@@ -15,21 +15,23 @@ import msgspec
 import yaml
 
 from cds_service.alert_log import AlertLog
-from cds_service.criteria.facts import SOURCES, Facts
-from cds_service.criteria.findings import Finding
-from cds_service.decide import decide
+from cds_service.choose import choose
+from cds_service.criteria.facts import SOURCES, Facts, Patient
+from cds_service.criteria.findings import Finding, OnError
 from cds_service.decision import Decision
-from cds_service.evaluate import Answer, evaluate
+from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.gather import gather
 from cds_service.http_client import HttpClient
+from cds_service.judge import judge
 from cds_service.knowledge import Knowledge
 from cds_service.paths import cards_dir
-from cds_service.present import Presenter
+from cds_service.present import Presenter, Shown
 from cds_service.protocol import decode_request
 from cds_service.read import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.shorthand import request_from_case
+from cds_service.trust import Caller
 from cds_service.trust.caller import Callers
 from cds_service.trust.callers import AnyCaller
 from tests.reading import terminology
@@ -143,18 +145,18 @@ def all_requests() -> Iterator[tuple[str, Json]]:
             yield f"{path.parent.name}: {case['name']}", request_from_case(case["given"], case["hook"], NOW)
 
 
-def answer(*given: str, hook: str = "patient-view", known: Knowledge | None = None, country: Country = "US") -> Answer:
+def answer(*given: str, hook: str = "patient-view", known: Knowledge | None = None, country: Country = "US") -> Evaluation:
     """What the service answers about a patient in shorthand (see `cds_service.shorthand`) at NOW."""
     return answer_to(request_from_case(given, hook, NOW), known=known, country=country)
 
 
-def answer_to(request: Json, *, known: Knowledge | None = None, country: Country = "US") -> Answer:
+def answer_to(
+    request: Json, *, known: Knowledge | None = None, country: Country = "US", dialect: str = "", now: datetime = NOW
+) -> Evaluation:
     """The whole way from the JSON of a request to its answer, without a server and without the log."""
     known = known or knowledge()
-    call = decode_request(msgspec.json.encode(request), request["hook"])
-    service = next(one for one in known.services if one.hook == request["hook"])
-    gathered = asyncio.run(gather(call, service.prefetch, None, 0))
-    return evaluate(call, gathered, known, presenter(known), NOW, country)
+    call = decode_request(msgspec.json.encode(request), request["hook"], Caller("tests", dialect=dialect))
+    return asyncio.run(evaluate_request(call, Engine(known, presenter(known), country), now))
 
 
 def facts(*given: str, hook: str = "order-sign", country: Country = "US") -> Facts:
@@ -176,19 +178,19 @@ def facts_in(request: Json, country: Country = "US") -> Facts:
     )
 
 
-def cards(answered: Answer) -> list[Json]:
+def cards(answered: Evaluation) -> list[Json]:
     """The cards as an EHR gets them."""
     found: list[Json] = msgspec.json.decode(answered.body)["cards"]
     return found
 
 
-def card(answered: Answer, card_id: str) -> Json:
+def card(answered: Evaluation, card_id: str) -> Json:
     """The one card with this id."""
     (found,) = [one for one in cards(answered) if one["source"]["topic"]["code"] == card_id]
     return found
 
 
-def decision(answered: Answer, card_id: str) -> Decision:
+def decision(answered: Evaluation, card_id: str) -> Decision:
     """The one decision of this card."""
     (found,) = [one for one in answered.decisions if one.card.id == card_id]
     return found
@@ -246,10 +248,36 @@ def write_small(folder: Path, criteria: Json, *cards_data: Json, orders: Json | 
 def finding(criterion: Json, given: Facts, **others: Json) -> Finding:
     """What one criterion finds in facts; `others` are the members of a group."""
     known = small({"it": criterion, **others}, a_card(fire_when=["it"]))
-    (decided,) = decide(given, known, unexpected)
+    (decided,) = judge(given, known, unexpected)
     return decided.findings["it"]
 
 
+def decide(given: Facts, known: Knowledge, on_error: OnError) -> list[Decision]:
+    """Judge and choose, with the cards shown before that the facts name; nothing is drawn."""
+    return choose(
+        judge(given, known, on_error),
+        given.prior_cards,
+        hook=given.hook,
+        now=given.now,
+        answer_counts=known.engineering.answer_counts.span,
+        most=known.labels.most_cards,
+    )
+
+
+def drawn(decisions: list[Decision], given: Facts, by: Presenter, instance: str = "an instance") -> list[Shown]:
+    """The cards of decisions that were chosen, without those in shadow."""
+    decisions, found = by.draw(decisions, given, instance, unexpected)
+    return by.compose(decisions, found, given, instance)[0]
+
+
+NO_CARDS = b'{"cards":[]}'
+
+
+def an_evaluation(body: bytes = NO_CARDS) -> Evaluation:
+    """What `respond` returns, for a stand-in of it that decides nothing."""
+    return Evaluation(body, Facts(NOW, "patient-view", "US", Patient("p", None, None, ""), {}), [], [], [], {})
+
+
 def unexpected(name: str, error: Exception) -> None:
-    """For `decide`: nothing may break here."""
+    """For `judge`: nothing may break here."""
     raise AssertionError(f"{name} broke") from error

@@ -9,12 +9,11 @@ import httpx2
 import msgspec
 
 from cds_service.base_urls import FhirBase
-from cds_service.decode import Gathered
-from cds_service.evaluate import Answer, evaluate
+from cds_service.evaluate import Engine, Evaluation, Sources, evaluate_request
 from cds_service.fhir_client import FhirClient
-from cds_service.gather import gather
 from cds_service.http_client import HttpClient
 from cds_service.protocol import decode_request
+from cds_service.trust import Caller
 from tests.core import NOW, knowledge, presenter
 from tests.http_side import TransportClient
 
@@ -110,8 +109,8 @@ def call_of(hook: str = "patient-view", *drafts: Json, prefetch: Json | None = N
 class Asked(msgspec.Struct):
     """A call that was answered at NOW."""
 
-    answer: Answer
-    gathered: dict[str, Gathered]
+    answer: Evaluation
+    gathered: Sources
     ways: dict[str, bool]  # that were used; True: learned now
 
     @property
@@ -130,11 +129,9 @@ class Asked(msgspec.Struct):
 async def asked(http_client: HttpClient, call: Json, *, include: bool = False, deadline_ms: int = 2000) -> Asked:
     """The whole way of a call but for HTTP and the log, at NOW; `http_client` keeps what was learned of the server."""
     known = knowledge()
-    request = decode_request(msgspec.json.encode(call), call["hook"])
-    service = next(one for one in known.services if one.hook == call["hook"])
+    request = decode_request(msgspec.json.encode(call), call["hook"], Caller("ehr", include=include))
     client = FhirClient(http_client, FhirBase(BASE), "T0KEN")
-    templates = service.templates(include=include)
-    gathered = await gather(request, templates, client, deadline_ms, terminology=known.terminology)
-    answer = evaluate(request, gathered, known, presenter(known), NOW, "US")
+    engine = Engine(known, presenter(known))
+    answer = await evaluate_request(request, engine, NOW, client=client, remaining_ms=deadline_ms)
     assert not any(decision.error for decision in answer.decisions)
-    return Asked(answer, gathered, {str(way): learned for way, learned in client.ways.items()})
+    return Asked(answer, answer.sources, {str(way): learned for way, learned in client.ways.items()})

@@ -34,7 +34,7 @@ class Mix(NamedTuple):
     states: dict[str, str]  # what was done to each key that is not as in `whole`; "orders" among them
     unreadable: list[int]  # positions in `whole` of draft orders that are there and can't be read
     answers: dict[str, str]  # how the FHIR server answers for each key; empty where none is named
-    breaks: tuple[str, str]  # (what, whom): ("criterion", id), ("decide", card), ("draw", card), ("part", name), ("", "")
+    breaks: tuple[str, str]  # (what, whom): ("criterion", id), ("judge", card), ("draw", card), ("part", name), ("", "")
     log: str  # ok, not durable, silent about what was shown before
     dialect: str
     settings: dict[str, Any]
@@ -367,12 +367,12 @@ _ORDERS: dict[str, Callable[[random.Random, Json, Json], list[int]]] = {
 def _breaks(chance: random.Random, criteria: list[str], cards: list[str]) -> tuple[str, str]:
     if chance.random() < 0.6:
         return "", ""
-    what = chance.choice(("criterion", "criterion", "decide", "draw", "draw", "part"))
+    what = chance.choice(("criterion", "criterion", "judge", "draw", "draw", "part"))
     match what:
         case "criterion":
             return what, chance.choice(criteria)
         case "part":
-            return what, chance.choice(("read", "decide", "present", "notice", "every card", "every drawing"))
+            return what, chance.choice(("read", "judge", "choose", "draw", "compose", "notice", "every card", "every drawing"))
     return what, chance.choice(cards)
 
 

@@ -10,11 +10,9 @@ import asyncio
 import re
 import sys
 from collections.abc import Iterator
-from datetime import datetime, tzinfo
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
-from unittest.mock import patch
 
 import msgspec
 
@@ -52,12 +50,6 @@ class Golden(NamedTuple):
     status: int = 200
 
 
-class _Clock(datetime):
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
-        return NOW.astimezone(tz)
-
-
 def requests() -> Iterator[Golden]:
     """Every card, each kind of suggestion, the notice, no card, and the ways in which a call is refused."""
     for name, (hook, given) in {**PATIENTS, **MORE}.items():
@@ -88,7 +80,7 @@ def dialects_for(golden: Golden) -> list[str]:
 
 async def response(golden: Golden, dialect: str) -> tuple[int, Json]:
     """(status, body) of a request as an EHR of this dialect sends it to the application."""
-    with TemporaryDirectory() as folder, patch("cds_service.respond.datetime", _Clock):
+    with TemporaryDirectory() as folder:
         runtime = _called_by(Caller(client="golden", dialect=dialect), a_runtime(Path(folder)))
         service = next(one for one in knowledge().services if one.hook == golden.request["hook"])
         async with running(create_app(runtime.settings, runtime=runtime, respond=respond)) as client:

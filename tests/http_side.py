@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from cds_service.alert_log import AlertLog
 from cds_service.app import create_app
 from cds_service.checked_network import Fault, RequestError
+from cds_service.evaluate import Evaluation
 from cds_service.hooks import Respond
 from cds_service.http_client import HttpClient, Response
 from cds_service.knowledge import Knowledge
@@ -26,7 +27,7 @@ from cds_service.settings import Settings
 from cds_service.trust import Caller
 from cds_service.trust.caller import Callers, Endpoint, Headers
 from cds_service.trust.callers import AnyCaller, new_callers
-from tests.core import NOW
+from tests.core import NOW, an_evaluation
 
 SERVICES = tuple(
     ServiceDefinition(
@@ -48,11 +49,11 @@ class Stub:
         self.calls: list[HookRequest] = []
         self.error = error
 
-    async def __call__(self, call: HookRequest, *_: object) -> bytes:
+    async def __call__(self, call: HookRequest, *_: object) -> Evaluation:
         self.calls.append(call)
         if self.error is not None:
             raise self.error
-        return b'{"cards":[]}'
+        return an_evaluation()
 
 
 class TransportClient(HttpClient):

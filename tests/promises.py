@@ -149,18 +149,18 @@ def broken(*_: object, **__: object) -> Any:
 def one_card_breaks(site: Site) -> None:
     card = site.runtime.knowledge.card("baclofen-safety")
     assert card is not None
-    from cds_service import decide
+    from cds_service import judge
 
-    real = decide.decide_card
-    site.patch.setattr(decide, "decide_card", lambda one, *rest: (broken if one is card else real)(one, *rest))
+    real = judge.judge_card
+    site.patch.setattr(judge, "judge_card", lambda one, *rest: (broken if one is card else real)(one, *rest))
 
 
 def every_card_breaks(site: Site) -> None:
-    site.patch.setattr("cds_service.decide.decide_card", broken)
+    site.patch.setattr("cds_service.judge.judge_card", broken)
 
 
 def the_engine_breaks(site: Site) -> None:
-    site.patch.setattr("cds_service.evaluate.decide", broken)
+    site.patch.setattr("cds_service.evaluate.judge", broken)
 
 
 def no_log(path: Path) -> None:

@@ -13,9 +13,8 @@ import pytest
 from cds_service.alert_log import CallRecord
 from cds_service.call_record import ReceivedCall, call_record
 from cds_service.criteria.facts import Facts
-from cds_service.decide import decide
 from cds_service.decision import Decision, Outcome
-from cds_service.evaluate import Answer
+from cds_service.evaluate import Evaluation
 from cds_service.fhir import bare_id
 from cds_service.knowledge import Knowledge
 from cds_service.protocol import HookRequest, decode_request
@@ -30,6 +29,7 @@ from tests.core import (
     a_runtime,
     all_requests,
     answer_to,
+    decide,
     facts,
     knowledge,
     small,
@@ -62,7 +62,7 @@ def received(call: HookRequest, secret: bytes, known: Knowledge, bytes_in: int) 
     return ReceivedCall(call, service, NOW, bytes_in, Pseudonyms(secret, call.caller, call.fhirServer), known.hash, "US")
 
 
-def record_of(call: ReceivedCall, answer: Answer) -> CallRecord:
+def record_of(call: ReceivedCall, answer: Evaluation) -> CallRecord:
     return call_record(call, answer.facts, answer.decisions, answer.shown, answer.shadows, answer.body)
 
 

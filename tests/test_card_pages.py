@@ -16,7 +16,7 @@ from cds_service.app import create_app
 from cds_service.knowledge import Card
 from cds_service.present import Presenter
 from cds_service.settings import Settings
-from tests.core import a_card, a_runtime, answer, knowledge, small
+from tests.core import a_card, a_runtime, answer, drawn, knowledge, small
 from tests.test_review_site import Page
 
 CARDS = knowledge().cards
@@ -138,8 +138,8 @@ async def test_a_retired_card_has_no_page(tmp_path: Path) -> None:
 
 def links(url: str) -> list[list[dict[str, str]]]:
     potassium = answer("LOINC#2823-3 Potassium 2.4 mmol/L")
-    drawn = Presenter(knowledge(), url).present(potassium.decisions, potassium.facts, "instance", lambda *_: None)[0]
-    return [msgspec.json.decode(one.body)["links"] for one in drawn if one.decision is not None]
+    shown = drawn(potassium.decisions, potassium.facts, Presenter(knowledge(), url))
+    return [msgspec.json.decode(one.body)["links"] for one in shown if one.decision is not None]
 
 
 def test_each_card_links_to_its_page_first() -> None:

@@ -11,9 +11,8 @@ import pytest
 from cds_service.criteria.facts import Lab
 from cds_service.criteria.findings import Finding, Truth
 from cds_service.criteria.kinds import AnyCriterion, ProblemCriterion
-from cds_service.decide import decide
 from cds_service.shorthand import request_from_case
-from tests.core import NOW, Json, a_card, facts, facts_in, finding, small, unexpected
+from tests.core import NOW, Json, a_card, decide, facts, facts_in, finding, small, unexpected
 
 POTASSIUM = "LOINC#2823-3 Potassium"
 LOW = {"kind": "lab", "analyte": "potassium", "below": 3.5, "unit": "mmol/L", "within_days": 30}

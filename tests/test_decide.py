@@ -13,7 +13,6 @@ from cds_service import evaluate, metrics
 from cds_service.criteria.facts import SOURCES, Facts
 from cds_service.criteria.findings import Truth
 from cds_service.criteria.kinds import ProblemCriterion
-from cds_service.decide import decide
 from cds_service.decision import Decision, Outcome
 from cds_service.shorthand import request_from_case
 from tests.core import (
@@ -24,7 +23,9 @@ from tests.core import (
     answer_to,
     card,
     cards,
+    decide,
     decision,
+    drawn,
     facts,
     knowledge,
     presenter,
@@ -48,7 +49,7 @@ def state(one: Decision) -> tuple[str, bool]:
     return str(one.outcome), one.say
 
 
-def topics(answered: evaluate.Answer) -> list[str]:
+def topics(answered: evaluate.Evaluation) -> list[str]:
     return [one["source"]["topic"]["code"] for one in cards(answered)]
 
 
@@ -411,7 +412,7 @@ def test_the_same_facts_give_the_same_bytes(name: str) -> None:
     first, second = answer(*given, hook=hook), answer(*given, hook=hook)
     assert first.body == second.body
     decisions = decide(first.facts, knowledge(), unexpected)
-    again, _ = presenter(knowledge()).present(decisions, first.facts, "another instance", unexpected)
+    again = drawn(decisions, first.facts, presenter(knowledge()))
     assert [one.indicator for one in again] == [one["indicator"] for one in cards(first)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 
@@ -13,12 +12,9 @@ from cds_service.app import create_app
 from cds_service.card_file import DialectFile
 from cds_service.cli import main
 from cds_service.dialects import PLAIN, dialect_problems, shortened, topic_code
-from cds_service.evaluate import evaluate
-from cds_service.gather import gather
 from cds_service.knowledge import Knowledge
 from cds_service.paths import cards_dir
 from cds_service.present import NOT_CHECKED
-from cds_service.protocol import decode_request
 from cds_service.runtime import new_runtime
 from cds_service.settings import Settings, SettingsError
 from cds_service.shorthand import request_from_case
@@ -26,7 +22,19 @@ from cds_service.trust import Caller
 from cds_service.trust.callers import AnyCaller
 from cds_service.yamlfile import KnowledgeError
 from tests.alert_log_samples import rows
-from tests.core import NOW, PATIENTS, Json, a_card, a_runtime, all_requests, cards, knowledge, presenter, small, write_small
+from tests.core import (
+    NOW,
+    PATIENTS,
+    Json,
+    a_card,
+    a_runtime,
+    all_requests,
+    answer_to,
+    cards,
+    knowledge,
+    small,
+    write_small,
+)
 from tests.http_side import SameCaller, running
 from tests.reading import terminology
 
@@ -36,11 +44,7 @@ RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 
 
 def in_dialect(request: Json, dialect: str, known: Knowledge | None = None) -> list[Json]:
-    known = known or knowledge()
-    call = decode_request(msgspec.json.encode(request), request["hook"], Caller(client="an-ehr", dialect=dialect))
-    service = next(one for one in known.services if one.hook == request["hook"])
-    gathered = asyncio.run(gather(call, service.prefetch, None, 0))
-    return cards(evaluate(call, gathered, known, presenter(known), NOW, "US"))
+    return cards(answer_to(request, known=known, dialect=dialect))
 
 
 @pytest.fixture(scope="module")

@@ -21,16 +21,16 @@ from hypothesis import strategies as st
 from cds_service.cli import main
 from cds_service.criteria.facts import SOURCES, PriorCard
 from cds_service.criteria.findings import IS_UNMET, MET, UNMET, Finding, Findings, Truth
-from cds_service.decide import _Unsure, decide, decide_card
 from cds_service.decision import Decision, Outcome
 from cds_service.draw_explanation import draw_explanation, outcome_words
-from cds_service.evaluate import Answer
+from cds_service.evaluate import Evaluation
 from cds_service.explain import explain
 from cds_service.explanation import CardLook, Explanation, Look
+from cds_service.judge import _Unsure, judge_card
 from cds_service.paths import fixtures_dir
 from cds_service.samples import load_samples
 from cds_service.shorthand import ShorthandError, request_from_case
-from tests.core import NOW, PATIENTS, a_card, all_requests, answer, answer_to, facts, knowledge, small, unexpected
+from tests.core import NOW, PATIENTS, a_card, all_requests, answer, answer_to, decide, facts, knowledge, small, unexpected
 
 CRAMP = {"kind": "problem", "sets": ["muscle_cramp"]}
 LOW = {"kind": "lab", "analyte": "potassium", "below": 3.5, "unit": "mmol/L", "within_days": 30}
@@ -41,18 +41,18 @@ PARTS = 8  # of all requests, so that a test is short and a failure says where
 
 
 @cache
-def answers(part: int) -> list[tuple[str, Answer, Explanation]]:
+def answers(part: int) -> list[tuple[str, Evaluation, Explanation]]:
     """(name, answer, explanation) of a part of all requests: the samples, and the cases of every card."""
     samples = [(name, one.request(NOW)) for name, one in load_samples(fixtures_dir()).items()]
     found = [(name, answer_to(request)) for name, request in islice([*samples, *all_requests()], part, None, PARTS)]
     return [(name, answered, explained(answered)) for name, answered in found]
 
 
-def explained(answered: Answer) -> Explanation:
+def explained(answered: Evaluation) -> Explanation:
     return explain(answered.facts, answered.decisions, knowledge())
 
 
-def look_at(answered: Answer, card: str) -> CardLook:
+def look_at(answered: Evaluation, card: str) -> CardLook:
     (found,) = [one for one in explained(answered).cards if one.card == card]
     return found
 
@@ -135,7 +135,7 @@ def test_what_is_named_as_the_reason_is_what_stops_the_card_and_nothing_else_doe
                 rest = [other for other in stopping if other.name != one.name]
                 assert truth_of(decision, rest, when, unless) is IS_UNMET, (*where, one.name)
             if not common:
-                other = decide_card(
+                other = judge_card(
                     decision.card, cast("Findings", Otherwise(decision, stopping)), decision.order, answered.facts.hook
                 )
                 assert other.outcome is not Outcome.NOT_FIRED, where
@@ -310,7 +310,7 @@ def test_a_card_that_broke_says_that_the_service_is_to_blame(monkeypatch: pytest
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cds_service.decide.decide_card", broken)
+    monkeypatch.setattr("cds_service.judge.judge_card", broken)
     known = small(CRITERIA, a_card(fire_when=["cramp"]))
     read = facts(hook="patient-view")
     (look,) = explain(read, decide(read, known, lambda *_: None), known).cards

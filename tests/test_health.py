@@ -21,7 +21,7 @@ from cds_service.approvals import shadow_rule
 from cds_service.checking import Checking
 from cds_service.decision import Outcome
 from cds_service.drain import held_back
-from cds_service.evaluate import evaluate as real_evaluate
+from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.health import Condition
 from cds_service.knowledge import Knowledge
 from cds_service.paths import cards_dir
@@ -106,7 +106,7 @@ def _broken(*_: object, **__: object) -> Any:
     raise ZeroDivisionError("SECRET")
 
 
-@pytest.mark.parametrize("part", ["read", "decide"])
+@pytest.mark.parametrize("part", ["read", "judge", "choose"])
 async def test_an_engine_that_breaks_is_answered_with_500_and_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, part: str
 ) -> None:
@@ -121,7 +121,7 @@ async def test_an_engine_that_breaks_is_answered_with_500_and_logged(
     assert "engine_failed error=ZeroDivisionError place=test_health.py" in caplog.text
 
 
-@pytest.mark.parametrize("part", ["read", "decide"])
+@pytest.mark.parametrize("part", ["read", "judge", "choose"])
 async def test_a_site_can_have_a_card_that_says_so_in_place_of_500(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
@@ -140,7 +140,7 @@ async def test_a_site_can_have_a_card_that_says_so_in_place_of_500(
 async def test_all_cards_breaking_one_by_one_is_an_engine_that_breaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_crash: str, status: int
 ) -> None:
-    monkeypatch.setattr("cds_service.decide.decide_card", _broken)
+    monkeypatch.setattr("cds_service.judge.judge_card", _broken)
     runtime = a_runtime(tmp_path, on_crash=on_crash)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         answer = await signed(client)
@@ -157,7 +157,7 @@ async def test_a_site_without_approved_cards_is_answered_and_an_engine_that_brea
     runtime = a_runtime(tmp_path, known, on_crash=on_crash)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         assert (await signed(client)).json() == {"cards": []}
-        monkeypatch.setattr("cds_service.evaluate.decide", _broken)
+        monkeypatch.setattr("cds_service.evaluate.judge", _broken)
         broken = await signed(client)
     assert broken.status_code == 500, "there is no card that could say so"
 
@@ -176,13 +176,11 @@ async def checked(runtime: Runtime, **changes: Any) -> Checking:
     return one
 
 
-def deciding(change: Callable[[Any], None]) -> Callable[..., Any]:
+def deciding(change: Callable[[Evaluation], Evaluation]) -> Callable[..., Any]:
     """The real evaluation, with what it decided changed afterwards."""
 
-    def evaluate(*given: Any, **named: Any) -> Any:
-        answer = real_evaluate(*given, **named)
-        change(answer)
-        return answer
+    async def evaluate(*given: Any, **named: Any) -> Evaluation:
+        return change(await evaluate_request(*given, **named))
 
     return evaluate
 
@@ -201,35 +199,31 @@ async def test_the_known_patients_are_not_in_the_alert_log(tmp_path: Path) -> No
     assert metrics.counts(metrics.CALLS) == {}
 
 
-def _silence(answer: Any) -> None:
-    for one in answer.decisions:
-        if one.outcome is Outcome.FIRED:
-            one.outcome = Outcome.NOT_FIRED
-    answer.shown.clear()
-    answer.shadows.clear()
-    answer.body = b'{"cards":[]}'
+def _silence(one: Evaluation) -> Evaluation:
+    silent = [msgspec.structs.replace(decision, outcome=Outcome.NOT_FIRED) for decision in one.decisions]
+    return msgspec.structs.replace(one, decisions=silent, shown=[], shadows=[], body=b'{"cards":[]}')
 
 
-def _fire(answer: Any) -> None:
-    answer.decisions[0].outcome = Outcome.GAVE_WAY
+def _fire(one: Evaluation) -> Evaluation:
+    first = msgspec.structs.replace(one.decisions[0], outcome=Outcome.GAVE_WAY)
+    return msgspec.structs.replace(one, decisions=[first, *one.decisions[1:]])
 
 
-def _lose(answer: Any) -> None:
-    answer.shown.clear()
+def _lose(one: Evaluation) -> Evaluation:
+    return msgspec.structs.replace(one, shown=[])
 
 
-def _send_nothing(answer: Any) -> None:
-    answer.body = b'{"cards":[]}'
+def _send_nothing(one: Evaluation) -> Evaluation:
+    return msgspec.structs.replace(one, body=b'{"cards":[]}')
 
 
 @pytest.mark.parametrize(
     ("changes", "failing"),
     [
-        ({"evaluate": deciding(_silence)}, {"positive": "nothing fires"}),
-        ({"evaluate": deciding(_lose)}, {"positive": "fired, not drawn: quinine-avoid"}),
-        ({"evaluate": deciding(_send_nothing)}, {"positive": "the answer does not hold the cards that were drawn"}),
-        ({"evaluate": _broken}, {"positive": "ZeroDivisionError", "negative": "ZeroDivisionError"}),
-        ({"gather": _broken}, {"positive": "ZeroDivisionError", "negative": "ZeroDivisionError"}),
+        ({"evaluate_request": deciding(_silence)}, {"positive": "nothing fires"}),
+        ({"evaluate_request": deciding(_lose)}, {"positive": "fired, not drawn: quinine-avoid"}),
+        ({"evaluate_request": deciding(_send_nothing)}, {"positive": "the answer does not hold the cards that were drawn"}),
+        ({"evaluate_request": _broken}, {"positive": "ZeroDivisionError", "negative": "ZeroDivisionError"}),
         ({"decode_request": _broken}, {"positive": "ZeroDivisionError", "negative": "ZeroDivisionError"}),
     ],
 )
@@ -248,7 +242,7 @@ async def test_a_known_patient_that_is_decided_otherwise_is_an_alarm(
 
 
 async def test_a_silent_patient_for_whom_something_fires_is_an_alarm(tmp_path: Path) -> None:
-    one = await checked(a_runtime(tmp_path), evaluate=deciding(_fire))
+    one = await checked(a_runtime(tmp_path), evaluate_request=deciding(_fire))
     assert "fires: " in one.failing["negative"]
 
 
@@ -263,7 +257,7 @@ async def test_a_card_that_breaks_on_a_known_patient_is_an_alarm(tmp_path: Path,
 
 
 async def test_an_alarm_is_on_health_and_checking_answers_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "evaluate", _broken)
+    monkeypatch.setattr(checking, "evaluate_request", _broken)
     runtime = a_runtime(tmp_path, checking_seconds=60)
     status, told = await got(runtime, "/health/checking")
     assert (status, told["status"]) == (503, "failed")
@@ -296,7 +290,7 @@ async def test_of_a_sites_own_cards_only_a_change_is_an_alarm(tmp_path: Path) ->
     known = small({}, a_card("speaks"), a_card("draft", status="draft"))
     one = await checked(a_runtime(tmp_path, known, overlay_dir=tmp_path))
     assert (one.state, one.report()["fires"]) == ("ok", {"positive": ["speaks"], "negative": ["speaks"]})
-    one = await checked(a_runtime(tmp_path, known, overlay_dir=tmp_path), evaluate=deciding(_silence))
+    one = await checked(a_runtime(tmp_path, known, overlay_dir=tmp_path), evaluate_request=deciding(_silence))
     assert one.failing["positive"] == "fires: none; at the start: speaks"
 
 

@@ -12,7 +12,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from cds_service import body, incoming
+from cds_service.evaluate import Evaluation
 from cds_service.incoming import MAX_HEAD_BYTES, MAX_HEADERS, LimitedConnection
+from tests.core import an_evaluation
 from tests.http_side import Stub, call_body, encoded, new_test_app
 from tests.tokens import bearer
 from tests.trusting import NOW, app_with, callers
@@ -263,10 +265,10 @@ async def test_others_are_served_while_some_send_halves(address: str) -> None:
 async def test_calls_beyond_the_limit_are_turned_away_at_once_and_the_rest_of_the_service_answers(tmp_path: Path) -> None:
     go_on, started = asyncio.Event(), asyncio.Semaphore(0)
 
-    async def slow(*_: object) -> bytes:
+    async def slow(*_: object) -> Evaluation:
         started.release()
         await go_on.wait()
-        return b'{"cards":[]}'
+        return an_evaluation()
 
     app, _ = new_test_app(tmp_path, slow, max_calls=3)
     async with serving(app, tmp_path) as address:

@@ -6,10 +6,10 @@ Takes a case of a card that speaks, rewrites the datum that decided (see `meanin
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from functools import cache
 from random import Random
 from typing import Literal
@@ -22,14 +22,11 @@ from cds_service.criteria.facts import Allergy, Drug, Lab, Order, Problem
 from cds_service.criteria.findings import Evidence, Truth
 from cds_service.criteria.kinds import LabCriterion
 from cds_service.decision import Decision, Outcome
-from cds_service.evaluate import Answer, evaluate
-from cds_service.gather import gather
+from cds_service.evaluate import Evaluation, RefusedRequest
 from cds_service.paths import cards_dir
-from cds_service.protocol import decode_request
-from cds_service.read_orders import WrongPatientError
 from cds_service.references import with_children
 from cds_service.shorthand import request_from_case
-from tests.core import Json, knowledge, presenter
+from tests.core import Json, answer_to, knowledge
 from tests.meanings import FORMS, group, places, rewritten
 from tests.unsaid import SPOKE, Told
 
@@ -53,17 +50,14 @@ class Base(msgspec.Struct):
 
     name: str
     request: Json
-    now: object
+    now: datetime
     country: Literal["US", "GB"]
-    answer: Answer
+    answer: Evaluation
     data: dict[tuple[str, int], set[str]]  # (prefetch key, position) → ids of the cards that it decided
 
 
-def answered(request: Json, base_now: object, country: Literal["US", "GB"]) -> Answer:
-    call = decode_request(msgspec.json.encode(request), request["hook"])
-    service = next(one for one in KNOWN.services if one.hook == request["hook"])
-    gathered = asyncio.run(gather(call, service.prefetch, None, 0))
-    return evaluate(call, gathered, KNOWN, presenter(KNOWN), base_now, country)  # type: ignore[arg-type]
+def answered(request: Json, base_now: datetime, country: Literal["US", "GB"]) -> Evaluation:
+    return answer_to(request, known=KNOWN, country=country, now=base_now)
 
 
 def reference(item: Evidence) -> str:
@@ -101,13 +95,13 @@ def bases() -> list[Base]:
     return found
 
 
-def unusable_now(base: Base, answer: Answer) -> set[str]:
+def unusable_now(base: Base, answer: Evaluation) -> set[str]:
     """What the answer may say of results that can't be used any more."""
     before = {bad.explanation for series in base.answer.facts.labs.values() for bad in series.unusable}
     return {bad.explanation for series in answer.facts.labs.values() for bad in series.unusable} - before
 
 
-def verdict(card: str, base: Base, answer: Answer, told: Told) -> Verdict:
+def verdict(card: str, base: Base, answer: Evaluation, told: Told) -> Verdict:
     """What became of a card that spoke before one of its data was rewritten."""
     decisions = [one for one in answer.decisions if one.card.id == card]
     if any(one.outcome in SPOKE for one in decisions):
@@ -150,7 +144,7 @@ def must_be_said(base: Base, card: str, key: str, position: int, names: list[str
     return own in met and WITHOUT_ALARM.isdisjoint(names)
 
 
-def does_not_count(card: str, base: Base, answer: Answer) -> bool:
+def does_not_count(card: str, base: Base, answer: Evaluation) -> bool:
     """Whether the card spoke of a result that is not confirmed now and therefore does not count.
 
     By its criteria a mild one does not, and none does beside a confirmed one of the same moment.
@@ -166,12 +160,12 @@ def does_not_count(card: str, base: Base, answer: Answer) -> bool:
     return False
 
 
-def results(answer: Answer, analyte: str) -> tuple[Lab, ...]:
+def results(answer: Evaluation, analyte: str) -> tuple[Lab, ...]:
     series = answer.facts.labs.get(analyte)
     return series.results if series is not None else ()
 
 
-def tried(base: Base, key: str, position: int, names: list[str], random: Random) -> tuple[Json, Answer] | None:
+def tried(base: Base, key: str, position: int, names: list[str], random: Random) -> tuple[Json, Evaluation] | None:
     request: Json | None = base.request
     for name in names:
         request = rewritten(request, key, position, name, random) if request is not None else None
@@ -199,7 +193,7 @@ def test_no_datum_in_an_unusual_form_is_taken_for_absent() -> None:
     for base, key, position, names, seed in rewritings(REWRITINGS, SEED):
         try:
             found = tried(base, key, position, names, Random(seed))
-        except WrongPatientError:
+        except RefusedRequest:
             wrong.append(f"{names} {base.name!r} {key}[{position}] seed {seed}: refused as another patient's")
             continue
         if found is None:

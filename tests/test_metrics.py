@@ -51,7 +51,7 @@ async def test_a_call_is_counted_with_its_phases_decisions_and_cards(tmp_path: P
     assert sample("cds_cards_total", card="quinine-avoid", indicator="warning", mode="live") == 1
     assert sample("cds_cards_total", card="not-checked", indicator="info", mode="live") == 1
     assert sample("cds_not_checked_total", service="cramp-care-patient-view") == 1
-    for phase in ("receive", "decode", "gather", "read", "decide", "present", "log"):
+    for phase in ("receive", "decode", "gather", "read", "judge", "draw", "choose", "log"):
         assert sample("cds_phase_seconds_count", phase=phase) == (3 if phase == "receive" else 2)
     assert sample("cds_log_records_total", outcome="written") == 2
     assert sample("cds_log_state", state="ok") == 1

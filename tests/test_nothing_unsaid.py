@@ -19,17 +19,15 @@ import msgspec
 import pytest
 from fastapi import FastAPI
 
-from cds_service import decide, present
 from cds_service import evaluate as evaluation
-from cds_service import respond as story
+from cds_service import judge, present
 from cds_service.alert_log import CallRecord, LogHealth, PriorRecord
 from cds_service.app import create_app
 from cds_service.decision import Decision
-from cds_service.evaluate import Answer, evaluate
-from cds_service.gather import gather
+from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.http_client import Server
 from cds_service.protocol import decode_request
-from cds_service.timings import Timings
+from cds_service.respond import respond
 from cds_service.trust import Caller
 from tests.core import NOW, Json, a_runtime, knowledge, presenter
 from tests.fault_mix import Mix, fhir_server, mix
@@ -108,18 +106,18 @@ def breaking(what: str, whom: str) -> Iterator[None]:
                 victim = KNOWN.criteria[whom]
                 kind: Any = type(victim)
                 patch.setattr(kind, "find", only(kind.find, lambda self, *_: self is victim))
-            case "decide", _:
-                patch.setattr(decide, "decide_card", only(decide.decide_card, lambda card, *_: card.id == whom))
+            case "judge", _:
+                patch.setattr(judge, "judge_card", only(judge.judge_card, lambda card, *_: card.id == whom))
             case "draw", _:
-                patch.setattr(present._Drawn, "draw", only(present._Drawn.draw, lambda self, *_: self._card.id == whom))
+                patch.setattr(present.CardTemplate, "draw", only(present.CardTemplate.draw, lambda one, *_: one.id == whom))
             case "part", "every card":
-                patch.setattr(decide, "decide_card", broken)
+                patch.setattr(judge, "judge_card", broken)
             case "part", "every drawing":
-                patch.setattr(present._Drawn, "draw", broken)
+                patch.setattr(present.CardTemplate, "draw", broken)
             case "part", "notice":
-                patch.setattr(present._Dialect, "notice", broken)
-            case "part", "present":
-                patch.setattr(present.Presenter, "present", broken)
+                patch.setattr(present._Dialect, "_notice", broken)
+            case "part", ("draw" | "compose"):
+                patch.setattr(present.Presenter, whom, broken)
             case "part", _:
                 patch.setattr(evaluation, whom, broken)
         yield
@@ -146,10 +144,12 @@ class Bench:
         self.http = Asked()
         self.counts: Counter[str] = Counter()
         self._apps: dict[str, FastAPI] = {}
-        self._answers: list[Answer] = []
+        self._answers: list[Evaluation] = []
 
-    def watch(self, answer: Answer, _: Timings) -> None:
-        self._answers.append(answer)
+    async def respond(self, *given: Any) -> Evaluation:
+        """Respond as the service does, and keep what was evaluated."""
+        self._answers.append(await respond(*given))
+        return self._answers[-1]
 
     async def problems(self, mixed: Mix) -> list[str]:
         """What the answer to a combination leaves unsaid."""
@@ -178,18 +178,17 @@ class Bench:
         if key not in self._apps:
             chosen = self.runtime.settings.model_copy(update=settings)
             parts = {"settings": chosen, "callers": self.callers, "alert_log": self.log, "http": self.http}
-            self._apps[key] = create_app(chosen, runtime=msgspec.structs.replace(self.runtime, **parts))
+            self._apps[key] = create_app(chosen, runtime=msgspec.structs.replace(self.runtime, **parts), respond=self.respond)
         return self._apps[key]
 
 
 async def _evaluated(request: Json) -> list[Decision]:
     """What is decided with all data."""
     call = decode_request(msgspec.json.encode(request), request["hook"])
-    service = next(one for one in KNOWN.services if one.hook == request["hook"])
-    return evaluate(call, await gather(call, service.prefetch, None, 0), KNOWN, presenter(KNOWN), NOW, "US").decisions
+    return (await evaluate_request(call, Engine(KNOWN, presenter(KNOWN)), NOW)).decisions
 
 
-def against_all_data(mixed: Mix, whole: list[Decision], answer: Answer, told: Told) -> Iterator[str]:
+def against_all_data(mixed: Mix, whole: list[Decision], answer: Evaluation, told: Told) -> Iterator[str]:
     """What would have been said with all data, and is not said to be missing now."""
     entries = mixed.whole["context"].get("draftOrders", {}).get("entry", [])
     unreadable = {f"{entries[at]['resource']['resourceType']}/{entries[at]['resource']['id']}" for at in mixed.unreadable}
@@ -213,7 +212,7 @@ def _refusal(status: int, body: bytes, record: CallRecord | None) -> Iterator[st
         yield f"{status} is logged as {record.status} with {len(record.cards)} cards"
 
 
-def _logged(record: CallRecord | None, answer: Answer, told: Told) -> Iterator[str]:
+def _logged(record: CallRecord | None, answer: Evaluation, told: Told) -> Iterator[str]:
     """Whether the log has the answer as it was given."""
     if record is None:
         yield "the answer is not logged"
@@ -231,7 +230,6 @@ def _logged(record: CallRecord | None, answer: Answer, told: Told) -> Iterator[s
 async def test_no_answer_implies_that_something_was_checked_which_was_not(tmp_path: Path) -> None:
     logging.disable(logging.CRITICAL)
     bench = Bench(tmp_path)
-    story.onlooker.set(lambda answer, _, timings: bench.watch(answer, timings))
     bad: Counter[str] = Counter()
     examples: dict[str, str] = {}
     try:

@@ -18,6 +18,7 @@ import pytest
 
 from cds_service.app import create_app
 from cds_service.errors import PreconditionFailed
+from cds_service.evaluate import Evaluation
 from cds_service.paths import fixtures_dir
 from cds_service.playground.forms import read_form
 from cds_service.playground.pages import MOST_SHOWN, coloured, pretty
@@ -245,7 +246,7 @@ async def test_a_call_that_needs_a_token_is_shown_as_such(tmp_path: Path) -> Non
     class Unauthorized(PreconditionFailed):
         status = 401
 
-    async def refuse(*_: object) -> bytes:
+    async def refuse(*_: object) -> Evaluation:
         raise Unauthorized("no")
 
     runtime = a_runtime(tmp_path)

@@ -99,7 +99,7 @@ def test_a_suggestion_that_is_not_offered_in_the_case_is_told(tmp_path: Path, ru
 
 def test_a_case_that_fails_proves_nothing(tmp_path: Path, runs: list[Run]) -> None:
     (run,) = [run for run in runs if run.case.card.id == CARD and run.case.file.name == CASE]
-    failed = Run(run.case, [run.case.problem("is broken")], run.answer)
+    failed = Run(run.case, [run.case.problem("is broken")], run.evaluation)
 
     (problem,) = table(tmp_path, GOOD).problems(knowledge(), [failed])
 

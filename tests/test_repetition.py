@@ -11,11 +11,10 @@ from hypothesis import given as examples
 from hypothesis import strategies as st
 
 from cds_service.criteria.facts import Facts, PriorCard
-from cds_service.decide import decide
 from cds_service.decision import Decision, Outcome
 from cds_service.knowledge import Knowledge
 from cds_service.shorthand import request_from_case
-from tests.core import NOW, a_card, all_requests, facts, facts_in, knowledge, small, unexpected
+from tests.core import NOW, a_card, all_requests, decide, facts, facts_in, knowledge, small, unexpected
 
 CRITERIA = {
     "low": {"kind": "lab", "analyte": "potassium", "below": 3.5, "unit": "mmol/L", "within_days": 30},

@@ -161,7 +161,7 @@ def test_the_style_works_in_the_dark_on_a_small_screen_and_on_paper(folder: Path
 
 
 def test_a_failed_case_is_shown_as_failed_with_its_reason(runs: list[Run]) -> None:
-    failed = Run(runs[0].case, [runs[0].case.problem("does not say 'x'")], runs[0].answer)
+    failed = Run(runs[0].case, [runs[0].case.problem("does not say 'x'")], runs[0].evaluation)
     rest = [run for run in runs[1:] if run.case.card is runs[0].case.card]
 
     page = Page(Site(knowledge(), Recommendations(cards_dir()), [failed, *rest]).card(failed.case.card))

@@ -47,9 +47,10 @@ async def test_a_call_has_a_span_and_one_for_each_phase_within_it(tmp_path: Path
         "decode",
         "gather",
         "read",
-        "decide",
-        "present",
-        "prior_cards",
+        "judge",
+        "draw",
+        "shown_before",
+        "choose",
         "log",
     ]
     assert call.attributes == {"cds.service": SIGN, "http.response.status_code": 200, "cds.cards": 1}
@@ -97,7 +98,7 @@ async def test_a_failure_is_marked_and_its_message_is_not_told(tmp_path: Path, m
     def broken(*_: object, **__: object) -> None:
         raise ValueError("SECRET")
 
-    monkeypatch.setattr("cds_service.respond.gather", broken)
+    monkeypatch.setattr("cds_service.evaluate.gather", broken)
     exported = await spans(tmp_path, quinine())
     assert exported[-1].status.status_code is StatusCode.ERROR
     assert exported[-1].status.description is None

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
 from cds_service.criteria.facts import Facts
-from cds_service.decide import decide
 from cds_service.decision import Decision, Outcome
-from cds_service.evaluate import not_evaluated
+from cds_service.evaluate import Engine, evaluate_request
 from cds_service.protocol import decode_request
 from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
-from tests.core import NOW, Json, a_card, answer_to, cards, facts, facts_in, finding, knowledge, presenter, small, unexpected
+from tests.core import (
+    NOW,
+    Json,
+    a_card,
+    answer_to,
+    cards,
+    decide,
+    facts,
+    facts_in,
+    finding,
+    knowledge,
+    presenter,
+    small,
+    unexpected,
+)
 
 CRAMP = {"kind": "problem", "sets": ["muscle_cramp"]}
 REASON = {"kind": "reason", "patterns": ["cramp_reason"], "sets": ["muscle_cramp"]}
@@ -175,9 +190,13 @@ def test_a_datum_that_cannot_be_used_is_said_where_it_is_not_known_whether_it_ma
         assert (one.outcome, one.say) == (Outcome.COULD_NOT_CHECK, say)
 
 
-def test_the_notice_of_an_engine_that_broke_is_in_the_dialect_of_its_ehr() -> None:
+def test_the_notice_of_an_engine_that_broke_is_in_the_dialect_of_its_ehr(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("cds_service.evaluate.read", broken)
     request = request_from_case([ORDER], "order-sign", NOW)
     call = decode_request(msgspec.json.encode(request), "order-sign", Caller("north", dialect="epic"))
     known = knowledge()
-    (notice,) = cards(not_evaluated(call, known, presenter(known), NOW, "US", ZeroDivisionError()))
+    (notice,) = cards(asyncio.run(evaluate_request(call, Engine(known, presenter(known)), NOW)))
     assert notice["source"]["topic"]["code"] == "notchecked"

@@ -14,7 +14,7 @@ import msgspec
 from cds_service.criteria.findings import Truth
 from cds_service.decision import Decision, Outcome
 from cds_service.dialects import topic_code
-from cds_service.evaluate import Answer
+from cds_service.evaluate import Evaluation
 from cds_service.knowledge import Card, Knowledge
 from cds_service.present import NOT_CHECKED, card_uuid
 from tests.core import Json
@@ -46,7 +46,7 @@ class Told:
         return any(f"- **{card.file.checks}**: " in one["detail"] for one in self.notices)
 
 
-def unsaid(told: Told, answer: Answer, known: Knowledge, shown_before: set[str]) -> Iterator[str]:
+def unsaid(told: Told, answer: Evaluation, known: Knowledge, shown_before: set[str]) -> Iterator[str]:
     """What `answer` lets its reader believe without ground. `shown_before`: uuids of cards that the log has as shown."""
     yield from _bad_notice(told.notices)
     hook = answer.facts.hook
@@ -70,7 +70,7 @@ def _bad_notice(notices: list[Json]) -> Iterator[str]:
             yield "the notice names nothing"
 
 
-def _of_decision(one: Decision, told: Told, answer: Answer, known: Knowledge, shown_before: set[str]) -> Iterator[str]:
+def _of_decision(one: Decision, told: Told, answer: Evaluation, known: Knowledge, shown_before: set[str]) -> Iterator[str]:
     order = one.order.key if one.order is not None else ""
     match one.outcome:
         case Outcome.FIRED:
@@ -93,7 +93,7 @@ def _of_decision(one: Decision, told: Told, answer: Answer, known: Knowledge, sh
                 yield f"and nothing in the answer says so ({one.reason or one.error})"
 
 
-def _spoken_of(one: Decision, told: Told, answer: Answer) -> bool:
+def _spoken_of(one: Decision, told: Told, answer: Evaluation) -> bool:
     """Whether cards in the answer speak about all that this card is about, for the same order where it is about one."""
     covered: set[str] = set()
     for other in answer.decisions:
@@ -139,7 +139,7 @@ def _policy(one: Decision, name: str) -> str:
     return one.card.policy(name, missing=one.findings[name].cause == "not_recorded")
 
 
-def lost(whole: Iterable[Decision], now: Answer, told: Told) -> Iterator[str]:
+def lost(whole: Iterable[Decision], now: Evaluation, told: Told) -> Iterator[str]:
     """Cards that speak where all data is there, and are taken for checked without it.
 
     `now` is the answer to the same call with less of its data: with no other truth in it, only with less. A card may then say

@@ -1,6 +1,6 @@
 """What is known about one patient at one moment: the only input of a decision.
 
-Everything here is a value. `read` makes it from FHIR, `criteria` and `decide` look things up in it; nothing in it does I/O
+Everything here is a value. `read` makes it from FHIR, `criteria` and `judge` look things up in it; nothing in it does I/O
 or reads a clock (`Facts.now` is the clock). All instants are timezone-aware UTC; all quantities are `Decimal` in the
 canonical unit of their analyte (potassium and magnesium mmol/L, creatinine umol/L, eGFR mL/min/1.73 m2, QTc ms).
 """

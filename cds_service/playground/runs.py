@@ -9,18 +9,19 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import httpx2
 import msgspec
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cds_service import respond
 from cds_service.clock import Clock
-from cds_service.evaluate import Answer
+from cds_service.evaluate import Evaluation
 from cds_service.explain import explain
 from cds_service.explanation import Explanation
+from cds_service.hooks import WATCH
 from cds_service.knowledge import Knowledge
 from cds_service.timings import Timings
 
@@ -76,13 +77,10 @@ class Runs:
 
     async def fire(self, app: ASGIApp, base_url: str, service: str, body: bytes, title: str) -> Run:
         """Sends `body` to a service and keeps what came back."""
-        seen: list[tuple[Answer, respond.Sent, Timings]] = []
-        token = respond.onlooker.set(lambda answer, sent, timings: seen.append((answer, sent, timings)))
+        seen: list[tuple[Evaluation, Timings]] = []
         at = self._clock()
-        try:
-            answered, total_ms = await _post(app, base_url, f"/cds-services/{service}", body)
-        finally:
-            respond.onlooker.reset(token)
+        watched = _watched(app, lambda evaluation, timings: seen.append((evaluation, timings)))
+        answered, total_ms = await _post(watched, base_url, f"/cds-services/{service}", body)
         run = Run(
             id=secrets.token_hex(8),
             title=title,
@@ -95,9 +93,9 @@ class Runs:
             total_ms=total_ms,
         )
         if seen and run.status == 200:
-            answer, sent, timings = seen[-1]
+            evaluation, timings = seen[-1]
             run.phases = dict(timings.phases)
-            run.explanation = explain(answer.facts, answer.decisions, self._knowledge, sent)
+            run.explanation = explain(evaluation.facts, evaluation.decisions, self._knowledge, evaluation.sources)
         self._runs[run.id] = run
         while len(self._runs) > MOST_RUNS:
             self._runs.popitem(last=False)
@@ -111,6 +109,15 @@ class Runs:
         sent = Sent(item["card"], words, body, answered.status_code, answered.content)
         run.feedback.append(sent)
         return sent
+
+
+def _watched(app: ASGIApp, watch: Callable[[Evaluation, Timings], None]) -> ASGIApp:
+    """Return `app` with the extension by which it tells how it evaluated a call."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "extensions": {WATCH: watch}}, receive, send)
+
+    return call
 
 
 async def _post(app: ASGIApp, base_url: str, path: str, body: bytes) -> tuple[httpx2.Response, float]:

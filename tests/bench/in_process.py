@@ -24,7 +24,8 @@ import orjson
 
 from cds_service.app import settle_collector
 from cds_service.clock import utc_now
-from cds_service.respond import answer_in_process
+from cds_service.evaluate import evaluate_request
+from cds_service.protocol import decode_request
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.settings import Settings
 from tests.bench.generate import SIZES, Hook, request
@@ -96,8 +97,8 @@ async def measure(runtime: Runtime, short: bool) -> dict[str, Any]:
     settle_collector()
     for hook in get_args(Hook):
 
-        async def ours(body: bytes, service: str = f"cramp-care-{hook}") -> bytes:
-            return await answer_in_process(body, service, runtime)
+        async def ours(body: bytes, hook: str = hook) -> bytes:
+            return (await evaluate_request(decode_request(body, hook), runtime.engine, runtime.clock())).body
 
         rows: dict[str, Any] = {name: await one_size(ours, request(size, hook, now), pairs[name]) for name, size in SIZES.items()}
         time_grew = rows["XL"]["ours_us"] / rows["M"]["ours_us"]

@@ -17,10 +17,8 @@ import pytest
 import yaml
 
 from cds_service.errors import CdsError
-from cds_service.evaluate import evaluate
-from cds_service.gather import gather
+from cds_service.evaluate import Engine, RefusedRequest, evaluate_request
 from cds_service.protocol import decode_request
-from cds_service.read_orders import WrongPatientError
 from tests.core import Json, knowledge, presenter
 from tests.extra.test_real_records import SHARED
 
@@ -48,12 +46,9 @@ def answered(body: bytes) -> list[Json] | None:
     """The cards of the answer to one request at NOW; None where it was refused."""
     known = knowledge()
     hook = msgspec.json.decode(body)["hook"]
-    service = next(one for one in known.services if one.hook == hook)
     try:
-        call = decode_request(body, hook)
-        gathered = asyncio.run(gather(call, service.prefetch, None, 0))
-        answer = evaluate(call, gathered, known, presenter(known), NOW, "US")
-    except (CdsError, WrongPatientError):
+        answer = asyncio.run(evaluate_request(decode_request(body, hook), Engine(known, presenter(known)), NOW))
+    except (CdsError, RefusedRequest):
         return None
     assert not any(decision.error for decision in answer.decisions)
     cards: list[Json] = msgspec.json.decode(answer.body)["cards"]

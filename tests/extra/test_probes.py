@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from datetime import UTC, datetime
@@ -13,9 +14,8 @@ from functools import cache
 import msgspec
 import pytest
 
-from cds_service.settings import Settings
-from cds_service.trial import try_request
-from tests.core import Country, knowledge
+from cds_service.evaluate import Engine, evaluate_body
+from tests.core import Country, knowledge, presenter
 from tests.extra.test_real_records import SHARED
 
 NOW = datetime(2026, 11, 29, 6, 0, tzinfo=UTC)
@@ -49,7 +49,8 @@ Card = tuple[str, str]  # id and indicator
 @cache
 def answer_to(file: str, jurisdiction: Country) -> tuple[list[Card], str]:
     """(the cards that are shown, the notice among them; the words of the answer)."""
-    answer, _ = try_request((FOLDER / file).read_bytes(), Settings(jurisdiction=jurisdiction), knowledge(), NOW)
+    engine = Engine(knowledge(), presenter(knowledge()), jurisdiction)
+    answer = asyncio.run(evaluate_body((FOLDER / file).read_bytes(), engine, NOW))
     shown: list[Card] = [(one.decision.card.id if one.decision is not None else NOTICE, one.indicator) for one in answer.shown]
     return shown, answer.body.decode()
 

@@ -13,8 +13,7 @@ import pytest
 
 from cds_service.app import create_app
 from cds_service.criteria.facts import SOURCES
-from cds_service.evaluate import evaluate
-from cds_service.gather import gather
+from cds_service.evaluate import Engine, evaluate_request
 from cds_service.protocol import decode_request
 from cds_service.settings import Settings
 from cds_service.when import when
@@ -59,8 +58,7 @@ async def test_no_electrolyte_card_is_loud_unless_the_record_has_the_deficit() -
         }
         now = max(day.start for day in days) + timedelta(days=1)
         call = decode_request(msgspec.json.encode(request), "patient-view")
-        gathered = await gather(call, known.services[0].prefetch, None, 0)
-        answer = evaluate(call, gathered, known, presenter(known), now, "US")
+        answer = await evaluate_request(call, Engine(known, presenter(known)), now)
         for one in answer.shown:
             card = msgspec.json.decode(one.body)["source"]["topic"]["code"]
             shown[card] += 1

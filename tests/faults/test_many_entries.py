@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cds_service.respond import answer_in_process
+from cds_service.evaluate import evaluate_request
+from cds_service.protocol import decode_request
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
 from tests.core import NOW, Json, a_runtime
@@ -35,7 +36,7 @@ async def cpu_ms(runtime: Runtime, body: bytes) -> float:
     times = []
     for _ in range(5):
         begun = time.process_time()
-        await answer_in_process(body, "cramp-care-order-sign", runtime)
+        await evaluate_request(decode_request(body, "order-sign"), runtime.engine, NOW)
         times.append(time.process_time() - begun)
     return min(times) * 1000
 
@@ -60,5 +61,5 @@ async def test_the_time_grows_no_faster_than_what_is_sent(
     ],
 )
 async def test_what_was_not_read_is_said(tmp_path: Path, request_: Json, note: str) -> None:
-    answer = await answer_in_process(msgspec.json.encode(request_), "cramp-care-order-sign", a_runtime(tmp_path))
-    assert note.encode() in answer
+    call = decode_request(msgspec.json.encode(request_), "order-sign")
+    assert note.encode() in (await evaluate_request(call, a_runtime(tmp_path).engine, NOW)).body

@@ -18,7 +18,7 @@ import pytest
 from cds_service.app import create_app
 from cds_service.criteria.facts import SourceState
 from cds_service.decode import EXPECTED
-from cds_service.evaluate import Answer
+from cds_service.evaluate import Evaluation
 from cds_service.metrics import SECURITY_EVENTS, counts
 from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError
@@ -78,7 +78,7 @@ def mark(value: Any) -> None:
             mark(inner)
 
 
-def evidence_from(answer: Answer) -> Iterator[str]:
+def evidence_from(answer: Evaluation) -> Iterator[str]:
     """The sources of all evidence of all decisions."""
     for decision in answer.decisions:
         for _, finding in decision.findings.own():

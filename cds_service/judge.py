@@ -1,27 +1,26 @@
-"""Facts and knowledge in, decisions out. Pure: no I/O, no clock, no FHIR, no framework; the same input gives the same output.
+"""Judge facts by the knowledge of the cards: facts in, frozen decisions out.
 
-Every card of the hook is decided, each on its own: a card that fails is reported as failed and the others still answer.
+Pure: no I/O, no clock, no FHIR, no framework; the same input gives the same output. Each card of the hook is decided on its own:
+a card that fails is reported as failed and the others still answer. Which of the cards that fired are shown is for `choose`.
 """
 
 from __future__ import annotations
-
-from datetime import timedelta
 
 from cds_service.card_file import Row
 from cds_service.criteria.facts import Facts, Order
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, Findings, OnError, Truth, View
 from cds_service.decision import Decision, Outcome
 from cds_service.knowledge import Card, Knowledge
-from cds_service.repetition import about, repeated
+from cds_service.repeat_rule import about
 
 _NEVER_ARRIVED = ("not_obtained", "failed")
 _DECEASED = "the patient is recorded as deceased"
 
 
-def decide(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decision]:
-    """All decisions of `facts.hook`, in the order of the cards' ranks; none speaks about a patient who has died.
+def judge(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decision]:
+    """Return all decisions of `facts.hook`, in the order of the cards' ranks; no card fires about a patient who has died.
 
-    `on_error(card or criterion id, exception)` is told about every failure; it counts and logs.
+    `on_error(card or criterion id, exception)` is told of every failure; it counts and logs.
     """
     view = View(facts)
     findings = Findings(view, knowledge.criteria, knowledge.per_order, on_error)
@@ -35,43 +34,26 @@ def decide(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisi
             for order, own in of_order:
                 if own[card.file.for_each].truth is not IS_UNMET:
                     focused = True
-                    decisions.append(_decide_safely(card, own, order, facts, on_error))
+                    decisions.append(_judge_safely(card, own, order, facts, on_error))
         if not focused:
-            decisions.append(_decide_safely(card, findings, None, facts, on_error))
+            decisions.append(_judge_safely(card, findings, None, facts, on_error))
         elif view.no_order is not UNMET:  # the orders that were read must not hide that there are others
-            unread = _decide_safely(card, findings.of_unread_orders(), None, facts, on_error)
+            unread = _judge_safely(card, findings.of_unread_orders(), None, facts, on_error)
             if unread.outcome in (Outcome.COULD_NOT_CHECK, Outcome.FAILED):
                 decisions.append(unread)
-    _hold_repeats_back(decisions, facts, knowledge.engineering.answer_counts.span)
-    settle(decisions, knowledge.labels.most_cards)
     return decisions
 
 
-def settle(decisions: list[Decision], most: int) -> None:
-    """Which of the cards that fired are shown: one for each subject, at most `most`, all warnings.
-
-    May be done again when one of them turns out not to be showable: then what stood back for it is shown or said.
-    """
-    for decision in decisions:
-        if decision.outcome in (Outcome.GAVE_WAY, Outcome.CAPPED):
-            decision.outcome, decision.gave_way_to = Outcome.FIRED, ""
-        if decision.hushed:
-            decision.say, decision.hushed = True, False
-    _give_way(decisions)
-    _cap(decisions, most)
-    _hush(decisions)
-
-
-def _decide_safely(card: Card, findings: Findings, order: Order | None, facts: Facts, on_error: OnError) -> Decision:
+def _judge_safely(card: Card, findings: Findings, order: Order | None, facts: Facts, on_error: OnError) -> Decision:
     try:
-        return decide_card(card, findings, order, facts.hook)
+        return judge_card(card, findings, order, facts.hook)
     except Exception as error:  # noqa: BLE001 - law 5, as above
         on_error(card.id, error)
         return Decision(card, Outcome.FAILED, findings, order, say=True, error=type(error).__name__)
 
 
-def decide_card(card: Card, findings: Findings, order: Order | None, hook: str) -> Decision:
-    """The first row of the table that holds, within the card's common conditions; unknown where an unknown could change that."""
+def judge_card(card: Card, findings: Findings, order: Order | None, hook: str) -> Decision:
+    """Find the first row that holds within the card's common conditions; unknown where an unknown could change that."""
     file = card.file
     for name in file.fire_when:
         if findings[name].truth is IS_UNMET:
@@ -85,7 +67,7 @@ def decide_card(card: Card, findings: Findings, order: Order | None, hook: str) 
     row, best = _first_row(file.table, rows)
     unknown = tuple(dict.fromkeys((*conditions.names, *rows.names)))
     if common is IS_MET and row >= 0:
-        return Decision(card, Outcome.FIRED, findings, order, row=row, unknown=unknown)
+        return Decision(card, Outcome.FIRED, findings, order, row, unknown, about=about(card.file, row, findings, order))
     for item in file.not_checked:
         if common is IS_MET and all(findings[name].truth is IS_MET for name in item.when):
             say = hook == "order-sign"
@@ -185,57 +167,3 @@ class _Unsure:
         weight = (speaks, _always_said(self.card, finding), finding.alarming)
         if self.blocking is None or weight > self._weight:
             self.blocking, self.speaks, self._weight = name, speaks, weight
-
-
-def _hold_repeats_back(decisions: list[Decision], facts: Facts, answer_counts: timedelta) -> None:
-    """Says what each card that fired is about; one that was shown before, and has nothing new to say, is held back."""
-    for decision in decisions:
-        if decision.outcome is Outcome.FIRED:
-            decision.about = about(decision)
-            if (prior := repeated(decision, facts, answer_counts)) is not None:
-                decision.outcome = Outcome.REPEATED
-                decision.repeats = prior.uuid
-
-
-def _cap(decisions: list[Decision], most: int) -> None:
-    """At most `most` cards of active knowledge are shown. Warnings are all shown; cards that inform share what is left."""
-    shown = [one for one in decisions if one.outcome is Outcome.FIRED and one.card.live]
-    informing = [one for one in shown if one.card.file.table[one.row].indicator == "info"]
-    for decision in informing[max(0, most - (len(shown) - len(informing))) :]:
-        decision.outcome = Outcome.CAPPED
-
-
-def _give_way(decisions: list[Decision]) -> None:
-    """At most one shown card per subject: a card gives way to one of lower rank that covers its subjects or that it names."""
-    taken: dict[str, str] = {}
-    spoken: dict[str, str] = {}  # subjects whatever the order
-    loud: dict[str, str] = {}  # those of warnings and louder
-    for decision in decisions:
-        if decision.outcome is not Outcome.FIRED or not decision.card.live:
-            continue
-        suffix = f" {decision.order.key}" if decision.order is not None else ""
-        own = [f"{subject}{suffix}" for subject in decision.card.file.subjects]
-        file = decision.card.file
-        ways = ((taken, own), (spoken, file.gives_way_to), (loud, file.gives_way_to_warnings))
-        louder = next((shown[subject] for shown, subjects in ways for subject in subjects if subject in shown), "")
-        if louder:
-            decision.outcome = Outcome.GAVE_WAY
-            decision.gave_way_to = louder
-            continue
-        taken.update(dict.fromkeys(own, decision.card.id))
-        spoken.update(dict.fromkeys(file.subjects, decision.card.id))
-        if file.table[decision.row].indicator != "info":
-            loud.update(dict.fromkeys(file.subjects, decision.card.id))
-
-
-def _hush(decisions: list[Decision]) -> None:
-    """What a shown card about the patient speaks about needs no notice."""
-    spoken = {
-        subject
-        for one in decisions
-        if one.outcome is Outcome.FIRED and one.card.live and one.order is None
-        for subject in one.card.file.subjects
-    }
-    for decision in decisions:
-        if decision.outcome is Outcome.COULD_NOT_CHECK and decision.say and spoken.issuperset(decision.card.file.subjects):
-            decision.say, decision.hushed = False, True
