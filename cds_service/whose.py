@@ -26,7 +26,7 @@ _PORTS = {"http": 80, "https": 443}
 # FHIR's ids have up to 64 characters without "_"; EHRs use more of both. Dots alone are no id, and neither is a lost "_history".
 ID = re.compile(r"(?!_history$)(?=[._-]*[A-Za-z0-9])[A-Za-z0-9._-]{1,255}")
 _REST = re.compile(  # "[base/]Patient/id[/_history[/version]]" (FHIR R4, "References"), and with a slash at the end
-    r"(?:(?P<base>(?:https?:)?//[^\s?#]+?)?/)?patient/(?P<id>[^\s/?#|]+)(?:/_history(?:/[^\s/?#|]+)?)?/*", re.IGNORECASE
+    r"(?:(?P<base>(?:https?:)?//[^\s?#|]+?)?/)?patient/(?P<id>[^\s/?#|]+)(?:/_history(?:/[^\s/?#|]+)?)?/*", re.IGNORECASE
 )
 _URN = re.compile(r"urn:[^\s/?#|]+", re.IGNORECASE)
 _CONDITIONAL = re.compile(r"patient\?identifier=(?P<system>[^\s&|]+)\|(?P<value>[^\s&|]+)", re.IGNORECASE)

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cds_service.criteria.facts import SourceState
@@ -294,6 +294,7 @@ PIECES = [
 
 @settings(max_examples=3000)
 @given(st.lists(st.sampled_from(PIECES), max_size=7).map("".join))
+@example("https://ehr.example/api/fhir|/Patient/Patient")
 def test_only_a_readable_reference_is_anybodys(reference: str) -> None:
     """The patient's only where it ends in the patient's id behind no other type; another's only where it has an id at all."""
     whose = owner().meant_by(reference)
