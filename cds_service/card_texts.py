@@ -15,8 +15,8 @@ import msgspec
 from cds_service.card_file import CardFile, Resource, SuggestionFile
 from cds_service.conversion_errors import Keys, suggestion
 from cds_service.criteria.kinds import Criterion
-from cds_service.numbers import spoken_numbers
-from cds_service.templates import FIELDS, REQUEST_FIELDS, Template
+from cds_service.criteria.numbers import spoken_numbers
+from cds_service.templates import REQUEST_FIELDS, Template
 
 OFFERED = "offered"
 REPEAT = "repeat"
@@ -175,6 +175,6 @@ def placeholder_problems(
                 yield one.keys, f"placeholder names an unknown criterion{suggestion(name, known)}"
                 continue
             kind = str(criteria[name].__struct_config__.tag)
-            allowed = {*spoken_numbers(name, criteria), *(FIELDS.get(kind, ()) if one.of_patient else ())}
+            allowed = {*spoken_numbers(name, criteria), *(criteria[name].placeholders if one.of_patient else ())}
             if field not in allowed:
                 yield one.keys, f"a {kind} criterion has no field{suggestion(field, sorted(allowed))}"

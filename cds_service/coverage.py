@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
 from cds_service.cases import Run
-from cds_service.criteria.facts import Facts, Lab, Order
-from cds_service.criteria.findings import Finding, Truth
-from cds_service.criteria.kinds import (
-    AgeCriterion,
-    Composite,
-    Criterion,
-    DoseCriterion,
-    HookCriterion,
-    JurisdictionCriterion,
-    LabCriterion,
-    ReasonCriterion,
-)
+from cds_service.criteria.findings import Truth
+from cds_service.criteria.kind import MET_OR_UNMET
+from cds_service.criteria.kinds import Criterion
 from cds_service.decision import Outcome
 from cds_service.knowledge import Knowledge
 from cds_service.present import holds
@@ -46,7 +37,7 @@ class Coverage:
                 for name, criterion in card.criteria.items():
                     finding = decision.findings[name]
                     self._truths.setdefault(name, set()).add(finding.truth)
-                    if (value := _value(criterion, finding, run.evaluation.facts, decision.order)) is not None:
+                    if (value := criterion.compared(finding, run.evaluation.facts, decision.order)) is not None:
                         self._values.setdefault(name, set()).add((value, finding.truth))
                 self._outcomes.setdefault(card.id, set()).add("fired" if decision.outcome is Outcome.FIRED else "silent")
                 if decision.outcome is Outcome.FIRED:
@@ -63,10 +54,10 @@ class Coverage:
         used = {name: criterion for card in self._knowledge.cards for name, criterion in card.criteria.items()}
         for name, criterion in used.items():
             seen = self._truths.get(name, set())
-            for truth in _possible(criterion, used):
+            for truth in _to_show(criterion, used):
                 if truth not in seen:
                     yield f"criterion {name} is never {truth.name.lower()}"
-            for threshold in _thresholds(criterion):
+            for threshold in criterion.limits:
                 values = self._values.get(name, set())
                 at = {truth for value, truth in values if value == threshold}
                 beside = {truth for value, truth in values if value != threshold and abs(value - threshold) <= CLOSE * threshold}
@@ -91,41 +82,8 @@ class Coverage:
                     yield f"{card.id}: suggestion {suggestion.id} is never offered"
 
 
-def _possible(criterion: Criterion, used: dict[str, Criterion]) -> list[Truth]:
-    """The truths that a criterion can have: some never lack data."""
-    if isinstance(criterion, HookCriterion | JurisdictionCriterion | ReasonCriterion):
-        return [Truth.MET, Truth.UNMET]
-    if isinstance(criterion, Composite) and all(
-        isinstance(used[name], HookCriterion | JurisdictionCriterion | ReasonCriterion) for name in criterion.children
-    ):
-        return [Truth.MET, Truth.UNMET]
-    if isinstance(criterion, LabCriterion) and criterion.at_least == 0:
-        return [Truth.MET, Truth.UNKNOWN]  # "is known"
-    return list(Truth)
-
-
-def _thresholds(criterion: Criterion) -> list[Decimal]:
-    limits: tuple[Decimal | None, ...]
-    match criterion:
-        case LabCriterion():
-            limits = (criterion.below, criterion.at_most, criterion.above, criterion.at_least)
-        case DoseCriterion():
-            limits = (criterion.above, criterion.at_least)
-        case AgeCriterion():
-            limits = tuple(None if limit is None else Decimal(limit) for limit in (criterion.below, criterion.at_least))
-        case _:
-            return []
-    return [limit for limit in limits if limit]
-
-
-def _value(criterion: Criterion, finding: Finding, facts: Facts, order: Order | None) -> Decimal | None:
-    """The number that a criterion compared."""
-    match criterion:
-        case LabCriterion():
-            return next((item.value for item in finding.evidence if isinstance(item, Lab)), None)
-        case AgeCriterion():
-            return None if facts.age_years is None else Decimal(facts.age_years)
-        case DoseCriterion():
-            return order.drug.daily_dose_mg if order is not None and order.drug is not None else None
-        case _:
-            return None
+def _to_show(criterion: Criterion, used: Mapping[str, Criterion]) -> tuple[Truth, ...]:
+    """Return the truths that cases must show; a group is never unknown where none of its members is."""
+    if criterion.children and not any(Truth.UNKNOWN in used[name].truths_in_cases for name in criterion.children):
+        return MET_OR_UNMET
+    return criterion.truths_in_cases

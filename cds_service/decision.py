@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Order
-from cds_service.criteria.findings import Findings
 from cds_service.knowledge import Card
 
 
@@ -30,7 +30,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     card: Card
     outcome: Outcome
-    findings: Findings
+    findings: Evaluator
     order: Order | None = None
     row: int = -1  # of the card's table, where it fired
     unknown: tuple[str, ...] = ()  # criteria that were unknown and mattered, in the order of the card

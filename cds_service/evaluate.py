@@ -12,8 +12,9 @@ import msgspec
 from cds_service import metrics
 from cds_service.caps import MAX_ENTRIES, capped
 from cds_service.choose import choose
+from cds_service.criteria.evaluator import Evaluator
+from cds_service.criteria.fact_index import FactIndex
 from cds_service.criteria.facts import Facts, Patient, PriorCard
-from cds_service.criteria.findings import Findings, View
 from cds_service.decision import Decision, Outcome
 from cds_service.decode import Gathered
 from cds_service.errors import BadRequest, CdsError, EngineFailed, PreconditionFailed
@@ -212,7 +213,7 @@ def _not_evaluated(call: HookRequest, sources: Sources, engine: Engine, now: dat
     tell(Event.ENGINE_FAILED, error=type(error).__name__, place=place(error.__traceback__))
     knowledge = engine.knowledge
     facts = Facts(now, call.hook, engine.jurisdiction, Patient(call.context.patientId or "", None, None, ""), {})
-    findings = Findings(View(facts), knowledge.criteria, knowledge.per_order, _note_failure)
+    findings = Evaluator(FactIndex(facts), knowledge.criteria, knowledge.per_order, _note_failure)
     failed = [
         Decision(card, Outcome.FAILED, findings, say=True, error=type(error).__name__) for card in knowledge.cards_at(call.hook)
     ]

@@ -11,15 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec.structs import replace
 
 from cds_service.criteria.escaping import cleaned
+from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Facts, Order
-from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, Finding, Findings, Truth
-from cds_service.criteria.kinds import AllCriterion, Composite, Criterion, LabCriterion
+from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, Finding, Truth
+from cds_service.criteria.group import AllCriterion, Composite
+from cds_service.criteria.kinds import Criterion
+from cds_service.criteria.lab import LabCriterion
 from cds_service.criteria.wording import name_of
 from cds_service.decision import Decision, Outcome
 from cds_service.decode import Gathered
 from cds_service.explanation import CardLook, Effect, Explanation, Look, OrderLook, RowLook, TruthWord
 from cds_service.knowledge import Card, Knowledge
-from cds_service.seen import all_seen, looked_through, seen
+from cds_service.seen import all_seen, seen
 from cds_service.sentences import Sentences, repetition
 from cds_service.unused import unused
 
@@ -112,7 +115,7 @@ class _Explainer:
         place = "its only row" if len(table) == 1 else f"row {decision.row + 1} of {len(table)}"
         return f"{place} holds: {self.say.row(table[decision.row])}"
 
-    def _looks(self, card: Card, findings: Findings, when: Iterable[str], unless: Iterable[str]) -> list[Look]:
+    def _looks(self, card: Card, findings: Evaluator, when: Iterable[str], unless: Iterable[str]) -> list[Look]:
         looks: list[Look] = []
         for names, wanted in ((when, True), (unless, False)):
             for name in names:
@@ -125,7 +128,7 @@ class _Explainer:
                 looks.append(look)
         return looks
 
-    def _of(self, findings: Findings) -> _Looks:
+    def _of(self, findings: Evaluator) -> _Looks:
         if id(findings) not in self._made:
             self._made[id(findings)] = _Looks(findings, self.facts, self.knowledge, self.say)
         return self._made[id(findings)]
@@ -133,20 +136,20 @@ class _Explainer:
     def _other_orders(self, decision: Decision) -> Iterable[OrderLook]:
         """The orders of the session that a card which looks at each of its orders was not decided for."""
         name = decision.card.file.for_each
-        if not name or decision.order is not None or decision.findings is not decision.findings.of_patient:
+        if not name or decision.order is not None or decision.findings is not decision.findings.for_patient:
             return
         for order in self.facts.orders:
             if not order.selected:
                 yield OrderLook(_order_words(order), "it is not among `context.selections`")
             else:
-                look = self._of(decision.findings.of_patient.of_order(order)).at(name, wanted=True)
+                look = self._of(decision.findings.for_patient.for_order(order)).at(name, wanted=True)
                 yield OrderLook(_order_words(order), look.because)
 
 
 class _Looks:
     """The looks at criteria in one set of findings: cards share criteria, so each look is made once."""
 
-    def __init__(self, findings: Findings, facts: Facts, knowledge: Knowledge, say: Sentences) -> None:
+    def __init__(self, findings: Evaluator, facts: Facts, knowledge: Knowledge, say: Sentences) -> None:
         self._findings = findings
         self._facts = facts
         self._criteria = knowledge.criteria
@@ -171,7 +174,7 @@ class _Looks:
             found = unsure if finding.truth is IS_UNKNOWN else _group_words(criterion, members, finding.truth)
         else:
             members = []
-            there = looked_through(criterion, self._facts)
+            there = criterion.looked_through(self._facts)
             found = ", ".join(one.words for one in evidence) or there
             if finding.truth is IS_UNKNOWN:
                 found = "; ".join(dict.fromkeys(part for part in (self._note(finding, criterion), there) if part))

@@ -7,8 +7,10 @@ a card that fails is reported as failed and the others still answer. Which of th
 from __future__ import annotations
 
 from cds_service.card_file import Row
+from cds_service.criteria.evaluator import Evaluator
+from cds_service.criteria.fact_index import FactIndex
 from cds_service.criteria.facts import Facts, Order
-from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, Findings, OnError, Truth, View
+from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, OnError, Truth
 from cds_service.decision import Decision, Outcome
 from cds_service.knowledge import Card, Knowledge
 from cds_service.repeat_rule import about
@@ -22,11 +24,11 @@ def judge(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisio
 
     `on_error(card or criterion id, exception)` is told of every failure; it counts and logs.
     """
-    view = View(facts)
-    findings = Findings(view, knowledge.criteria, knowledge.per_order, on_error)
+    index = FactIndex(facts)
+    findings = Evaluator(index, knowledge.criteria, knowledge.per_order, on_error)
     if facts.patient.deceased:
         return [Decision(card, Outcome.NOT_APPLICABLE, findings, reason=_DECEASED) for card in knowledge.cards_at(facts.hook)]
-    of_order = [(order, findings.of_order(order)) for order in view.orders]
+    of_order = [(order, findings.for_order(order)) for order in index.selected_orders]
     decisions: list[Decision] = []
     for card in knowledge.cards_at(facts.hook):
         focused = False
@@ -37,14 +39,14 @@ def judge(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisio
                     decisions.append(_judge_safely(card, own, order, facts, on_error))
         if not focused:
             decisions.append(_judge_safely(card, findings, None, facts, on_error))
-        elif view.no_order is not UNMET:  # the orders that were read must not hide that there are others
-            unread = _judge_safely(card, findings.of_unread_orders(), None, facts, on_error)
+        elif index.order_absent is not UNMET:  # the orders that were read must not hide that there are others
+            unread = _judge_safely(card, findings.for_unread_orders(), None, facts, on_error)
             if unread.outcome in (Outcome.COULD_NOT_CHECK, Outcome.FAILED):
                 decisions.append(unread)
     return decisions
 
 
-def _judge_safely(card: Card, findings: Findings, order: Order | None, facts: Facts, on_error: OnError) -> Decision:
+def _judge_safely(card: Card, findings: Evaluator, order: Order | None, facts: Facts, on_error: OnError) -> Decision:
     try:
         return judge_card(card, findings, order, facts.hook)
     except Exception as error:  # noqa: BLE001 - law 5, as above
@@ -52,7 +54,7 @@ def _judge_safely(card: Card, findings: Findings, order: Order | None, facts: Fa
         return Decision(card, Outcome.FAILED, findings, order, say=True, error=type(error).__name__)
 
 
-def judge_card(card: Card, findings: Findings, order: Order | None, hook: str) -> Decision:
+def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) -> Decision:
     """Find the first row that holds within the card's common conditions; unknown where an unknown could change that."""
     file = card.file
     for name in file.fire_when:
@@ -101,7 +103,7 @@ def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
     return -1, best
 
 
-def _worth_a_notice(card: Card, findings: Findings, finding: Finding, hook: str) -> bool:
+def _worth_a_notice(card: Card, findings: Evaluator, finding: Finding, hook: str) -> bool:
     """Data that did not arrive is always said, and so is a datum that may be alarming by a card that speaks at the chart.
 
     Another one that cannot be used only when an order is signed that needs it, or where what tells whether it needs it did not
@@ -125,7 +127,7 @@ def _always_said(card: Card, finding: Finding) -> bool:
 class _Unsure:
     """Applies a card's policies for unknowns, and remembers which unknowns mattered."""
 
-    def __init__(self, card: Card, findings: Findings) -> None:
+    def __init__(self, card: Card, findings: Evaluator) -> None:
         self.card = card
         self.findings = findings
         self.names: list[str] = []

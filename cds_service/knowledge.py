@@ -27,12 +27,14 @@ from cds_service.card_file import (
 )
 from cds_service.card_texts import placeholder_problems, with_numbers
 from cds_service.conversion_errors import Keys, suggestion
-from cds_service.criteria.kinds import Criterion, LabCriterion
+from cds_service.criteria.kind import Known
+from cds_service.criteria.kinds import Criterion
+from cds_service.criteria.lab import LabCriterion
 from cds_service.dialects import dialect_problems
 from cds_service.lab_terms import Analyte
 from cds_service.overlay import Overlay
 from cds_service.prefetch import ServiceDefinition, derive_services
-from cds_service.references import criteria_named_in, named_in, names_used, ring_in, with_children
+from cds_service.references import criteria_named_in, named_in, ring_in, with_children
 from cds_service.templates import Template
 from cds_service.terminology import Terminology
 from cds_service.thresholds import Threshold
@@ -310,10 +312,15 @@ class _Loader:
         return card
 
     def _check_criteria(self, sources: Mapping[str, SourceFile]) -> None:
+        terms = self.terminology
+        analytes = {name: tuple(one.factors) for name, one in terms.analytes.items()}
         for name, criterion in self.criteria.items():
             file, keys = self.where[name]
-            for field, known, used in names_used(criterion, self._known_in(file), self.terminology):
-                self._check_names(file, (*keys, field), used, known)
+            known = Known(
+                analytes, terms.drug_classes, terms.ingredients, terms.problem_names, terms.patterns, self._known_in(file)
+            )
+            for used in criterion.names_used(known):
+                self._check_names(file, (*keys, used.field), used.names, used.known)
             self._check_names(file, (*keys, "source"), criterion.source, [*sources, "engineering"])
             if isinstance(criterion, LabCriterion) and criterion.analyte in self.terminology.analytes:
                 self._check_thresholds(file, keys, criterion, self.terminology.analytes[criterion.analyte])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cds_service.criteria.kinds import AllCriterion, Composite
+from cds_service.criteria.group import AllCriterion, Composite
 from cds_service.knowledge import Knowledge
 from cds_service.sentences import Sentences
 

@@ -7,27 +7,11 @@ there is one key per FHIR resource type, because an EHR pays for each key.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import assert_never
 
 import msgspec
 
 from cds_service.card_file import ServicesFile
-from cds_service.criteria.kinds import (
-    AgeCriterion,
-    AllCriterion,
-    AllergyCriterion,
-    AnyCriterion,
-    CountCriterion,
-    Criterion,
-    DoseCriterion,
-    DrugCriterion,
-    HookCriterion,
-    JurisdictionCriterion,
-    LabCriterion,
-    OrderCriterion,
-    ProblemCriterion,
-    ReasonCriterion,
-)
+from cds_service.criteria.kinds import Criterion
 from cds_service.terminology import Terminology
 
 
@@ -72,43 +56,11 @@ def derive_services(
 
 
 def _needs(criteria: Iterable[Criterion]) -> tuple[set[str], set[str]]:
-    """(prefetch keys, analytes) that these criteria look at."""
+    """Return (prefetch keys, analytes) that these criteria look at."""
     keys: set[str] = set()
     analytes: set[str] = set()
     for criterion in criteria:
-        more_keys, more_analytes = _needs_of(criterion)
-        keys |= more_keys | ({"labs"} if more_analytes else set())
-        analytes |= more_analytes
-    return keys, analytes
-
-
-def _needs_of(criterion: Criterion) -> tuple[set[str], set[str]]:
-    """The same for one criterion; whoever asks for analytes need not name the key of the labs."""
-    drugs = {"statements", "prescriptions"}
-    match criterion:
-        case LabCriterion(analyte="egfr"):  # computed from creatinine, age and sex where no eGFR is reported
-            return {"patient"}, {"egfr", "creatinine"}
-        case LabCriterion(analyte="calcium"):  # corrected for albumin where one was sent
-            return set(), {"calcium", "albumin"}
-        case LabCriterion(analyte=analyte):
-            return set(), {analyte}
-        case DrugCriterion(started_after=analyte, before_sets=sets):
-            return drugs | ({"problems"} if sets else set()), set() if analyte is None else {analyte}
-        case CountCriterion(sets=sets):
-            return drugs | ({"problems"} if sets else set()), set()
-        case ReasonCriterion(of=of):
-            return {"problems"} | (drugs if of == "order or medication" else set()), set()  # a reason can refer to a problem
-        case OrderCriterion(action=action):
-            return {"prescriptions"} if action == "switch" else set(), set()
-        case ProblemCriterion(newer_than="egfr"):
-            return {"patient", "problems"}, {"egfr", "creatinine"}
-        case ProblemCriterion(sets=sets, newer_than=analyte):
-            return {"problems"}, ({"pregnancy_status"} if "pregnancy" in sets else set()) | ({analyte} if analyte else set())
-        case AllergyCriterion():
-            return {"allergies"}, set()
-        case AgeCriterion():
-            return {"patient"}, set()
-        case DoseCriterion() | HookCriterion() | JurisdictionCriterion() | AnyCriterion() | AllCriterion():
-            return set(), set()  # of the order, the call and the site; what a group needs its members say
-        case _:
-            assert_never(criterion)
+        needs = criterion.needs()
+        keys |= needs.sources
+        analytes |= needs.analytes
+    return keys | ({"labs"} if analytes else set()), analytes

@@ -16,9 +16,10 @@ import msgspec
 
 from cds_service.card_file import DialectFile
 from cds_service.criteria.escaping import cleaned, markdown
+from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Facts, Lab
-from cds_service.criteria.findings import IS_MET, IS_UNMET, Findings, OnError
-from cds_service.criteria.kinds import CountCriterion, Criterion, DrugCriterion, OrderCriterion
+from cds_service.criteria.findings import IS_MET, IS_UNMET, OnError
+from cds_service.criteria.kinds import Criterion
 from cds_service.criteria.wording import phrase
 from cds_service.decision import Decision, Outcome
 from cds_service.dialects import PLAIN, creatable, narrowed, offers, shortened, topic_code
@@ -294,7 +295,7 @@ def with_words(note: str, words: str) -> str:
     return f"{note} ({markdown(f'“{words}”')})" if words else note
 
 
-def holds(findings: Findings, when: list[str], unless: list[str]) -> bool:
+def holds(findings: Evaluator, when: list[str], unless: list[str]) -> bool:
     """Strict: an unknown criterion neither offers a suggestion nor shows a paragraph that depends on it."""
     for name in when:
         if findings[name].truth is not IS_MET:
@@ -312,11 +313,10 @@ def _source(knowledge: Knowledge, url: str, code: str, display: str) -> msgspec.
 
 
 def named_drugs(criteria: Iterable[Criterion], knowledge: Knowledge) -> frozenset[str]:
-    """The drugs that criteria look for: of a combination only these are named."""
+    """Return the ingredients that criteria look for: of a combination only these are named."""
     named: set[str] = set()
     for criterion in criteria:
-        if isinstance(criterion, DrugCriterion | OrderCriterion) and criterion.ingredients:
-            named.update(criterion.ingredients)
-        elif isinstance(criterion, DrugCriterion | OrderCriterion | CountCriterion):
-            named.update(name for one in criterion.classes for name in knowledge.terminology.drugs_of(one))
+        sought = criterion.drugs_sought
+        named.update(sought.ingredients)
+        named.update(name for one in sought.classes for name in knowledge.terminology.drugs_of(one))
     return frozenset(named)

@@ -1,4 +1,4 @@
-"""Which names cards and criteria use, and where: what the loader checks and what a card has to evaluate."""
+"""The criteria that cards and groups name: what the loader checks and what a card has to evaluate."""
 
 from __future__ import annotations
 
@@ -6,51 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cds_service.card_file import CardFile, Paragraph, Row, SuggestionFile
 from cds_service.conversion_errors import Keys
-from cds_service.criteria.kinds import (
-    Composite,
-    CountCriterion,
-    Criterion,
-    DrugCriterion,
-    LabCriterion,
-    OrderCriterion,
-    ProblemCriterion,
-    ReasonCriterion,
-)
-from cds_service.terminology import Terminology
-
-
-def names_used(
-    criterion: Criterion, criteria: Iterable[str], terminology: Terminology
-) -> Iterator[tuple[str, Iterable[str], list[str]]]:
-    """(field, known names, names used) for every field of a criterion that refers to something."""
-    if isinstance(criterion, LabCriterion):
-        yield "analyte", terminology.analytes, [criterion.analyte]
-        known = terminology.analytes.get(criterion.analyte)
-        yield "below_reported", known.factors if known is not None else (), list(criterion.below_reported)
-    elif isinstance(criterion, DrugCriterion):
-        yield "classes", terminology.drug_classes, criterion.classes
-        yield "ingredients", terminology.ingredients, criterion.ingredients
-        yield "started_after", terminology.analytes, [criterion.started_after] if criterion.started_after else []
-        yield "before_sets", terminology.problem_names, criterion.before_sets
-    elif isinstance(criterion, OrderCriterion):
-        yield "classes", terminology.drug_classes, criterion.classes
-        yield "ingredients", terminology.ingredients, criterion.ingredients
-    elif isinstance(criterion, CountCriterion):
-        yield "classes", terminology.drug_classes, criterion.classes
-        yield "sets", terminology.problem_names, criterion.sets
-    elif isinstance(criterion, ProblemCriterion):
-        yield "sets", terminology.problem_names, criterion.sets
-        yield "text_patterns", terminology.patterns, criterion.text_patterns
-        yield "newer_than", terminology.analytes, [criterion.newer_than] if criterion.newer_than else []
-    elif isinstance(criterion, ReasonCriterion):
-        yield "patterns", terminology.patterns, criterion.patterns
-        yield "sets", terminology.problem_names, criterion.sets
-        yield "of_classes", terminology.drug_classes, criterion.of_classes
-    elif isinstance(criterion, Composite):
-        yield "of", criteria, criterion.of
-        yield "none_of", criteria, criterion.none_of
-    elif hasattr(criterion, "classes"):
-        yield "classes", terminology.drug_classes, criterion.classes
+from cds_service.criteria.kinds import Criterion
 
 
 def criteria_named_in(card: CardFile) -> Iterator[tuple[Keys, list[str]]]:

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Order, PriorCard
-from cds_service.criteria.findings import IS_MET, Findings
+from cds_service.criteria.findings import IS_MET
 from cds_service.criteria.wording import name_of
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _LOUDNESS = {"": 0, "info": 1, "warning": 2, "critical": 3}
 
 
-def about(file: CardFile, row: int, findings: Findings, order: Order | None) -> str:
+def about(file: CardFile, row: int, findings: Evaluator, order: Order | None) -> str:
     """Name what a card that fires with this row of its table is about, names joined with ", ".
 
     By its `repeat` rule the evidence that this names; about an order the drug and all that speaks for the card.
@@ -70,7 +71,7 @@ def _rule(decision: Decision) -> Repeat | None:
     return file.repeat if decision.indicator == "info" else None
 
 
-def _evidence(findings: Findings, names: Iterable[str], first: str = "") -> str:
+def _evidence(findings: Evaluator, names: Iterable[str], first: str = "") -> str:
     evidence = (item for name in names if findings[name].truth is IS_MET for item in findings[name].evidence)
     return ", ".join(sorted({name_of(item) for item in evidence} | ({first} if first else set())))
 

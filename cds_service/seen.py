@@ -12,19 +12,6 @@ import msgspec
 from cds_service.criteria.escaping import cleaned
 from cds_service.criteria.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem, Unusable
 from cds_service.criteria.findings import Evidence
-from cds_service.criteria.kinds import (
-    AgeCriterion,
-    AllergyCriterion,
-    CountCriterion,
-    Criterion,
-    DrugCriterion,
-    HookCriterion,
-    JurisdictionCriterion,
-    LabCriterion,
-    OrderCriterion,
-    ProblemCriterion,
-    ReasonCriterion,
-)
 from cds_service.criteria.wording import number, spoken_unit
 from cds_service.terminology import Terminology
 
@@ -109,43 +96,6 @@ def all_seen(facts: Facts, terminology: Terminology) -> list[Seen]:
     return rows + [seen(item, facts, terminology) for item in evidence]
 
 
-def looked_through(criterion: Criterion, facts: Facts) -> str:
-    """Where a criterion without evidence looked, in words; "" for a group of criteria."""
-    match criterion:
-        case LabCriterion(analyte=analyte):
-            return "; ".join(_results(facts, analyte))
-        case DrugCriterion() | CountCriterion():
-            return f"among {_counted(len(facts.drugs), 'active medication')} there is none that fits"
-        case ProblemCriterion():
-            return f"among {_counted(len(facts.problems), 'active problem')} that cards know there is none that fits"
-        case AllergyCriterion():
-            return f"among {_counted(len(facts.allergies), 'allergy', 'allergies')} that cards know there is none that fits"
-        case OrderCriterion():
-            return f"among {_counted(len(facts.orders), 'draft order')} there is none that fits"
-        case ReasonCriterion():
-            return "no stated reason fits"
-        case AgeCriterion():
-            return "" if facts.age_years is None else f"{facts.age_years} years"
-        case HookCriterion():
-            return f"this is {facts.hook}"
-        case JurisdictionCriterion():
-            return f"this site is in {facts.jurisdiction}"
-        case _:
-            return ""
-
-
-def _results(facts: Facts, analyte: str) -> Iterator[str]:
-    """The newest result of an analyte and those that can't be used, whether or not they are too old."""
-    series = facts.labs.get(analyte)
-    if series is None:
-        return
-    for lab in series.results[:1]:
-        days = (facts.now - lab.effective.start).days
-        said = f"{lab.comparator}{number(lab.reported_value)} {spoken_unit(lab.reported_unit or lab.canonical_unit)}"
-        yield f"the newest is {said} of {lab.effective.day}, {_counted(days, 'day')} old"
-    yield from (bad.explanation for bad in series.unusable[:3] if bad.explanation)
-
-
 def _remarks(lab: Lab) -> Iterator[str]:
     if lab.value != lab.reported_value:
         yield f"compared as {lab.comparator}{number(lab.value.normalize())} {spoken_unit(lab.canonical_unit)}"
@@ -180,7 +130,3 @@ def _known(names: list[str]) -> str:
 
 def _unclear(item: Problem | Allergy) -> str:
     return f"; {item.unclear}" if item.unclear else ""
-
-
-def _counted(count: int, one: str, many: str = "") -> str:
-    return f"{count} {one if count == 1 else many or f'{one}s'}"

@@ -10,19 +10,6 @@ from collections.abc import Callable
 
 _PLACEHOLDER = re.compile(r"\{([a-z_][a-z0-9_]*)\.([a-z_]+)\}")
 
-FIELDS: dict[str, frozenset[str]] = {
-    "lab": frozenset({"value", "day", "ago", "standing"}),
-    "drug": frozenset({"names", "dose"}),
-    "reason": frozenset({"names"}),
-    "problem": frozenset({"names"}),
-    "count": frozenset({"names"}),
-    "allergy": frozenset({"names", "reaction"}),
-    "age": frozenset({"years"}),
-    "order": frozenset({"names", "other_drug", "dose"}),
-    "dose": frozenset({"dose"}),
-    "any": frozenset({"names", "value", "day", "ago", "standing", "dose"}),
-    "all": frozenset({"names", "value", "day", "ago", "standing", "dose"}),
-}
 REQUEST_FIELDS = frozenset({"patient.reference", "order.reference", "order.name"})
 
 

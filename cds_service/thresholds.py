@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 
 from cds_service.conversion_errors import Keys, suggestion
-from cds_service.numbers import KINDS, number_fields, unit_of
+from cds_service.criteria.numbers import KINDS, number_fields, unit_of
 
 FILE = "thresholds.yaml"
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")

@@ -15,8 +15,8 @@ import msgspec
 
 from cds_service.card_file import CardFile
 from cds_service.card_texts import texts_of
+from cds_service.criteria.numbers import numbers_in, spoken_numbers
 from cds_service.knowledge import Card, Knowledge
-from cds_service.numbers import numbers_in, spoken_numbers
 from cds_service.overlay import CARD
 from cds_service.templates import Template
 from cds_service.yamlfile import Problem, YamlFile

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import schemathesis
 
-from cds_service.api_docs import models
+from cds_service.api_docs.schemas import HOOKS
 from cds_service.app import create_app
 from cds_service.respond import respond
 from cds_service.settings import DEV_BANNER
@@ -21,8 +21,6 @@ from cds_service.trust.callers import AnyCaller
 from tests.core import Json, a_runtime, knowledge
 from tests.golden import kept
 from tests.http_side import Stub, new_test_app, running
-
-CALLS = {"patient-view": models.PatientViewCall, "order-select": models.OrderSelectCall, "order-sign": models.OrderSignCall}
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ def test_every_service_is_described_with_its_own_model_and_an_example(document: 
         operation = document["paths"][f"/cds-services/{service.id}"]["post"]
         content = operation["requestBody"]["content"]["application/json"]
         model = content["schema"]["$ref"].rpartition("/")[2]
-        assert model == CALLS[service.hook].__name__
+        assert model == HOOKS[service.hook]
         (example,) = content["examples"].values()
         assert example["value"]["hook"] == service.hook
         assert {"200", "400", "401", "405", "412", "413", "415", "503"} == operation["responses"].keys()
@@ -87,7 +85,7 @@ def test_every_golden_request_and_response_fits_its_model(document: Json) -> Non
         if name.startswith("responses/"):
             assert validator(document, "OperationOutcome" if "issue" in body else "Cards").is_valid(body), name
         elif Path(name).name not in refused:
-            assert validator(document, CALLS[body["hook"]].__name__).is_valid(body), name
+            assert validator(document, HOOKS[body["hook"]]).is_valid(body), name
 
 
 async def test_what_discovery_feedback_and_examples_hold_fits_too(tmp_path: Path, document: Json) -> None:

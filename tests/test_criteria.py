@@ -10,7 +10,8 @@ import pytest
 
 from cds_service.criteria.facts import Lab
 from cds_service.criteria.findings import Finding, Truth
-from cds_service.criteria.kinds import AnyCriterion, ProblemCriterion
+from cds_service.criteria.group import AnyCriterion
+from cds_service.criteria.problem import ProblemCriterion
 from cds_service.shorthand import request_from_case
 from tests.core import NOW, Json, a_card, decide, facts, facts_in, finding, small, unexpected
 

@@ -31,7 +31,7 @@ def test_no_clinical_span_of_time_stands_in_the_code() -> None:
     clinical = [
         *PACKAGE.glob("read*.py"),
         *(PACKAGE / "criteria").glob("*.py"),
-        *(PACKAGE / f"{name}.py" for name in ("decide", "repetition", "kidney")),
+        *(PACKAGE / f"{name}.py" for name in ("judge", "choose", "repeat_rule", "kidney")),
     ]
     assert len(clinical) > 8
     found = [

@@ -19,8 +19,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from cds_service.cli import main
+from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import SOURCES, PriorCard
-from cds_service.criteria.findings import IS_UNMET, MET, UNMET, Finding, Findings, Truth
+from cds_service.criteria.findings import IS_UNMET, MET, UNMET, Finding, Truth
 from cds_service.decision import Decision, Outcome
 from cds_service.draw_explanation import draw_explanation, outcome_words
 from cds_service.evaluate import Evaluation
@@ -86,7 +87,7 @@ class Otherwise(dict[str, Finding]):
 
 
 def truth_of(decision: Decision, looks: list[Look], when: list[str], unless: list[str]) -> Truth:
-    return _Unsure(decision.card, cast("Findings", Otherwise(decision, looks))).holds(when, unless)
+    return _Unsure(decision.card, cast("Evaluator", Otherwise(decision, looks))).holds(when, unless)
 
 
 # On every sample and every case of every card
@@ -137,7 +138,7 @@ def test_what_is_named_as_the_reason_is_what_stops_the_card_and_nothing_else_doe
                 assert truth_of(decision, rest, when, unless) is IS_UNMET, (*where, one.name)
             if not common:
                 other = judge_card(
-                    decision.card, cast("Findings", Otherwise(decision, stopping)), decision.order, answered.facts.hook
+                    decision.card, cast("Evaluator", Otherwise(decision, stopping)), decision.order, answered.facts.hook
                 )
                 assert other.outcome is not Outcome.NOT_FIRED, where
     assert silent > 500

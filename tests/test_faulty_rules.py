@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from cds_service import metrics
-from cds_service.criteria.kinds import ProblemCriterion
+from cds_service.criteria.problem import ProblemCriterion
 from cds_service.knowledge import Knowledge
 from tests import proofs
 from tests.core import a_card, answer, cards, small

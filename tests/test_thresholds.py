@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cds_service.criteria.kinds import LabCriterion
+from cds_service.criteria.lab import LabCriterion
 from cds_service.draw import draw_review
 from cds_service.knowledge import Card, Knowledge
 from cds_service.meanings import Meanings

@@ -1,10 +1,9 @@
-"""The OpenAPI document: FastAPI's own, completed by what plain routes take and give, with golden fixtures as examples."""
+"""Completes the OpenAPI document of FastAPI: the bodies of plain routes, with golden fixtures as examples."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,12 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from cds_service.api_docs import models
+from cds_service.api_docs.schemas import HOOKS, REF, SCHEMAS
 from cds_service.paths import fixtures_dir
 from cds_service.prefetch import ServiceDefinition
 
 Json = dict[str, Any]
-_REF = "#/components/schemas/"
-_CALLS: dict[str, type[models.Call]] = {
-    "patient-view": models.PatientViewCall,
-    "order-select": models.OrderSelectCall,
-    "order-sign": models.OrderSignCall,
-}
 _EXAMPLES = {"patient-view": "severe-potassium", "order-select": "quinine-for-malaria", "order-sign": "baclofen-to-change"}
-_MODELS = (
-    *_CALLS.values(),
-    models.Cards,
-    models.Services,
-    models.Feedback,
-    models.Received,
-    models.Health,
-    models.OperationOutcome,
-)
 _SILENT = "nothing-to-say"
 
 _DESCRIPTION = (
@@ -75,60 +59,42 @@ def describe_api(app: FastAPI, services: Iterable[ServiceDefinition]) -> None:
 
 def _document(app: FastAPI, services: tuple[ServiceDefinition, ...]) -> Json:
     document = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes)
-    _, schemas = msgspec.json.schema_components(_MODELS, ref_template=f"{_REF}{{name}}")
-    schemas["Cards"]["examples"] = [{"cards": []}]
-    for operations in document["paths"].values():
+    paths = document["paths"]
+    for operations in paths.values():
         for operation in operations.values():
             operation["responses"].pop("422", None)  # FastAPI's own; here a wrong parameter is answered with 400
-    paths = document["paths"]
-    paths["/cds-services"]["get"]["responses"] = {
-        "200": _json("The services.", "Services"),
+    discovery, feedback, health = paths.pop("/cds-services"), paths["/cds-services/{id}/feedback"]["post"], paths["/health"]
+    discovery["get"]["responses"] = {
+        "200": _body("The services.", "Services"),
         "304": {"description": "The document is still what `If-None-Match` names."},
         **_refused(401),
     }
-    feedback = paths["/cds-services/{id}/feedback"]["post"]
     for parameter in feedback["parameters"]:
         parameter["schema"] |= {"enum": [service.id for service in services]}
-    feedback["requestBody"] = {"required": True, **_content("Feedback", {"feedback": {"value": FEEDBACK_EXAMPLE}})}
+    feedback["requestBody"] = {"required": True, **_content("Feedback", feedback=FEEDBACK_EXAMPLE)}
     feedback["responses"] = {
-        "200": _json("It is stored.", "Received"),
-        "202": _json("It is held in memory until the log can be written again.", "Received"),
+        "200": _body("It is stored.", "Received"),
+        "202": _body("It is held in memory until the log can be written again.", "Received"),
         **_refused(400, 401, 404, 413, 415, 503),
     }
-    if "/health" in paths:
-        paths["/health"]["get"]["responses"] = {"200": _json("Always, as cards go out even then.", "Health")}
+    health["get"]["responses"] = {"200": _body("Always, as cards go out even then.", "Health")}
     calls = {f"/cds-services/{service.id}": {"post": _call(service)} for service in services}
-    document["paths"] = {"/cds-services": paths.pop("/cds-services"), **calls, **paths}
-    components = document.setdefault("components", {})
-    own = {
-        name: one for name, one in components.get("schemas", {}).items() if name not in ("HTTPValidationError", "ValidationError")
-    }
-    components["schemas"] = {**own, **schemas}
+    document["paths"] = {"/cds-services": discovery, **calls, **paths}
+    document["components"] = {"schemas": SCHEMAS}
     return document
 
 
 def _call(service: ServiceDefinition) -> Json:
     name = _EXAMPLES[service.hook]
+    cards = {one: _fixture(f"responses/plain/{one}.json") for one in (name, _SILENT)}
     return {
         "tags": ["CDS Hooks"],
         "operationId": f"call_{service.hook.replace('-', '_')}",
         "summary": service.title,
         "description": service.description,
-        "requestBody": {
-            "required": True,
-            **_content(_CALLS[service.hook].__name__, {name: {"value": _fixture(f"requests/{name}.json")}}),
-        },
+        "requestBody": {"required": True, **_content(HOOKS[service.hook], **{name: _fixture(f"requests/{name}.json")})},
         "responses": {
-            "200": {
-                "description": "The cards.",
-                **_content(
-                    "Cards",
-                    {
-                        name: {"summary": "The answer to the example", "value": _fixture(f"responses/plain/{name}.json")},
-                        _SILENT: {"summary": "Nothing to say", "value": _fixture(f"responses/plain/{_SILENT}.json")},
-                    },
-                ),
-            },
+            "200": {"description": "The cards.", **_content("Cards", **cards)},
             **_refused(400, 401, 405, 412, 413, 415, 503),
         },
     }
@@ -140,19 +106,16 @@ def _fixture(name: str) -> Any:
 
 def _refused(*statuses: int) -> Json:
     return {
-        str(status): (
-            {"description": _REFUSALS[status]}
-            if status == HTTPStatus.UNAUTHORIZED
-            else _json(_REFUSALS[status], "OperationOutcome")
-        )
+        str(status): {"description": _REFUSALS[status]} if status == 401 else _body(_REFUSALS[status], "OperationOutcome")
         for status in statuses
     }
 
 
-def _json(description: str, model: str) -> Json:
-    return {"description": description, **_content(model, {})}
+def _body(description: str, schema: str) -> Json:
+    return {"description": description, **_content(schema)}
 
 
-def _content(model: str, examples: Json) -> Json:
-    body: Json = {"schema": {"$ref": f"{_REF}{model}"}, **({"examples": examples} if examples else {})}
-    return {"content": {"application/json": body}}
+def _content(schema: str, **examples: Any) -> Json:
+    """Describe a JSON body; the names of `examples` are their summaries."""
+    shown = {"examples": {name: {"summary": name.replace("-", " "), "value": one} for name, one in examples.items()}}
+    return {"content": {"application/json": {"schema": {"$ref": f"{REF}{schema}"}, **(shown if examples else {})}}}

@@ -148,6 +148,18 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
         """Whether it is given by one of these routes, or by a kind of one of them."""
         return self.route in routes or WIDER.get(self.route) in routes
 
+    def shares_ingredient(self, other: Drug) -> bool:
+        """Tell whether both hold one of the same active ingredients."""
+        return not set(self.ingredients).isdisjoint(other.ingredients)
+
+    def renews(self, taken: Drug) -> bool:
+        """Tell whether this is the product `taken`: they share an ingredient, and codes of one system do not differ."""
+        if not self.shares_ingredient(taken):
+            return False
+        system, _, code = self.code.partition("|")
+        other_system, _, other_code = taken.code.partition("|")
+        return not system or system != other_system or code == other_code
+
 
 class Problem(msgspec.Struct, frozen=True, gc=False):
     """One condition that is present, or a status observation that says the same (pregnancy)."""

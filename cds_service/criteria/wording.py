@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from types import MappingProxyType
@@ -96,6 +96,16 @@ def _converted(value: Decimal, unit: str) -> str:
     """A converted value with two decimals (none for ms, umol/L and eGFR); the full precision decides, this is for reading."""
     step = Decimal("0.01") if unit == "mmol/L" else Decimal(1)
     return f"{value.quantize(step, ROUND_HALF_UP):f}"
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """Return "a, b or c"; `names` holds at least one."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: "1 day", "3 days", "2 allergies" where `many` says so."""
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def number(value: Decimal) -> str:

@@ -9,10 +9,11 @@ from typing import get_args
 
 import msgspec
 
-from cds_service.criteria.kinds import AgeCriterion, Criterion
+from cds_service.criteria.kind import Kind
+from cds_service.criteria.kinds import Criterion
 from cds_service.criteria.wording import spoken_unit
 
-KINDS: dict[str, type[msgspec.Struct]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Criterion)}
+KINDS: dict[str, type[Kind]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Criterion)}
 
 
 @cache
@@ -37,7 +38,7 @@ def unit_of(field: str, kind: str, unit: str) -> str:
         return ""
     if field.startswith("dose_"):
         return "mg/day"
-    return "years" if kind == AgeCriterion.__struct_config__.tag else unit
+    return unit or KINDS[kind].unit_of_numbers
 
 
 def numbers_in(criterion: Criterion) -> Iterator[tuple[str, Decimal | int, str]]:
@@ -63,5 +64,5 @@ def spoken_numbers(name: str, criteria: Mapping[str, Criterion]) -> dict[str, st
             said.setdefault(field, set()).add(text)
     agreed = {field: texts.pop() for field, texts in said.items() if len(texts) == 1}
     own = {field: f"{Decimal(value):f}" for field, value, _ in numbers_in(criterion) if "." not in field}
-    unit = "years" if isinstance(criterion, AgeCriterion) else getattr(criterion, "unit", "")
+    unit = getattr(criterion, "unit", "") or criterion.unit_of_numbers
     return agreed | own | ({"unit": spoken_unit(unit)} if unit else {})

@@ -1,0 +1,98 @@
+"""Evaluates criteria when they are first asked for, for the patient or for one draft order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from cds_service.criteria.fact_index import FactIndex
+from cds_service.criteria.facts import Order
+from cds_service.criteria.findings import IS_UNKNOWN, UNMET, Finding, OnError
+
+_FAILED = Finding(IS_UNKNOWN, cause="failed", note="the evaluation failed")
+
+
+class Evaluable(Protocol):
+    """A criterion, of whatever kind (see `kinds`)."""
+
+    def find(self, index: FactIndex, evaluator: Evaluator) -> Finding:
+        """Return what it finds; may raise, see `Evaluator`."""
+
+
+class Evaluator(dict[str, Finding]):
+    """The findings of criteria by name: `evaluator[name]` evaluates it the first time and remembers it.
+
+    The one that is made first is for the patient; `for_order` gives one for each order, which asks the first for all that does
+    not depend on the order. Raises KeyError for a criterion that does not exist, and nothing else: one that breaks is unknown.
+
+    Attributes:
+        order: the draft order that a card is decided for; None for the patient.
+        orders: the draft orders to look at: that one, or all that are selected.
+        order_absent: what it means that none of `orders` is what was looked for.
+    """
+
+    __slots__ = ("_criteria", "_index", "_on_error", "_patient", "_per_order", "order", "order_absent", "orders")
+
+    def __init__(self, index: FactIndex, criteria: Mapping[str, Evaluable], per_order: frozenset[str], on_error: OnError) -> None:
+        """Make the evaluator for the patient.
+
+        `per_order`: the names of the criteria that depend on the order. `on_error(name, exception)` is told of each that breaks.
+        """
+        self._index = index
+        self._criteria = criteria
+        self._per_order = per_order
+        self._on_error = on_error
+        # The evaluator for the patient, None in itself: a reference to itself would be a cycle, which only the collector frees.
+        self._patient: Evaluator | None = None
+        self.order: Order | None = None
+        self.orders: Sequence[Order] = index.selected_orders
+        self.order_absent = index.order_absent
+
+    def for_order(self, order: Order) -> Evaluator:
+        """Return an evaluator of the same criteria about `order`."""
+        focused = self._beside(orders=(order,))
+        focused.order = order
+        focused.order_absent = UNMET
+        return focused
+
+    def for_unread_orders(self) -> Evaluator:
+        """Return an evaluator of the same criteria about the orders that are there and could not be read."""
+        return self._beside(orders=())
+
+    @property
+    def for_patient(self) -> Evaluator:
+        """The evaluator that remembers what does not depend on the order."""
+        return self if self._patient is None else self._patient
+
+    def own(self) -> Iterator[tuple[str, Finding]]:
+        """Yield (name, finding) of what was evaluated here and not by the evaluator for the patient."""
+        for name, finding in self.items():
+            if self._patient is None or name in self._per_order:
+                yield name, finding
+
+    def evaluated(self, names: Iterable[str]) -> Iterator[tuple[str, Finding]]:
+        """Yield (name, finding) of those of `names` that were evaluated: the others could not change the decision."""
+        for name in names:
+            finding = self.get(name)
+            if finding is not None:
+                yield name, finding
+
+    def _beside(self, orders: Sequence[Order]) -> Evaluator:
+        other = Evaluator(self._index, self._criteria, self._per_order, self._on_error)
+        other._patient = self.for_patient
+        other.orders = orders
+        return other
+
+    def __missing__(self, name: str) -> Finding:
+        patient = self._patient
+        if patient is not None and name not in self._per_order:
+            finding = patient[name]
+        else:
+            criterion = self._criteria[name]
+            try:
+                finding = criterion.find(self._index, self)
+            except Exception as error:  # noqa: BLE001 - law 5: one criterion that breaks must not silence the other cards
+                self._on_error(name, error)
+                finding = _FAILED
+        self[name] = finding
+        return finding
