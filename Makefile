@@ -30,7 +30,7 @@ check: $(VENV)/dev.stamp ## lint, format, types, direction of imports, lock file
 	$(BIN)/cds-service cards fmt --check
 	$(BIN)/cds-service cards check
 
-test: $(VENV)/dev.stamp ## run the tests, without network (PYTEST_ARGS="-k potassium")
+test: $(VENV)/dev.stamp ## run the tests in parallel, without network (PYTEST_ARGS="-k potassium")
 	$(BIN)/python -m pytest $(IN_PARALLEL) -m 'not loopback' --ignore=tests/faults --ignore=tests/e2e $(PYTEST_ARGS)
 
 cards: $(VENV)/serve.stamp ## run every card's cases and say what fails, with file and line
