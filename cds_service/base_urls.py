@@ -1,8 +1,8 @@
-"""Which URL is which place: the same base, or a place under it. Compared in parts, never as text.
+"""Compare base URLs, and say whether a URL lies under one. In parts, never as text.
 
-A base is scheme, host, port and path segments, as the HTTP client understands them: host names in lower case and IDNA, default
-ports left out. Whatever lets one text mean two places is no base at all: user names, a host written as a number, a dot segment, a
-query.
+A base URL is scheme, host, port and path segments, as the HTTP client understands them: host names in lower case and IDNA,
+default ports left out. A URL that could be read in two ways is refused as a base: user names, a host written as a number, a dot
+segment, a query.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_LENGTH = 2048  # of a base URL
 _PORTS = {"http": 80, "https": 443}
 _LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME = re.compile(rf"({_LABEL}\.)*{_LABEL}")
-_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")  # a last label like this, and resolvers take the name for an IPv4 address
+_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")  # resolvers take a name whose last label is like this for an IPv4 address
 
 
 class Place(NamedTuple):
@@ -33,14 +33,14 @@ class Place(NamedTuple):
 
 
 class FhirBase(msgspec.Struct, frozen=True):
-    """Base URL of a FHIR server that a client owns."""
+    """The base URL of a FHIR server that an EHR client has registered."""
 
     url: str  # without a slash at the end
-    private: bool = False  # it may stand at an address that is not public
+    private: bool = False  # its address need not be public
 
 
 def base_place(url: str) -> Place | None:
-    """The parts of a base URL; None where it is none."""
+    """Return the parts of a base URL, or None where it can't be one."""
     return _base_place(url) if len(url) <= MAX_LENGTH else None
 
 
@@ -53,7 +53,7 @@ def _base_place(url: str) -> Place | None:
 
 
 def under(base: httpx2.URL, url: httpx2.URL) -> bool:
-    """Whether `url` lies under `base`: same scheme, host and port, and the base's path segments first."""
+    """Say whether `url` lies under `base`: same scheme, host and port, and the base's path segments first."""
     outer, inner = place(base), place(url)
     return (
         outer is not None
@@ -64,7 +64,7 @@ def under(base: httpx2.URL, url: httpx2.URL) -> bool:
 
 
 def place(url: httpx2.URL) -> Place | None:
-    """The parts of `url`; None where it is not of the web, or may be read in two ways."""
+    """Return the parts of `url`, or None where it is not http(s) or could be read in two ways."""
     default = _PORTS.get(url.scheme)
     host = url.raw_host.decode("ascii")
     port = default if url.port is None else url.port
@@ -77,7 +77,7 @@ def place(url: httpx2.URL) -> Place | None:
 
 
 def _is_dots(segment: str) -> bool:
-    """Whether some server takes `segment` for a step up or for none: encoded slashes, and parameters as in `..;x=1`, count."""
+    """Say whether some server takes `segment` for "." or "..", also behind encoded slashes or with parameters (`..;x=1`)."""
     return any(part.partition(";")[0] in (".", "..") for part in re.split(r"[/\\]", unquote(segment)))
 
 
@@ -88,5 +88,5 @@ def _is_host(host: str) -> bool:
         address = ip_address(host)
     except ValueError:
         return _NAME.fullmatch(host) is not None and not _NUMBER.fullmatch(host.rpartition(".")[2])
-    plain = str(address) == host  # one way of writing it, and without an interface
+    plain = str(address) == host  # written in the one normal form, and without an interface
     return plain and not (isinstance(address, IPv6Address) and (address.ipv4_mapped is not None or "%" in host))

@@ -1,7 +1,6 @@
-"""Not asking a server that did not answer: after failures in a row it is left alone for a while, then tried with one call.
+"""Stop asking a server that fails: after failures in a row it is left alone for a while, then tried with one call.
 
-What counts is calls, not questions: a call asks six questions at once, and one slow search among five good ones is no reason to
-give up the five.
+Calls are counted, not requests: a call sends six requests at once, and one slow search should not cost the five good ones.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ from collections.abc import Callable
 from cds_service.events import Event, tell
 from cds_service.metrics import FHIR_BREAKERS
 
-FAILURES = 3  # calls in a row in which the server answered nothing
+FAILURES = 3  # calls in a row without any response of the server
 PAUSE_SECONDS = 30.0
 
 
 class CircuitBreaker:
-    """The breaker of one server. Every `admit` that says yes is followed by one `settle`."""
+    """The circuit breaker of one server. Each `admit` that returns True must be followed by one `settle`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -26,7 +25,7 @@ class CircuitBreaker:
         self._probing = False
 
     def admit(self) -> bool:
-        """Whether this call may ask the server. After a pause, one call may, and the others wait for what becomes of it."""
+        """Say whether this call may ask the server. After a pause one call may, and the others wait for its result."""
         if self._open_until is None:
             return True
         if self._probing or self._clock() < self._open_until:
@@ -36,8 +35,9 @@ class CircuitBreaker:
         return True
 
     def settle(self, answered: bool | None, pause: float = 0) -> None:
-        """How the call went: True, the server answered; False, it failed; None, nothing was learnt (nobody waited for it).
+        """Record how the call went.
 
+        `answered`: True, the server answered; False, it failed; None, neither is known, as the call was abandoned.
         `pause`: seconds for which the server asked to be left alone (Retry-After), of which at most 30 are granted.
         """
         self._probing = False

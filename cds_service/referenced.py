@@ -1,14 +1,14 @@
-"""Reads from the FHIR server what resources refer to, within one limit.
+"""Read from the FHIR server what resources refer to: medications, reasons, results of panels.
 
-Medications, reasons, results of panels: at most `MAX_READ` in a call.
-One search by ids for each type where the server takes it, else single reads. Medications and reasons become sources of their own
-(`decode.TARGETS`), which only resolve references; results join the laboratory results. What is not the patient's is left out.
+A call reads at most `MAX_READ` of them: with one search by ids for each type where the server takes it, else one by one.
+Medications and reasons become sources of their own (`decode.TARGETS`), which only resolve references; results join the laboratory
+results. Resources that are not the patient's are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from urllib.parse import quote
 
 import msgspec
 
@@ -16,12 +16,15 @@ from cds_service.concurrency import together
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.decode import Gathered
 from cds_service.fhir import Resource
-from cds_service.fhir_client import FhirError, Outcome
+from cds_service.fhir_client import FhirClient
+from cds_service.fhir_outcome import FhirError, Outcome
+from cds_service.fhir_requests import FhirRequest, ask, ask_page, result_of
 from cds_service.metrics import FHIR_REFERENCES
 from cds_service.missing_targets import MissingTargets
+from cds_service.server_ways import Way
 from cds_service.whose import Owner, Whose
 
-MAX_READ = 50  # targets in one call, whatever refers to them
+MAX_READ = 50  # resources in one call
 ROUNDS = 2  # the second for ingredients of what the first brought, and for the reasons of drugs that are known by now
 
 FindMissing = Callable[[Mapping[str, Gathered]], MissingTargets]
@@ -29,32 +32,13 @@ FindMissing = Callable[[Mapping[str, Gathered]], MissingTargets]
 _KEYS = {"Medication": "medications", "Condition": "reasons", "Observation": "members"}
 _RESULTS = {"Medication": "medications", "Condition": "reasons", "Observation": "labs"}  # where they are found by readers
 _WORDS = {"Medication": "medications", "Condition": "reasons", "Observation": "results of panels"}
-# Answers to a search by ids after which a server may still let each be read.
+# After these outcomes of a search by ids, a server may still let each resource be read.
 _NO_SEARCH = frozenset({Outcome.REFUSED, Outcome.NOT_FOUND, Outcome.FORBIDDEN, Outcome.UNUSABLE, Outcome.EMPTY})
 
 
-class Asking(Protocol):
-    """Asks the FHIR server of a call."""
-
-    async def by_ids(self, key: str, kind: str, ids: list[str]) -> Gathered:
-        """The resources with these ids, in one search. Raises FhirError."""
-
-    async def one(self, key: str, kind: str, id: str) -> Gathered:  # noqa: A002 (FHIR's word)
-        """One resource. Raises FhirError."""
-
-    def takes_ids(self, kind: str) -> bool:
-        """Whether searches by ids are worth a try."""
-
-    def takes_single_reads_only(self, kind: str) -> None:
-        """Remembers that they are not."""
-
-
-async def read_referenced(results: dict[str, Gathered], find: FindMissing, asking: Asking, owner: Owner) -> None:
-    """Add to `results` (by key) what `find` says is missing.
-
-    Says what could not be read.
-    """
-    reading = _Reading(results, asking, owner)
+async def read_referenced(results: dict[str, Gathered], find: FindMissing, fhir: FhirClient, owner: Owner) -> None:
+    """Add to `results` (by key) what `find` says is missing, and note in them what could not be read."""
+    reading = _Reading(results, fhir, owner)
     for number in range(ROUNDS):
         missing = find(results)
         if number == 0:
@@ -67,16 +51,18 @@ async def read_referenced(results: dict[str, Gathered], find: FindMissing, askin
 
 
 class _Reading:
-    def __init__(self, results: dict[str, Gathered], asking: Asking, owner: Owner) -> None:
+    """The reading of references in one call."""
+
+    def __init__(self, results: dict[str, Gathered], fhir: FhirClient, owner: Owner) -> None:
         self.results = results
-        self.asking = asking
+        self.fhir = fhir
         self.owner = owner
-        self.sought: dict[str, set[str]] = {kind: set() for kind in _KEYS}  # ids, those too that there was no room for
+        self.sought: dict[str, set[str]] = {kind: set() for kind in _KEYS}  # ids, with those beyond the limit
         self.found: dict[str, list[Resource]] = {kind: [] for kind in _KEYS}
         self.left = MAX_READ
 
     def wanted(self, missing: MissingTargets) -> dict[str, list[str]]:
-        """What to ask for in this round, by type: what was not asked for before, as long as there is room."""
+        """Return the ids to ask for in this round, by type: not asked for before, and within the limit."""
         wanted: dict[str, list[str]] = {}
         for kind, ids in missing.ids.items():
             new = [key for key in ids if key not in self.sought[kind]]
@@ -88,6 +74,7 @@ class _Reading:
         return wanted
 
     async def read(self, kind: str, ids: list[str]) -> None:
+        """Read resources of one type, and put the usable ones where readers find them."""
         usable = (one for one in await self._read(kind, ids) if one.id in ids and self._may_be_used(one))
         found = list({one.id: one for one in usable}.values())
         self.found[kind] += found
@@ -98,7 +85,7 @@ class _Reading:
         self.results[_RESULTS[kind]] = msgspec.structs.replace(before, resources=resources)
 
     def say(self) -> None:
-        """Writes into the sources what could not be read."""
+        """Note in the sources what could not be read."""
         for kind, ids in self.sought.items():
             unread, key = len(ids) - len(self.found[kind]), _RESULTS[kind]
             if unread:
@@ -111,30 +98,30 @@ class _Reading:
                 self.results[key] = msgspec.structs.replace(one, source=source)
 
     async def _read(self, kind: str, ids: list[str]) -> list[Resource]:
-        """What the server has of these, in one search where it takes that, else each by itself."""
-        key = _KEYS[kind]
+        """Ask in one search where the server takes a list of ids, else for each resource by itself."""
         if len(ids) == 1:
-            return await self._one(key, kind, ids[0])
+            return await self._one(kind, ids[0])
         found: list[Resource] = []
-        if takes_ids := self.asking.takes_ids(kind):
-            try:
-                found = (await self.asking.by_ids(key, kind, ids)).resources
-            except FhirError as error:
-                if error.outcome not in _NO_SEARCH and error.status != 501:
-                    return []
-            else:
-                # A server that takes a list of ids for one id finds nothing; whether it is one shows the first read.
-                if found or not (found := await self._one(key, kind, ids[0])):
+        if takes_ids := not self.fhir.knows(Way("one by one", kind)):
+            listed = ",".join(quote(one, safe="") for one in ids)
+            response = await ask(self.fhir, FhirRequest(_KEYS[kind], f"{kind}?_id={listed}", exact=True), set())
+            if response.pages:
+                found = result_of(response).resources
+                # A server that takes the list for one id finds nothing; the first single read shows whether it is one.
+                if found or not (found := await self._one(kind, ids[0])):
                     return found
                 ids = ids[1:]
-        found += [one for read in await together(self._one(key, kind, one) for one in ids) for one in read]
+            elif response.error is not None and not (response.error.outcome in _NO_SEARCH or response.error.status == 501):
+                return []
+        found += [one for read in await together(self._one(kind, one) for one in ids) for one in read]
         if found and takes_ids:
-            self.asking.takes_single_reads_only(kind)
+            self.fhir.learn([Way("one by one", kind)])
         return found
 
-    async def _one(self, key: str, kind: str, id: str) -> list[Resource]:  # noqa: A002 (FHIR's word)
+    async def _one(self, kind: str, id: str) -> list[Resource]:  # noqa: A002 (FHIR's word)
         try:
-            return (await self.asking.one(key, kind, id)).resources
+            request = FhirRequest(_KEYS[kind], f"{kind}/{quote(id, safe='')}", exact=True)
+            return (await ask_page(self.fhir, request, set())).resources
         except FhirError:  # counted where it was raised
             return []
 

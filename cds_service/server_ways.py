@@ -1,7 +1,7 @@
-"""Learns a FHIR server's ways with searches: refused, required and missing.
+"""Learn how a FHIR server wants to be searched: parameters it refuses or requires, types it lacks.
 
 FHIR lets a server choose which parameters it supports, and refuse a search. `repairs` says how to ask once more; what helped is
-kept in `Ways` and used at once the next time. Pure but for the clock that is handed in.
+kept in `Ways` and used from the start the next time. Pure but for the clock that is handed in.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import msgspec
 
 from cds_service.fhir import NOT_JSON
 
-KEPT_SECONDS = 3600.0  # after that a way is learned anew: servers are upgraded, and a mistake must not last
+KEPT_SECONDS = 3600.0  # then a way is learned again: servers are upgraded, and a mistake must not last
 MAX_WAYS = 64  # of one server
-MOST_REPAIRS = 4  # of one search; a server that finds fault with more is asked for something that it doesn't know
-REFUSALS = frozenset({400, 404, 405, 413, 414, 422, 431, 501})  # statuses that can be about the way of asking
+MOST_REPAIRS = 4  # of one search; a server that objects to more does not support what is asked for
+REFUSALS = frozenset({400, 404, 405, 413, 414, 422, 431, 501})  # statuses that may mean: asked in the wrong way
 TOO_LONG = frozenset({413, 414, 431})  # about the length of the address
 
 Kind = Literal["without", "with", "by subject", "lacks", "by form", "one by one"]
@@ -49,7 +49,7 @@ _NO_TYPE = re.compile(
 
 
 class Way(NamedTuple):
-    """One way of a server: about searches of a resource type, and a parameter of them."""
+    """One way of a server: how it wants searches of a resource type."""
 
     kind: Kind
     type: str
@@ -69,24 +69,21 @@ class Way(NamedTuple):
 
 
 class Issue(NamedTuple):
-    """What an error of a server says: its code and all its texts.
-
-    The code is of FHIR's issue types, "" where there is none.
-    """
+    """One issue of an error response: its code (FHIR's issue types, or "") and all its texts."""
 
     code: str
     text: str
 
 
 class Ways:
-    """What was learned of one server, each way for an hour."""
+    """The ways learned of one server, each kept for an hour."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._until: dict[Way, float] = {}
 
     def keep(self, ways: Iterable[Way]) -> None:
-        """Remembers ways that helped."""
+        """Remember ways that helped."""
         for way in ways:
             self._until.pop(way, None)
             self._until[way] = self._clock() + KEPT_SECONDS
@@ -94,7 +91,7 @@ class Ways:
             del self._until[next(iter(self._until))]
 
     def of(self, query: str) -> tuple[Way, ...]:
-        """The ways that are known for searches like `query`; none for a read of one resource."""
+        """Return the known ways for searches like `query`; none for a read of one resource."""
         if not self._until or "?" not in query:
             return ()
         kind, now = type_of(query), self._clock()
@@ -102,12 +99,12 @@ class Ways:
 
 
 def type_of(query: str) -> str:
-    """The resource type of "Type?…" or "Type/id"."""
+    """Return the resource type of "Type?…" or "Type/id"."""
     return re.split(r"[?/]", query, maxsplit=1)[0]
 
 
 def adapted(query: str, ways: Iterable[Way]) -> str:
-    """`query`, as a server with these ways takes it."""
+    """Return `query` as a server with these ways accepts it."""
     kind, _, rest = query.partition("?")
     parts = rest.split("&") if rest else []
     for way in ways:
@@ -121,10 +118,7 @@ def adapted(query: str, ways: Iterable[Way]) -> str:
 
 
 def left_out(query: str, ways: Iterable[Way]) -> str | None:
-    """Return the search for what a category that `ways` add leaves out.
-
-    None where nothing is left out.
-    """
+    """Return the search for what a required category leaves out, or None where it leaves out nothing."""
     for way in ways:
         if way.kind == "with" and way.type == type_of(query) and (value := _LEFT_OUT.get((way.type, way.parameter))):
             return f"{query}&{way.parameter}={value}"
@@ -132,10 +126,9 @@ def left_out(query: str, ways: Iterable[Way]) -> str | None:
 
 
 def repairs(query: str, status: int, issues: Iterable[Issue]) -> tuple[Way, ...]:
-    """Return how to ask once more after `query` was refused with `status`.
+    """Return how to ask once more after `query` was refused with `status`; nothing where that would be a guess.
 
-    Nothing where that would be a guess.
-    A single way "lacks" says that it makes no sense to ask again: the server has no resources of this type.
+    A single way "lacks" means that asking again is useless: the server has no resources of this type.
     """
     if status not in REFUSALS or "?" not in query:
         return ()
@@ -155,10 +148,7 @@ def repairs(query: str, status: int, issues: Iterable[Issue]) -> tuple[Way, ...]
 
 
 def issues_of(body: bytes) -> tuple[Issue, ...]:
-    """Return the issues in the body of an error.
-
-    Of an OperationOutcome its issues, of other JSON all texts.
-    """
+    """Return the issues of an OperationOutcome, or one issue with all the texts of other JSON."""
     try:
         value = msgspec.json.decode(body)
     except NOT_JSON:
@@ -183,7 +173,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _lacks_type(kind: str, sent: list[str], status: int, issue: Issue) -> bool:
-    """Whether a server says that it has no such type. That a resource was not found is another thing, and so is a bare 404."""
+    """Say whether the server states that it has no such type. "Resource not found" and a bare 404 do not state that."""
     if status == 404 and issue.code == "not-supported":
         return True
     if _NO_TYPE.search(issue.text) is None:
@@ -193,7 +183,7 @@ def _lacks_type(kind: str, sent: list[str], status: int, issue: Issue) -> bool:
 
 
 def _named(kind: str, sent: list[str], issue: Issue) -> Iterator[Way]:
-    """The ways that an issue names: what is required and was not sent, else what was sent and is refused."""
+    """Find the ways that an issue names: parameters required and not sent, else parameters sent and refused."""
     for clause in re.split(r"[;\n]|\.\s", _LIST.sub("", issue.text)):
         requires = issue.code == "required" or _REQUIRES.search(clause) is not None
         missing = [
@@ -211,7 +201,7 @@ def _named(kind: str, sent: list[str], issue: Issue) -> Iterator[Way]:
 
 
 def _is_parameter(name: str, clause: str) -> bool:
-    """Whether a clause speaks of the parameter; ordinary words ("code", "status") must be marked as one."""
+    """Say whether a clause names the parameter; an ordinary word ("code", "status") must be marked as one."""
     if name.startswith("_"):
         return re.search(rf"(?<![\w-]){name}(?![\w-])", clause) is not None
     marked = rf"['\"`\[]{name}['\"`\]]|\bparameters?\s*:?\s*\(?{name}\b|\b{name}\b (?:search )?parameter|\.{name}\b"

@@ -10,7 +10,8 @@ import pytest
 
 from cds_service.base_urls import FhirBase
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.fhir_client import FhirClient, FhirError, Outcome
+from cds_service.fhir_client import FhirClient
+from cds_service.fhir_outcome import FhirError, Outcome
 from cds_service.gather import gather
 from cds_service.http_client import HttpClient
 from cds_service.metrics import FHIR_FETCHES

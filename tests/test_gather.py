@@ -19,8 +19,10 @@ from cds_service.circuit_breaker import FAILURES, PAUSE_SECONDS
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.decode import Gathered
 from cds_service.errors import PreconditionFailed
-from cds_service.fhir_client import MAX_ANSWER_BYTES, FhirClient, FhirError, Outcome
-from cds_service.gather import MAX_PAGES, AbandonedError, gather, require, resolve
+from cds_service.fhir_client import MAX_ANSWER_BYTES, FhirClient
+from cds_service.fhir_outcome import FhirError, Outcome
+from cds_service.fhir_requests import MAX_PAGES
+from cds_service.gather import AbandonedError, gather, require, resolve
 from cds_service.http_client import HttpClient
 from cds_service.metrics import FHIR_FETCHES
 from cds_service.protocol import Context, decode_request

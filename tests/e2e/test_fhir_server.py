@@ -22,7 +22,7 @@ import pytest_asyncio
 
 import cds_service
 from cds_service.app import create_app
-from cds_service.fhir_client import Outcome
+from cds_service.fhir_outcome import Outcome
 from cds_service.metrics import FHIR_FETCHES
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
