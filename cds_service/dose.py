@@ -21,9 +21,11 @@ from decimal import Decimal
 from itertools import combinations, pairwise
 from typing import TypeGuard
 
-from cds_service.dose_text import BARE_COUNTS, Product, Reading, concentration_mg_per_ml, read, strength_mg
-from cds_service.dose_words import per_day, tokens
 from cds_service.fhir import CodeableConcept, Dosage, Quantity, Ratio, Repeat, Timing, listed
+from cds_service.sig_amounts import BARE_COUNTS
+from cds_service.sig_text import Product, Reading, concentration_mg_per_ml, read, strength_mg
+from cds_service.sig_tokens import per_day, tokens
+from cds_service.sig_words import Kind
 
 _HOURS = {
     **dict.fromkeys(("s", "sec"), Decimal(1) / 3600),
@@ -45,7 +47,7 @@ _EVENTS = {
 }
 _INTRATHECAL_ROUTE = "72607000"  # SNOMED CT, FHIR route-codes
 _NOT_ORAL = re.compile(r"intrathecal|epidural|\bpump\b", re.IGNORECASE)
-_SUCCESSOR = re.compile(r"\s*(?:and\s)?\s*(?:then|followed by|thereafter|dann|danach|puis|ensuite)\b", re.IGNORECASE)
+_SUCCESSOR = re.compile(r"\s*(?:and\s)?\s*(?:then|followed by|thereafter)\b", re.IGNORECASE)
 _LEAST, _MOST = Decimal("0.000001"), Decimal(1_000_000)  # a value beyond these is an error of the sender
 
 
@@ -78,10 +80,10 @@ def _product(text: str, strength: Ratio | None) -> Product:
     concentrations = {c for line in lines if (c := concentration_mg_per_ml(line)) is not None}
     if strength is not None:
         mg = _mg(strength.numerator, Product())
-        kind, per = _kind(strength.denominator) if strength.denominator else ("form", Decimal(1))
+        kind, per = _kind(strength.denominator) if strength.denominator else (Kind.FORM, Decimal(1))
         per = per if strength.denominator is None or strength.denominator.value is None else strength.denominator.value
-        if mg is not None and kind in ("form", "ml") and _usable(per):
-            strengths, concentrations = ({mg / per}, set()) if kind == "form" else (set(), {mg / per})
+        if mg is not None and kind in (Kind.FORM, Kind.MILLILITRES) and _usable(per):
+            strengths, concentrations = ({mg / per}, set()) if kind is Kind.FORM else (set(), {mg / per})
     return Product(strengths.pop() if len(strengths) == 1 else None, concentrations.pop() if len(concentrations) == 1 else None)
 
 
@@ -101,7 +103,7 @@ def _dosage(dosage: Dosage, product: Product) -> Reading:
     """One dosage: structure, completed and checked by its text."""
     quantities = _quantities(dosage)
     amounts = [mg for q in quantities if (mg := _mg(q, product)) is not None]
-    if not amounts and not all(_is_readable(q) and _kind(q)[0] in ("form", "ml") for q in quantities):
+    if not amounts and not all(_is_readable(q) and _kind(q)[0] in (Kind.FORM, Kind.MILLILITRES) for q in quantities):
         return Reading()  # a dose in another unit: what the text says would be another dose
     amount = max(amounts, default=None)
     count, slots = _timing(dosage.timing)
@@ -129,12 +131,12 @@ def _mg(quantity: Quantity | None, product: Product) -> Decimal | None:
     if not _is_readable(quantity) or quantity.value is None:
         return None
     kind, mg = _kind(quantity)
-    if kind == "mass":
+    if kind is Kind.MASS:
         return quantity.value * mg
-    if kind == "ml":
+    if kind is Kind.MILLILITRES:
         return None if product.concentration is None else quantity.value * product.concentration
     bare = not (quantity.unit or quantity.code)
-    if kind != "form" or product.strength is None or (bare and quantity.value not in BARE_COUNTS):
+    if kind is not Kind.FORM or product.strength is None or (bare and quantity.value not in BARE_COUNTS):
         return None
     return quantity.value * product.strength
 
@@ -143,18 +145,18 @@ def _usable(value: Decimal | None) -> TypeGuard[Decimal]:
     return value is not None and value.is_finite() and _LEAST <= value <= _MOST
 
 
-def _kind(quantity: Quantity) -> tuple[str, Decimal]:
-    """What a quantity counts: mass (with the mg in its unit), form (tablets and capsules), ml, or "" for anything else."""
-    found: set[tuple[str, Decimal]] = set()
+def _kind(quantity: Quantity) -> tuple[Kind | None, Decimal]:
+    """What a quantity counts: MASS with the mg in its unit, FORM, MILLILITRES; another kind or None for anything else."""
+    found: set[tuple[Kind, Decimal]] = set()
     for unit in (quantity.unit, quantity.code):
-        kinds = {(t.kind, t.value) for t in tokens(unit or "") if t.kind != "word"}
+        kinds = {(t.kind, t.value) for t in tokens(unit or "") if t.kind is not Kind.WORD}
         if unit == "1":
-            found.add(("form", Decimal(0)))
+            found.add((Kind.FORM, Decimal(0)))
         elif len(kinds) == 1:
             found |= kinds
     if not found and not (quantity.unit or quantity.code):
-        return "form", Decimal(0)
-    return found.pop() if len(found) == 1 else ("", Decimal(0))
+        return Kind.FORM, Decimal(0)
+    return found.pop() if len(found) == 1 else (None, Decimal(0))
 
 
 def _timing(timing: Timing | None) -> tuple[Decimal | None, frozenset[str]]:

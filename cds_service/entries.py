@@ -41,7 +41,7 @@ class _Typed(msgspec.Struct, gc=False):
 
 
 decode_envelope = msgspec.json.Decoder(Envelope).decode
-_decode_resource = msgspec.json.Decoder(Resource | None).decode
+_decode_resource = msgspec.json.Decoder(Resource).decode
 _decode_raw_entry = msgspec.json.Decoder(_RawEntry).decode
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 _decode_typed = msgspec.json.Decoder(_Typed).decode
@@ -85,14 +85,13 @@ def _sent_entry(raw: Raw, position: int) -> SentEntry:
 
 
 def _sent_resource(json: bytes, position: int, url: str) -> SentEntry:
+    if not json:
+        return SentEntry(position, reason="resource: missing")
     try:
-        resource = _decode_resource(json) if json else None
+        return SentEntry(position, _decode_resource(json), json, url)
     except msgspec.ValidationError as error:
         kind = type_of(json)
         return SentEntry(position, resource_type=kind if isinstance(kind, str) else "", reason=reason_of(error))
-    if resource is None:
-        return SentEntry(position, reason="resource: missing")
-    return SentEntry(position, resource, json, url)
 
 
 def items(entries: Raw) -> list[Raw]:

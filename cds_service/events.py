@@ -53,6 +53,11 @@ class Event(Enum):
     LOG_LOST = "log_lost", logging.CRITICAL, "the process ends with records that could not be written"
     LOG_ENDED = "log_ended", logging.CRITICAL, "the writer of the alert log ended, nothing is logged any more"
     LOG_QUARANTINED = "log_quarantined", logging.ERROR, "a record can't be stored"
+    LOG_WITHOUT_LOCK = (
+        "log_without_lock",
+        logging.WARNING,
+        "the lock beside the alert log can't be taken; commits are slower",
+    )
     LOG_UNREAD = "log_unread", logging.WARNING, "it is not known which cards were shown before; they are shown"
     UNHANDLED = "unhandled", logging.CRITICAL, "an exception that nothing caught"
     LIBRARY = "library", logging.INFO, "a library said something; `text` only where it is known to be harmless"

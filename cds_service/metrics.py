@@ -67,6 +67,9 @@ SHED = _counter("cds_shed", "Requests turned away because there were too many, b
 FEEDBACK = _counter("cds_feedback", "Items of feedback by outcome; refused: they could not be read", "outcome")
 LOG_RECORDS = _counter("cds_log_records", "Records of the alert log: written, quarantined, lost", "outcome")
 LOG_UNREAD = _counter("cds_log_unread", "Times that it was not known which cards were shown before")
+LOG_WITHOUT_LOCK = _counter(
+    "cds_log_without_lock", "Times that the lock beside the alert log could not be taken; commits went on without it"
+)
 LOG_WAITING = _gauge("cds_log_waiting", "Records in memory that are not durable yet, all workers together", "livesum")
 LOG_LAG = _gauge("cds_log_lag_seconds", "For how long records have been waiting, in the worker where that is longest", "livemax")
 LOG_STATE = _gauge("cds_log_state", "Workers whose alert log is in this state", "livesum", "state")

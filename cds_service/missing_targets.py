@@ -15,8 +15,9 @@ import msgspec
 
 from cds_service.base_urls import base_place, place
 from cds_service.decode import Gathered
+from cds_service.drug_status import DENIED, status_of
 from cds_service.fhir import Reference, Resource, bare_id, first, listed, pairs, texts
-from cds_service.read_drugs import DENIED, Targets, status_of
+from cds_service.reference_targets import Targets
 from cds_service.whose import ID
 
 if TYPE_CHECKING:

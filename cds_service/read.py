@@ -1,4 +1,4 @@
-"""FHIR → Facts: everything that was gathered about one patient, in one pass, into the values that decisions look at."""
+"""Reads everything that was gathered about one patient into `Facts`, the values that decisions look at."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from cds_service.decode import HOMES, TARGETS, Gathered
 from cds_service.draft_entries import DraftEntries
 from cds_service.fhir import Resource, bare_id
 from cds_service.panels import flattened, out_of_reach
-from cds_service.read_drugs import Targets, read_drugs
+from cds_service.read_drugs import read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_orders import read_orders
 from cds_service.read_problems import read_allergies, read_pregnancy, read_problems, unnamed, unread_codes
+from cds_service.reference_targets import Targets
 from cds_service.when import when
 from cds_service.whose import NOT_SAID, THE_PATIENTS, Owner, Whose, entries_by_url
 
@@ -40,11 +41,12 @@ def read(
     terminology: Terminology,
     fhir_server: str | None = None,
 ) -> Facts:
-    """The facts about the patient `patient_id` of the server with the base `fhir_server` at `now` (aware, UTC).
+    """Read the facts about the patient `patient_id` of the server with the base `fhir_server` at `now` (aware, UTC).
 
-    A source that holds anything of another patient counts as one that failed; what does not say whose it is, is not used, and its
-    source is known in part only; so for draft orders. Raises WrongPatientError for a draft order of another patient; one without
-    any subject counts as the patient's, because orders are part of the call and not the result of a search.
+    A source that holds anything of another patient counts as one that failed. A resource that does not say whose it is is not
+    used, and its source is known in part only; this holds for draft orders, too. A draft order without any subject counts as the
+    patient's, because orders are part of the call and not the result of a search. Raises WrongPatientError for a draft order of
+    another patient.
     `sources` by the names in `facts.SOURCES`; one that is missing counts as absent. `entries` are the draft orders, None where
     none were sent. Raises nothing else, whatever is in the data.
     """
@@ -91,7 +93,7 @@ def read(
 
 
 def _each_result(labs: Gathered, members: Gathered | None, by_url: Mapping[str, Resource]) -> Gathered:
-    """The results with what stands inside panels and reports as results of its own. `members`: those that were asked for."""
+    """Add the results inside panels and reports as results of their own. `members`: those that were asked for."""
     resources = labs.resources if members is None else [*labs.resources, *members.resources]
     flat = flattened(resources, by_url)
     if flat is labs.resources:
@@ -104,10 +106,10 @@ def _each_result(labs: Gathered, members: Gathered | None, by_url: Mapping[str, 
 
 
 def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
-    """What in `gathered` is the patient's; a source that failed where anything in it is about somebody else."""
+    """Return the part of a source that is about the patient; a failed source where anything in it is about another patient."""
     kept = []
     for resource in gathered.resources:
-        if resource.resourceType != "Medication":  # which is nobody's
+        if resource.resourceType != "Medication":  # a product, without a patient
             whose = owner.whose(resource)
             if whose is NOT_SAID:
                 continue
@@ -124,7 +126,7 @@ def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
 
 
 def _at_home(owner: Owner, given: dict[str, Gathered]) -> dict[str, Gathered]:
-    """The same, with the patient's resources that came under another key added to the source that reads them, each once."""
+    """Add the patient's resources that came under another key to the source that reads them, each once."""
     home = {name: list(one.resources) for name, one in given.items()}
     seen = {f"{one.resourceType}/{one.id}" for resources in home.values() for one in resources if one.id}
     for source in given.values():
@@ -139,7 +141,7 @@ def _at_home(owner: Owner, given: dict[str, Gathered]) -> dict[str, Gathered]:
 
 
 def _without_unnamed(gathered: Gathered) -> Gathered:
-    """The same; what says not what it is could be anything, so that its source is known in part only."""
+    """Mark a source as known in part only where an entry in it has neither a name nor a code."""
     if not (count := unnamed(gathered.resources)):
         return gathered
     source = gathered.source
@@ -150,7 +152,7 @@ def _without_unnamed(gathered: Gathered) -> Gathered:
 
 
 def read_patient(resources: list[Resource], patient_id: str, now: datetime) -> Patient:
-    """The patient that the hook is about; birth date, sex and death where a Patient resource was had and says them readably."""
+    """Read the patient of the call: id, and birth date, sex and death where a Patient resource states them readably."""
     sent = next((resource for resource in resources if resource.resourceType == "Patient"), Resource())
     key = bare_id(patient_id) or bare_id(sent.id)
     reference = f"Patient/{key}" if key else ""
@@ -158,7 +160,7 @@ def read_patient(resources: list[Resource], patient_id: str, now: datetime) -> P
 
 
 def _deceased(patient: Resource, now: datetime) -> bool:
-    """Whether a Patient says that the patient has died; a death in the future or without a readable date hides nothing."""
+    """Whether the patient has died; a death in the future or without a readable date does not count."""
     if patient.deceasedDateTime:
         died = when(patient.deceasedDateTime)
         return died is not None and died.start <= now

@@ -1,8 +1,8 @@
 """Conditions, pregnancy observations and allergies → problems and allergies that some card knows.
 
 A differential diagnosis is a question and doesn't count; an unconfirmed or provisional one counts, because the exclusions that
-hang on problems (encephalopathy, seizures, long QT) are there for safety. So does one with a status that nobody knows: only what
-denies a condition, or calls it past, takes it away.
+hang on problems (encephalopathy, seizures, long QT) are there for safety. So does one with an unknown status: only what denies a
+condition, or calls it past, takes it away.
 
 What is not understood is never absent. A condition with a name is read by its name, whatever its code. Without a name, a code
 of ICD-10 or SNOMED CT that is in no set is another disease; a code of any other system (ICD-9, national, local, none) could be
@@ -13,7 +13,7 @@ which may turn its meaning round: then what it would be is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -51,7 +51,7 @@ UNNAMED_ALLERGY = "an allergy has a code that is not understood and no name"
 
 
 def read_problems(conditions: Iterable[Resource], now: datetime, terminology: Terminology, source: str) -> Iterator[Problem]:
-    """The present conditions that belong to a problem set, and those of which it can't be told whether they do (`unclear`)."""
+    """Read the present conditions that belong to a problem set, and those that may belong to one (`unclear`)."""
     budget = Budget(_ALL_NAMES)
     for condition in conditions:
         if condition.resourceType != "Condition" or is_denied(condition) or _is_over(condition, now):
@@ -61,20 +61,10 @@ def read_problems(conditions: Iterable[Resource], now: datetime, terminology: Te
         looked_up = budget.covers(names)
         found = terminology.problem(codings, names if looked_up else ())
         sets = _by_date(found.sets, found.week, condition, now, terminology) if _PREGNANCIES & found.sets else found.sets
-        unclear = ""
-        if not sets:
-            if found.sets or terminology.tabled(codings):
-                continue
-            if not looked_up:
-                unclear = TOO_MANY
-            elif any(len(name) > READ for name in names):
-                unclear = TOO_LONG
-            elif not codings or any(not name.isspace() for name in names):
-                continue
-            else:
-                unclear = UNNAMED
-        elif condition.modifierExtension:
-            unclear = MODIFIED
+        if sets:
+            unclear = MODIFIED if condition.modifierExtension else ""
+        elif found.sets or terminology.tabled(codings) or not (unclear := _why_unclear(codings, names, looked_up)):
+            continue
         yield Problem(
             sets=sets,
             text=next((name for name in names if not name.isspace()), "")
@@ -88,8 +78,17 @@ def read_problems(conditions: Iterable[Resource], now: datetime, terminology: Te
         )
 
 
+def _why_unclear(codings: Collection[tuple[str, str]], names: Collection[str], looked_up: bool) -> str:
+    """Why a condition in no table may be one of the sets; "" where its name says that it is another disease."""
+    if not looked_up:
+        return TOO_MANY
+    if any(len(name) > READ for name in names):
+        return TOO_LONG
+    return "" if not codings or any(not name.isspace() for name in names) else UNNAMED
+
+
 def unread_codes(found: Iterable[Problem | Allergy]) -> Iterator[Unread]:
-    """The codes that stand without a name and are not understood, so that a site can map them."""
+    """Return the codes without a name that are not understood, so that a site can map them."""
     for one in found:
         if one.unclear in (UNNAMED, UNNAMED_ALLERGY):
             system, _, code = one.code.partition("|")
@@ -172,7 +171,7 @@ def read_allergies(allergies: Iterable[Resource], terminology: Terminology, sour
 
 
 def unnamed(resources: Iterable[Resource]) -> int:
-    """How many conditions and allergies that may hold have neither a code nor a name, so that nobody knows what they are."""
+    """Count the conditions and allergies that may be present and have neither a code nor a name."""
     return sum(one.resourceType != "Medication" and not _says_what(one) and _may_hold(one) for one in resources)
 
 

@@ -17,9 +17,10 @@ from cds_service.explanation import Unused
 from cds_service.fhir import Resource, first, pairs, texts
 from cds_service.lab_identity import meaning_of, status_of
 from cds_service.panels import flattened
-from cds_service.read_drugs import Targets, read_drugs
+from cds_service.read_drugs import read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_problems import read_allergies, read_pregnancy, read_problems
+from cds_service.reference_targets import Targets
 from cds_service.terminology import Terminology
 
 

@@ -1,4 +1,4 @@
-"""FHIR dates and times: what was sent → an instant with its precision."""
+"""Reads FHIR dates and times into instants with their precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _YEARS = range(2, 9999)  # not the first and the last of the calendar, so that n
 
 @lru_cache(maxsize=4096)  # the results of one blood sample share their times
 def when(text: str | None) -> When | None:
-    """A FHIR date, dateTime or instant; None where there is none or it can't be read.
+    """Read a FHIR date, dateTime or instant; None where there is none or it can't be read.
 
     A partial date ("2025", "2025-11") means its first day. A time without a zone, which FHIR forbids but EHRs send, is UTC.
     """
@@ -23,7 +23,7 @@ def when(text: str | None) -> When | None:
 
 
 def ended(text: str | None, now: datetime) -> bool:
-    """True where `text`, the end of a period, lies before `now`. A day, month or year that it names belongs to it as a whole."""
+    """Whether a period that ends at `text` is over at `now`. A day, month or year lasts until its end."""
     end = when(text)
     if end is None or end.has_time:
         return end is not None and end.start < now

@@ -1,11 +1,11 @@
-"""Whose a resource is: that of the patient of the call, somebody else's, or not said.
+"""Decides whose a resource is: the call's patient's, another patient's, or not said.
 
 A reference means the call's patient where it names the same id as "123", "Patient/123", "Patient/123/_history/4", or as one of
 these under the call's `fhirServer`; as `urn:uuid:…` where that is the id, or the fullUrl of the call's patient in any Bundle of
 the call. Without such a reference, an identifier that is one of the prefetched Patient's means the patient as well.
 
-Somebody else is meant only where another id can be read. A reference of any other form (`Patient/1/2`, a `urn:` that no Bundle
-holds, a Group, an identifier that the Patient does not have) says not whose it is: such data are not used, and that is said.
+Another patient is meant only where another id can be read. A reference of any other form (`Patient/1/2`, a `urn:` that no Bundle
+holds, a Group, an identifier that the Patient does not have) does not say whose it is: such data are not used, which is said.
 
 Ids are unique within a server only: the same id under another base is another patient. Host, port and path of a base count, its
 scheme doesn't, because EHRs behind a proxy mix both. Where a call names no server, only ids can be compared.
@@ -26,7 +26,7 @@ _PORTS = {"http": 80, "https": 443}
 # FHIR's ids have up to 64 characters without "_"; EHRs use more of both. Dots alone are no id, and neither is a lost "_history".
 ID = re.compile(r"(?!_history$)(?=[._-]*[A-Za-z0-9])[A-Za-z0-9._-]{1,255}")
 _REST = re.compile(  # "[base/]Patient/id[/_history[/version]]" (FHIR R4, "References"), and with a slash at the end
-    r"(?:(?P<base>(?:https?:)?//[^\s?#]+?)?/)?patient/(?P<id>[^\s/?#|]+)(?:/_history(?:/[^\s/?#|]+)?)?/*", re.IGNORECASE
+    r"(?:(?P<base>(?:https?:)?//[^\s?#|]+?)?/)?patient/(?P<id>[^\s/?#|]+)(?:/_history(?:/[^\s/?#|]+)?)?/*", re.IGNORECASE
 )
 _URN = re.compile(r"urn:[^\s/?#|]+", re.IGNORECASE)
 _CONDITIONAL = re.compile(r"patient\?identifier=(?P<system>[^\s&|]+)\|(?P<value>[^\s&|]+)", re.IGNORECASE)
@@ -56,7 +56,7 @@ class Owner:
         self._known = {f"Patient/{self.id}": Whose.THE_PATIENTS}  # references that were looked at
 
     def whose(self, resource: Resource) -> Whose:
-        """Whose `resource` is. Of several references one to somebody else decides."""
+        """Return whose `resource` is. Of several references, one to another patient decides."""
         if resource.resourceType == "Patient":
             return self._is_patient(resource.id)
         subject = resource.subject
@@ -68,7 +68,7 @@ class Owner:
         return next((whose for whose in (Whose.ANOTHERS, Whose.THE_PATIENTS) if whose in meant), Whose.NOT_SAID)
 
     def meant_by(self, reference: str | None) -> Whose:
-        """Who is meant by the text of a reference to a patient, or by a bare id."""
+        """Return whom the text of a reference to a patient, or a bare id, means."""
         if not reference:
             return NOT_SAID
         known = self._known.get(reference)
@@ -129,7 +129,7 @@ class Owner:
 
 
 def subjects(resource: Resource) -> Iterator[Subject | str]:
-    """What `resource` says about whose it is; nothing where it is silent about that (a name alone tells nobody)."""
+    """Return the references of `resource` to its patient. A name alone is not one, because names are not unique."""
     for one in (*listed(resource.subject), resource.patient):
         if one and (isinstance(one, str) or one.reference or one.identifier):
             yield one
@@ -158,7 +158,7 @@ def _contained(resource: Resource, reference: str) -> Iterator[Any]:
 
 
 def _is_type_patient(sent: Any) -> bool:
-    """Whether `Reference.type` says Patient, as a name or as the address of the definition; what is no text says nothing."""
+    """Whether `Reference.type` says Patient, as a name or as the address of the definition, or is not a text."""
     return not isinstance(sent, str) or sent.rpartition("/")[2].lower() in ("patient", "")
 
 
@@ -179,7 +179,7 @@ def _spellings(identifier: Any) -> Iterator[tuple[str, str]]:
 
 @lru_cache(maxsize=256)  # the servers of a site's clients
 def _base(url: str) -> tuple[str, int | None, str]:
-    """Host, port and path of a FHIR base; what can't be read is equal to nothing but itself."""
+    """Return host, port and path of a FHIR base; a text that can't be read stands for itself."""
     try:
         parts = urlsplit(url)
         port = parts.port if parts.port != _PORTS.get(parts.scheme) else None

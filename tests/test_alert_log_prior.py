@@ -18,7 +18,8 @@ import pytest
 
 from cds_service.alert_log import AlertLog, PriorRecord, export
 from cds_service.alert_log import prior as module
-from cds_service.alert_log.store import _MIGRATIONS, SCHEMA_VERSION, Store
+from cds_service.alert_log.schema import MIGRATIONS, SCHEMA_VERSION
+from cds_service.alert_log.store import Store
 from tests.alert_log_samples import START, a_call, a_card, a_feedback, rows
 
 SINCE = {"quinine-avoid": START}
@@ -211,7 +212,7 @@ def write_schema_1(path: Path) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        for statement in _MIGRATIONS[0]:
+        for statement in MIGRATIONS[0]:
             connection.execute(statement)
         connection.execute(
             "INSERT INTO call VALUES (1, 'old', ?, 's', 'order-select', 'i', '', 'k1:patient', 'k1:user', '', 200, 'fired',"

@@ -12,7 +12,8 @@ import pytest
 
 from cds_service.alert_log import SchemaMismatchError
 from cds_service.alert_log.records import CallRecord, FeedbackRecord
-from cds_service.alert_log.store import SCHEMA_VERSION, Store, open_for_reading
+from cds_service.alert_log.schema import SCHEMA_VERSION
+from cds_service.alert_log.store import Store, open_for_reading
 from tests.alert_log_samples import START, a_call, a_card, a_feedback, rows
 
 
@@ -32,7 +33,7 @@ def test_the_file_and_its_folder_are_private(path: Path) -> None:
         modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()}
 
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert modes == {"alerts.sqlite3": 0o600, "alerts.sqlite3-wal": 0o600, "alerts.sqlite3-shm": 0o600}
+    assert modes == dict.fromkeys((f"alerts.sqlite3{end}" for end in ("", "-wal", "-shm", "-lock")), 0o600)
 
 
 def test_an_existing_folder_keeps_its_mode(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 from cds_service.alert_log import AlertLog, CallRecord, SchemaMismatchError
-from cds_service.alert_log.store import SCHEMA_VERSION, Record, Store
-from tests.alert_log_samples import a_call, a_card, a_feedback, rows
+from cds_service.alert_log.schema import SCHEMA_VERSION
+from cds_service.alert_log.store import Record, Store
+from tests.alert_log_samples import START, a_call, a_card, a_feedback, rows
 
 
 @pytest.fixture
@@ -139,8 +141,9 @@ async def test_a_file_that_cannot_be_opened_holds_up_no_answer_and_all_is_writte
 async def test_a_full_disk_makes_the_waiting_calls_go_on_and_be_written_later(path: Path) -> None:
     calls = [a_call(facts=b'"' + b"x" * 20_000 + b'"') for _ in range(20)]
     async with alert_log(path) as log:
-        assert log._store is not None
-        log._store._connection.execute("PRAGMA max_page_count = 30")  # 120 KB; a new connection is unlimited again
+        store = log._writer._store
+        assert store is not None
+        store._connection.execute("PRAGMA max_page_count = 30")  # 120 KB; a new connection is unlimited again
 
         answers = await asyncio.gather(*(log.append(call) for call in calls))
         health = log.health()
@@ -272,7 +275,7 @@ async def test_a_writer_that_died_is_reported_and_holds_up_no_answer(path: Path,
     async with alert_log(path, patience=60) as log:
         async with asyncio.timeout(10):
             answers = await asyncio.gather(*(log.append(a_call()) for _ in range(5)))
-        log._thread.join(5)
+        log._writer.join(5)
 
         assert answers == [False] * 5
         assert await log.append(a_call()) is False
@@ -328,3 +331,57 @@ async def test_a_file_that_was_removed_is_noticed_and_written_anew(tmp_path: Pat
         later = a_call()
     assert len(rows(tmp_path / "alerts.sqlite3", "SELECT id FROM call")) >= 1
     await log.close()
+
+
+def let_threads_run() -> None:
+    time.sleep(0.02)
+
+
+async def test_records_of_one_turn_of_the_event_loop_share_a_commit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits: list[int] = []
+    append = Store.append
+
+    def counting(store: Store, records: Sequence[Record]) -> None:
+        commits.append(len(records))
+        append(store, records)
+
+    monkeypatch.setattr(Store, "append", counting)
+
+    async def slowly(log: AlertLog) -> bool:
+        appended = asyncio.ensure_future(log.append(a_call()))
+        await asyncio.sleep(0)  # it is queued
+        let_threads_run()
+        return await appended
+
+    async with alert_log(path) as log:
+        assert all(await asyncio.gather(*(slowly(log) for _ in range(4))))
+
+    assert commits == [4]
+
+
+async def test_nothing_of_a_call_is_held_once_it_is_durable(path: Path) -> None:
+    async with alert_log(path) as log:
+        await asyncio.gather(*(log.append(a_call()) for _ in range(50)))
+
+        assert len(log._unsettled) == 0
+        assert log.health().waiting == 0
+
+
+async def test_calls_leave_nothing_that_only_the_garbage_collector_frees(path: Path) -> None:
+    async with alert_log(path, prior_limit=10) as log:
+        for last in (False, True):
+            if last:
+                gc.collect()
+                gc.set_debug(gc.DEBUG_SAVEALL)
+            try:
+                await asyncio.gather(*(log.append(a_call(a_card())) for _ in range(50)))
+                await log.append_feedback([a_feedback("u1")])
+                await log.prior_cards("k1:patient", "", {"quinine-avoid": START})
+                await asyncio.sleep(0)
+                gc.collect()
+                left = [type(one).__qualname__ for one in gc.garbage]
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+
+    assert left == []

@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cds_service.dose import daily_dose_mg
-from cds_service.dose_words import MAX_LENGTH
 from cds_service.fhir import Dosage, DoseAndRate, Quantity, Ratio, Repeat, Timing
+from cds_service.sig_tokens import MAX_LENGTH
 
 TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load((Path(__file__).parent / "dosages.yaml").read_text(encoding="utf-8"))
 PRODUCT = "baclofen 10 MG Oral Tablet"
@@ -89,6 +89,7 @@ def test_tablets_times_strength_times_frequency(tablets: str, strength: int, tim
 
 @given(st.text(), st.text())
 @example("1" * 400 + "-0-1", "")
+@example("baclofen 5mginml", "")
 def test_no_text_raises(text: str, medication: str) -> None:
     daily_dose_mg([Dosage(text=text)], medication)
     daily_dose_mg([], text)

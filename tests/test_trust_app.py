@@ -277,11 +277,12 @@ def exported(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_feedback_of_before_clients_were_known_still_speaks_for_every_card(tmp_path: Path) -> None:
-    from cds_service.alert_log.store import _MIGRATIONS, Store
+    from cds_service.alert_log.schema import MIGRATIONS
+    from cds_service.alert_log.store import Store
 
     path = tmp_path / "alerts.sqlite3"
     with closing(sqlite3.connect(path)) as connection:
-        for migration in _MIGRATIONS[:2]:
+        for migration in MIGRATIONS[:2]:
             for statement in migration:
                 connection.execute(statement)
         connection.execute(

@@ -6,9 +6,9 @@ pseudonyms that stand for patients, users, encounters and orders in it.
 
 from cds_service.alert_log.export import export
 from cds_service.alert_log.keys import keyed_hash, load_or_create_secret, tenant_secret
+from cds_service.alert_log.log import AlertLog, LogHealth
 from cds_service.alert_log.records import RETRY, CallRecord, CardRecord, FeedbackRecord, PriorRecord, QuarantineRecord
-from cds_service.alert_log.store import SchemaMismatchError
-from cds_service.alert_log.writer import AlertLog, LogHealth
+from cds_service.alert_log.schema import SchemaMismatchError
 
 __all__ = [
     "RETRY",

@@ -1,4 +1,4 @@
-"""The log asked while somebody waits: which cards were shown about this patient before, in a few milliseconds or not at all."""
+"""Look up in the log which cards were shown about a patient before, within a few milliseconds."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cds_service.alert_log.records import PriorRecord
 from cds_service.alert_log.store import instant, open_for_reading
 from cds_service.events import Event, tell
 
-# Seconds. An answer takes a fraction of a millisecond from a healthy file; a busy disk gets time that nobody notices beside the
-# half second that a clinician waits for a hook, and a broken one no more than that.
+# Seconds. A healthy file takes a fraction of a millisecond. A busy disk gets a tenth of the half second that a clinician waits
+# for a hook, a broken one no more than that.
 TIME_LIMIT = 0.05
 
 # The newest cards of one id that are looked at: bounded work also for a patient whose chart is opened a thousand times a day.
@@ -37,10 +37,10 @@ _SHOWN = """SELECT card.uuid, card.card, version, indicator, about, table_row AS
 
 
 class PriorCards:
-    """Reads the file in one thread of its own. `find` and `close` are called on the event loop."""
+    """Read the file in a thread of its own; `find` and `close` are called on the event loop."""
 
     def __init__(self, path: Path, limit: float) -> None:
-        """`limit`: seconds that one question may take. The file is opened when the first is asked."""
+        """`limit`: seconds that one look-up may take. The file is opened at the first."""
         self.unanswered = 0
         self._path = path
         self._limit = limit
@@ -51,7 +51,7 @@ class PriorCards:
         self._deadline = 0.0
 
     async def find(self, patient_key: str, client: str, since: Mapping[str, datetime]) -> list[PriorRecord]:
-        """See `AlertLog.prior_cards`. A patient without a key is nobody, and nothing is known about nobody."""
+        """See `AlertLog.prior_cards`. Return nothing for a call without a patient key."""
         if not patient_key:
             return []
         try:
@@ -70,7 +70,7 @@ class PriorCards:
             return []
 
     async def close(self) -> None:
-        """Close the file, unless a read hangs; no question is answered after this."""
+        """Close the file, unless a read hangs; look-ups find nothing after this."""
         if not self._closed:
             self._closed = True
             closing = asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)

@@ -1,4 +1,4 @@
-"""The file of the alert log: its tables, opening it, appending to it, reading it.
+"""Open the file of the alert log, append to it, and open it for reading.
 
 Several processes may append to one file and others may read it meanwhile (WAL). A commit is on the disk when it returns
 (`synchronous=FULL`). JSON is stored as text, so that SQLite's JSON functions work on it.
@@ -16,77 +16,13 @@ from typing import Any
 
 import msgspec
 
+from cds_service.alert_log.commit_lock import CommitLock
 from cds_service.alert_log.records import RETRY, CallRecord, FeedbackRecord, QuarantineRecord
+from cds_service.alert_log.schema import SCHEMA_VERSION, SchemaMismatchError, migrate, version_of
 
 Record = CallRecord | FeedbackRecord | QuarantineRecord
 
 _BUSY_MS = 5_000
-
-# Each entry brings a file from the version of its index to the next one. Entries are never changed, only added.
-# Times are ISO 8601 in UTC with microseconds: they sort as text, and SQLite's date functions read them.
-_MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """CREATE TABLE call (
-            seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, received_at TEXT NOT NULL, service TEXT NOT NULL,
-            hook TEXT NOT NULL, hook_instance TEXT NOT NULL, client TEXT NOT NULL, patient_key TEXT NOT NULL,
-            user_key TEXT NOT NULL, encounter_key TEXT NOT NULL, status INTEGER NOT NULL, outcome TEXT NOT NULL,
-            evaluations TEXT NOT NULL, sources TEXT NOT NULL, timings TEXT NOT NULL, facts TEXT,
-            service_version TEXT NOT NULL, knowledge_hash TEXT NOT NULL, jurisdiction TEXT NOT NULL,
-            bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL) STRICT""",
-        "CREATE INDEX call_received_at ON call (received_at)",
-        """CREATE TABLE card (
-            seq INTEGER PRIMARY KEY, call_seq INTEGER NOT NULL REFERENCES call, position INTEGER NOT NULL, uuid TEXT NOT NULL,
-            card TEXT NOT NULL, version TEXT NOT NULL, content_hash TEXT NOT NULL, indicator TEXT NOT NULL,
-            mode TEXT NOT NULL, order_key TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (call_seq, position)) STRICT""",
-        "CREATE INDEX card_uuid ON card (uuid)",
-        """CREATE TABLE feedback (
-            seq INTEGER PRIMARY KEY, received_at TEXT NOT NULL, service TEXT NOT NULL, card_uuid TEXT NOT NULL,
-            outcome TEXT NOT NULL, accepted TEXT NOT NULL, reason_system TEXT NOT NULL, reason_code TEXT NOT NULL,
-            reason_display TEXT NOT NULL, comment_length INTEGER NOT NULL, outcome_timestamp TEXT NOT NULL,
-            repeats INTEGER NOT NULL DEFAULT 0,
-            UNIQUE (card_uuid, service, outcome, outcome_timestamp, accepted, reason_system, reason_code, reason_display,
-                    comment_length)) STRICT""",
-        """CREATE TABLE quarantine (
-            seq INTEGER PRIMARY KEY, noted_at TEXT NOT NULL, kind TEXT NOT NULL, record_id TEXT NOT NULL,
-            error TEXT NOT NULL) STRICT""",
-    ),
-    # Which cards a patient's clinicians were shown before. Cards of before this migration stay without a patient: what they were
-    # about was not kept, so they could hold nothing back. Rows are not rewritten: 600 MB of cards take half a second.
-    (
-        "ALTER TABLE card ADD COLUMN patient_key TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE card ADD COLUMN about TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE card ADD COLUMN table_row INTEGER NOT NULL DEFAULT -1",
-        "CREATE INDEX card_of_patient ON card (patient_key, card) WHERE mode = 'live'",
-    ),
-    # Who sent feedback: it speaks for that caller's cards alone. Feedback of before this migration came from callers that nobody
-    # verified; it stays without a client and speaks for every card, as it did. The table is written anew for its new key.
-    (
-        "ALTER TABLE call ADD COLUMN tenant TEXT NOT NULL DEFAULT ''",
-        """CREATE TABLE feedback_of_client (
-            seq INTEGER PRIMARY KEY, received_at TEXT NOT NULL, service TEXT NOT NULL, card_uuid TEXT NOT NULL,
-            outcome TEXT NOT NULL, accepted TEXT NOT NULL, reason_system TEXT NOT NULL, reason_code TEXT NOT NULL,
-            reason_display TEXT NOT NULL, comment_length INTEGER NOT NULL, outcome_timestamp TEXT NOT NULL,
-            client TEXT NOT NULL, tenant TEXT NOT NULL, repeats INTEGER NOT NULL DEFAULT 0,
-            UNIQUE (card_uuid, client, tenant, service, outcome, outcome_timestamp, accepted, reason_system, reason_code,
-                    reason_display, comment_length)) STRICT""",
-        """INSERT INTO feedback_of_client SELECT seq, received_at, service, card_uuid, outcome, accepted, reason_system,
-            reason_code, reason_display, comment_length, outcome_timestamp, '', '', repeats FROM feedback""",
-        "DROP TABLE feedback",
-        "ALTER TABLE feedback_of_client RENAME TO feedback",
-    ),
-    # A call that is sent again adds to `repeats` of its record. Older calls have no digest, so nothing is a repeat of them.
-    (
-        "ALTER TABLE call ADD COLUMN digest TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE call ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0",
-        "CREATE INDEX call_digest ON call (digest) WHERE digest != ''",
-    ),
-    # Items of feedback that could not be read, and who sent them.
-    tuple(
-        f"ALTER TABLE quarantine ADD COLUMN {column} TEXT NOT NULL DEFAULT ''"
-        for column in ("service", "client", "tenant", "item")
-    ),
-)
-SCHEMA_VERSION = len(_MIGRATIONS)
 
 _REPEATED = """UPDATE call SET repeats = repeats + 1
     WHERE seq = (SELECT max(seq) FROM call WHERE digest = ? AND digest != '' AND received_at >= ?)"""
@@ -103,12 +39,8 @@ _QUARANTINE = """INSERT INTO quarantine (noted_at, kind, record_id, error, servi
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
-class SchemaMismatchError(sqlite3.DatabaseError):
-    """The file has a schema that this program can't use."""
-
-
 class Store:
-    """One connection that appends. It may be used by any thread, by one at a time."""
+    """One connection that appends; any thread may use it, one at a time."""
 
     def __init__(self, path: Path) -> None:
         """Open the file; make it (0600) and its folder (0700) where they are missing, bring its schema up to date.
@@ -123,12 +55,13 @@ class Store:
         try:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
-            self._migrate()
+            migrate(self._connection)
             self._file = path.stat()
         except (sqlite3.Error, OSError):
             self._connection.close()
             raise
         self._path = path
+        self._lock = CommitLock(path)
 
     def append(self, records: Sequence[Record]) -> None:
         """Store all records durably in one transaction, or none of them.
@@ -139,24 +72,24 @@ class Store:
         there; other sqlite3 errors, TypeError, ValueError or OverflowError for a record that can't be stored.
         """
         self._expect_the_file()
-        execute = self._connection.execute
-        execute("BEGIN IMMEDIATE")
-        try:
-            for record in records:
-                if isinstance(record, CallRecord):
-                    self._append_call(record)
-                elif isinstance(record, FeedbackRecord):
-                    execute(_FEEDBACK, _feedback_row(record))
-                else:
-                    what = (record.kind, record.record_id, record.error)
-                    execute(
-                        _QUARANTINE, (instant(record.noted_at), *what, record.service, record.client, record.tenant, record.item)
-                    )
-            execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):  # some errors have rolled back already
-                execute("ROLLBACK")
-            raise
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                for record in records:
+                    self._append(record)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # some errors have rolled back already
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _append(self, record: Record) -> None:
+        if isinstance(record, CallRecord):
+            self._append_call(record)
+        elif isinstance(record, FeedbackRecord):
+            self._connection.execute(_FEEDBACK, _feedback_row(record))
+        else:
+            self._connection.execute(_QUARANTINE, _quarantine_row(record))
 
     def _append_call(self, call: CallRecord) -> None:
         execute = self._connection.execute
@@ -167,36 +100,22 @@ class Store:
             self._connection.executemany(_CARD, _card_rows(call, seq))
 
     def _expect_the_file(self) -> None:
-        """Raises OSError where the file was removed or replaced since it was opened: what SQLite writes then nobody finds."""
+        """Raise OSError where the file was removed or replaced since it was opened: readers would not find what is written."""
         if not os.path.samestat(self._path.stat(), self._file):
             raise FileNotFoundError("the alert log was replaced by another file")
 
     def stored(self, call_ids: Iterable[str]) -> set[str]:
-        """Those of the ids that are in the file."""
+        """Return those of the ids that are in the file."""
         execute = self._connection.execute
         return {one for one in call_ids if execute("SELECT 1 FROM call WHERE id = ?", (one,)).fetchone()}
 
     def close(self) -> None:
         self._connection.close()
-
-    def _migrate(self) -> None:
-        if _version(self._connection) == SCHEMA_VERSION:
-            return
-        self._connection.execute("BEGIN IMMEDIATE")
-        version = _version(self._connection)  # under the lock: another process may have been first
-        if version > SCHEMA_VERSION:
-            raise SchemaMismatchError(
-                f"the alert log has schema {version}, written by a newer program; this one knows schema {SCHEMA_VERSION}"
-            )
-        for migration in _MIGRATIONS[version:]:
-            for statement in migration:
-                self._connection.execute(statement)
-        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._connection.execute("COMMIT")
+        self._lock.close()
 
 
 def open_for_reading(path: Path, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
-    """A connection that can't write; services go on writing meanwhile. Rows are sqlite3.Row.
+    """Open a connection that only reads; services go on writing meanwhile. Rows are sqlite3.Row.
 
     `busy_ms`: how long to wait where the file is locked as a whole.
 
@@ -207,7 +126,7 @@ def open_for_reading(path: Path, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=busy_ms / 1000, isolation_level=None)
     connection.row_factory = sqlite3.Row
     try:
-        version = _version(connection)
+        version = version_of(connection)
         if version != SCHEMA_VERSION:
             raise SchemaMismatchError(f"the alert log has schema {version}, this program reads {SCHEMA_VERSION}")
     except sqlite3.Error:
@@ -217,14 +136,10 @@ def open_for_reading(path: Path, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
 
 
 def instant(at: datetime) -> str:
-    """The moment as it is stored: ISO 8601, UTC, microseconds. Raises ValueError for a naive one."""
+    """Return the moment as it is stored: ISO 8601, UTC, microseconds. Raises ValueError for a naive one."""
     if at.utcoffset() is None:
         raise ValueError("a time without a time zone can't be logged")
     return at.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 Row = tuple[Any, ...]

@@ -1,8 +1,7 @@
-"""The one thread that writes the log, and how a request waits for it.
+"""Write records into the file in one thread: group commits, retries, quarantine.
 
-Records queue up while a commit runs; the next commit takes all of them (group commit). A request waits until its record is
-durable, unless the log can't be written: then it goes on at once and the record waits in memory for a retry. The clinician
-never waits for a broken disk, and nothing is dropped without being counted.
+Records queue up while a commit runs; the next commit takes all of them. A record that can't be stored is quarantined, and the
+others of its batch are stored. When the file can't be written, the thread tries again until it can.
 """
 
 from __future__ import annotations
@@ -14,20 +13,19 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
-
-import msgspec
+from typing import Literal
 
 from cds_service import metrics
-from cds_service.alert_log.prior import TIME_LIMIT, PriorCards
-from cds_service.alert_log.records import CallRecord, FeedbackRecord, PriorRecord, QuarantineRecord
+from cds_service.alert_log.records import CallRecord, QuarantineRecord
 from cds_service.alert_log.store import Record, Store
 from cds_service.clock import utc_now
 from cds_service.events import Event, tell
+
+Waiter = asyncio.Future[bool]  # of the event loop; the thread hands it back and leaves it alone otherwise
+Entry = tuple[Record, Waiter | None]
 
 _BATCH = 256  # records per commit
 _FIRST_PAUSE = 0.2  # seconds before the first retry; doubles up to the longest
@@ -46,203 +44,110 @@ _RECORD_ERRORS = (
     ValueError,
 )
 
-_Entry = tuple[Record, "asyncio.Future[bool] | None"]
 
+class Writer:
+    """The thread that writes, and the queue in front of it. Counts are records since start, changed by the thread only."""
 
-class LogHealth(msgspec.Struct, frozen=True, gc=False):
-    """The log as this process sees it. Counts are records since start."""
+    def __init__(self, path: Path, on_settled: Callable[[Sequence[Waiter], bool], None], on_failing: Callable[[], None]) -> None:
+        """`on_settled(waiters, durable)` and `on_failing()` are called in the thread.
 
-    state: Literal["ok", "degraded", "failed"]  # degraded: answers leave before they are logged; failed: nothing is logged
-    waiting: int  # in memory, not durable yet
-    lost: int  # dropped from memory because too many waited or the service ended
-    quarantined: int  # could not be stored whatever the state of the file; listed in the table `quarantine`
-    last_error: str  # class name of the latest error, "" for none
-    written: int
-    unanswered: int  # times that it was not known which cards were shown before; the cards were shown then
-
-
-class AlertLog:
-    """Appends to the log of one event loop. All methods are called on that loop."""
-
-    def __init__(
-        self,
-        path: Path,
-        *,
-        max_waiting_calls: int = 10_000,
-        patience: float = 1.0,
-        grace: float = 10.0,
-        prior_limit: float = TIME_LIMIT,
-    ) -> None:
-        """`patience`: seconds that an answer waits for its record; `grace`: seconds that `close` waits for the last ones;
-        `prior_limit`: seconds that an answer waits to hear which cards were shown before.
+        The first tells what became of records, the second that the file can't be written now or that the thread ends.
         """
+        self.failing = False  # the file can't be written now
+        self.written = self.quarantined = self.abandoned = 0
+        self.last_error = ""  # name of its class
         self._path = path
-        self._prior = PriorCards(path, prior_limit)
-        self._max_waiting = max_waiting_calls
-        self._patience = patience
-        self._grace = grace
-        self._queue: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
+        self._on_settled = on_settled
+        self._on_failing = on_failing
         self._thread = threading.Thread(target=self._run, name="alert-log", daemon=True)
-        self._store: Store | None = None
-        # Written by the event loop only:
-        self._unsettled: deque[tuple[float, asyncio.Future[bool]]] = deque()
-        self._watch: asyncio.TimerHandle | None = None
-        self._stalled = False
-        self._dropped = 0
-        # Written by the thread only:
-        self._batch: Sequence[_Entry] = ()
-        self._failing = False
-        self._gave_up = False
-        self._written = self._quarantined = self._abandoned = 0
-        self._last_error = ""
+        self._entries: deque[Entry] = deque()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._closing = threading.Event()
-        self._give_up_at = 0.0
+        self._give_up_at = 0.0  # of time.monotonic
+        # Used in the thread only, once it runs:
+        self._store: Store | None = None
+        self._batch: list[Entry] = []
+        self._gave_up = False
+
+    # Called on the event loop
 
     def start(self) -> None:
-        """Open the file and start the thread. A file that can't be written now is retried; the log is degraded meanwhile.
+        """Open the file and start the thread; a file that can't be written now is tried again later.
 
         Raises SchemaMismatchError for a file of a newer program, sqlite3.DatabaseError for a file that is no database.
         """
-        self._loop = asyncio.get_running_loop()
         try:
             self._store = Store(self._path)
         except (sqlite3.OperationalError, OSError) as error:
             self._note_failure(error)
         self._thread.start()
 
-    async def close(self) -> None:
-        """Write what waits, for at most `grace` seconds; the rest is counted as lost and said in the service's log."""
-        await self._prior.close()
-        if not self._thread.is_alive():
-            return
-        self._give_up_at = time.monotonic() + self._grace
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def queued(self) -> int:
+        """How many records wait for a commit to begin."""
+        return len(self._entries)
+
+    @property
+    def waiting(self) -> int:
+        """How many records are not durable yet."""
+        return len(self._entries) + len(self._batch)
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Queue records for the next commit and wake the thread."""
+        self._entries.extend(entries)
+        self._bell.put(None)
+
+    def drop_oldest(self) -> Entry | None:
+        """Take the oldest record out of the queue; None where it is empty."""
+        with suppress(IndexError):
+            return self._entries.popleft()
+        return None
+
+    def finish(self, grace: float) -> None:
+        """Tell the thread to write what is queued and to end, after `grace` seconds at the latest."""
+        self._give_up_at = time.monotonic() + grace
         self._closing.set()
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join, self._grace + 1)
-        if self._thread.is_alive():
-            tell(Event.LOG_LOST, count=self.health().waiting, state="a commit hangs")
-        self._release()
-        if self._watch is not None:
-            self._watch.cancel()
+        self._bell.put(None)
 
-    async def append(self, record: CallRecord) -> bool:
-        """Log a call. True: it is durable. False: it is not, and `health` says whether it waits, is quarantined or lost."""
-        waiter = self._put(record)
-        return waiter is not None and await waiter
-
-    async def append_feedback(self, records: Sequence[FeedbackRecord | QuarantineRecord]) -> bool:
-        """Log feedback in this order, and items of it that could not be read. True: all of it is durable."""
-        waiters = [self._put(record) for record in records]
-        return all([waiter is not None and await waiter for waiter in waiters])
-
-    async def prior_cards(self, patient_key: str, client: str, since: Mapping[str, datetime]) -> list[PriorRecord]:
-        """Live cards shown to `client` about a patient, newest first for each card id in `since`, no older than it says (aware).
-
-        Nothing, and counted in `health`, where the file can't say so in time: then the card is shown.
-        """
-        return await self._prior.find(patient_key, client, since)
-
-    def health(self) -> LogHealth:
-        state: Literal["ok", "degraded", "failed"] = "ok"
-        if not self._thread.is_alive():
-            state = "failed"
-        elif self._failing or self._stalled:
-            state = "degraded"
-        return LogHealth(
-            state=state,
-            waiting=self._queue.qsize() + len(self._batch),
-            lost=self._dropped + self._abandoned,
-            quarantined=self._quarantined,
-            last_error=self._last_error,
-            written=self._written,
-            unanswered=self._prior.unanswered,
-        )
-
-    # On the event loop
-
-    def _put(self, record: Record) -> asyncio.Future[bool] | None:
-        if self._closing.is_set() or not self._thread.is_alive():
-            self._dropped += 1
-            metrics.LOG_RECORDS.labels("lost").inc()
-            return None
-        if self._queue.qsize() >= self._max_waiting:
-            self._drop_oldest()
-        if self._failing or self._stalled:
-            self._queue.put((record, None))
-            return None
-        waiter = self._loop.create_future()
-        self._unsettled.append((self._loop.time() + self._patience, waiter))
-        if self._watch is None:
-            self._watch = self._loop.call_later(self._patience, self._look_for_stall)
-        self._queue.put((record, waiter))
-        return waiter
-
-    def _drop_oldest(self) -> None:
-        with suppress(queue.Empty):
-            entry = self._queue.get_nowait()
-            if not self._dropped:
-                tell(Event.LOG_FULL, count=self._max_waiting)
-            self._dropped += 1
-            metrics.LOG_RECORDS.labels("lost").inc()
-            if entry is not None and entry[1] is not None:
-                _settle((entry[1],), durable=False)
-
-    def _look_for_stall(self) -> None:
-        """A commit that neither ends nor fails (a hanging disk) holds up no answer for longer than `patience`."""
-        now = self._loop.time()
-        while self._unsettled and (self._unsettled[0][1].done() or self._unsettled[0][0] <= now):
-            _, waiter = self._unsettled.popleft()
-            if not waiter.done():
-                waiter.set_result(False)
-                self._stalled = True
-        self._watch = self._loop.call_at(self._unsettled[0][0], self._look_for_stall) if self._unsettled else None
-
-    def _release(self) -> None:
-        """Let every answer go that waits for the log."""
-        _settle([waiter for _, waiter in self._unsettled], durable=False)
-        self._unsettled.clear()
-
-    def _committed(self, waiters: Iterable[asyncio.Future[bool]]) -> None:
-        self._stalled = False
-        _settle(waiters, durable=True)
+    def join(self, timeout: float) -> None:
+        """Wait for the end of the thread, at most so many seconds."""
+        self._thread.join(timeout)
 
     # In the thread
 
     def _run(self) -> None:
         try:
-            while self._write_next():
-                pass
-            if self._abandoned:
-                tell(Event.LOG_LOST, count=self._abandoned, state="it can not be written")
+            while not self._finished():
+                self._bell.get()
+                while self._entries:
+                    self._write_batch()
+            if self.abandoned:
+                tell(Event.LOG_LOST, count=self.abandoned, state="it can not be written")
         finally:
             error = sys.exc_info()[0]
             if error is not None:
-                self._last_error = error.__name__
+                self.last_error = error.__name__
                 tell(Event.LOG_ENDED, error=error.__name__)
             if self._store is not None:
                 self._store.close()
-            self._on_loop(self._release)
+            self._on_failing()
 
-    def _write_next(self) -> bool:
-        """Write what waits, up to a batch. False when the log is closed."""
-        first = self._queue.get()
-        if first is None:
-            return False
-        batch = [first]
-        go_on = True
-        with suppress(queue.Empty):
-            while go_on and len(batch) < _BATCH:
-                entry = self._queue.get_nowait()
-                if entry is None:
-                    go_on = False
-                else:
-                    batch.append(entry)
-        self._batch = batch
-        self._write(batch)
-        self._batch = ()
-        return go_on
+    def _finished(self) -> bool:
+        # In this order: when the log is closing, nothing is put into the queue any more.
+        return self._closing.is_set() and not self._entries
 
-    def _write(self, entries: Sequence[_Entry]) -> None:
+    def _write_batch(self) -> None:
+        with suppress(IndexError):  # the event loop may take the oldest away
+            while len(self._batch) < _BATCH:
+                self._batch.append(self._entries.popleft())
+        self._write(self._batch)
+        self._batch = []
+
+    def _write(self, entries: Sequence[Entry]) -> None:
         """Write the entries in order; halve them to find one that can't be stored."""
         try:
             durable = self._commit([record for record, _ in entries])
@@ -255,15 +160,15 @@ class AlertLog:
                 self._quarantine(entries[0], error)
             return
         if durable:
-            self._written += len(entries)
+            self.written += len(entries)
             metrics.LOG_RECORDS.labels("written").inc(len(entries))
-            self._on_loop(self._committed, [waiter for _, waiter in entries if waiter is not None])
+            self._on_settled([waiter for _, waiter in entries if waiter is not None], True)
         else:
-            self._abandoned += len(entries)
+            self.abandoned += len(entries)
             metrics.LOG_RECORDS.labels("lost").inc(len(entries))
 
     def _commit(self, records: Sequence[Record]) -> bool:
-        """Try until the records are durable. False when the service ends before. Raises the errors of a record."""
+        """Try until the records are durable. False when the log closes before. Raises the errors of a record."""
         pause = _FIRST_PAUSE
         while not self._gave_up:
             try:
@@ -277,26 +182,26 @@ class AlertLog:
                 raise
             except (sqlite3.Error, OSError) as error:
                 self._note_failure(error)
-                self._on_loop(self._release)
+                self._on_failing()
                 self._pause(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                if self._failing:
-                    self._failing = False
+                if self.failing:
+                    self.failing = False
                     tell(Event.LOG_WRITABLE)
                 return True
         return False
 
     def _note_failure(self, error: Exception) -> None:
-        """The connection is closed: after an error of the disk only a new one says what is really in the file."""
+        """Close the connection: after an error of the disk only a new one tells what is really in the file."""
         if self._store is not None:
             self._store.close()
             self._store = None
-        self._last_error = type(error).__name__
-        if not self._failing:
+        self.last_error = type(error).__name__
+        if not self.failing:
             code = getattr(error, "sqlite_errorname", "")
-            tell(Event.LOG_UNWRITABLE, error=self._last_error, code=code)
-        self._failing = True
+            tell(Event.LOG_UNWRITABLE, error=self.last_error, code=code)
+        self.failing = True
 
     def _pause(self, seconds: float) -> None:
         """Wait for the next try; a closing log tries at once, then until its grace ends."""
@@ -309,27 +214,18 @@ class AlertLog:
         else:
             time.sleep(min(seconds, left))
 
-    def _quarantine(self, entry: _Entry, error: Exception) -> None:
+    def _quarantine(self, entry: Entry, error: Exception) -> None:
+        """Note that a record can't be stored, by its id and the class of the error."""
         record, waiter = entry
         kind: Literal["call", "feedback"] = "call" if isinstance(record, CallRecord) else "feedback"
         record_id = ascii(getattr(record, "id", "") or getattr(record, "card_uuid", ""))[1:-1]
-        self._quarantined += 1
+        self.quarantined += 1
         metrics.LOG_RECORDS.labels("quarantined").inc()
-        self._last_error = type(error).__name__
+        self.last_error = type(error).__name__
         if isinstance(record, CallRecord):
-            tell(Event.LOG_QUARANTINED, kind=kind, record=record_id, error=self._last_error)
+            tell(Event.LOG_QUARANTINED, kind=kind, record=record_id, error=self.last_error)
         else:  # the uuid of its card is what was sent, and may be anything
-            tell(Event.LOG_QUARANTINED, kind=kind, error=self._last_error)
+            tell(Event.LOG_QUARANTINED, kind=kind, error=self.last_error)
         if waiter is not None:
-            self._on_loop(_settle, (waiter,), False)
-        self._commit([QuarantineRecord(utc_now(), kind, record_id, self._last_error)])
-
-    def _on_loop(self, function: Callable[..., None], *args: Any) -> None:
-        with suppress(RuntimeError):  # a closed loop has nobody who waits
-            self._loop.call_soon_threadsafe(function, *args)
-
-
-def _settle(waiters: Iterable[asyncio.Future[bool]], durable: bool) -> None:
-    for waiter in waiters:
-        if not waiter.done():  # a disconnected client cancels, an impatient one went on
-            waiter.set_result(durable)
+            self._on_settled([waiter], False)
+        self._commit([QuarantineRecord(utc_now(), kind, record_id, self.last_error)])

@@ -1,21 +1,29 @@
-"""What a durable record costs: process CPU and waiting time per call record, at several numbers of concurrent requests.
+"""Measure what a durable record costs: CPU and waiting time for each record, by concurrency and number of processes.
 
-    python tests/bench/alert_log.py [--records 20000] [--rounds 5] [--folder DIR]
+    python -m tests.bench.alert_log [--records 20000] [--rounds 5] [--processes 1 2] [--folder DIR]
 
-Every record has 4 KB of evaluations, 3 KB of facts and, where --cards says so, cards of 1.8 KB. The best round counts.
+Every record has 4 KB of evaluations, 3 KB of facts and, where the table says so, two cards of 1.8 KB. The best round counts. With
+several processes all append to one file; `wall us/record` is then the time of all over the records of all.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import multiprocessing
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from cds_service.alert_log import AlertLog, CallRecord, CardRecord
 from cds_service.clock import utc_now
+
+Measured = tuple[float, float, list[float]]  # CPU and wall microseconds per record, waiting times in ms
+
+_begin: Barrier  # of the processes of a round
 
 
 def json_of(size: int) -> bytes:
@@ -35,13 +43,13 @@ def record(cards: int) -> CallRecord:
     )
 
 
-async def round_of(path: Path, concurrency: int, records: list[CallRecord], work: float) -> tuple[float, float, list[float]]:
-    """CPU microseconds and wall microseconds per record, and the waiting times in ms. `work`: CPU seconds of each request."""
-    log = AlertLog(path)
+async def round_of(path: Path, concurrency: int, records: Sequence[CallRecord], work: float) -> Measured:
+    """Append all records from `concurrency` clients. `work`: seconds of CPU that each request takes besides."""
+    log = AlertLog(path, patience=60)
     log.start()
     waits: list[float] = []
 
-    async def client(mine: list[CallRecord]) -> None:
+    async def client(mine: Sequence[CallRecord]) -> None:
         for one in mine:
             busy_until = time.perf_counter() + work
             while time.perf_counter() < busy_until:
@@ -54,29 +62,53 @@ async def round_of(path: Path, concurrency: int, records: list[CallRecord], work
     await asyncio.gather(*(client(records[n::concurrency]) for n in range(concurrency)))
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     await log.close()
-    return cpu / len(records) * 1e6 - work * 1e6, wall / len(records) * 1e6, sorted(waits)
+    return cpu / len(records) * 1e6 - work * 1e6, wall / len(records) * 1e6, waits
+
+
+def one_process(path: Path, concurrency: int, count: int, cards: int, work: float) -> Measured:
+    records = [record(cards) for _ in range(count)]
+    _begin.wait()
+    return asyncio.run(round_of(path, concurrency, records, work))
+
+
+def _join(begin: Barrier) -> None:
+    global _begin
+    _begin = begin
+
+
+def measure(processes: int, concurrency: int, count: int, cards: int, work: float, folder: Path | None) -> Measured:
+    """Run one round, with a new file, in new processes."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(dir=folder) as place, context.Pool(processes, _join, (context.Barrier(processes),)) as pool:
+        given = (Path(place) / "log.sqlite3", concurrency, count // processes, cards, work)
+        results = pool.starmap(one_process, [given] * processes, chunksize=1)
+    waits = sorted(wait for _, _, waits in results for wait in waits)
+    return sum(cpu for cpu, _, _ in results) / processes, max(wall for _, wall, _ in results) / processes, waits
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--records", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--processes", type=int, nargs="+", default=[1])
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 16, 64], help="requests at once, in each process")
+    parser.add_argument("--cards", type=int, nargs="+", default=[0, 2])
     parser.add_argument("--folder", type=Path, default=None, help="where the file is written; another disk, another result")
     parser.add_argument("--work", type=float, default=0.0, help="microseconds of CPU that each request takes besides")
     arguments = parser.parse_args()
-    print("concurrency  cards  CPU us/record  wall us/record  wait p50 ms  wait p99 ms")
-    for cards in (0, 2):
-        for concurrency in (1, 16, 64):
-            best = None
-            for _ in range(arguments.rounds):
-                with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-                    records = [record(cards) for _ in range(arguments.records // (1 if concurrency > 1 else 4))]
-                    result = asyncio.run(round_of(Path(folder) / "log.sqlite3", concurrency, records, arguments.work * 1e-6))
-                best = min(best, result) if best else result
-            assert best
-            cpu, wall, waits = best
-            p50, p99 = waits[len(waits) // 2], waits[len(waits) * 99 // 100]
-            print(f"{concurrency:11}  {cards:5}  {cpu:13.1f}  {wall:14.1f}  {p50:11.3f}  {p99:11.3f}", flush=True)
+    print("processes  concurrency  cards  CPU us/record  wall us/record  wait p50 ms  wait p99 ms")
+    for processes in arguments.processes:
+        for cards in arguments.cards:
+            for concurrency in arguments.concurrency:
+                count = arguments.records // (1 if concurrency > 1 else 4)
+                cpu, wall, waits = min(
+                    measure(processes, concurrency, count, cards, arguments.work * 1e-6, arguments.folder)
+                    for _ in range(arguments.rounds)
+                )
+                p50, p99 = waits[len(waits) // 2], waits[len(waits) * 99 // 100]
+                print(
+                    f"{processes:9}  {concurrency:11}  {cards:5}  {cpu:13.1f}  {wall:14.1f}  {p50:11.3f}  {p99:11.3f}", flush=True
+                )
 
 
 if __name__ == "__main__":

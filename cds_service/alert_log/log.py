@@ -1,0 +1,199 @@
+"""Append to the alert log from the event loop, and wait until a record is durable.
+
+A request waits for its record unless the log can't be written: then it goes on at once and the record waits in memory for a
+retry. A broken disk holds up no answer, and every record that is lost is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from cds_service import metrics
+from cds_service.alert_log.prior import TIME_LIMIT, PriorCards
+from cds_service.alert_log.records import CallRecord, FeedbackRecord, PriorRecord, QuarantineRecord
+from cds_service.alert_log.store import Record
+from cds_service.alert_log.writer import Entry, Waiter, Writer
+from cds_service.events import Event, tell
+
+
+class LogHealth(msgspec.Struct, frozen=True, gc=False):
+    """The log as this process sees it. Counts are records since start."""
+
+    state: Literal["ok", "degraded", "failed"]  # degraded: answers leave before they are logged; failed: nothing is logged
+    waiting: int  # in memory, not durable yet
+    lost: int  # dropped from memory because too many waited or the service ended
+    quarantined: int  # could not be stored whatever the state of the file; listed in the table `quarantine`
+    last_error: str  # class name of the latest error, "" for none
+    written: int
+    unanswered: int  # times that it was not known which cards were shown before; the cards were shown then
+
+
+class AlertLog:
+    """The log of one event loop. All methods are called on that loop."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_waiting_calls: int = 10_000,
+        patience: float = 1.0,
+        grace: float = 10.0,
+        prior_limit: float = TIME_LIMIT,
+    ) -> None:
+        """`patience`: seconds that an answer waits for its record; `grace`: seconds that `close` waits for the last ones;
+        `prior_limit`: seconds that an answer waits to hear which cards were shown before.
+        """
+        self._writer = Writer(path, self._on_settled, self._on_failing)
+        self._prior = PriorCards(path, prior_limit)
+        self._max_waiting = max_waiting_calls
+        self._patience = patience
+        self._grace = grace
+        self._unsettled: deque[tuple[float, Waiter]] = deque()  # when the patience with each ends, by the loop's clock
+        self._watch: asyncio.TimerHandle | None = None
+        self._turn: list[Entry] = []  # what this turn of the loop appended
+        self._closed = False
+        self._stalled = False
+        self._dropped = 0
+
+    def start(self) -> None:
+        """Open the file and start the thread. A file that can't be written now is retried; the log is degraded meanwhile.
+
+        Raises SchemaMismatchError for a file of a newer program, sqlite3.DatabaseError for a file that is no database.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._writer.start()
+
+    async def close(self) -> None:
+        """Write what waits, for at most `grace` seconds; the rest is counted as lost and said in the service's log."""
+        await self._prior.close()
+        self._closed = True
+        if not self._writer.alive:
+            return
+        self._hand_over()
+        self._writer.finish(self._grace)
+        await asyncio.to_thread(self._writer.join, self._grace + 1)
+        if self._writer.alive:
+            tell(Event.LOG_LOST, count=self._writer.waiting, state="a commit hangs")
+        self._release()
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def append(self, record: CallRecord) -> bool:
+        """Log a call. True: it is durable. False: it is not, and `health` says whether it waits, is quarantined or lost."""
+        waiter = self._put(record)
+        return waiter is not None and await waiter
+
+    async def append_feedback(self, records: Sequence[FeedbackRecord | QuarantineRecord]) -> bool:
+        """Log feedback in this order, and items of it that could not be read. True: all of it is durable."""
+        waiters = [self._put(record) for record in records]
+        return all([waiter is not None and await waiter for waiter in waiters])
+
+    async def prior_cards(self, patient_key: str, client: str, since: Mapping[str, datetime]) -> list[PriorRecord]:
+        """Return the live cards shown to `client` about a patient, newest first for each card id in `since`.
+
+        None is older than `since` says (aware). Empty, and counted in `health`, where the file does not answer in time: then the
+        card is shown.
+        """
+        return await self._prior.find(patient_key, client, since)
+
+    def health(self) -> LogHealth:
+        state: Literal["ok", "degraded", "failed"] = "ok"
+        if not self._writer.alive:
+            state = "failed"
+        elif self._writer.failing or self._stalled:
+            state = "degraded"
+        return LogHealth(
+            state=state,
+            waiting=len(self._turn) + self._writer.waiting,
+            lost=self._dropped + self._writer.abandoned,
+            quarantined=self._writer.quarantined,
+            last_error=self._writer.last_error,
+            written=self._writer.written,
+            unanswered=self._prior.unanswered,
+        )
+
+    def _put(self, record: Record) -> Waiter | None:
+        """Queue a record. Returns what to wait for, None where the answer does not wait."""
+        if self._closed or not self._writer.alive:
+            self._count_dropped()
+            return None
+        if self._writer.failing or self._stalled:
+            self._turn.append((record, None))
+            self._hand_over()
+            return None
+        waiter = self._loop.create_future()
+        self._unsettled.append((self._loop.time() + self._patience, waiter))
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._patience, self._look_for_stall)
+        if not self._turn:  # all records of this turn are handed over together, so that they share a commit
+            self._loop.call_soon(self._hand_over)
+        self._turn.append((record, waiter))
+        return waiter
+
+    def _hand_over(self) -> None:
+        """Give the writer what was appended since the last time; drop the oldest records where too many wait."""
+        self._writer.put(self._turn)
+        self._turn.clear()
+        while self._writer.queued > self._max_waiting:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        entry = self._writer.drop_oldest()
+        if entry is not None:
+            if not self._dropped:
+                tell(Event.LOG_FULL, count=self._max_waiting)
+            self._count_dropped()
+            if entry[1] is not None:
+                _settle((entry[1],), durable=False)
+
+    def _count_dropped(self) -> None:
+        self._dropped += 1
+        metrics.LOG_RECORDS.labels("lost").inc()
+
+    def _look_for_stall(self) -> None:
+        """Let answers go whose patience has ended: a commit neither ends nor fails (a hanging disk)."""
+        now = self._loop.time()
+        while self._unsettled and (self._unsettled[0][1].done() or self._unsettled[0][0] <= now):
+            _, waiter = self._unsettled.popleft()
+            if not waiter.done():
+                waiter.set_result(False)
+                self._stalled = True
+        self._watch = self._loop.call_at(self._unsettled[0][0], self._look_for_stall) if self._unsettled else None
+
+    def _settled(self, waiters: Sequence[Waiter], durable: bool) -> None:
+        if durable:
+            self._stalled = False
+        _settle(waiters, durable)
+        while self._unsettled and self._unsettled[0][1].done():
+            self._unsettled.popleft()
+
+    def _release(self) -> None:
+        """Let every answer go that waits for the log."""
+        _settle([waiter for _, waiter in self._unsettled], durable=False)
+        self._unsettled.clear()
+
+    # Called in the writer's thread
+
+    def _on_settled(self, waiters: Sequence[Waiter], durable: bool) -> None:
+        self._on_loop(self._settled, waiters, durable)
+
+    def _on_failing(self) -> None:
+        self._on_loop(self._release)
+
+    def _on_loop(self, function: Callable[..., None], *args: Any) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and with it every request that waited
+            self._loop.call_soon_threadsafe(function, *args)
+
+
+def _settle(waiters: Sequence[Waiter], durable: bool) -> None:
+    for waiter in waiters:
+        if not waiter.done():  # a disconnected client cancels, an impatient one went on
+            waiter.set_result(durable)
