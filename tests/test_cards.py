@@ -7,11 +7,11 @@ import pytest
 from cds_service.cases import Case, Run, load_cases, run_cases
 from cds_service.check import card_schema, emitted_problems
 from cds_service.coverage import Coverage
-from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir
 from cds_service.terminology import Terminology
 
-KNOWLEDGE = Knowledge.load(cards_dir(), Terminology.load(cards_dir() / "value_sets"))
+KNOWLEDGE = read_knowledge(cards_dir(), Terminology.load(cards_dir() / "value_sets"))
 CASES = load_cases(cards_dir(), KNOWLEDGE)
 
 
