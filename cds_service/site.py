@@ -9,6 +9,7 @@ from cds_service import metrics
 from cds_service.approvals import load_approvals, shadow_rule
 from cds_service.events import Event, tell
 from cds_service.knowledge import Knowledge, ShadowRule, unless_active
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir
 from cds_service.settings import Settings
 from cds_service.terminology import Terminology
@@ -34,7 +35,7 @@ def load_knowledge(settings: Settings, *, before_approval: bool = False) -> Know
     if settings.profile == "production" and not before_approval:
         shadow = shadow_rule(settings.profile, load_approvals(approvals_path(settings)))
     terminology = Terminology.load(folder / "value_sets", rxnorm_path(settings))
-    return Knowledge.load(folder, terminology, settings.overlay_dir, shadow)
+    return read_knowledge(folder, terminology, settings.overlay_dir, shadow)
 
 
 def card_states(knowledge: Knowledge) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from respx.mocks import HTTPCoreMocker
 
 from cds_service.call_counts import flush
 from cds_service.knowledge import Knowledge, ShadowRule, unless_active
+from cds_service.loader import read_knowledge
 from cds_service.metrics import REGISTRY
 from cds_service.paths import cards_dir
 from cds_service.settings import OPTIONS
@@ -42,7 +43,7 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def _shipped_knowledge_is_read_once() -> Iterator[None]:
     """Let commands and applications share the shipped cards and value sets: reading them takes longer than most tests."""
     value_sets, cards, known = terminology(), cards_dir(), knowledge()
-    load_value_sets, load_cards = Terminology.load, Knowledge.load
+    load_value_sets = Terminology.load
 
     def shared_value_sets(folder: Path, rxnorm_file: Path | None = None) -> Terminology:
         shipped = folder == cards / "value_sets" and (rxnorm_file is None or not rxnorm_file.exists())
@@ -52,11 +53,11 @@ def _shipped_knowledge_is_read_once() -> Iterator[None]:
         folder: Path, terms: Terminology, overlay: Path | None = None, shadow: ShadowRule = unless_active
     ) -> Knowledge:
         shipped = folder == cards and terms is value_sets and overlay is None and shadow is unless_active
-        return known if shipped else load_cards(folder, terms, overlay, shadow)
+        return known if shipped else read_knowledge(folder, terms, overlay, shadow)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Terminology, "load", shared_value_sets)
-        patch.setattr(Knowledge, "load", shared_cards)
+        patch.setattr("cds_service.site.read_knowledge", shared_cards)
         yield
 
 

@@ -24,6 +24,7 @@ from cds_service.gather import gather
 from cds_service.http_client import HttpClient
 from cds_service.judge import judge
 from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir
 from cds_service.present import Presenter, Shown
 from cds_service.protocol import decode_request
@@ -112,7 +113,7 @@ PATIENTS: dict[str, tuple[str, list[str]]] = {
 @cache
 def knowledge() -> Knowledge:
     """The cards that the service ships."""
-    return Knowledge.load(cards_dir(), terminology())
+    return read_knowledge(cards_dir(), terminology())
 
 
 @lru_cache(maxsize=4)
@@ -233,7 +234,7 @@ def small(criteria: Json, *cards_data: Json, orders: Json | None = None) -> Know
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_small(folder, criteria, *cards_data, orders=orders)
-        return Knowledge.load(folder, terminology())
+        return read_knowledge(folder, terminology())
 
 
 def write_small(folder: Path, criteria: Json, *cards_data: Json, orders: Json | None = None) -> None:

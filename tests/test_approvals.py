@@ -13,6 +13,7 @@ from cds_service.approvals import Approval, ApprovalError, approve, load_approva
 from cds_service.cli import main
 from cds_service.decision import Outcome
 from cds_service.knowledge import Card, Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.settings import Settings
 from cds_service.site import approvals_path, card_states, load_knowledge, log_card_states
 from cds_service.yamlfile import KnowledgeError
@@ -41,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def production(folder: Path, approvals: list[Approval], overlay: Path | None = None) -> Knowledge:
-    return Knowledge.load(folder, terminology(), overlay, shadow_rule("production", approvals))
+    return read_knowledge(folder, terminology(), overlay, shadow_rule("production", approvals))
 
 
 def named(known: Knowledge, card_id: str) -> Card:
@@ -62,7 +63,7 @@ def shown(known: Knowledge) -> list[str]:
 
 
 def test_the_dev_profile_shows_all_active_cards(folder: Path) -> None:
-    known = Knowledge.load(folder, terminology(), None, shadow_rule("dev", []))
+    known = read_knowledge(folder, terminology(), None, shadow_rule("dev", []))
     assert {card.id: (card.live, card.why_shadow) for card in known.cards} == {
         "first": (True, ""),
         "second": (True, ""),
@@ -106,7 +107,7 @@ def test_a_card_in_shadow_takes_no_place_under_the_cap(folder: Path) -> None:
 def test_a_card_in_shadow_says_nothing_of_what_it_could_not_check(tmp_path: Path) -> None:
     low = {"kind": "lab", "analyte": "potassium", "below": 3.5, "unit": "mmol/L", "within_days": 30}
     write_small(tmp_path, {"low": low}, a_card("one", fire_when=["low"]))
-    loaded = Knowledge.load(tmp_path, terminology())
+    loaded = read_knowledge(tmp_path, terminology())
     (notice,) = cards(answer("source labs: error", known=loaded))
     assert notice["source"]["topic"]["code"] == "not-checked"
     assert cards(answer("source labs: error", known=production(tmp_path, []))) == []

@@ -11,7 +11,7 @@ from cds_service.card_checks import content_problems, incomplete_orders, too_lon
 from cds_service.card_file import SourceFile
 from cds_service.cases import load_cases, run_cases
 from cds_service.cli import main
-from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir
 from cds_service.source_links import Lead, lead, refused_links
 from tests.case_runs import case_runs
@@ -23,7 +23,7 @@ CASE = "- name: A woman of fifty\n  hook: patient-view\n  given: []\n  expect: {
 
 def lengths(folder: Path, **changes: Any) -> list[str]:
     write_small(folder, {}, a_card(table=[{"indicator": "info", "summary": "S" * 50}], **changes))
-    known = Knowledge.load(folder, terminology())
+    known = read_knowledge(folder, terminology())
     (folder / "one" / "cases.yaml").write_text(CASE, encoding="utf-8")
     return [str(problem) for problem in too_long(run_cases(load_cases(folder, known), known))]
 

@@ -9,7 +9,7 @@ import pytest
 
 from cds_service.card_format import WIDTH, card_files, format_cards, formatted
 from cds_service.cli import main
-from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir
 from cds_service.versions import contents
 from cds_service.yamlfile import KnowledgeError, YamlFile
@@ -89,9 +89,9 @@ def _comments(text: str) -> list[str]:
 
 def test_the_hashes_of_all_cards_stay(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(cards_dir(), tmp_path / "cards"))
-    before = contents(folder, Knowledge.load(folder, terminology()))
+    before = contents(folder, read_knowledge(folder, terminology()))
     format_cards(folder, write=True)
-    assert contents(folder, Knowledge.load(folder, terminology())) == before
+    assert contents(folder, read_knowledge(folder, terminology())) == before
     assert format_cards(folder, write=False) == [] or {problem.message for problem in format_cards(folder, write=False)} == {
         f"is longer than {WIDTH} characters; break it"
     }

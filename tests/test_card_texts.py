@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir
 from cds_service.typed_numbers import typed_numbers
 from cds_service.yamlfile import KnowledgeError
@@ -116,7 +117,7 @@ def test_a_passage_of_the_page_names_a_source_of_the_card() -> None:
 
 def typed(tmp_path: Path, criteria: Json, **changes: Any) -> list[str]:
     write_small(tmp_path, criteria, a_card(fire_when=list(criteria), **changes))
-    return [str(problem) for problem in typed_numbers(tmp_path, Knowledge.load(tmp_path, terminology()))]
+    return [str(problem) for problem in typed_numbers(tmp_path, read_knowledge(tmp_path, terminology()))]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_a_site_that_moves_the_ceiling_of_baclofen_moves_the_sentences(tmp_path:
     (tmp_path / "baclofen-safety" / "card.yaml").write_text(moved, encoding="utf-8")
     order = "order: RXNORM#197391 baclofen 10 MG Oral Tablet, dose 12.5 mg BID"
     given = ["patient: female, 50 years", "ICD10#R25.2 Cramp and spasm", "LOINC#98979-8 eGFR 85 mL/min/{1.73_m2}", order]
-    site = Knowledge.load(cards_dir(), terminology(), tmp_path)
+    site = read_knowledge(cards_dir(), terminology(), tmp_path)
     shown = answer(*given, hook="order-sign", known=site).shown
     summaries = [msgspec.json.decode(one.body)["summary"] for one in shown]
     assert any("25 mg/day exceeds 20 mg/day" in summary for summary in summaries), summaries

@@ -12,6 +12,7 @@ from cds_service.cases import Run, load_cases, run_cases
 from cds_service.check import emitted_problems
 from cds_service.coverage import Coverage
 from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.yamlfile import KnowledgeError
 from tests.core import Json, a_card, write_small
 from tests.reading import terminology
@@ -42,7 +43,7 @@ def loaded(folder: Path, *cases: Json, orders: Json | None = None) -> tuple[Know
     write_small(folder, CRITERIA, CARD, orders={"again": REPEAT} if orders is None else orders)
     given = [{"name": f"Case number {number}", "hook": "patient-view"} | case for number, case in enumerate(cases)]
     (folder / "one" / "cases.yaml").write_text(yaml.safe_dump(given, sort_keys=False), encoding="utf-8")
-    known = Knowledge.load(folder, terminology())
+    known = read_knowledge(folder, terminology())
     return known, list(run_cases(load_cases(folder, known), known))
 
 

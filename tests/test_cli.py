@@ -18,7 +18,7 @@ import pytest
 from cds_service import __version__
 from cds_service.alert_log import AlertLog
 from cds_service.cli import _what_next, main, see_that_it_is_free
-from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir, fixtures_dir
 from cds_service.samples import load_samples
 from cds_service.settings import Settings, SettingsError
@@ -161,7 +161,7 @@ def small_folder(folder: Path, expect: str) -> None:
     first = {"version": "1.0.0", "since": date(2026, 1, 31), "what": "First", "affects": "Adults", "source": ["S1"]}
     write_small(folder, adult, card_data(fire_when=["adult"], history=[first]))
     (folder / "recommendations.yaml").write_text("{}", encoding="utf-8")
-    write_lock(folder, Knowledge.load(folder, terminology()))
+    write_lock(folder, read_knowledge(folder, terminology()))
     (folder / "value_sets").symlink_to(cards_dir() / "value_sets")
     cases = f"- name: A woman of fifty\n  hook: patient-view\n  given: []\n  expect: {expect}\n"
     (folder / "one" / "cases.yaml").write_text(cases, encoding="utf-8")

@@ -16,6 +16,7 @@ from cds_service.cli import main
 from cds_service.criteria.facts import LabSeries, Unread
 from cds_service.kept_facts import MAX_UNREAD, NOT_A_CODE, kept_codes
 from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.metrics import UNREAD_CODES, counts
 from cds_service.paths import cards_dir
 from cds_service.shorthand import request_from_case
@@ -141,7 +142,7 @@ def test_the_command_says_why_it_cannot(
 
 def mapped(tmp_path: Path, text: str) -> Knowledge:
     (tmp_path / "codes.yaml").write_text(text, encoding="utf-8")
-    return Knowledge.load(cards_dir(), terminology(), tmp_path)
+    return read_knowledge(cards_dir(), terminology(), tmp_path)
 
 
 CODES = """\
@@ -213,7 +214,7 @@ def test_a_mapped_result_is_read_with_its_specimen_and_unit(tmp_path: Path) -> N
 def test_the_codes_are_part_of_the_hash_that_is_logged(tmp_path: Path) -> None:
     first = mapped(tmp_path, CODES)
     second = mapped(tmp_path, CODES.replace("'77'", "'76'"))
-    assert first.hash != second.hash != Knowledge.load(cards_dir(), terminology()).hash
+    assert first.hash != second.hash != read_knowledge(cards_dir(), terminology()).hash
     assert {card.id: card.hash for card in first.cards} == {card.id: card.hash for card in second.cards}, "approvals hold"
 
 

@@ -13,6 +13,7 @@ from cds_service.card_file import DialectFile
 from cds_service.cli import main
 from cds_service.dialects import PLAIN, dialect_problems, shortened, topic_code
 from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir
 from cds_service.present import NOT_CHECKED
 from cds_service.runtime import new_runtime
@@ -180,7 +181,7 @@ def site_codes(folder: Path) -> Path:
 
 
 def test_a_site_adds_its_own_codes_and_epic_is_offered_these_orders(tmp_path: Path) -> None:
-    known = Knowledge.load(cards_dir(), terminology(), site_codes(tmp_path))
+    known = read_knowledge(cards_dir(), terminology(), site_codes(tmp_path))
     hook, lines = PATIENTS["both low"]
     (shown,) = [one for one in in_dialect(request_from_case(lines, hook, NOW), "epic", known) if "suggestions" in one]
     (item,) = shown["suggestions"]  # one of the two orders that are one suggestion elsewhere: the site has no code for the other
@@ -298,7 +299,7 @@ def changed(folder: Path, old: str, new: str) -> Path:
 )
 def test_a_mistake_in_the_dialects_is_told_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(KnowledgeError) as error:
-        Knowledge.load(changed(tmp_path, old, new), terminology())
+        read_knowledge(changed(tmp_path, old, new), terminology())
     assert any(re.match(r"cards/dialects.yaml:\d+: ", line) and message in line for line in str(error.value).splitlines())
 
 

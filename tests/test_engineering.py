@@ -11,7 +11,7 @@ import pytest
 
 import cds_service
 from cds_service.engineering import Engineering, read_engineering
-from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir
 from cds_service.terminology import Terminology
 from cds_service.yamlfile import KnowledgeError
@@ -52,7 +52,7 @@ def test_a_span_is_a_length_of_time() -> None:
 def test_a_site_changes_a_number(tmp_path: Path) -> None:
     (tmp_path / "engineering.yaml").write_text("pregnancy_holds: {value: 280, why: Ours}\n", encoding="utf-8")
     shipped = terminology()
-    knowledge = Knowledge.load(cards_dir(), shipped, tmp_path)
+    knowledge = read_knowledge(cards_dir(), shipped, tmp_path)
     assert knowledge.engineering.pregnancy_holds.span == timedelta(days=280)
     assert knowledge.terminology.engineering is knowledge.engineering
     assert shipped.engineering.pregnancy_holds.value == 300
@@ -78,4 +78,4 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, old: str, new: str, mes
 def test_a_source_that_does_not_exist_is_told(tmp_path: Path) -> None:
     (tmp_path / "engineering.yaml").write_text("pregnancy_holds: {source: [S9]}\n", encoding="utf-8")
     with pytest.raises(KnowledgeError, match=r"overlay/engineering\.yaml:1: pregnancy_holds\.source: unknown name `S9`"):
-        Knowledge.load(cards_dir(), terminology(), tmp_path)
+        read_knowledge(cards_dir(), terminology(), tmp_path)

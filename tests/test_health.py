@@ -23,7 +23,7 @@ from cds_service.decision import Outcome
 from cds_service.drain import held_back
 from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.health import Condition
-from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
@@ -153,7 +153,7 @@ async def test_all_cards_breaking_one_by_one_is_an_engine_that_breaks(
 async def test_a_site_without_approved_cards_is_answered_and_an_engine_that_breaks_is_no_empty_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_crash: str
 ) -> None:
-    known = Knowledge.load(cards_dir(), terminology(), None, shadow_rule("production", []))
+    known = read_knowledge(cards_dir(), terminology(), None, shadow_rule("production", []))
     runtime = a_runtime(tmp_path, known, on_crash=on_crash)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         assert (await signed(client)).json() == {"cards": []}
@@ -280,7 +280,7 @@ async def test_where_nothing_is_checked_that_is_not_called_well(tmp_path: Path) 
 
 
 async def test_cards_that_a_site_has_not_approved_are_checked_in_shadow(tmp_path: Path) -> None:
-    known = Knowledge.load(cards_dir(), terminology(), None, shadow_rule("production", []))
+    known = read_knowledge(cards_dir(), terminology(), None, shadow_rule("production", []))
     assert not any(card.live for card in known.cards)
     one = await checked(a_runtime(tmp_path, known))
     assert (one.state, one.report()["fires"]) == ("ok", {"positive": ["quinine-avoid"], "negative": []})

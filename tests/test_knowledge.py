@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir
 from cds_service.yamlfile import KnowledgeError
 from tests.core import Json, a_card, knowledge, small, write_small
@@ -77,7 +77,7 @@ def one_card(tmp_path: Path) -> Path:
 
 def mistakes(folder: Path) -> list[str]:
     with pytest.raises(KnowledgeError) as caught:
-        Knowledge.load(folder, terminology())
+        read_knowledge(folder, terminology())
     assert str(caught.value).split("\n") == [str(problem) for problem in caught.value.problems]
     return [str(problem) for problem in caught.value.problems]
 
@@ -90,7 +90,7 @@ def spoil(folder: Path, file: str, old: str, new: str) -> None:
 
 
 def test_the_card_to_be_spoilt_is_without_mistakes(one_card: Path) -> None:
-    assert [card.id for card in Knowledge.load(one_card, terminology()).cards] == ["one"]
+    assert [card.id for card in read_knowledge(one_card, terminology()).cards] == ["one"]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_threshold_where_no_result_is_read_is_a_mistake(one_card: Path, old: s
 @pytest.mark.parametrize("threshold", ["below: 1.0", "above: 10.0", "at_least: 0", "below: 3.5, below_reported: {mg/dL: 13.7}"])
 def test_a_threshold_at_the_end_of_what_is_read_and_one_that_any_result_meets_are_none(one_card: Path, threshold: str) -> None:
     spoil(one_card, "criteria.yaml", "below: 3.5", threshold)
-    Knowledge.load(one_card, terminology())
+    read_knowledge(one_card, terminology())
 
 
 def test_the_mistakes_of_all_files_are_found_in_one_pass(folder: Path) -> None:
@@ -348,7 +348,7 @@ def test_the_shipped_cards_are_the_eighteen_in_the_order_of_their_ranks() -> Non
 
 def test_the_hash_of_a_card_changes_with_its_own_file_and_with_what_it_shares_and_not_with_other_cards(folder: Path) -> None:
     def hashes() -> dict[str, str]:
-        known = Knowledge.load(folder, terminology())
+        known = read_knowledge(folder, terminology())
         return {card.id: card.hash for card in known.cards} | {"all": known.hash}
 
     first = hashes()
@@ -432,7 +432,7 @@ def test_a_member_of_a_group_is_asked_for_too() -> None:
 
 def test_what_only_a_retired_card_looked_at_is_not_asked_for_any_more(folder: Path) -> None:
     def asked() -> dict[str, str]:
-        known = Knowledge.load(folder, terminology())
+        known = read_knowledge(folder, terminology())
         return next(service.prefetch for service in known.services if service.hook == "order-select")
 
     platelets = "777-3"

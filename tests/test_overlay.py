@@ -14,6 +14,7 @@ from cds_service.cases import Run, load_cases, run_cases
 from cds_service.check import emitted_problems, report
 from cds_service.cli import main
 from cds_service.knowledge import Card, Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir
 from cds_service.yamlfile import KnowledgeError, YamlFile
 from tests.core import a_card, answer, card, cards, knowledge, write_small
@@ -83,7 +84,7 @@ def write(site: Path, **files: str) -> None:
 
 
 def load(base: Path, site: Path | None) -> Knowledge:
-    return Knowledge.load(base, terminology(), site)
+    return read_knowledge(base, terminology(), site)
 
 
 def one(known: Knowledge) -> Card:
@@ -452,7 +453,7 @@ def test_the_real_cards_can_be_laid_over_in_every_file(tmp_path: Path, site: Pat
             target.write_text("\n".join([f"written_for: {version}", *kept]), encoding="utf-8")
         else:
             shutil.copy(path, target)
-    known = Knowledge.load(cards_dir(), terminology(), site)
+    known = read_knowledge(cards_dir(), terminology(), site)
     assert [found.file for found in known.cards] == [found.file for found in knowledge().cards]
     assert (known.criteria, known.orders, known.sources) == (knowledge().criteria, knowledge().orders, knowledge().sources)
 
@@ -466,7 +467,7 @@ def test_the_overlay_of_the_guide_to_the_cards_does_what_it_says(site: Path) -> 
     for name, text in files.items():
         (site / name).parent.mkdir(exist_ok=True)
         (site / name).write_text(re.sub(r"written_for: \S+", f"written_for: {version}", text), encoding="utf-8")
-    known = Knowledge.load(cards_dir(), terminology(), site)
+    known = read_knowledge(cards_dir(), terminology(), site)
     shown = card(
         answer("order: RXNORM#997010 quinine sulfate 324 MG Oral Capsule", hook="order-sign", known=known), "quinine-avoid"
     )

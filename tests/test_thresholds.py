@@ -11,6 +11,7 @@ import yaml
 from cds_service.criteria.lab import LabCriterion
 from cds_service.draw import draw_review
 from cds_service.knowledge import Card, Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.meanings import Meanings
 from cds_service.versions import contents
 from cds_service.yamlfile import KnowledgeError
@@ -27,7 +28,7 @@ def load(folder: Path, criteria: Json, thresholds: Json, card: Json = CARD, over
     folder.mkdir()
     write_small(folder, criteria, card)
     (folder / "thresholds.yaml").write_text(yaml.safe_dump(thresholds), encoding="utf-8")
-    return Knowledge.load(folder, terminology(), overlay)
+    return read_knowledge(folder, terminology(), overlay)
 
 
 def limit(loaded: Knowledge) -> str:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from cds_service.knowledge import Knowledge
+from cds_service.loader import read_knowledge
 from cds_service.paths import cards_dir
 from cds_service.versions import LOCK, contents, lock_problems, write_lock
 from cds_service.yamlfile import KnowledgeError
@@ -42,7 +43,7 @@ def change(folder: Path, criteria: Json | None = None, **changes: object) -> Non
 
 
 def load(folder: Path) -> Knowledge:
-    return Knowledge.load(folder, terminology())
+    return read_knowledge(folder, terminology())
 
 
 def problems(folder: Path) -> list[str]:
