@@ -23,7 +23,8 @@ from cds_service.shorthand import request_from_case
 from cds_service.strict import problems_r4b
 from cds_service.suggestions import derived_uuid, suggestion_uuid
 from tests import proofs
-from tests.core import NOW, PATIENTS, Json, a_card, all_requests, answer, answer_to, card, cards, knowledge, small
+from tests.case_runs import responses
+from tests.core import NOW, PATIENTS, Json, a_card, answer, answer_to, card, cards, knowledge, small
 from tests.hostile_texts import UNSEEN, hostile_texts, request_with
 
 HOSTILE_TEXTS = proofs.examples("CDS_HOSTILE_TEXTS", 160, 600)
@@ -32,7 +33,7 @@ HOSTILE_TEXTS = proofs.examples("CDS_HOSTILE_TEXTS", 160, 600)
 @pytest.fixture(scope="module")
 def answered() -> list[tuple[str, Json, list[Json]]]:
     """(name, request, cards) of all patients and cases."""
-    return [(name, request, cards(answer_to(request))) for name, request in all_requests()]
+    return [(name, request, response["cards"]) for name, request, response in responses()]
 
 
 def empty_members(value: Any, path: str = "") -> Iterator[str]:
