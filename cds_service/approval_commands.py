@@ -8,8 +8,8 @@ from typing import Any
 
 from cds_service.approvals import ApprovalError, approve, load_approvals, standing
 from cds_service.clock import utc_now
-from cds_service.conversion_errors import suggestion
-from cds_service.paths import cards_dir
+from cds_service.files.conversion_errors import suggestion
+from cds_service.files.paths import cards_dir
 from cds_service.settings import load_settings
 from cds_service.site import approvals_path, load_knowledge
 

@@ -9,10 +9,10 @@ import msgspec
 
 from cds_service.card_file import Resource
 from cds_service.cases import Run
+from cds_service.files.yaml_file import Problem
 from cds_service.knowledge import Card, Knowledge
 from cds_service.source_links import refused_links
 from cds_service.typed_numbers import typed_numbers
-from cds_service.yamlfile import Problem
 
 MOST_LINKS = 3  # sources that a card names as links; its page has all
 

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import FoldedScalarString
 
-from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
+from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
 
 WIDTH = 129  # characters of a line
 _IN_BLOCKS = ("table", "detail", "page")  # lists of which each item is opened

@@ -20,7 +20,7 @@ from cds_service import metrics
 from cds_service.decision import Outcome
 from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.events import Event, place, tell
-from cds_service.paths import fixtures_dir
+from cds_service.files.paths import fixtures_dir
 from cds_service.protocol import decode_request
 from cds_service.runtime import Runtime
 from cds_service.samples import load_samples

@@ -24,13 +24,13 @@ from cds_service.clients_commands import add_clients_commands
 from cds_service.clock import utc_now
 from cds_service.codes_commands import add_codes_commands
 from cds_service.doctor.command import add_doctor_command
+from cds_service.files.paths import cards_dir, fixtures_dir
+from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge import Card, Knowledge
-from cds_service.paths import cards_dir, fixtures_dir
 from cds_service.settings import Settings, SettingsError, load_settings, settings_help
 from cds_service.site import load_knowledge
 from cds_service.terminology_commands import add_terminology_commands
 from cds_service.trial_commands import add_trial_commands
-from cds_service.yamlfile import KnowledgeError
 
 if TYPE_CHECKING:
     from cds_service.review_site import Site
@@ -237,7 +237,7 @@ Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
 
 def _sample(options: argparse.Namespace) -> int:
-    from cds_service.conversion_errors import suggestion
+    from cds_service.files.conversion_errors import suggestion
     from cds_service.samples import load_samples
 
     samples = load_samples(fixtures_dir())
@@ -276,8 +276,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from cds_service.conversion_errors import suggestion
     from cds_service.draw import draw_review
+    from cds_service.files.conversion_errors import suggestion
 
     folder, knowledge = _load(load_settings())
     if options.id is None:

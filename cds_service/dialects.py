@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from cds_service.card_file import ActionFile, CardFile, DialectFile, Resource, SuggestionFile
-from cds_service.conversion_errors import Keys, suggestion
+from cds_service.files.conversion_errors import Keys, suggestion
 
 PLAIN = "plain"  # the name of plain CDS Hooks in dialects.yaml
 _CONCEPTS = ("medicationCodeableConcept", "code")  # where an order says what is ordered

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from cds_service.yamlfile import YamlFile
+from cds_service.files.yaml_file import YamlFile
 
 FILE = "engineering.yaml"
 Text = Annotated[str, msgspec.Meta(min_length=1)]

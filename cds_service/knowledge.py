@@ -22,13 +22,13 @@ from cds_service.card_file import (
     SuggestionFile,
 )
 from cds_service.criteria.kinds import Criterion
+from cds_service.files.yaml_file import Place
 from cds_service.overlay import Overlay
 from cds_service.prefetch import ServiceDefinition, derive_services
 from cds_service.references import named_in, with_children
 from cds_service.templates import Template
 from cds_service.terminology import Terminology
 from cds_service.thresholds import Threshold
-from cds_service.yamlfile import Place
 
 ShadowRule = Callable[[CardFile, str], str]
 

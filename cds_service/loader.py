@@ -25,6 +25,7 @@ from cds_service.card_file import (
 from cds_service.card_texts import with_numbers
 from cds_service.dialects import dialect_problems
 from cds_service.engineering import Engineering
+from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
 from cds_service.knowledge import Card, Knowledge, ShadowRule, unless_active
 from cds_service.knowledge_checks import check_card, check_criteria, check_names
 from cds_service.overlay import Overlay
@@ -32,7 +33,6 @@ from cds_service.references import named_in, ring_in, with_children
 from cds_service.terminology import Terminology
 from cds_service.thresholds import Threshold
 from cds_service.written_criteria import WrittenCriteria
-from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
 
 CRITERIA = "criteria.yaml"
 SHARED_FILES = (

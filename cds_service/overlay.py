@@ -16,8 +16,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cds_service.conversion_errors import Keys, suggestion
-from cds_service.yamlfile import KnowledgeError, Place, Problem, YamlFile
+from cds_service.files.conversion_errors import Keys, suggestion
+from cds_service.files.yaml_file import KnowledgeError, Place, Problem, YamlFile
 
 CARD = "card.yaml"
 CASES = "cases.yaml"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cds_service.yamlfile import KnowledgeError, Problem
+from cds_service.files.yaml_file import KnowledgeError, Problem
 
 SCHEMA = 1  # goes up when the meaning of the file changes; a file of another schema has to be loaded anew
 _MAGIC = b"cds-service rxnorm "

@@ -15,9 +15,9 @@ from datetime import date
 from pathlib import Path
 
 from cds_service import rxnorm
+from cds_service.files.yaml_file import KnowledgeError, Problem
 from cds_service.progress import Progress
 from cds_service.rxnorm import Input, Release
-from cds_service.yamlfile import KnowledgeError, Problem
 
 _INGREDIENTS = frozenset({"IN", "PIN"})
 _BRAND_NAME = "BN"

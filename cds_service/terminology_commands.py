@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cds_service.paths import cards_dir
+from cds_service.files.paths import cards_dir
 from cds_service.settings import load_settings
 from cds_service.site import rxnorm_path
 from cds_service.terminology import Terminology

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from cds_service.conversion_errors import Keys, suggestion
 from cds_service.criteria.numbers import KINDS, number_fields, unit_of
+from cds_service.files.conversion_errors import Keys, suggestion
 
 FILE = "thresholds.yaml"
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cds_service.clock import utc_now
-from cds_service.conversion_errors import suggestion
+from cds_service.files.conversion_errors import suggestion
 from cds_service.settings import load_settings
 from cds_service.site import load_knowledge
 

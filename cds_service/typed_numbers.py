@@ -16,10 +16,10 @@ import msgspec
 from cds_service.card_file import CardFile
 from cds_service.card_texts import texts_of
 from cds_service.criteria.numbers import numbers_in, spoken_numbers
+from cds_service.files.yaml_file import Problem, YamlFile
 from cds_service.knowledge import Card, Knowledge
 from cds_service.overlay import CARD
 from cds_service.templates import Template
-from cds_service.yamlfile import Problem, YamlFile
 
 _NUMBER = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?!\w|[.,]\d)")
 _UP_TO = re.compile(r"\bto *$")  # before the last number of a range

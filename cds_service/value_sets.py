@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from cds_service.criteria.facts import Route
-from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
+from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
 
 T = TypeVar("T")
 

@@ -17,9 +17,9 @@ import msgspec
 
 from cds_service.card_file import File, Text
 from cds_service.card_texts import content_with_numbers
+from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
 from cds_service.knowledge import Card, Knowledge
 from cds_service.thresholds import resolved
-from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
 
 LOCK = "versions.lock"
 _SHOWN_AS = f"cards/{LOCK}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cds_service import thresholds
-from cds_service.conversion_errors import Keys
 from cds_service.criteria.kinds import Criterion
+from cds_service.files.conversion_errors import Keys
+from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
 from cds_service.thresholds import Threshold
-from cds_service.yamlfile import KnowledgeError, Problem, YamlFile
 
 _SHARED = "cards/criteria.yaml"
 

@@ -12,11 +12,11 @@ import pytest
 from cds_service.approvals import Approval, ApprovalError, approve, load_approvals, shadow_rule, standing
 from cds_service.cli import main
 from cds_service.decision import Outcome
+from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge import Card, Knowledge
 from cds_service.loader import read_knowledge
 from cds_service.settings import Settings
 from cds_service.site import approvals_path, card_states, load_knowledge, log_card_states
-from cds_service.yamlfile import KnowledgeError
 from tests.core import Json, a_card, answer, cards, decision, write_small
 from tests.http_side import Stub, new_test_app, running
 from tests.reading import terminology
@@ -235,7 +235,7 @@ def settings(folder: Path, profile: str = "production") -> Settings:
 
 @pytest.fixture
 def with_value_sets(folder: Path) -> Path:
-    from cds_service.paths import cards_dir
+    from cds_service.files.paths import cards_dir
 
     (folder / "value_sets").symlink_to(cards_dir() / "value_sets")
     return folder

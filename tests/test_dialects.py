@@ -12,16 +12,16 @@ from cds_service.app import create_app
 from cds_service.card_file import DialectFile
 from cds_service.cli import main
 from cds_service.dialects import PLAIN, dialect_problems, shortened, topic_code
+from cds_service.files.paths import cards_dir
+from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge import Knowledge
 from cds_service.loader import read_knowledge
-from cds_service.paths import cards_dir
 from cds_service.present import NOT_CHECKED
 from cds_service.runtime import new_runtime
 from cds_service.settings import Settings, SettingsError
 from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
 from cds_service.trust.callers import AnyCaller
-from cds_service.yamlfile import KnowledgeError
 from tests.alert_log_samples import rows
 from tests.core import (
     NOW,

@@ -27,8 +27,8 @@ from cds_service.draw_explanation import draw_explanation, outcome_words
 from cds_service.evaluate import Evaluation
 from cds_service.explain import explain
 from cds_service.explanation import CardLook, Explanation, Look
+from cds_service.files.paths import fixtures_dir
 from cds_service.judge import _Unsure, judge_card
-from cds_service.paths import fixtures_dir
 from cds_service.samples import load_samples
 from cds_service.shorthand import ShorthandError, request_from_case
 from tests.core import NOW, PATIENTS, a_card, all_requests, answer, answer_to, decide, facts, knowledge, small, unexpected

@@ -22,9 +22,9 @@ from cds_service.checking import Checking
 from cds_service.decision import Outcome
 from cds_service.drain import held_back
 from cds_service.evaluate import Evaluation, evaluate_request
+from cds_service.files.paths import cards_dir
 from cds_service.health import Condition
 from cds_service.loader import read_knowledge
-from cds_service.paths import cards_dir
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
 from tests.alert_log_samples import rows

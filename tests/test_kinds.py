@@ -18,7 +18,7 @@ from cds_service.criteria.lab import LabCriterion
 from cds_service.criteria.order import OrderCriterion
 from cds_service.criteria.problem import ProblemCriterion
 from cds_service.criteria.reason import ReasonCriterion
-from cds_service.paths import cards_dir
+from cds_service.files.paths import cards_dir
 from tests.core import knowledge
 
 FOLDER = Path(kind.__file__).parent

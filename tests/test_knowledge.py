@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cds_service.files.paths import cards_dir
+from cds_service.files.yaml_file import KnowledgeError
 from cds_service.loader import read_knowledge
-from cds_service.paths import cards_dir
-from cds_service.yamlfile import KnowledgeError
 from tests.core import Json, a_card, knowledge, small, write_small
 from tests.reading import terminology
 

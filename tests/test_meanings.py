@@ -23,7 +23,7 @@ from cds_service.criteria.findings import Evidence, Truth
 from cds_service.criteria.lab import LabCriterion
 from cds_service.decision import Decision, Outcome
 from cds_service.evaluate import Evaluation, RefusedRequest
-from cds_service.paths import cards_dir
+from cds_service.files.paths import cards_dir
 from cds_service.references import with_children
 from cds_service.shorthand import request_from_case
 from tests.core import Json, answer_to, knowledge

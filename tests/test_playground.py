@@ -19,7 +19,7 @@ import pytest
 from cds_service.app import create_app
 from cds_service.errors import PreconditionFailed
 from cds_service.evaluate import Evaluation
-from cds_service.paths import fixtures_dir
+from cds_service.files.paths import fixtures_dir
 from cds_service.playground.forms import read_form
 from cds_service.playground.pages import MOST_SHOWN, coloured, pretty
 from cds_service.playground.routes import HEADERS

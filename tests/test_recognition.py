@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cds_service.cli import main
+from cds_service.files.yaml_file import KnowledgeError
 from cds_service.recognition import ClassFigures, Difference, Differences, Spelling, measure, read_differences
-from cds_service.yamlfile import KnowledgeError
 from tests.reading import terminology
 
 HEADER = "rxcui,name,tty,route,ingredients,classes\n"

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from cds_service.cases import Run, load_cases, run_cases
-from cds_service.paths import cards_dir
+from cds_service.files.paths import cards_dir
+from cds_service.files.yaml_file import KnowledgeError
 from cds_service.recommendations import Recommendations, as_text
-from cds_service.yamlfile import KnowledgeError
 from tests.core import Json, a_card, knowledge, small
 
 CARD = "quinine-avoid"

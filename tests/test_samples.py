@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.paths import fixtures_dir
+from cds_service.files.paths import fixtures_dir
 from cds_service.samples import load_samples
 from cds_service.shorthand import ShorthandError
 from cds_service.strict import problems_r4b

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.paths import cards_dir
+from cds_service.files.paths import cards_dir
+from cds_service.files.yaml_file import KnowledgeError
 from cds_service.terminology import Terminology
-from cds_service.yamlfile import KnowledgeError
 
 FOLDER = cards_dir() / "value_sets"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"

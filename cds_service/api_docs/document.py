@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from cds_service.api_docs.schemas import HOOKS, REF, SCHEMAS
-from cds_service.paths import fixtures_dir
+from cds_service.files.paths import fixtures_dir
 from cds_service.prefetch import ServiceDefinition
 
 Json = dict[str, Any]

@@ -56,7 +56,7 @@ class _Playground:
 
     @cached_property
     def _samples(self) -> dict[str, Sample]:
-        from cds_service.paths import fixtures_dir
+        from cds_service.files.paths import fixtures_dir
         from cds_service.samples import load_samples
 
         return load_samples(fixtures_dir())

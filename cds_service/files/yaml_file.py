@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import yaml
 
-from cds_service.conversion_errors import Keys, explained
+from cds_service.files.conversion_errors import Keys, explained
 
 T = TypeVar("T")
 

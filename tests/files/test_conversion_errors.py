@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from cds_service.conversion_errors import ConversionError, explained
+from cds_service.files.conversion_errors import ConversionError, explained
 
 
 class Cat(msgspec.Struct, tag="cat", tag_field="kind", forbid_unknown_fields=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cds_service
-from cds_service.paths import cards_dir, fixtures_dir
+from cds_service.files.paths import cards_dir, fixtures_dir
 
 REPOSITORY = Path(cds_service.__file__).resolve().parent.parent
 
