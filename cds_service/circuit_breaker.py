@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cds_service.events import Event, tell
-from cds_service.metrics import FHIR_BREAKERS
+from cds_service.telemetry.events import Event, tell
+from cds_service.telemetry.metrics import FHIR_BREAKERS
 
 FAILURES = 3  # calls in a row without any response of the server
 PAUSE_SECONDS = 30.0

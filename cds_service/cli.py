@@ -145,8 +145,8 @@ def _serve(options: argparse.Namespace) -> int:
     import uvicorn
 
     from cds_service.incoming import LimitedConnection
-    from cds_service.observe import configure_logging
     from cds_service.runtime import new_runtime
+    from cds_service.telemetry.log_lines import configure_logging
 
     settings = load_settings(profile=options.profile)
     configure_logging(settings.profile)
@@ -207,7 +207,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _shared_metrics() -> AbstractContextManager[None]:
-    from cds_service.exposition import metrics_of_workers
+    from cds_service.telemetry.prometheus import metrics_of_workers
 
     return metrics_of_workers()
 

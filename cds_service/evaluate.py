@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from cds_service import metrics
 from cds_service.caps import MAX_ENTRIES, capped
 from cds_service.choose import choose
 from cds_service.criteria.evaluator import Evaluator
@@ -18,7 +17,6 @@ from cds_service.criteria.facts import Facts, Patient, PriorCard
 from cds_service.decision import Decision, Outcome
 from cds_service.decode import Gathered
 from cds_service.errors import BadRequest, CdsError, EngineFailed, PreconditionFailed
-from cds_service.events import Event, place, tell
 from cds_service.fhir_client import FhirClient
 from cds_service.gather import gather, require
 from cds_service.judge import judge
@@ -28,6 +26,8 @@ from cds_service.protocol import HookRequest, decode_request, fitting
 from cds_service.read import read
 from cds_service.read_orders import WrongPatientError
 from cds_service.strictjson import members_of
+from cds_service.telemetry import metrics
+from cds_service.telemetry.events import Event, place, tell
 from cds_service.trust import Caller
 
 if TYPE_CHECKING:

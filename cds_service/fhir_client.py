@@ -17,8 +17,8 @@ from cds_service.base_urls import FhirBase, under
 from cds_service.checked_network import RequestError
 from cds_service.fhir_outcome import STATUSES, FhirError, Outcome
 from cds_service.http_client import HttpClient, Response
-from cds_service.metrics import FHIR_FETCHES, FHIR_WAYS
 from cds_service.server_ways import Way, adapted, issues_of, repairs, type_of
+from cds_service.telemetry.metrics import FHIR_FETCHES, FHIR_WAYS
 
 MAX_ANSWER_BYTES = 5 * 1024 * 1024
 RETRY_SHARE = 0.6  # of the time must be left for a second try

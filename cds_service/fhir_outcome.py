@@ -8,8 +8,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from cds_service.checked_network import Fault
-from cds_service.metrics import FHIR_FETCHES
 from cds_service.server_ways import Issue
+from cds_service.telemetry.metrics import FHIR_FETCHES
 
 
 class Outcome(StrEnum):

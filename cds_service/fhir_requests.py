@@ -10,7 +10,7 @@ from cds_service.decode import Gathered, gathered_raw, joined
 from cds_service.fhir import NOT_JSON
 from cds_service.fhir_client import FhirClient
 from cds_service.fhir_outcome import FhirError, Outcome
-from cds_service.metrics import FHIR_FETCHES
+from cds_service.telemetry.metrics import FHIR_FETCHES
 
 MAX_PAGES = 5  # of one search, the first among them
 

@@ -18,17 +18,17 @@ from starlette.types import Receive, Scope, Send
 
 from cds_service.arrival import Arrival
 from cds_service.body import Room, read_body
-from cds_service.call_counts import count_call
 from cds_service.discovery import describe
 from cds_service.errors import CLIENT_WENT_AWAY, CdsError, LogUnavailable, Overloaded, UnknownService
 from cds_service.evaluate import Evaluation
-from cds_service.events import Event, tell
 from cds_service.feedback import Batch, decode_feedback
-from cds_service.metrics import FEEDBACK, SHED
 from cds_service.prefetch import ServiceDefinition
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.runtime import Runtime
-from cds_service.timings import Timings
+from cds_service.telemetry.call_counts import count_call
+from cds_service.telemetry.events import Event, tell
+from cds_service.telemetry.metrics import FEEDBACK, SHED
+from cds_service.telemetry.timings import Timings
 from cds_service.trust import ANONYMOUS, Caller
 from cds_service.trust.caller import Endpoint
 from cds_service.trust.refused import RefusedError

@@ -22,7 +22,7 @@ from cds_service.draft_entries import DraftEntries, draft_entries
 from cds_service.errors import BadRequest
 from cds_service.fhir import NOT_JSON, Resource
 from cds_service.strictjson import CountingDecoder, Name, check_whole, checked_text, members_of, not_json
-from cds_service.timings import Timings
+from cds_service.telemetry.timings import Timings
 from cds_service.trust import ANONYMOUS, Caller
 
 S = TypeVar("S", bound=msgspec.Struct)

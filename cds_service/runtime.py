@@ -12,7 +12,7 @@ from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter
 from cds_service.settings import Settings, SettingsError
 from cds_service.site import load_knowledge
-from cds_service.traces import Traces, open_traces
+from cds_service.telemetry.traces import Traces, open_traces
 from cds_service.trust.caller import Callers
 from cds_service.trust.callers import new_callers
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cds_service import metrics
 from cds_service.approvals import load_approvals, shadow_rule
-from cds_service.events import Event, tell
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge import Knowledge, ShadowRule, unless_active
 from cds_service.loader import read_knowledge
 from cds_service.settings import Settings
+from cds_service.telemetry import metrics
+from cds_service.telemetry.events import Event, tell
 from cds_service.terminology import Terminology
 
 

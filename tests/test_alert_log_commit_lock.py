@@ -11,7 +11,7 @@ import pytest
 
 from cds_service.alert_log.commit_lock import CommitLock
 from cds_service.alert_log.store import Store
-from cds_service.metrics import LOG_WITHOUT_LOCK, count
+from cds_service.telemetry.metrics import LOG_WITHOUT_LOCK, count
 from tests.alert_log_samples import a_call, rows
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cds_service.circuit_breaker import FAILURES, PAUSE_SECONDS, CircuitBreaker
-from cds_service.metrics import FHIR_BREAKERS
+from cds_service.telemetry.metrics import FHIR_BREAKERS
 
 
 class Clock:

@@ -323,7 +323,7 @@ def test_log_export_says_why_it_cannot(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_production_is_refused_before_anything_is_served(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cds_service.observe.configure_logging", lambda _: None)
+    monkeypatch.setattr("cds_service.telemetry.log_lines.configure_logging", lambda _: None)
     monkeypatch.setenv("CDS_HASH_SECRET", "x" * 32)
     status, out, err = run(["serve", "--profile", "production"], capsys)
     assert (status, out) == (1, "")

@@ -11,7 +11,6 @@ import yaml
 
 from cds_service.alert_log import AlertLog
 from cds_service.alert_log.unread import unread_codes
-from cds_service.call_counts import count_answer, flush
 from cds_service.cli import main
 from cds_service.criteria.facts import LabSeries, Unread
 from cds_service.files.paths import cards_dir
@@ -19,8 +18,9 @@ from cds_service.files.yaml_file import KnowledgeError
 from cds_service.kept_facts import MAX_UNREAD, NOT_A_CODE, kept_codes
 from cds_service.knowledge import Knowledge
 from cds_service.loader import read_knowledge
-from cds_service.metrics import UNREAD_CODES, counts
 from cds_service.shorthand import request_from_case
+from cds_service.telemetry.call_counts import count_answer, flush
+from cds_service.telemetry.metrics import UNREAD_CODES, counts
 from tests.alert_log_samples import START, a_call
 from tests.core import NOW, answer_to, knowledge
 from tests.reading import terminology

@@ -14,8 +14,8 @@ from cds_service.fhir_client import FhirClient
 from cds_service.fhir_outcome import FhirError, Outcome
 from cds_service.gather import gather
 from cds_service.http_client import HttpClient
-from cds_service.metrics import FHIR_FETCHES
 from cds_service.protocol import decode_request
+from cds_service.telemetry.metrics import FHIR_FETCHES
 from tests.http_side import call_body, encoded
 from tests.sockets import Names, Talk, certificates, http, loopback, saying
 from tests.test_http_client import SOCKET_FAULTS

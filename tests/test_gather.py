@@ -24,8 +24,8 @@ from cds_service.fhir_outcome import FhirError, Outcome
 from cds_service.fhir_requests import MAX_PAGES
 from cds_service.gather import AbandonedError, gather, require, resolve
 from cds_service.http_client import HttpClient
-from cds_service.metrics import FHIR_FETCHES
 from cds_service.protocol import Context, decode_request
+from cds_service.telemetry.metrics import FHIR_FETCHES
 from tests.http_side import call_body, encoded
 
 BASE = "https://ehr.example/fhir/tenant"

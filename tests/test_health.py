@@ -15,7 +15,7 @@ import httpx2
 import msgspec
 import pytest
 
-from cds_service import checking, metrics
+from cds_service import checking
 from cds_service.app import create_app
 from cds_service.approvals import shadow_rule
 from cds_service.checking import Checking
@@ -27,6 +27,7 @@ from cds_service.health import Condition
 from cds_service.loader import read_knowledge
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
+from cds_service.telemetry import metrics
 from tests.alert_log_samples import rows
 from tests.core import NOW, Json, a_card, a_runtime, knowledge, small
 from tests.http_side import running

@@ -17,7 +17,7 @@ import pytest
 import respx
 
 from cds_service.http_client import HttpClient
-from cds_service.metrics import AUTH_REFUSED, KEY_FETCHES
+from cds_service.telemetry.metrics import AUTH_REFUSED, KEY_FETCHES
 from cds_service.trust.caller import Endpoint
 from cds_service.trust.key_sets import read_key_set
 from cds_service.trust.keys import MAX_BYTES, Fetched, FetchError, fetch_keys

@@ -168,7 +168,7 @@ async def test_dev_takes_the_sandbox_by_its_own_key_only(tmp_path: Path) -> None
 def test_production_without_settings_is_told_all_that_is_missing_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cds_service.observe.configure_logging", lambda _: None)
+    monkeypatch.setattr("cds_service.telemetry.log_lines.configure_logging", lambda _: None)
     monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))
     assert main(["serve", "--profile", "production"]) == 1
     said = capsys.readouterr().err
@@ -197,7 +197,7 @@ def test_dev_warns_where_other_machines_may_reach_it(
     host: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("cds_service.cli.see_that_it_is_free", lambda *_: None)
-    monkeypatch.setattr("cds_service.observe.configure_logging", lambda _: None)
+    monkeypatch.setattr("cds_service.telemetry.log_lines.configure_logging", lambda _: None)
     monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
     monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))
     assert main(["serve", "--host", host]) == 0

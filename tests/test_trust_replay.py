@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.metrics import AUTH_DEGRADED
+from cds_service.telemetry.metrics import AUTH_DEGRADED
 from cds_service.trust.replay import Replay, StoreDownError
 from cds_service.trust.replay_sqlite import SqliteUsedTokens
 from cds_service.trust.tokens import read_token

@@ -19,9 +19,9 @@ from cds_service.app import create_app
 from cds_service.criteria.facts import SourceState
 from cds_service.decode import EXPECTED
 from cds_service.evaluate import Evaluation
-from cds_service.metrics import SECURITY_EVENTS, counts
 from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError
+from cds_service.telemetry.metrics import SECURITY_EVENTS, counts
 from tests.alert_log_samples import rows
 from tests.core import Json, a_runtime, all_requests, answer_to
 from tests.fuzz.drive import post

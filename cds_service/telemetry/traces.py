@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cds_service import __version__
 from cds_service.settings import SettingsError
-from cds_service.timings import Timings
+from cds_service.telemetry.timings import Timings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -18,7 +18,7 @@ from opentelemetry.trace import StatusCode
 from cds_service.app import create_app
 from cds_service.settings import Settings, SettingsError
 from cds_service.shorthand import request_from_case
-from cds_service.traces import open_traces, traces_to
+from cds_service.telemetry.traces import open_traces, traces_to
 from tests.core import NOW, Json, a_runtime
 from tests.http_side import running
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from cds_service import metrics
-from cds_service.call_counts import flush
+from cds_service.telemetry import metrics
+from cds_service.telemetry.call_counts import flush
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _VARIABLE = "PROMETHEUS_MULTIPROC_DIR"

@@ -22,7 +22,7 @@ from typing import TextIO
 import msgspec
 
 from cds_service import __version__
-from cds_service.events import Event, Fields, Line, place, tell
+from cds_service.telemetry.events import Event, Fields, Line, place, tell
 
 _LIBRARIES = ("asyncio", "concurrent", "httpcore2", "httpx2", "opentelemetry", "psycopg", "py", "urllib3", "uvicorn")
 

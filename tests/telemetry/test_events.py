@@ -18,8 +18,8 @@ import msgspec
 import pytest
 
 import cds_service
-from cds_service.events import WITHHELD, Event, Fields, Line, place, tell
-from cds_service.observe import configure_logging, line_of
+from cds_service.telemetry.events import WITHHELD, Event, Fields, Line, place, tell
+from cds_service.telemetry.log_lines import configure_logging, line_of
 
 PACKAGE = Path(cds_service.__file__).parent
 SECRET = "SECRET-of-patient-123"
@@ -106,7 +106,7 @@ def _calls(name: str) -> Iterator[tuple[str, ast.Call]]:
 def test_nothing_is_logged_but_events() -> None:
     """`observe` sets logging up, `events` writes, two quiet libraries; nobody else has a logger."""
     loggers = {path for path, _ in _calls("getLogger")}
-    assert loggers <= {"observe.py", "events.py", "http_client.py", "trust/replay_postgres.py"}
+    assert loggers <= {"telemetry/log_lines.py", "telemetry/events.py", "http_client.py", "trust/replay_postgres.py"}
     assert {path for path, _ in _calls("print_exc")} == set()
 
 
@@ -184,7 +184,7 @@ def test_that_a_port_is_taken_can_be_read_from_its_code() -> None:
 
 SCRIPT = """
 import asyncio, logging, sys, threading, warnings
-from cds_service.observe import configure_logging
+from cds_service.telemetry.log_lines import configure_logging
 configure_logging("production")
 
 def fail():

@@ -13,8 +13,8 @@ from typing import TypeVar
 from prometheus_client import Counter as Metric
 from prometheus_client import Histogram
 
-from cds_service import metrics
-from cds_service.timings import Timings
+from cds_service.telemetry import metrics
+from cds_service.telemetry.timings import Timings
 
 L = TypeVar("L", bound=tuple[str, ...])
 
