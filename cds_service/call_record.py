@@ -18,7 +18,7 @@ from cds_service.alert_log import CallRecord, CardRecord
 from cds_service.criteria.facts import Facts, Quarantined, Source
 from cds_service.decision import Decision, Outcome
 from cds_service.evaluation_rows import evaluation_rows
-from cds_service.fhir import bare_id
+from cds_service.fhir.resources import bare_id
 from cds_service.kept_facts import kept_facts
 from cds_service.present import NOT_CHECKED, Shown
 from cds_service.protocol import HookRequest

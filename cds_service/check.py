@@ -11,10 +11,10 @@ import msgspec
 from cds_service.card_file import CardFile
 from cds_service.cases import Run
 from cds_service.criteria.numbers import KINDS, number_fields
+from cds_service.fhir.validation import problems_r4b
 from cds_service.files.yaml_file import Problem
 from cds_service.knowledge import Knowledge
 from cds_service.overlay import CASES
-from cds_service.strict import problems_r4b
 
 
 def emitted_problems(knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]:

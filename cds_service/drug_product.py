@@ -12,7 +12,7 @@ import msgspec
 
 from cds_service.criteria.facts import Route
 from cds_service.drug_names import Recognition
-from cds_service.fhir import Ingredient, Ratio, Resource, first, listed, pairs, texts
+from cds_service.fhir.resources import Ingredient, Ratio, Resource, first, listed, pairs, texts
 from cds_service.reference_targets import Targets
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from cds_service.fhir import CodeableConcept, Dosage, Reference, Resource, first, listed, pairs, texts
+from cds_service.fhir.resources import CodeableConcept, Dosage, Reference, Resource, first, listed, pairs, texts
 from cds_service.read_problems import is_denied
 from cds_service.reference_targets import Targets, may_be_condition
 

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cds_service.fhir import Dosage, Period, Resource, listed
-from cds_service.when import ended, when
+from cds_service.fhir.dates import ended, when
+from cds_service.fhir.resources import Dosage, Period, Resource, listed
 
 if TYPE_CHECKING:
     from cds_service.engineering import Engineering

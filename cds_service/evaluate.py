@@ -15,8 +15,8 @@ from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.fact_index import FactIndex
 from cds_service.criteria.facts import Facts, Patient, PriorCard
 from cds_service.decision import Decision, Outcome
-from cds_service.decode import Gathered
 from cds_service.errors import BadRequest, CdsError, EngineFailed, PreconditionFailed
+from cds_service.fhir.bundles import Gathered
 from cds_service.fhir_client import FhirClient
 from cds_service.gather import gather, require
 from cds_service.judge import judge

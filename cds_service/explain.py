@@ -17,8 +17,8 @@ from cds_service.criteria.kinds import Criterion
 from cds_service.criteria.lab import LabCriterion
 from cds_service.criteria.wording import name_of
 from cds_service.decision import Decision, Outcome
-from cds_service.decode import Gathered
 from cds_service.explanation import CardLook, Explanation, Look, OrderLook, RowLook, TruthWord
+from cds_service.fhir.bundles import Gathered
 from cds_service.knowledge import Card, Knowledge
 from cds_service.seen import all_seen, seen
 from cds_service.sentences import Sentences, repetition

@@ -6,8 +6,8 @@ import httpx2
 import msgspec
 
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.decode import Gathered, gathered_raw, joined
-from cds_service.fhir import NOT_JSON
+from cds_service.fhir.bundles import Gathered, gathered_raw, joined
+from cds_service.fhir.resources import NOT_JSON
 from cds_service.fhir_client import FhirClient
 from cds_service.fhir_outcome import FhirError, Outcome
 from cds_service.telemetry.metrics import FHIR_FETCHES

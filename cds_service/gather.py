@@ -18,9 +18,9 @@ import msgspec
 
 from cds_service.concurrency import together
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.decode import Gathered, gathered, gathered_raw
 from cds_service.errors import PreconditionFailed
-from cds_service.fhir import NOT_JSON
+from cds_service.fhir.bundles import Gathered, gathered, gathered_raw
+from cds_service.fhir.resources import NOT_JSON
 from cds_service.fhir_client import FhirClient
 from cds_service.fhir_requests import Asked, FhirRequest, ask, result_of
 from cds_service.missing_targets import missing_targets

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from cds_service.fhir import CodeableConcept, Resource, first, listed, pairs, texts
+from cds_service.fhir.resources import CodeableConcept, Resource, first, listed, pairs, texts
 
 if TYPE_CHECKING:
     from cds_service.lab_meaning import LabMeaning

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cds_service.fhir import Quantity, Resource, texts
+from cds_service.fhir.resources import Quantity, Resource, texts
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology

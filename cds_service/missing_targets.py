@@ -14,9 +14,9 @@ import httpx2
 import msgspec
 
 from cds_service.base_urls import base_place, place
-from cds_service.decode import Gathered
 from cds_service.drug_status import DENIED, status_of
-from cds_service.fhir import Reference, Resource, bare_id, first, listed, pairs, texts
+from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.resources import Reference, Resource, bare_id, first, listed, pairs, texts
 from cds_service.reference_targets import Targets
 from cds_service.whose import ID
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from cds_service.criteria.facts import Order
-from cds_service.strict import is_valid_r4b
+from cds_service.fhir.validation import is_valid_r4b
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from cds_service.criteria.facts import SOURCES, Facts, Patient, Source, SourceState, Unread
-from cds_service.decode import HOMES, TARGETS, Gathered
-from cds_service.draft_entries import DraftEntries
-from cds_service.fhir import Resource, bare_id
-from cds_service.panels import flattened, out_of_reach
+from cds_service.fhir.bundles import HOMES, TARGETS, Gathered
+from cds_service.fhir.dates import when
+from cds_service.fhir.draft_entries import DraftEntries
+from cds_service.fhir.panels import flattened, out_of_reach
+from cds_service.fhir.resources import Resource, bare_id
 from cds_service.read_drugs import read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_orders import read_orders
 from cds_service.read_problems import read_allergies, read_pregnancy, read_problems, unnamed, unread_codes
 from cds_service.reference_targets import Targets
-from cds_service.when import when
 from cds_service.whose import NOT_SAID, THE_PATIENTS, Owner, Whose, entries_by_url
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ import msgspec
 
 from cds_service.budget import Budget
 from cds_service.criteria.facts import Drug, Route, Unread
-from cds_service.decode import Gathered
 from cds_service.dose import daily_dose_mg
 from cds_service.drug_product import product_of, recognise
 from cds_service.drug_reasons import read_reasons
 from cds_service.drug_status import bounds_of, is_confirmed, is_over, is_understood
-from cds_service.fhir import Dosage, Ratio, Resource, listed, pairs, texts
+from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.dates import when
+from cds_service.fhir.resources import Dosage, Ratio, Resource, listed, pairs, texts
 from cds_service.reference_targets import Targets
-from cds_service.when import when
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology

@@ -15,16 +15,16 @@ import msgspec
 
 from cds_service.correction import corrected
 from cds_service.criteria.facts import Lab, LabSeries, Patient, Unread, Unusable, When
-from cds_service.fhir import CodeableConcept, Quantity, Resource, first, listed, pairs, texts
+from cds_service.fhir.dates import when
+from cds_service.fhir.panels import is_panel
+from cds_service.fhir.resources import CodeableConcept, Quantity, Resource, first, listed, pairs, texts
 from cds_service.kidney import computed_egfr
 from cds_service.lab_identity import Standing, flag_of, meaning_of, specimen_of, status_of, strange_status
 from cds_service.lab_meaning import LabCoding, LabMeaning
 from cds_service.lab_order import newest_first
 from cds_service.lab_terms import OTHER
 from cds_service.lab_value import value_of, written_as
-from cds_service.panels import is_panel
 from cds_service.units import canonical, is_number, is_plausible, unit_of
-from cds_service.when import when
 
 if TYPE_CHECKING:
     from cds_service.lab_terms import Analyte, LabCode

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 from cds_service.budget import Budget
 from cds_service.criteria.facts import Allergy, Problem, Unread, When
-from cds_service.fhir import CodeableConcept, Resource, first, listed, pairs, texts
+from cds_service.fhir.dates import when
+from cds_service.fhir.resources import CodeableConcept, Resource, first, listed, pairs, texts
 from cds_service.lab_identity import meaning_of, status_of
 from cds_service.problem_names import READ
 from cds_service.read_labs import effective_of
-from cds_service.when import when
 
 if TYPE_CHECKING:
     from cds_service.terminology import Terminology

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
-from cds_service.decode import Gathered
-from cds_service.fhir import Reference, Resource, bare_id, listed
+from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.resources import Reference, Resource, bare_id, listed
 
 
 class Targets:

@@ -14,8 +14,8 @@ import msgspec
 
 from cds_service.concurrency import together
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.decode import Gathered
-from cds_service.fhir import Resource
+from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.resources import Resource
 from cds_service.fhir_client import FhirClient
 from cds_service.fhir_outcome import FhirError, Outcome
 from cds_service.fhir_requests import FhirRequest, ask, ask_page, result_of

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from cds_service.errors import BadRequest
-from cds_service.when import when
+from cds_service.fhir.dates import when
 
 Kind = Literal["token", "reference", "date"]
 PREFIXES = ("eq", "ne", "gt", "ge", "lt", "le")  # of dates

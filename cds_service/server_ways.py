@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from cds_service.fhir import NOT_JSON
+from cds_service.fhir.resources import NOT_JSON
 
 KEPT_SECONDS = 3600.0  # then a way is learned again: servers are upgraded, and a mistake must not last
 MAX_WAYS = 64  # of one server

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from cds_service.errors import BadRequest
-from cds_service.fhir import NOT_JSON
+from cds_service.fhir.resources import NOT_JSON
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from cds_service.fhir import Quantity
+from cds_service.fhir.resources import Quantity
 
 if TYPE_CHECKING:
     from cds_service.lab_terms import Analyte

@@ -12,11 +12,11 @@ import msgspec
 
 from cds_service.criteria.escaping import cleaned
 from cds_service.criteria.facts import Facts, Source, SourceState
-from cds_service.decode import Gathered
 from cds_service.explanation import Unused
-from cds_service.fhir import Resource, first, pairs, texts
+from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.panels import flattened
+from cds_service.fhir.resources import Resource, first, pairs, texts
 from cds_service.lab_identity import meaning_of, status_of
-from cds_service.panels import flattened
 from cds_service.read_drugs import read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_problems import read_allergies, read_pregnancy, read_problems

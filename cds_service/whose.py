@@ -20,7 +20,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cds_service.fhir import Resource, Subject, bare_id, is_urn, listed
+from cds_service.fhir.resources import Resource, Subject, bare_id, is_urn, listed
 
 _PORTS = {"http": 80, "https": 443}
 # FHIR's ids have up to 64 characters without "_"; EHRs use more of both. Dots alone are no id, and neither is a lost "_history".

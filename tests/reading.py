@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from cds_service.criteria.facts import Drug, Facts, Lab, LabSeries
-from cds_service.decode import EXPECTED, gathered_raw
-from cds_service.draft_entries import draft_entries
+from cds_service.fhir.bundles import EXPECTED, gathered_raw
+from cds_service.fhir.draft_entries import draft_entries
 from cds_service.read import read
 from cds_service.terminology import Terminology
 

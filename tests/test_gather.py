@@ -17,8 +17,8 @@ from cds_service.base_urls import FhirBase
 from cds_service.checked_network import Fault, RequestError
 from cds_service.circuit_breaker import FAILURES, PAUSE_SECONDS
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.decode import Gathered
 from cds_service.errors import PreconditionFailed
+from cds_service.fhir.bundles import Gathered
 from cds_service.fhir_client import MAX_ANSWER_BYTES, FhirClient
 from cds_service.fhir_outcome import FhirError, Outcome
 from cds_service.fhir_requests import MAX_PAGES

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service.errors import BadRequest
-from cds_service.fhir import Resource
+from cds_service.fhir.resources import Resource
 from cds_service.protocol import HookRequest, decode_request
 from tests.http_side import call_body, encoded
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from cds_service.criteria.facts import SOURCES, SourceState
 from cds_service.read import read
 from cds_service.read_orders import WrongPatientError
+from tests.fhir.test_bundles import VALUES
 from tests.reading import NOW, OURS, Json, bundle, condition, facts, observation, patient, prescription, statement, terminology
-from tests.test_decode import VALUES
 
 
 def test_everything_about_a_patient_comes_together() -> None:

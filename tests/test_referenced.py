@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from cds_service.app import create_app
-from cds_service.decode import gathered_raw
-from cds_service.draft_entries import draft_entries
+from cds_service.fhir.bundles import gathered_raw
+from cds_service.fhir.draft_entries import draft_entries
 from cds_service.missing_targets import missing_targets
 from cds_service.referenced import MAX_READ
 from cds_service.telemetry.metrics import FHIR_REFERENCES, counts

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from cds_service.app import create_app
+from cds_service.fhir.validation import problems_r4b
 from cds_service.gather import resolve
 from cds_service.protocol import Context
 from cds_service.sample_fhir import (
@@ -25,7 +26,6 @@ from cds_service.sample_fhir import (
     search,
 )
 from cds_service.sample_search import fits
-from cds_service.strict import problems_r4b
 from cds_service.trust.callers import AnyCaller
 from tests.core import NOW, a_runtime, knowledge
 from tests.http_side import Stub, TransportClient, new_test_app, running

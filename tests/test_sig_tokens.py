@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service.dose import daily_dose_mg
-from cds_service.fhir import Dosage
+from cds_service.fhir.resources import Dosage
 from cds_service.sig_plain import REWRITES, Rewrite, plain
 from cds_service.sig_tokens import PATTERNS, Pattern, matches, tokens
 from cds_service.sig_words import GERMAN_AND_FRENCH, Kind

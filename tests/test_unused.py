@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cds_service.decode import EXPECTED, gathered_raw
 from cds_service.draw_explanation import draw_explanation
 from cds_service.explain import explain
 from cds_service.explanation import Explanation
+from cds_service.fhir.bundles import EXPECTED, gathered_raw
 from tests.core import knowledge
 from tests.reading import Json, as_json, bundle, condition, facts, observation, prescription, statement
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cds_service.criteria.facts import SourceState
-from cds_service.fhir import Resource
+from cds_service.fhir.resources import Resource
 from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError
 from cds_service.whose import Owner, Whose, entries_by_url

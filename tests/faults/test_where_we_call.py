@@ -24,7 +24,7 @@ import cds_service
 from cds_service.app import create_app
 from cds_service.base_urls import FhirBase
 from cds_service.criteria.facts import SourceState
-from cds_service.decode import Gathered
+from cds_service.fhir.bundles import Gathered
 from cds_service.fhir_client import FhirClient
 from cds_service.fhir_outcome import FhirError
 from cds_service.fhir_requests import MAX_PAGES

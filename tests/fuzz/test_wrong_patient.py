@@ -17,8 +17,8 @@ import pytest
 
 from cds_service.app import create_app
 from cds_service.criteria.facts import SourceState
-from cds_service.decode import EXPECTED
 from cds_service.evaluate import Evaluation
+from cds_service.fhir.bundles import EXPECTED
 from cds_service.read import FOREIGN
 from cds_service.read_orders import WrongPatientError
 from cds_service.telemetry.metrics import SECURITY_EVENTS, counts

@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Raw
 
 from cds_service.criteria.facts import SOURCES, Quarantined, Source, SourceState
-from cds_service.entries import Envelope, decode_envelope, items, objects, reason_of, type_of, type_of_entry
-from cds_service.fhir import Entry, Link, Resource, bare_id, is_urn, listed
-from cds_service.panels import REPORT, contains_results
+from cds_service.fhir.bundle_entries import Envelope, decode_envelope, items, objects, reason_of, type_of, type_of_entry
+from cds_service.fhir.panels import REPORT, contains_results
+from cds_service.fhir.resources import Entry, Link, Resource, bare_id, is_urn, listed
 
 Origin = Literal["prefetch", "fhir", "context", "none"]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.when import ended, when
+from cds_service.fhir.dates import ended, when
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)
 

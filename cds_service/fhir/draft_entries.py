@@ -10,9 +10,9 @@ import msgspec
 from msgspec import Raw
 
 from cds_service.criteria.facts import Quarantined, Source, SourceState
-from cds_service.decode import Gathered, keep_url
-from cds_service.entries import SentEntry, sent_entries
-from cds_service.fhir import Resource, bare_id
+from cds_service.fhir.bundle_entries import SentEntry, sent_entries
+from cds_service.fhir.bundles import Gathered, keep_url
+from cds_service.fhir.resources import Resource, bare_id
 
 SOURCE = "draftOrders"
 DRUG_ORDERS = frozenset({"MedicationRequest", "MedicationOrder"})

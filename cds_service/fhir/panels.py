@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
-from cds_service.fhir import CodeableConcept, Reference, Resource, bare_id, first, listed, texts
+from cds_service.fhir.resources import CodeableConcept, Reference, Resource, bare_id, first, listed, texts
 
 REPORT = "DiagnosticReport"
 _WITHDRAWN = frozenset({"entered-in-error", "cancelled"})

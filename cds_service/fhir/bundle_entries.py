@@ -7,7 +7,7 @@ from collections.abc import Collection
 import msgspec
 from msgspec import Raw
 
-from cds_service.fhir import Resource
+from cds_service.fhir.resources import Resource
 
 
 class SentEntry(msgspec.Struct, frozen=True, gc=False):
