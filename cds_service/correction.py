@@ -13,7 +13,7 @@ import msgspec
 from cds_service.criteria.facts import Lab
 
 if TYPE_CHECKING:
-    from cds_service.lab_terms import Analyte
+    from cds_service.terminology.lab_terms import Analyte
 
 _STEP = Decimal("0.01")
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from cds_service.criteria.facts import Route
-from cds_service.drug_names import Recognition
 from cds_service.fhir.resources import Ingredient, Ratio, Resource, first, listed, pairs, texts
 from cds_service.reference_targets import Targets
+from cds_service.terminology.drug_names import Recognition
 
 if TYPE_CHECKING:
-    from cds_service.terminology import Terminology
+    from cds_service.terminology.terminology import Terminology
 
 _MOST_INGREDIENTS = 50  # of one medication
 

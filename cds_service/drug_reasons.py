@@ -10,7 +10,7 @@ from cds_service.read_problems import is_denied
 from cds_service.reference_targets import Targets, may_be_condition
 
 if TYPE_CHECKING:
-    from cds_service.terminology import Terminology
+    from cds_service.terminology.terminology import Terminology
 
 
 class Reasons(NamedTuple):

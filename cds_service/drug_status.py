@@ -13,7 +13,7 @@ from cds_service.fhir.dates import ended, when
 from cds_service.fhir.resources import Dosage, Period, Resource, listed
 
 if TYPE_CHECKING:
-    from cds_service.engineering import Engineering
+    from cds_service.terminology.engineering import Engineering
 
 _PRESCRIPTIONS = frozenset({"MedicationRequest", "MedicationOrder"})
 # Only ideas. All other intents are ways to give the drug: a plan that is active is what a patient takes at home (athena).

@@ -30,7 +30,7 @@ from cds_service.server_ways import left_out
 from cds_service.whose import Owner
 
 if TYPE_CHECKING:
-    from cds_service.terminology import Terminology
+    from cds_service.terminology.terminology import Terminology
 
 FHIR_SHARE_MS = 800
 RESERVE_MS = 150  # kept for deciding, writing the log and responding

@@ -11,7 +11,7 @@ import msgspec
 from cds_service.criteria.facts import Lab, Patient
 
 if TYPE_CHECKING:
-    from cds_service.lab_terms import Analyte
+    from cds_service.terminology.lab_terms import Analyte
 
 _MICROMOLES_PER_MILLIGRAM = 88.4  # umol/L in 1 mg/dL of creatinine, the factor of the equation's authors
 

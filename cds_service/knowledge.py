@@ -27,7 +27,7 @@ from cds_service.overlay import Overlay
 from cds_service.prefetch import ServiceDefinition, derive_services
 from cds_service.references import named_in, with_children
 from cds_service.templates import Template
-from cds_service.terminology import Terminology
+from cds_service.terminology.terminology import Terminology
 from cds_service.thresholds import Threshold
 
 ShadowRule = Callable[[CardFile, str], str]

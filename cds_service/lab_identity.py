@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from cds_service.fhir.resources import CodeableConcept, Resource, first, listed, pairs, texts
 
 if TYPE_CHECKING:
-    from cds_service.lab_meaning import LabMeaning
-    from cds_service.terminology import Terminology
+    from cds_service.terminology.lab_meaning import LabMeaning
+    from cds_service.terminology.terminology import Terminology
 
 Standing = Literal["confirmed", "preliminary", "unconfirmed", "denied"]
 _CONFIRMED = frozenset({"final", "amended", "corrected", "appended"})  # the last is said of reports

@@ -14,7 +14,7 @@ import msgspec
 from cds_service.fhir.resources import Quantity, Resource, texts
 
 if TYPE_CHECKING:
-    from cds_service.terminology import Terminology
+    from cds_service.terminology.terminology import Terminology
 
 _WORDS_LIMIT = 60  # characters of what a laboratory wrote that are kept
 _ONE = re.compile(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cds_service import engineering, site_codes, thresholds
+from cds_service import site_codes, thresholds
 from cds_service.card_file import (
     CardFile,
     DialectFile,
@@ -24,13 +24,14 @@ from cds_service.card_file import (
 )
 from cds_service.card_texts import with_numbers
 from cds_service.dialects import dialect_problems
-from cds_service.engineering import Engineering
 from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
 from cds_service.knowledge import Card, Knowledge, ShadowRule, unless_active
 from cds_service.knowledge_checks import check_card, check_criteria, check_names
 from cds_service.overlay import Overlay
 from cds_service.references import named_in, ring_in, with_children
-from cds_service.terminology import Terminology
+from cds_service.terminology import engineering
+from cds_service.terminology.engineering import Engineering
+from cds_service.terminology.terminology import Terminology
 from cds_service.thresholds import Threshold
 from cds_service.written_criteria import WrittenCriteria
 

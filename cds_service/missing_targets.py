@@ -21,7 +21,7 @@ from cds_service.reference_targets import Targets
 from cds_service.whose import ID
 
 if TYPE_CHECKING:
-    from cds_service.terminology import Terminology
+    from cds_service.terminology.terminology import Terminology
 
 _NO_RESULT = frozenset({"entered-in-error", "cancelled"})
 

@@ -12,7 +12,7 @@ import msgspec
 
 from cds_service.card_file import ServicesFile
 from cds_service.criteria.kinds import Criterion
-from cds_service.terminology import Terminology
+from cds_service.terminology.terminology import Terminology
 
 
 class ServiceDefinition(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from cds_service.reference_targets import Targets
 from cds_service.whose import NOT_SAID, THE_PATIENTS, Owner, Whose, entries_by_url
 
 if TYPE_CHECKING:
-    from cds_service.terminology import Terminology
+    from cds_service.terminology.terminology import Terminology
 
 _SEX: dict[str, Literal["female", "male"]] = {"female": "female", "f": "female", "male": "male", "m": "male"}
 FOREIGN = "it holds data of another patient"

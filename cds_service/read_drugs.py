@@ -23,7 +23,7 @@ from cds_service.fhir.resources import Dosage, Ratio, Resource, listed, pairs, t
 from cds_service.reference_targets import Targets
 
 if TYPE_CHECKING:
-    from cds_service.terminology import Terminology
+    from cds_service.terminology.terminology import Terminology
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[list[Dosage], Ratio | None]).decode

@@ -20,15 +20,15 @@ from cds_service.fhir.panels import is_panel
 from cds_service.fhir.resources import CodeableConcept, Quantity, Resource, first, listed, pairs, texts
 from cds_service.kidney import computed_egfr
 from cds_service.lab_identity import Standing, flag_of, meaning_of, specimen_of, status_of, strange_status
-from cds_service.lab_meaning import LabCoding, LabMeaning
 from cds_service.lab_order import newest_first
-from cds_service.lab_terms import OTHER
 from cds_service.lab_value import value_of, written_as
-from cds_service.units import canonical, is_number, is_plausible, unit_of
+from cds_service.terminology.lab_meaning import LabCoding, LabMeaning
+from cds_service.terminology.lab_terms import OTHER
+from cds_service.terminology.units import canonical, is_number, is_plausible, unit_of
 
 if TYPE_CHECKING:
-    from cds_service.lab_terms import Analyte, LabCode
-    from cds_service.terminology import Terminology
+    from cds_service.terminology.lab_terms import Analyte, LabCode
+    from cds_service.terminology.terminology import Terminology
 
 _NEVER_MADE = frozenset({"not-performed", "not-asked", "not-applicable"})  # reasons for which there is no result at all
 _UNREAD_LIMIT = 60  # characters of a code that was not understood

@@ -16,7 +16,7 @@ from cds_service.reference_targets import Targets
 from cds_service.whose import Owner, Whose, subjects
 
 if TYPE_CHECKING:
-    from cds_service.terminology import Terminology
+    from cds_service.terminology.terminology import Terminology
 
 MAX_ORDERS = 50  # that are looked at in one session
 _STOPPED = frozenset({"stopped", "completed", "cancelled", "ended"})

@@ -23,11 +23,11 @@ from cds_service.criteria.facts import Allergy, Problem, Unread, When
 from cds_service.fhir.dates import when
 from cds_service.fhir.resources import CodeableConcept, Resource, first, listed, pairs, texts
 from cds_service.lab_identity import meaning_of, status_of
-from cds_service.problem_names import READ
 from cds_service.read_labs import effective_of
+from cds_service.terminology.problem_names import READ
 
 if TYPE_CHECKING:
-    from cds_service.terminology import Terminology
+    from cds_service.terminology.terminology import Terminology
 
 _NOT_TRUE = frozenset({"refuted", "entered-in-error", "differential"})
 _OVER = frozenset({"inactive", "remission", "resolved"})

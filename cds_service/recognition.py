@@ -17,10 +17,10 @@ from typing import Literal
 
 import msgspec
 
-from cds_service.drug_names import Recognition
 from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
-from cds_service.terminology import Terminology
-from cds_service.value_sets import pattern
+from cds_service.terminology.drug_names import Recognition
+from cds_service.terminology.terminology import Terminology
+from cds_service.terminology.value_sets import pattern
 
 By = Literal["text", "code", "both"]
 COLUMNS = ("rxcui", "name", "route", "ingredients", "classes")

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-from cds_service import rxnorm
 from cds_service.files.yaml_file import KnowledgeError, Problem
 from cds_service.progress import Progress
-from cds_service.rxnorm import Input, Release
+from cds_service.terminology import rxnorm
+from cds_service.terminology.rxnorm import Input, Release
 
 _INGREDIENTS = frozenset({"IN", "PIN"})
 _BRAND_NAME = "BN"

@@ -13,7 +13,7 @@ from cds_service.criteria.escaping import cleaned
 from cds_service.criteria.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem, Unusable
 from cds_service.criteria.findings import Evidence
 from cds_service.criteria.wording import number, spoken_unit
-from cds_service.terminology import Terminology
+from cds_service.terminology.terminology import Terminology
 
 NOTHING_KNOWN = "not recognised as anything that a card looks for"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from cds_service.card_file import CardFile, Row
 from cds_service.criteria.group import Composite
 from cds_service.criteria.kinds import Criterion
-from cds_service.terminology import Terminology
+from cds_service.terminology.terminology import Terminology
 
 
 class Sentences:

@@ -12,7 +12,7 @@ from cds_service.loader import read_knowledge
 from cds_service.settings import Settings
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, tell
-from cds_service.terminology import Terminology
+from cds_service.terminology.terminology import Terminology
 
 
 def approvals_path(settings: Settings) -> Path:

@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from cds_service.drug_names import CLASS, OTHER
 from cds_service.files.conversion_errors import Keys, suggestion
 from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
-from cds_service.lab_terms import LabCode
-from cds_service.terminology import SiteMeanings, Terminology, site_key
+from cds_service.terminology.drug_names import CLASS, OTHER
+from cds_service.terminology.lab_terms import LabCode
+from cds_service.terminology.terminology import SiteMeanings, Terminology, site_key
 
 FILE = "codes.yaml"
 _NOT_YOURS = "is a code of the value sets, which say what it means; it can't be mapped here"

@@ -20,7 +20,7 @@ from cds_service.criteria.facts import Facts, Order
 from cds_service.dialects import Offer
 from cds_service.patch import patched_order
 from cds_service.templates import Template
-from cds_service.terminology import Terminology
+from cds_service.terminology.terminology import Terminology
 
 LABEL_LIMIT = 80
 AGAIN = "repeat-"  # how the name of an order begins that is offered although there is a recent result

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cds_service.files.paths import cards_dir
 from cds_service.settings import load_settings
 from cds_service.site import rxnorm_path
-from cds_service.terminology import Terminology
+from cds_service.terminology.terminology import Terminology
 
 if TYPE_CHECKING:
     from cds_service.recognition import Measurement

@@ -21,7 +21,7 @@ from cds_service.read_drugs import read_drugs
 from cds_service.read_labs import read_labs
 from cds_service.read_problems import read_allergies, read_pregnancy, read_problems
 from cds_service.reference_targets import Targets
-from cds_service.terminology import Terminology
+from cds_service.terminology.terminology import Terminology
 
 
 def unused(sent: Mapping[str, Gathered], facts: Facts, terminology: Terminology) -> list[Unused]:

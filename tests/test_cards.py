@@ -9,7 +9,7 @@ from cds_service.check import card_schema, emitted_problems
 from cds_service.coverage import Coverage
 from cds_service.files.paths import cards_dir
 from cds_service.loader import read_knowledge
-from cds_service.terminology import Terminology
+from cds_service.terminology.terminology import Terminology
 
 KNOWLEDGE = read_knowledge(cards_dir(), Terminology.load(cards_dir() / "value_sets"))
 CASES = load_cases(cards_dir(), KNOWLEDGE)

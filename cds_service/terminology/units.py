@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from cds_service.fhir.resources import Quantity
 
 if TYPE_CHECKING:
-    from cds_service.lab_terms import Analyte
-    from cds_service.terminology import Terminology
+    from cds_service.terminology.lab_terms import Analyte
+    from cds_service.terminology.terminology import Terminology
 
 _LARGEST_EXPONENT = 15  # 1E+999999999 is a valid Decimal that no arithmetic survives
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cds_service import rxnorm
 from cds_service.cli import main
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.progress import Progress
 from cds_service.rxnorm_load import load, release_of
-from cds_service.terminology import Terminology
+from cds_service.terminology import rxnorm
+from cds_service.terminology.terminology import Terminology
 from tests.reading import terminology
 
 FOLDER = cards_dir() / "value_sets"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from cds_service.fhir.resources import CodeableConcept, Coding, pairs, texts
-from cds_service.lab_terms import LabCode, LabNames
+from cds_service.terminology.lab_terms import LabCode, LabNames
 
 AsSent = tuple[str | None, str | int | None, str | None]  # system, code and display of a coding
 

@@ -16,8 +16,18 @@ from typing import Literal, get_args
 import msgspec
 
 from cds_service.criteria.facts import WIDER, Route
-from cds_service.rxnorm import Product
-from cds_service.value_sets import DrugFile, IngredientEntry, NoNamesFile, RouteRule, RoutesFile, SystemId, pattern, read, wrong
+from cds_service.terminology.rxnorm import Product
+from cds_service.terminology.value_sets import (
+    DrugFile,
+    IngredientEntry,
+    NoNamesFile,
+    RouteRule,
+    RoutesFile,
+    SystemId,
+    pattern,
+    read,
+    wrong,
+)
 
 CLASS = "class:"  # what a site maps a code to: the name of an ingredient, this and the id of a class, or
 OTHER = "other"  # a drug that is none of ours

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
-from cds_service.terminology import Terminology
+from cds_service.terminology.terminology import Terminology
 
 FOLDER = cards_dir() / "value_sets"
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"

@@ -15,14 +15,14 @@ from types import MappingProxyType
 
 import msgspec
 
-from cds_service import drug_names, problem_names, rxnorm
 from cds_service.criteria.facts import Route
-from cds_service.drug_names import DrugIndex, Known, Recognition
-from cds_service.engineering import Engineering, read_engineering
-from cds_service.lab_meaning import AsSent, LabMeaning, lab_meaning
-from cds_service.lab_terms import Analyte, LabCode, LabNames, read_analytes, read_lab_codes
-from cds_service.problem_names import ProblemIndex, ProblemRecognition
-from cds_service.value_sets import (
+from cds_service.terminology import drug_names, problem_names, rxnorm
+from cds_service.terminology.drug_names import DrugIndex, Known, Recognition
+from cds_service.terminology.engineering import Engineering, read_engineering
+from cds_service.terminology.lab_meaning import AsSent, LabMeaning, lab_meaning
+from cds_service.terminology.lab_terms import Analyte, LabCode, LabNames, read_analytes, read_lab_codes
+from cds_service.terminology.problem_names import ProblemIndex, ProblemRecognition
+from cds_service.terminology.value_sets import (
     LabsFile,
     PatternEntry,
     SystemId,

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from cds_service.drug_names import Known
-from cds_service.value_sets import ProblemCode, ProblemFile, ProblemText, ProblemTextFile, pattern, read, wrong
+from cds_service.terminology.drug_names import Known
+from cds_service.terminology.value_sets import ProblemCode, ProblemFile, ProblemText, ProblemTextFile, pattern, read, wrong
 
 FOLDER = "problems"
 TEXT_FILE = "problem_text.yaml"

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from cds_service.value_sets import Correction, LabsFile, wrong
+from cds_service.terminology.value_sets import Correction, LabsFile, wrong
 
 _WORD = re.compile(r"[^\W_]+")
 _SHORT = 20  # characters of a short name with its words: "K (serum/plasma)"

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from cds_service.fhir.resources import Quantity
-from cds_service.units import canonical, is_number, is_plausible, unit_of
+from cds_service.terminology.units import canonical, is_number, is_plausible, unit_of
 from tests.reading import terminology
 
 

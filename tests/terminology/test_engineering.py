@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 import cds_service
-from cds_service.engineering import Engineering, read_engineering
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.loader import read_knowledge
-from cds_service.terminology import Terminology
+from cds_service.terminology.engineering import Engineering, read_engineering
+from cds_service.terminology.terminology import Terminology
 from tests.reading import terminology
 
 PACKAGE = Path(cds_service.__file__).parent
