@@ -23,8 +23,8 @@ from cds_service.judge import judge
 from cds_service.knowledge import Knowledge
 from cds_service.present import Presenter, Shown
 from cds_service.protocol import HookRequest, decode_request, fitting
-from cds_service.read import read
-from cds_service.read_orders import WrongPatientError
+from cds_service.read.draft_orders import WrongPatientError
+from cds_service.read.reader import read
 from cds_service.strictjson import members_of
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, place, tell

@@ -14,11 +14,11 @@ import httpx2
 import msgspec
 
 from cds_service.base_urls import base_place, place
-from cds_service.drug_status import DENIED, status_of
 from cds_service.fhir.bundles import Gathered
 from cds_service.fhir.resources import Reference, Resource, bare_id, first, listed, pairs, texts
-from cds_service.reference_targets import Targets
-from cds_service.whose import ID
+from cds_service.read.drug_status import DENIED, status_of
+from cds_service.read.reference_targets import Targets
+from cds_service.read.subject import ID
 
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology

@@ -20,9 +20,9 @@ from cds_service.fhir_client import FhirClient
 from cds_service.fhir_outcome import FhirError, Outcome
 from cds_service.fhir_requests import FhirRequest, ask, ask_page, result_of
 from cds_service.missing_targets import MissingTargets
+from cds_service.read.subject import Owner, Whose
 from cds_service.server_ways import Way
 from cds_service.telemetry.metrics import FHIR_REFERENCES
-from cds_service.whose import Owner, Whose
 
 MAX_READ = 50  # resources in one call
 ROUNDS = 2  # the second for ingredients of what the first brought, and for the reasons of drugs that are known by now

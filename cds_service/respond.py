@@ -13,13 +13,13 @@ from cds_service.gather import AbandonedError
 from cds_service.prefetch import ServiceDefinition
 from cds_service.protocol import HookRequest
 from cds_service.pseudonyms import Pseudonyms
-from cds_service.read import FOREIGN
+from cds_service.read.reader import FOREIGN
+from cds_service.read.subject import Owner, Whose
 from cds_service.runtime import Runtime
 from cds_service.shown_before import ShownBeforeInLog
 from cds_service.telemetry import metrics
 from cds_service.telemetry.call_counts import count_answer
 from cds_service.telemetry.events import Event, tell
-from cds_service.whose import Owner, Whose
 
 
 async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, arrival: Arrival) -> Evaluation:

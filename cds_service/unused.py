@@ -16,11 +16,11 @@ from cds_service.explanation import Unused
 from cds_service.fhir.bundles import Gathered
 from cds_service.fhir.panels import flattened
 from cds_service.fhir.resources import Resource, first, pairs, texts
-from cds_service.lab_identity import meaning_of, status_of
-from cds_service.read_drugs import read_drugs
-from cds_service.read_labs import read_labs
-from cds_service.read_problems import read_allergies, read_pregnancy, read_problems
-from cds_service.reference_targets import Targets
+from cds_service.read.conditions import read_allergies, read_pregnancy, read_problems
+from cds_service.read.lab_identity import meaning_of, status_of
+from cds_service.read.labs import read_labs
+from cds_service.read.medications import read_drugs
+from cds_service.read.reference_targets import Targets
 from cds_service.terminology.terminology import Terminology
 
 

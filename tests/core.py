@@ -28,7 +28,7 @@ from cds_service.knowledge import Knowledge
 from cds_service.loader import read_knowledge
 from cds_service.present import Presenter, Shown
 from cds_service.protocol import decode_request
-from cds_service.read import read
+from cds_service.read.reader import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.shorthand import request_from_case

@@ -14,7 +14,7 @@ import msgspec
 from cds_service.criteria.facts import SOURCES
 from cds_service.fhir.bundles import EXPECTED
 from cds_service.fhir.resources import Resource, Subject, bare_id, first
-from cds_service.read_orders import WrongPatientError
+from cds_service.read.draft_orders import WrongPatientError
 from tests.reading import facts
 
 KINDS = set(SOURCES.values())

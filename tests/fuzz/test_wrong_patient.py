@@ -19,8 +19,8 @@ from cds_service.app import create_app
 from cds_service.criteria.facts import SourceState
 from cds_service.evaluate import Evaluation
 from cds_service.fhir.bundles import EXPECTED
-from cds_service.read import FOREIGN
-from cds_service.read_orders import WrongPatientError
+from cds_service.read.draft_orders import WrongPatientError
+from cds_service.read.reader import FOREIGN
 from cds_service.telemetry.metrics import SECURITY_EVENTS, counts
 from tests.alert_log_samples import rows
 from tests.core import Json, a_runtime, all_requests, answer_to

@@ -18,12 +18,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cds_service.budget import Budget
 from cds_service.criteria.facts import Allergy, Problem, Unread, When
 from cds_service.fhir.dates import when
 from cds_service.fhir.resources import CodeableConcept, Resource, first, listed, pairs, texts
-from cds_service.lab_identity import meaning_of, status_of
-from cds_service.read_labs import effective_of
+from cds_service.read.lab_identity import meaning_of, status_of
+from cds_service.read.labs import effective_of
+from cds_service.read.lookup_budget import Budget
 from cds_service.terminology.problem_names import READ
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from cds_service.criteria.facts import SourceState
 from cds_service.fhir.resources import Resource
-from cds_service.read import FOREIGN
-from cds_service.read_orders import WrongPatientError
-from cds_service.whose import Owner, Whose, entries_by_url
+from cds_service.read.draft_orders import WrongPatientError
+from cds_service.read.reader import FOREIGN
+from cds_service.read.subject import Owner, Whose, entries_by_url
 from tests.reading import bundle, condition, facts, observation, patient, prescription, statement, without
 
 SERVER = "https://ehr.example/api/fhir"

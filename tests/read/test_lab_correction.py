@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 
-from cds_service.correction import corrected
 from cds_service.criteria.facts import Lab, When
+from cds_service.read.lab_correction import corrected
 from tests.reading import terminology
 
 TODAY = datetime(2026, 3, 1, 8, tzinfo=UTC)

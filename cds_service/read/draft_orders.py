@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from cds_service.criteria.facts import Drug, Order, Quarantined, Source, SourceState, Unread
-from cds_service.drug_status import status_of
 from cds_service.fhir.draft_entries import DRUG_ORDERS, ORDERS, SOURCE, Draft, DraftEntries
 from cds_service.fhir.resources import Resource, bare_id
-from cds_service.read_drugs import read_drug
-from cds_service.reference_targets import Targets
-from cds_service.whose import Owner, Whose, subjects
+from cds_service.read.drug_status import status_of
+from cds_service.read.medications import read_drug
+from cds_service.read.reference_targets import Targets
+from cds_service.read.subject import Owner, Whose, subjects
 
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology

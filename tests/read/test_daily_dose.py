@@ -13,9 +13,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cds_service.dose import daily_dose_mg
 from cds_service.fhir.resources import Dosage, DoseAndRate, Quantity, Ratio, Repeat, Timing
-from cds_service.sig_tokens import MAX_LENGTH
+from cds_service.read.daily_dose import daily_dose_mg
+from cds_service.read.sig_tokens import MAX_LENGTH
 
 TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load((Path(__file__).parent / "dosages.yaml").read_text(encoding="utf-8"))
 PRODUCT = "baclofen 10 MG Oral Tablet"

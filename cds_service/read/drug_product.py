@@ -12,7 +12,7 @@ import msgspec
 
 from cds_service.criteria.facts import Route
 from cds_service.fhir.resources import Ingredient, Ratio, Resource, first, listed, pairs, texts
-from cds_service.reference_targets import Targets
+from cds_service.read.reference_targets import Targets
 from cds_service.terminology.drug_names import Recognition
 
 if TYPE_CHECKING:

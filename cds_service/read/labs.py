@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from cds_service.correction import corrected
 from cds_service.criteria.facts import Lab, LabSeries, Patient, Unread, Unusable, When
 from cds_service.fhir.dates import when
 from cds_service.fhir.panels import is_panel
 from cds_service.fhir.resources import CodeableConcept, Quantity, Resource, first, listed, pairs, texts
-from cds_service.kidney import computed_egfr
-from cds_service.lab_identity import Standing, flag_of, meaning_of, specimen_of, status_of, strange_status
-from cds_service.lab_order import newest_first
-from cds_service.lab_value import value_of, written_as
+from cds_service.read.egfr import computed_egfr
+from cds_service.read.lab_correction import corrected
+from cds_service.read.lab_identity import Standing, flag_of, meaning_of, specimen_of, status_of, strange_status
+from cds_service.read.lab_value import value_of, written_as
+from cds_service.read.newest_first import newest_first
 from cds_service.terminology.lab_meaning import LabCoding, LabMeaning
 from cds_service.terminology.lab_terms import OTHER
 from cds_service.terminology.units import canonical, is_number, is_plausible, unit_of

@@ -14,12 +14,12 @@ from cds_service.fhir.dates import when
 from cds_service.fhir.draft_entries import DraftEntries
 from cds_service.fhir.panels import flattened, out_of_reach
 from cds_service.fhir.resources import Resource, bare_id
-from cds_service.read_drugs import read_drugs
-from cds_service.read_labs import read_labs
-from cds_service.read_orders import read_orders
-from cds_service.read_problems import read_allergies, read_pregnancy, read_problems, unnamed, unread_codes
-from cds_service.reference_targets import Targets
-from cds_service.whose import NOT_SAID, THE_PATIENTS, Owner, Whose, entries_by_url
+from cds_service.read.conditions import read_allergies, read_pregnancy, read_problems, unnamed, unread_codes
+from cds_service.read.draft_orders import read_orders
+from cds_service.read.labs import read_labs
+from cds_service.read.medications import read_drugs
+from cds_service.read.reference_targets import Targets
+from cds_service.read.subject import NOT_SAID, THE_PATIENTS, Owner, Whose, entries_by_url
 
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology

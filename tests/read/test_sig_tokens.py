@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.dose import daily_dose_mg
 from cds_service.fhir.resources import Dosage
-from cds_service.sig_plain import REWRITES, Rewrite, plain
-from cds_service.sig_tokens import PATTERNS, Pattern, matches, tokens
-from cds_service.sig_words import GERMAN_AND_FRENCH, Kind
+from cds_service.read.daily_dose import daily_dose_mg
+from cds_service.read.sig_plain import REWRITES, Rewrite, plain
+from cds_service.read.sig_tokens import PATTERNS, Pattern, matches, tokens
+from cds_service.read.sig_words import GERMAN_AND_FRENCH, Kind
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.example)

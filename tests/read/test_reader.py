@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service.criteria.facts import SOURCES, SourceState
-from cds_service.read import read
-from cds_service.read_orders import WrongPatientError
+from cds_service.read.draft_orders import WrongPatientError
+from cds_service.read.reader import read
 from tests.fhir.test_bundles import VALUES
 from tests.reading import NOW, OURS, Json, bundle, condition, facts, observation, patient, prescription, statement, terminology
 

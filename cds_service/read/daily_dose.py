@@ -22,10 +22,10 @@ from itertools import combinations, pairwise
 from typing import TypeGuard
 
 from cds_service.fhir.resources import CodeableConcept, Dosage, Quantity, Ratio, Repeat, Timing, listed
-from cds_service.sig_amounts import BARE_COUNTS
-from cds_service.sig_text import Product, Reading, concentration_mg_per_ml, read, strength_mg
-from cds_service.sig_tokens import per_day, tokens
-from cds_service.sig_words import Kind
+from cds_service.read.sig_amounts import BARE_COUNTS
+from cds_service.read.sig_text import Product, Reading, concentration_mg_per_ml, read, strength_mg
+from cds_service.read.sig_tokens import per_day, tokens
+from cds_service.read.sig_words import Kind
 
 _HOURS = {
     **dict.fromkeys(("s", "sec"), Decimal(1) / 3600),

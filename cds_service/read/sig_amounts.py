@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from cds_service.sig_words import Kind, Token
+from cds_service.read.sig_words import Kind, Token
 
 BARE_COUNTS = frozenset(map(Decimal, ("0.5", "1", "1.5", "2", "3", "4")))
 TIMING = frozenset({Kind.COUNT, Kind.TIME_OF_DAY, Kind.DAY, Kind.PER_DAY, Kind.PERIOD, Kind.DIVIDED})

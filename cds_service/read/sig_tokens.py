@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from cds_service.sig_plain import plain
-from cds_service.sig_words import FORMS, MG_PER_UNIT, Kind, Token, word_token
+from cds_service.read.sig_plain import plain
+from cds_service.read.sig_words import FORMS, MG_PER_UNIT, Kind, Token, word_token
 
 MAX_LENGTH = 2_000  # characters; no dosage is that long, so longer texts are not read (bounds the time)
 _SHORT = 120  # characters; only texts up to this length are remembered (bounds the memory)

@@ -13,9 +13,9 @@ from itertools import pairwise
 
 import msgspec
 
-from cds_service.sig_amounts import JOINED, TIMING, UnreadableError, amounts
-from cds_service.sig_tokens import tokens
-from cds_service.sig_words import Kind, Token
+from cds_service.read.sig_amounts import JOINED, TIMING, UnreadableError, amounts
+from cds_service.read.sig_tokens import tokens
+from cds_service.read.sig_words import Kind, Token
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):

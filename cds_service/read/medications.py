@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cds_service.budget import Budget
 from cds_service.criteria.facts import Drug, Route, Unread
-from cds_service.dose import daily_dose_mg
-from cds_service.drug_product import product_of, recognise
-from cds_service.drug_reasons import read_reasons
-from cds_service.drug_status import bounds_of, is_confirmed, is_over, is_understood
 from cds_service.fhir.bundles import Gathered
 from cds_service.fhir.dates import when
 from cds_service.fhir.resources import Dosage, Ratio, Resource, listed, pairs, texts
-from cds_service.reference_targets import Targets
+from cds_service.read.daily_dose import daily_dose_mg
+from cds_service.read.drug_product import product_of, recognise
+from cds_service.read.drug_reasons import read_reasons
+from cds_service.read.drug_status import bounds_of, is_confirmed, is_over, is_understood
+from cds_service.read.lookup_budget import Budget
+from cds_service.read.reference_targets import Targets
 
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology
