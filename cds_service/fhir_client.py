@@ -13,11 +13,11 @@ from urllib.parse import urljoin
 
 import httpx2
 
-from cds_service.base_urls import FhirBase, under
-from cds_service.checked_network import RequestError
 from cds_service.fhir_outcome import STATUSES, FhirError, Outcome
-from cds_service.http_client import HttpClient, Response
-from cds_service.server_ways import Way, adapted, issues_of, repairs, type_of
+from cds_service.outbound.base_urls import FhirBase, under
+from cds_service.outbound.checked_network import RequestError
+from cds_service.outbound.http_client import HttpClient, Response
+from cds_service.outbound.search_support import Way, adapted, issues_of, repairs, type_of
 from cds_service.telemetry.metrics import FHIR_FETCHES, FHIR_WAYS
 
 MAX_ANSWER_BYTES = 5 * 1024 * 1024

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from cds_service.checked_network import Fault
-from cds_service.server_ways import Issue
+from cds_service.outbound.checked_network import Fault
+from cds_service.outbound.search_support import Issue
 from cds_service.telemetry.metrics import FHIR_FETCHES
 
 

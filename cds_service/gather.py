@@ -24,10 +24,10 @@ from cds_service.fhir.resources import NOT_JSON
 from cds_service.fhir_client import FhirClient
 from cds_service.fhir_requests import Asked, FhirRequest, ask, result_of
 from cds_service.missing_targets import missing_targets
+from cds_service.outbound.search_support import left_out
 from cds_service.protocol import Context, HookRequest
 from cds_service.read.subject import Owner
 from cds_service.referenced import FindMissing, read_referenced
-from cds_service.server_ways import left_out
 
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology

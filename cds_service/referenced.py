@@ -20,8 +20,8 @@ from cds_service.fhir_client import FhirClient
 from cds_service.fhir_outcome import FhirError, Outcome
 from cds_service.fhir_requests import FhirRequest, ask, ask_page, result_of
 from cds_service.missing_targets import MissingTargets
+from cds_service.outbound.search_support import Way
 from cds_service.read.subject import Owner, Whose
-from cds_service.server_ways import Way
 from cds_service.telemetry.metrics import FHIR_REFERENCES
 
 MAX_READ = 50  # resources in one call

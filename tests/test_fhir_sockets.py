@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.base_urls import FhirBase
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.fhir_client import FhirClient
 from cds_service.fhir_outcome import FhirError, Outcome
 from cds_service.gather import gather
-from cds_service.http_client import HttpClient
+from cds_service.outbound.base_urls import FhirBase
+from cds_service.outbound.http_client import HttpClient
 from cds_service.protocol import decode_request
 from cds_service.telemetry.metrics import FHIR_FETCHES
 from tests.http_side import call_body, encoded
+from tests.outbound.test_http_client import SOCKET_FAULTS
 from tests.sockets import Names, Talk, certificates, http, loopback, saying
-from tests.test_http_client import SOCKET_FAULTS
 
 pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 

@@ -13,9 +13,6 @@ import httpx
 import pytest
 import respx
 
-from cds_service.base_urls import FhirBase
-from cds_service.checked_network import Fault, RequestError
-from cds_service.circuit_breaker import FAILURES, PAUSE_SECONDS
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.errors import PreconditionFailed
 from cds_service.fhir.bundles import Gathered
@@ -23,7 +20,10 @@ from cds_service.fhir_client import MAX_ANSWER_BYTES, FhirClient
 from cds_service.fhir_outcome import FhirError, Outcome
 from cds_service.fhir_requests import MAX_PAGES
 from cds_service.gather import AbandonedError, gather, require, resolve
-from cds_service.http_client import HttpClient
+from cds_service.outbound.base_urls import FhirBase
+from cds_service.outbound.checked_network import Fault, RequestError
+from cds_service.outbound.circuit_breaker import FAILURES, PAUSE_SECONDS
+from cds_service.outbound.http_client import HttpClient
 from cds_service.protocol import Context, decode_request
 from cds_service.telemetry.metrics import FHIR_FETCHES
 from tests.http_side import call_body, encoded
@@ -491,7 +491,7 @@ async def test_a_server_that_fails_is_left_alone_until_one_call_finds_it_well(mo
             assert await notes() == {"the FHIR server failed (status 500)"}
         assert (await notes(), server.requests) == ({note}, [])
         now = time.monotonic()
-        monkeypatch.setattr("cds_service.circuit_breaker.time.monotonic", lambda: now + PAUSE_SECONDS + 1)
+        monkeypatch.setattr("cds_service.outbound.circuit_breaker.time.monotonic", lambda: now + PAUSE_SECONDS + 1)
         ehr(None)._http_client.server(BASE).breaker._clock = time.monotonic
         server.rules = {}
         assert (await notes(), len(server.requests)) == ({""}, len(TEMPLATES))

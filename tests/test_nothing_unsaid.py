@@ -25,7 +25,7 @@ from cds_service.alert_log import CallRecord, LogHealth, PriorRecord
 from cds_service.app import create_app
 from cds_service.decision import Decision
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
-from cds_service.http_client import Server
+from cds_service.outbound.http_client import Server
 from cds_service.protocol import decode_request
 from cds_service.respond import respond
 from cds_service.trust import Caller

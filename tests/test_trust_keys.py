@@ -16,7 +16,7 @@ import httpx
 import pytest
 import respx
 
-from cds_service.http_client import HttpClient
+from cds_service.outbound.http_client import HttpClient
 from cds_service.telemetry.metrics import AUTH_REFUSED, KEY_FETCHES
 from cds_service.trust.caller import Endpoint
 from cds_service.trust.key_sets import read_key_set

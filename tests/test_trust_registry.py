@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cds_service.base_urls import FhirBase
 from cds_service.cli import main
 from cds_service.files.paths import fixtures_dir
+from cds_service.outbound.base_urls import FhirBase
 from cds_service.trust.client_fields import FIELDS
 from cds_service.trust.key_sets import ALGORITHMS
 from cds_service.trust.registry import Client, RegistryError, load_registry, presets

@@ -15,7 +15,7 @@ import respx
 from starlette.types import Message
 
 from cds_service.app import create_app
-from cds_service.base_urls import FhirBase
+from cds_service.outbound.base_urls import FhirBase
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
 from cds_service.telemetry.metrics import SECURITY_EVENTS

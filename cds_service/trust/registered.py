@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from cds_service.clock import Clock
-from cds_service.http_client import HttpClient
+from cds_service.outbound.http_client import HttpClient
 from cds_service.settings import Settings, SettingsError
 from cds_service.telemetry.events import Event, place, tell
 from cds_service.telemetry.metrics import AUTH_DEGRADED, AUTH_REFUSED

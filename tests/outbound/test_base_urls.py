@@ -3,7 +3,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from cds_service.base_urls import MAX_LENGTH, FhirBase, base_place, under
+from cds_service.outbound.base_urls import MAX_LENGTH, FhirBase, base_place, under
 from cds_service.trust import Caller
 
 OWN = FhirBase("https://ehr.example/fhir/tenant")

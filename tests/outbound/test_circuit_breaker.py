@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cds_service.circuit_breaker import FAILURES, PAUSE_SECONDS, CircuitBreaker
+from cds_service.outbound.circuit_breaker import FAILURES, PAUSE_SECONDS, CircuitBreaker
 from cds_service.telemetry.metrics import FHIR_BREAKERS
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from cds_service.checked_network import Fault, RequestError, is_public
-from cds_service.http_client import HttpClient, Response
+from cds_service.outbound.checked_network import Fault, RequestError, is_public
+from cds_service.outbound.http_client import HttpClient, Response
 from tests.sockets import Names, Talk, certificates, http, loopback, saying
 
 LIMIT = 100_000
@@ -268,7 +268,7 @@ async def test_a_request_that_is_cancelled_at_whatever_moment_leaves_no_connecti
 @pytest.mark.loopback
 @pytest.mark.enable_socket
 async def test_expired_connections_are_closed_even_where_that_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cds_service.http_client._IDLE_SECONDS", 0)
+    monkeypatch.setattr("cds_service.outbound.http_client._IDLE_SECONDS", 0)
     for steps in range(8):
         async with loopback(saying(http(b"{}"), close=False)) as server:
             http_client = HttpClient(Names(ehr_example=[["127.0.0.1"]]))

@@ -26,10 +26,10 @@ import httpcore2
 import httpx2
 import msgspec
 
-from cds_service.checked_network import CheckedBackend, Fault, HeardStream, RequestError, Resolve
-from cds_service.checked_network import resolve as system_resolve
-from cds_service.circuit_breaker import CircuitBreaker
-from cds_service.server_ways import Ways
+from cds_service.outbound.checked_network import CheckedBackend, Fault, HeardStream, RequestError, Resolve
+from cds_service.outbound.checked_network import resolve as system_resolve
+from cds_service.outbound.circuit_breaker import CircuitBreaker
+from cds_service.outbound.search_support import Ways
 
 Headers = Sequence[tuple[bytes, bytes]]
 _Place = tuple[bool, str]  # (private, origin): requests to one place share connections

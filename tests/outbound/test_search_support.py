@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cds_service.criteria.facts import SourceState
-from cds_service.server_ways import KEPT_SECONDS, MAX_WAYS, Way, Ways, adapted, issues_of, left_out, repairs
+from cds_service.outbound.search_support import KEPT_SECONDS, MAX_WAYS, Way, Ways, adapted, issues_of, left_out, repairs
 from tests.ehr_server import EhrServer, asked, call_of, patient
 from tests.reading import Json, observation, prescription, statement
 
