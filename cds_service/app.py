@@ -20,12 +20,12 @@ from cds_service.drain import held_back
 from cds_service.guard import Guard, add_error_handlers
 from cds_service.health import Condition, health_routes
 from cds_service.hooks import Respond, hook_routes
+from cds_service.knowledge.site_knowledge import log_card_states
 from cds_service.playground import playground_routes
 from cds_service.respond import respond as real_respond
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.sample_fhir import fhir_routes
 from cds_service.settings import DEV_BANNER, Settings, load_settings
-from cds_service.site import log_card_states
 from cds_service.telemetry import metrics, prometheus
 from cds_service.telemetry.events import Event, place, tell
 from cds_service.telemetry.log_lines import configure_logging

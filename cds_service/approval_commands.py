@@ -6,12 +6,12 @@ import argparse
 import sys
 from typing import Any
 
-from cds_service.approvals import ApprovalError, approve, load_approvals, standing
 from cds_service.clock import utc_now
 from cds_service.files.conversion_errors import suggestion
 from cds_service.files.paths import cards_dir
+from cds_service.knowledge.approvals import ApprovalError, approve, load_approvals, standing
+from cds_service.knowledge.site_knowledge import approvals_path, load_knowledge
 from cds_service.settings import load_settings
-from cds_service.site import approvals_path, load_knowledge
 
 
 def add_approval_commands(cards: argparse._SubParsersAction[Any]) -> None:

@@ -20,7 +20,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cds_service.files.paths import cards_dir
-from cds_service.knowledge import Card, Knowledge
+from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.runtime import Runtime
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from cds_service.card_file import File, Hook, Indicator
 from cds_service.criteria.facts import Facts, PriorCard
 from cds_service.decision import Decision, Outcome
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.files.conversion_errors import Keys
 from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
-from cds_service.knowledge import Card, Knowledge
+from cds_service.knowledge.card_file import File, Hook, Indicator
+from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.present import NOT_CHECKED, Presenter, Shown
 from cds_service.protocol import decode_request
 from cds_service.shorthand import ShorthandError, request_from_case

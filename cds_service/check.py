@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from cds_service.card_file import CardFile
 from cds_service.cases import Run
 from cds_service.criteria.numbers import KINDS, number_fields
 from cds_service.fhir.validation import problems_r4b
 from cds_service.files.yaml_file import Problem
-from cds_service.knowledge import Knowledge
-from cds_service.overlay import CASES
+from cds_service.knowledge.card_file import CardFile
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.overlay import CASES
 
 
 def emitted_problems(knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]:

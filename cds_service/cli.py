@@ -26,9 +26,9 @@ from cds_service.codes_commands import add_codes_commands
 from cds_service.doctor.command import add_doctor_command
 from cds_service.files.paths import cards_dir, fixtures_dir
 from cds_service.files.yaml_file import KnowledgeError
-from cds_service.knowledge import Card, Knowledge
+from cds_service.knowledge.knowledge import Card, Knowledge
+from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.settings import Settings, SettingsError, load_settings, settings_help
-from cds_service.site import load_knowledge
 from cds_service.terminology_commands import add_terminology_commands
 from cds_service.trial_commands import add_trial_commands
 

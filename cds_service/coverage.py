@@ -10,7 +10,7 @@ from cds_service.criteria.findings import Truth
 from cds_service.criteria.kind import MET_OR_UNMET
 from cds_service.criteria.kinds import Criterion
 from cds_service.decision import Outcome
-from cds_service.knowledge import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.present import holds
 
 CLOSE = Decimal("0.1")  # "just beside" a threshold: within a tenth of it

@@ -9,7 +9,7 @@ import msgspec
 
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Order
-from cds_service.knowledge import Card
+from cds_service.knowledge.knowledge import Card
 
 
 class Outcome(StrEnum):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from cds_service.prefetch import ServiceDefinition
+from cds_service.knowledge.services import ServiceDefinition
 
 
 class Discovery(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
-from cds_service.knowledge import Card, Knowledge
+from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.meanings import Meanings
 from cds_service.sentences import Sentences, unknown_policy
 

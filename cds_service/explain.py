@@ -19,7 +19,7 @@ from cds_service.criteria.wording import name_of
 from cds_service.decision import Decision, Outcome
 from cds_service.explanation import CardLook, Explanation, Look, OrderLook, RowLook, TruthWord
 from cds_service.fhir.bundles import Gathered
-from cds_service.knowledge import Card, Knowledge
+from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.seen import all_seen, seen
 from cds_service.sentences import Sentences, repetition
 from cds_service.unused import unused

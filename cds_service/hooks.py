@@ -22,7 +22,7 @@ from cds_service.discovery import describe
 from cds_service.errors import CLIENT_WENT_AWAY, CdsError, LogUnavailable, Overloaded, UnknownService
 from cds_service.evaluate import Evaluation
 from cds_service.feedback import Batch, decode_feedback
-from cds_service.prefetch import ServiceDefinition
+from cds_service.knowledge.services import ServiceDefinition
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.runtime import Runtime
 from cds_service.telemetry.call_counts import count_call

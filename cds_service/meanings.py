@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cds_service.criteria.group import AllCriterion, Composite
-from cds_service.knowledge import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.sentences import Sentences
 
 

@@ -14,7 +14,6 @@ from typing import Literal
 
 import msgspec
 
-from cds_service.card_file import DialectFile
 from cds_service.criteria.escaping import cleaned, markdown
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Facts, Lab
@@ -22,8 +21,9 @@ from cds_service.criteria.findings import IS_MET, IS_UNMET, OnError
 from cds_service.criteria.kinds import Criterion
 from cds_service.criteria.wording import phrase
 from cds_service.decision import Decision, Outcome
-from cds_service.dialects import PLAIN, creatable, narrowed, offers, shortened, topic_code
-from cds_service.knowledge import Card, Knowledge
+from cds_service.knowledge.card_file import DialectFile
+from cds_service.knowledge.dialects import PLAIN, creatable, narrowed, offers, shortened, topic_code
+from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.suggestions import DrawnSuggestion, Needless, Say, Suggestion, cut, derived_uuid
 
 NOT_CHECKED = "not-checked"

@@ -15,12 +15,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from cds_service.card_file import File, Text
 from cds_service.cases import Run
 from cds_service.criteria.findings import Truth
 from cds_service.files.conversion_errors import suggestion
 from cds_service.files.yaml_file import Problem, YamlFile
-from cds_service.knowledge import Card, Knowledge
+from cds_service.knowledge.card_file import File, Text
+from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.suggestions import suggestion_uuid
 
 _SHOWN_AS = "cards/recommendations.yaml"

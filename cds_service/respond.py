@@ -10,7 +10,7 @@ from cds_service.errors import CLIENT_WENT_AWAY, BadRequest, CdsError, LogUnavai
 from cds_service.evaluate import Evaluation, RefusedRequest, evaluate_request
 from cds_service.fhir_client import FhirClient
 from cds_service.gather import AbandonedError
-from cds_service.prefetch import ServiceDefinition
+from cds_service.knowledge.services import ServiceDefinition
 from cds_service.protocol import HookRequest
 from cds_service.pseudonyms import Pseudonyms
 from cds_service.read.reader import FOREIGN

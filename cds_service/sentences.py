@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from cds_service.card_file import CardFile, Row
 from cds_service.criteria.group import Composite
 from cds_service.criteria.kinds import Criterion
+from cds_service.knowledge.card_file import CardFile, Row
 from cds_service.terminology.terminology import Terminology
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from cds_service.card_file import SourceFile
+from cds_service.knowledge.card_file import SourceFile
 
 _SEARCHES = {"q", "term", "query", "search", "keywords"}
 _DOI = re.compile(r"10\.\d{4,9}/\S+")

@@ -15,11 +15,11 @@ from uuid import UUID
 
 import msgspec
 
-from cds_service.card_file import Resource, SuggestionFile
 from cds_service.criteria.facts import Facts, Order
-from cds_service.dialects import Offer
+from cds_service.knowledge.card_file import Resource, SuggestionFile
+from cds_service.knowledge.dialects import Offer
+from cds_service.knowledge.templates import Template
 from cds_service.patch import patched_order
-from cds_service.templates import Template
 from cds_service.terminology.terminology import Terminology
 
 LABEL_LIMIT = 80

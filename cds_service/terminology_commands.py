@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cds_service.files.paths import cards_dir
+from cds_service.knowledge.site_knowledge import rxnorm_path
 from cds_service.settings import load_settings
-from cds_service.site import rxnorm_path
 from cds_service.terminology.terminology import Terminology
 
 if TYPE_CHECKING:

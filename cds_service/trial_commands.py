@@ -14,12 +14,12 @@ import msgspec
 
 from cds_service.clock import utc_now
 from cds_service.files.conversion_errors import suggestion
+from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.settings import load_settings
-from cds_service.site import load_knowledge
 
 if TYPE_CHECKING:
     from cds_service.evaluate import Evaluation
-    from cds_service.knowledge import Knowledge
+    from cds_service.knowledge.knowledge import Knowledge
 
 
 def add_trial_commands(commands: argparse._SubParsersAction[Any], instant: Callable[[str], datetime]) -> None:

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from cds_service.card_file import CardFile
-from cds_service.card_texts import texts_of
 from cds_service.criteria.numbers import numbers_in, spoken_numbers
 from cds_service.files.yaml_file import Problem, YamlFile
-from cds_service.knowledge import Card, Knowledge
-from cds_service.overlay import CARD
-from cds_service.templates import Template
+from cds_service.knowledge.card_file import CardFile
+from cds_service.knowledge.card_texts import texts_of
+from cds_service.knowledge.knowledge import Card, Knowledge
+from cds_service.knowledge.overlay import CARD
+from cds_service.knowledge.templates import Template
 
 _NUMBER = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?!\w|[.,]\d)")
 _UP_TO = re.compile(r"\bto *$")  # before the last number of a range

@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from cds_service.card_file import File, Text
-from cds_service.card_texts import content_with_numbers
 from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
-from cds_service.knowledge import Card, Knowledge
-from cds_service.thresholds import resolved
+from cds_service.knowledge.card_file import File, Text
+from cds_service.knowledge.card_texts import content_with_numbers
+from cds_service.knowledge.knowledge import Card, Knowledge
+from cds_service.knowledge.thresholds import resolved
 
 LOCK = "versions.lock"
 _SHOWN_AS = f"cards/{LOCK}"

@@ -23,8 +23,8 @@ from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.files.paths import cards_dir
 from cds_service.gather import gather
 from cds_service.judge import judge
-from cds_service.knowledge import Knowledge
-from cds_service.loader import read_knowledge
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.loader import read_knowledge
 from cds_service.outbound.http_client import HttpClient
 from cds_service.present import Presenter, Shown
 from cds_service.protocol import decode_request

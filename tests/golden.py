@@ -18,8 +18,8 @@ import msgspec
 
 from cds_service.app import create_app
 from cds_service.criteria.facts import SOURCES
-from cds_service.dialects import PLAIN
 from cds_service.files.paths import fixtures_dir
+from cds_service.knowledge.dialects import PLAIN
 from cds_service.respond import respond
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case

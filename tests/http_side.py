@@ -16,10 +16,10 @@ from cds_service.alert_log import AlertLog
 from cds_service.app import create_app
 from cds_service.evaluate import Evaluation
 from cds_service.hooks import Respond
-from cds_service.knowledge import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.services import ServiceDefinition
 from cds_service.outbound.checked_network import Fault, RequestError
 from cds_service.outbound.http_client import HttpClient, Response
-from cds_service.prefetch import ServiceDefinition
 from cds_service.present import Presenter
 from cds_service.protocol import HookRequest
 from cds_service.runtime import Runtime

@@ -16,7 +16,7 @@ from cds_service.criteria.facts import Facts
 from cds_service.decision import Decision, Outcome
 from cds_service.evaluate import Evaluation
 from cds_service.fhir.resources import bare_id
-from cds_service.knowledge import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.protocol import HookRequest, decode_request
 from cds_service.pseudonyms import Pseudonyms
 from cds_service.runtime import Runtime

@@ -11,7 +11,7 @@ from cds_service.card_format import WIDTH, card_files, format_cards, formatted
 from cds_service.cli import main
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError, YamlFile
-from cds_service.loader import read_knowledge
+from cds_service.knowledge.loader import read_knowledge
 from cds_service.versions import contents
 from tests.reading import terminology
 

@@ -12,8 +12,8 @@ from cds_service.cases import Run, load_cases, run_cases
 from cds_service.check import emitted_problems
 from cds_service.coverage import Coverage
 from cds_service.files.yaml_file import KnowledgeError
-from cds_service.knowledge import Knowledge
-from cds_service.loader import read_knowledge
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.loader import read_knowledge
 from tests.core import Json, a_card, write_small
 from tests.reading import terminology
 

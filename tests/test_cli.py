@@ -19,7 +19,7 @@ from cds_service import __version__
 from cds_service.alert_log import AlertLog
 from cds_service.cli import _what_next, main, see_that_it_is_free
 from cds_service.files.paths import cards_dir, fixtures_dir
-from cds_service.loader import read_knowledge
+from cds_service.knowledge.loader import read_knowledge
 from cds_service.samples import load_samples
 from cds_service.settings import Settings, SettingsError
 from cds_service.shorthand import request_from_case

@@ -16,8 +16,8 @@ from cds_service.criteria.facts import LabSeries, Unread
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.kept_facts import MAX_UNREAD, NOT_A_CODE, kept_codes
-from cds_service.knowledge import Knowledge
-from cds_service.loader import read_knowledge
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.loader import read_knowledge
 from cds_service.shorthand import request_from_case
 from cds_service.telemetry.call_counts import count_answer, flush
 from cds_service.telemetry.metrics import UNREAD_CODES, counts

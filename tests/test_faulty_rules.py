@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from cds_service.criteria.problem import ProblemCriterion
-from cds_service.knowledge import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.telemetry import metrics
 from tests.core import a_card, answer, cards, small
 

@@ -17,14 +17,14 @@ import pytest
 
 from cds_service import checking
 from cds_service.app import create_app
-from cds_service.approvals import shadow_rule
 from cds_service.checking import Checking
 from cds_service.decision import Outcome
 from cds_service.drain import held_back
 from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.files.paths import cards_dir
 from cds_service.health import Condition
-from cds_service.loader import read_knowledge
+from cds_service.knowledge.approvals import shadow_rule
+from cds_service.knowledge.loader import read_knowledge
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
 from cds_service.telemetry import metrics

@@ -24,7 +24,7 @@ from cds_service.criteria.lab import LabCriterion
 from cds_service.decision import Decision, Outcome
 from cds_service.evaluate import Evaluation, RefusedRequest
 from cds_service.files.paths import cards_dir
-from cds_service.references import with_children
+from cds_service.knowledge.names_used import with_children
 from cds_service.shorthand import request_from_case
 from tests.core import Json, answer_to, knowledge
 from tests.meanings import FORMS, group, places, rewritten

@@ -11,7 +11,7 @@ import pytest
 from cds_service.cases import CaseFile, Run, load_cases, run_cases
 from cds_service.cli import main
 from cds_service.files.paths import cards_dir
-from cds_service.knowledge import Card
+from cds_service.knowledge.knowledge import Card
 from cds_service.recommendations import Recommendations
 from cds_service.review_site import Site
 from cds_service.review_site.words import expected, given, html, sentence, template

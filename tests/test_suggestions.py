@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from cds_service.knowledge import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from tests.core import Json, a_card, answer, small
 
 CRAMP = "ICD10#R25.2 Cramp and spasm"

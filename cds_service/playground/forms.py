@@ -13,9 +13,9 @@ from uuid import uuid4
 import msgspec
 from starlette.datastructures import Headers
 
-from cds_service.card_file import Hook
 from cds_service.errors import BadRequest
-from cds_service.prefetch import ServiceDefinition
+from cds_service.knowledge.card_file import Hook
+from cds_service.knowledge.services import ServiceDefinition
 from cds_service.protocol import fitting
 from cds_service.samples import PATIENT_VIEW, Sample
 from cds_service.shorthand import ShorthandError

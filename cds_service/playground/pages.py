@@ -17,7 +17,7 @@ from cds_service.decision import Outcome
 from cds_service.draw_explanation import MOST_UNUSED, outcome_words
 from cds_service.explanation import CardLook
 from cds_service.files.page_templates import page_templates
-from cds_service.knowledge import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.playground.runs import Run
 from cds_service.review_site.words import html, template
 from cds_service.samples import Sample

@@ -12,7 +12,7 @@ import pytest
 import cds_service
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
-from cds_service.loader import read_knowledge
+from cds_service.knowledge.loader import read_knowledge
 from cds_service.terminology.engineering import Engineering, read_engineering
 from cds_service.terminology.terminology import Terminology
 from tests.reading import terminology

@@ -15,8 +15,8 @@ from cds_service.check import emitted_problems, report
 from cds_service.cli import main
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError, YamlFile
-from cds_service.knowledge import Card, Knowledge
-from cds_service.loader import read_knowledge
+from cds_service.knowledge.knowledge import Card, Knowledge
+from cds_service.knowledge.loader import read_knowledge
 from tests.core import a_card, answer, card, cards, knowledge, write_small
 from tests.reading import terminology
 

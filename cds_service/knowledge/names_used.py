@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from cds_service.card_file import CardFile, Paragraph, Row, SuggestionFile
 from cds_service.criteria.kinds import Criterion
 from cds_service.files.conversion_errors import Keys
+from cds_service.knowledge.card_file import CardFile, Paragraph, Row, SuggestionFile
 
 
 def criteria_named_in(card: CardFile) -> Iterator[tuple[Keys, list[str]]]:

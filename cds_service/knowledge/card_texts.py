@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cds_service.card_file import CardFile, Resource, SuggestionFile
 from cds_service.criteria.kinds import Criterion
 from cds_service.criteria.numbers import spoken_numbers
 from cds_service.files.conversion_errors import Keys, suggestion
-from cds_service.templates import REQUEST_FIELDS, Template
+from cds_service.knowledge.card_file import CardFile, Resource, SuggestionFile
+from cds_service.knowledge.templates import REQUEST_FIELDS, Template
 
 OFFERED = "offered"
 REPEAT = "repeat"

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from cds_service.card_file import (
+from cds_service.criteria.kinds import Criterion
+from cds_service.files.yaml_file import Place
+from cds_service.knowledge.card_file import (
     CardFile,
     DialectFile,
     LabelsFile,
@@ -21,14 +23,12 @@ from cds_service.card_file import (
     SourceFile,
     SuggestionFile,
 )
-from cds_service.criteria.kinds import Criterion
-from cds_service.files.yaml_file import Place
-from cds_service.overlay import Overlay
-from cds_service.prefetch import ServiceDefinition, derive_services
-from cds_service.references import named_in, with_children
-from cds_service.templates import Template
+from cds_service.knowledge.names_used import named_in, with_children
+from cds_service.knowledge.overlay import Overlay
+from cds_service.knowledge.services import ServiceDefinition, derive_services
+from cds_service.knowledge.templates import Template
+from cds_service.knowledge.thresholds import Threshold
 from cds_service.terminology.terminology import Terminology
-from cds_service.thresholds import Threshold
 
 ShadowRule = Callable[[CardFile, str], str]
 

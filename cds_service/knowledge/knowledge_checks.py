@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from cds_service.card_file import CardFile, OverrideFile, Resource, SourceFile
-from cds_service.card_texts import placeholder_problems
 from cds_service.criteria.kind import Known
 from cds_service.criteria.lab import LabCriterion
 from cds_service.files.conversion_errors import Keys, suggestion
 from cds_service.files.yaml_file import Problem, YamlFile
-from cds_service.overlay import Overlay
-from cds_service.references import criteria_named_in, named_in, with_children
+from cds_service.knowledge.card_file import CardFile, OverrideFile, Resource, SourceFile
+from cds_service.knowledge.card_texts import placeholder_problems
+from cds_service.knowledge.names_used import criteria_named_in, named_in, with_children
+from cds_service.knowledge.overlay import Overlay
+from cds_service.knowledge.written_criteria import WrittenCriteria
 from cds_service.terminology.lab_terms import Analyte
 from cds_service.terminology.terminology import Terminology
 from cds_service.terminology.units import canonical, is_plausible
-from cds_service.written_criteria import WrittenCriteria
 
 ENGINEERING = "engineering"  # in the place of a source: a choice for a clinician to sign
 

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from cds_service.app import create_app
-from cds_service.card_file import DialectFile
 from cds_service.cli import main
-from cds_service.dialects import PLAIN, dialect_problems, shortened, topic_code
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
-from cds_service.knowledge import Knowledge
-from cds_service.loader import read_knowledge
+from cds_service.knowledge.card_file import DialectFile
+from cds_service.knowledge.dialects import PLAIN, dialect_problems, shortened, topic_code
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.loader import read_knowledge
 from cds_service.present import NOT_CHECKED
 from cds_service.runtime import new_runtime
 from cds_service.settings import Settings, SettingsError

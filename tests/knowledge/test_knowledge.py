@@ -10,7 +10,7 @@ import pytest
 
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
-from cds_service.loader import read_knowledge
+from cds_service.knowledge.loader import read_knowledge
 from tests.core import Json, a_card, knowledge, small, write_small
 from tests.reading import terminology
 

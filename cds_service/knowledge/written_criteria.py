@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from cds_service import thresholds
 from cds_service.criteria.kinds import Criterion
 from cds_service.files.conversion_errors import Keys
 from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
-from cds_service.thresholds import Threshold
+from cds_service.knowledge import thresholds
+from cds_service.knowledge.thresholds import Threshold
 
 _SHARED = "cards/criteria.yaml"
 

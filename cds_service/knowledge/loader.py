@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cds_service import site_codes, thresholds
-from cds_service.card_file import (
+from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
+from cds_service.knowledge import site_codes, thresholds
+from cds_service.knowledge.card_file import (
     CardFile,
     DialectFile,
     LabelsFile,
@@ -22,18 +23,17 @@ from cds_service.card_file import (
     ServicesFile,
     SourceFile,
 )
-from cds_service.card_texts import with_numbers
-from cds_service.dialects import dialect_problems
-from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
-from cds_service.knowledge import Card, Knowledge, ShadowRule, unless_active
-from cds_service.knowledge_checks import check_card, check_criteria, check_names
-from cds_service.overlay import Overlay
-from cds_service.references import named_in, ring_in, with_children
+from cds_service.knowledge.card_texts import with_numbers
+from cds_service.knowledge.dialects import dialect_problems
+from cds_service.knowledge.knowledge import Card, Knowledge, ShadowRule, unless_active
+from cds_service.knowledge.knowledge_checks import check_card, check_criteria, check_names
+from cds_service.knowledge.names_used import named_in, ring_in, with_children
+from cds_service.knowledge.overlay import Overlay
+from cds_service.knowledge.thresholds import Threshold
+from cds_service.knowledge.written_criteria import WrittenCriteria
 from cds_service.terminology import engineering
 from cds_service.terminology.engineering import Engineering
 from cds_service.terminology.terminology import Terminology
-from cds_service.thresholds import Threshold
-from cds_service.written_criteria import WrittenCriteria
 
 CRITERIA = "criteria.yaml"
 SHARED_FILES = (

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from cds_service.card_file import ServicesFile
 from cds_service.criteria.kinds import Criterion
+from cds_service.knowledge.card_file import ServicesFile
 from cds_service.terminology.terminology import Terminology
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cds_service.approvals import load_approvals, shadow_rule
 from cds_service.files.paths import cards_dir
-from cds_service.knowledge import Knowledge, ShadowRule, unless_active
-from cds_service.loader import read_knowledge
+from cds_service.knowledge.approvals import load_approvals, shadow_rule
+from cds_service.knowledge.knowledge import Knowledge, ShadowRule, unless_active
+from cds_service.knowledge.loader import read_knowledge
 from cds_service.settings import Settings
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, tell

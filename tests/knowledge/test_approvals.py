@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.approvals import Approval, ApprovalError, approve, load_approvals, shadow_rule, standing
 from cds_service.cli import main
 from cds_service.decision import Outcome
 from cds_service.files.yaml_file import KnowledgeError
-from cds_service.knowledge import Card, Knowledge
-from cds_service.loader import read_knowledge
+from cds_service.knowledge.approvals import Approval, ApprovalError, approve, load_approvals, shadow_rule, standing
+from cds_service.knowledge.knowledge import Card, Knowledge
+from cds_service.knowledge.loader import read_knowledge
+from cds_service.knowledge.site_knowledge import approvals_path, card_states, load_knowledge, log_card_states
 from cds_service.settings import Settings
-from cds_service.site import approvals_path, card_states, load_knowledge, log_card_states
 from tests.core import Json, a_card, answer, cards, decision, write_small
 from tests.http_side import Stub, new_test_app, running
 from tests.reading import terminology

@@ -16,9 +16,9 @@ from typing import Annotated, Literal
 import msgspec
 import yaml
 
-from cds_service.card_file import CardFile, File, Text
 from cds_service.files.yaml_file import YamlFile
-from cds_service.knowledge import Card, ShadowRule, unless_active
+from cds_service.knowledge.card_file import CardFile, File, Text
+from cds_service.knowledge.knowledge import Card, ShadowRule, unless_active
 
 _HEAD = (
     "# Written by `cds-service cards approve`. Who approved which content of a card; to withdraw an approval, delete it here.\n"

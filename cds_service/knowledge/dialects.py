@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from cds_service.card_file import ActionFile, CardFile, DialectFile, Resource, SuggestionFile
 from cds_service.files.conversion_errors import Keys, suggestion
+from cds_service.knowledge.card_file import ActionFile, CardFile, DialectFile, Resource, SuggestionFile
 
 PLAIN = "plain"  # the name of plain CDS Hooks in dialects.yaml
 _CONCEPTS = ("medicationCodeableConcept", "code")  # where an order says what is ordered
