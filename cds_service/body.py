@@ -7,8 +7,8 @@ import asyncio
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from cds_service.errors import BodyTimeout, Overloaded, PayloadTooLarge, UnsupportedMediaType
 from cds_service.telemetry.metrics import SHED
+from cds_service.wire.errors import BodyTimeout, Overloaded, PayloadTooLarge, UnsupportedMediaType
 
 BODY_SECONDS = 10.0  # for a whole body, from its headers on
 SMALL = 64 * 1024  # bytes of each body that there is always room for, so that large ones don't keep ordinary calls out

@@ -19,11 +19,11 @@ import msgspec
 from cds_service.decision import Outcome
 from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.files.paths import fixtures_dir
-from cds_service.protocol import decode_request
 from cds_service.runtime import Runtime
 from cds_service.samples import load_samples
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, place, tell
+from cds_service.wire.hook_request import decode_request
 
 POSITIVE, NEGATIVE = "quinine-for-cramps", "normal-chart"  # samples; an order needs no threshold that a site may have moved
 _SPOKE = (Outcome.FIRED, Outcome.CAPPED, Outcome.GAVE_WAY)

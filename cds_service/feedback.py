@@ -17,10 +17,10 @@ import msgspec
 from msgspec import Raw
 
 from cds_service.alert_log import FeedbackRecord, QuarantineRecord
-from cds_service.errors import BadRequest
-from cds_service.protocol import fitting
-from cds_service.strictjson import check_whole, checked_text, members_of
 from cds_service.trust import ANONYMOUS, Caller
+from cds_service.wire.errors import BadRequest
+from cds_service.wire.hook_request import fitting
+from cds_service.wire.strict_json import check_whole, checked_text, members_of
 
 MAX_ITEMS = 1000
 MAX_ID = 200  # characters of a card's or suggestion's uuid; ours have 36

@@ -9,10 +9,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cds_service.errors import CdsError, new_trace, operation_outcome
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, place, tell
 from cds_service.trust.refused import RefusedError
+from cds_service.wire.errors import CdsError, new_trace, operation_outcome
 
 _FRAMEWORK = {
     404: ("not-found", "There is nothing at this path; GET /cds-services lists the services"),

@@ -16,14 +16,11 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from cds_service.arrival import Arrival
 from cds_service.body import Room, read_body
 from cds_service.discovery import describe
-from cds_service.errors import CLIENT_WENT_AWAY, CdsError, LogUnavailable, Overloaded, UnknownService
 from cds_service.evaluate import Evaluation
 from cds_service.feedback import Batch, decode_feedback
 from cds_service.knowledge.services import ServiceDefinition
-from cds_service.protocol import HookRequest, decode_request
 from cds_service.runtime import Runtime
 from cds_service.telemetry.call_counts import count_call
 from cds_service.telemetry.events import Event, tell
@@ -32,6 +29,9 @@ from cds_service.telemetry.timings import Timings
 from cds_service.trust import ANONYMOUS, Caller
 from cds_service.trust.caller import Endpoint
 from cds_service.trust.refused import RefusedError
+from cds_service.wire.arrival import Arrival
+from cds_service.wire.errors import CLIENT_WENT_AWAY, CdsError, LogUnavailable, Overloaded, UnknownService
+from cds_service.wire.hook_request import HookRequest, decode_request
 
 MAX_FEEDBACK_BYTES = 64 * 1024
 ROOM_FOR_BODIES = 32 * 1024 * 1024  # bytes, of all service calls that are being received; at least four of the longest

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from cds_service.errors import BadRequest
 from cds_service.fhir.dates import when
+from cds_service.wire.errors import BadRequest
 
 Kind = Literal["token", "reference", "date"]
 PREFIXES = ("eq", "ne", "gt", "ge", "lt", "le")  # of dates

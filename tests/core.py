@@ -27,7 +27,6 @@ from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.outbound.http_client import HttpClient
 from cds_service.present import Presenter, Shown
-from cds_service.protocol import decode_request
 from cds_service.read.reader import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
@@ -35,6 +34,7 @@ from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
 from cds_service.trust.caller import Callers
 from cds_service.trust.callers import AnyCaller
+from cds_service.wire.hook_request import decode_request
 from tests.reading import terminology
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)

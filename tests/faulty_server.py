@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from cds_service import cli, respond
-from cds_service.protocol import HookRequest
+from cds_service.wire.hook_request import HookRequest
 
 
 def _faulty(name: str, real: Any) -> Any:

@@ -21,12 +21,12 @@ from cds_service.knowledge.services import ServiceDefinition
 from cds_service.outbound.checked_network import Fault, RequestError
 from cds_service.outbound.http_client import HttpClient, Response
 from cds_service.present import Presenter
-from cds_service.protocol import HookRequest
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.trust import Caller
 from cds_service.trust.caller import Callers, Endpoint, Headers
 from cds_service.trust.callers import AnyCaller, new_callers
+from cds_service.wire.hook_request import HookRequest
 from tests.core import NOW, an_evaluation
 
 SERVICES = tuple(

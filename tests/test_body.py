@@ -7,8 +7,8 @@ import pytest
 
 from cds_service import body
 from cds_service.body import SMALL, Room, read_body
-from cds_service.errors import BodyTimeout, Overloaded, PayloadTooLarge
 from cds_service.telemetry.metrics import SHED, counts
+from cds_service.wire.errors import BodyTimeout, Overloaded, PayloadTooLarge
 
 LIMIT = 4 * SMALL
 SCOPE: dict[str, Any] = {"headers": []}

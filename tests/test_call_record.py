@@ -17,10 +17,10 @@ from cds_service.decision import Decision, Outcome
 from cds_service.evaluate import Evaluation
 from cds_service.fhir.resources import bare_id
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.protocol import HookRequest, decode_request
 from cds_service.pseudonyms import Pseudonyms
 from cds_service.runtime import Runtime
 from cds_service.shorthand import request_from_case
+from cds_service.wire.hook_request import HookRequest, decode_request
 from tests.core import (
     NOW,
     PATIENTS,

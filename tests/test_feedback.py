@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service.alert_log import FeedbackRecord
-from cds_service.errors import BadRequest
 from cds_service.feedback import decode_feedback
 from cds_service.telemetry.metrics import FEEDBACK, counts
 from cds_service.trust import Caller
+from cds_service.wire.errors import BadRequest
 from tests.alert_log_samples import rows
 from tests.http_side import Stub, encoded, new_test_app, running
 

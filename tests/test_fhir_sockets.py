@@ -14,8 +14,8 @@ from cds_service.fhir_outcome import FhirError, Outcome
 from cds_service.gather import gather
 from cds_service.outbound.base_urls import FhirBase
 from cds_service.outbound.http_client import HttpClient
-from cds_service.protocol import decode_request
 from cds_service.telemetry.metrics import FHIR_FETCHES
+from cds_service.wire.hook_request import decode_request
 from tests.http_side import call_body, encoded
 from tests.outbound.test_http_client import SOCKET_FAULTS
 from tests.sockets import Names, Talk, certificates, http, loopback, saying

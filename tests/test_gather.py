@@ -14,7 +14,6 @@ import pytest
 import respx
 
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.errors import PreconditionFailed
 from cds_service.fhir.bundles import Gathered
 from cds_service.fhir_client import MAX_ANSWER_BYTES, FhirClient
 from cds_service.fhir_outcome import FhirError, Outcome
@@ -24,8 +23,9 @@ from cds_service.outbound.base_urls import FhirBase
 from cds_service.outbound.checked_network import Fault, RequestError
 from cds_service.outbound.circuit_breaker import FAILURES, PAUSE_SECONDS
 from cds_service.outbound.http_client import HttpClient
-from cds_service.protocol import Context, decode_request
 from cds_service.telemetry.metrics import FHIR_FETCHES
+from cds_service.wire.errors import PreconditionFailed
+from cds_service.wire.hook_request import Context, decode_request
 from tests.http_side import call_body, encoded
 
 BASE = "https://ehr.example/fhir/tenant"

@@ -26,9 +26,9 @@ from cds_service.app import create_app
 from cds_service.decision import Decision
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.outbound.http_client import Server
-from cds_service.protocol import decode_request
 from cds_service.respond import respond
 from cds_service.trust import Caller
+from cds_service.wire.hook_request import decode_request
 from tests.core import NOW, Json, a_runtime, knowledge, presenter
 from tests.fault_mix import Mix, fhir_server, mix
 from tests.fuzz.drive import post

@@ -14,7 +14,6 @@ import pytest
 from cds_service.app import create_app
 from cds_service.fhir.validation import problems_r4b
 from cds_service.gather import resolve
-from cds_service.protocol import Context
 from cds_service.sample_fhir import (
     LARGEST_PAGE,
     MAX_FORM_BYTES,
@@ -27,6 +26,7 @@ from cds_service.sample_fhir import (
 )
 from cds_service.sample_search import fits
 from cds_service.trust.callers import AnyCaller
+from cds_service.wire.hook_request import Context
 from tests.core import NOW, a_runtime, knowledge
 from tests.http_side import Stub, TransportClient, new_test_app, running
 from tests.test_samples import SAMPLES

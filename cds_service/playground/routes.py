@@ -12,8 +12,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cds_service.body import Room, read_body
-from cds_service.errors import BadRequest, Forbidden, PayloadTooLarge
 from cds_service.runtime import Runtime
+from cds_service.wire.errors import BadRequest, Forbidden, PayloadTooLarge
 
 if TYPE_CHECKING:
     from cds_service.playground.pages import Pages

@@ -9,8 +9,8 @@ import pytest
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-from cds_service.errors import CdsError, new_trace, operation_outcome
 from cds_service.settings import OPTIONS, Settings, SettingsError, load_settings, settings_help
+from cds_service.wire.errors import CdsError, new_trace, operation_outcome
 from tests.http_side import Stub, call_body, new_test_app, running
 
 ORIGIN = {"origin": "http://sandbox.example"}

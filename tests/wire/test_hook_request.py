@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.errors import BadRequest
 from cds_service.fhir.resources import Resource
-from cds_service.protocol import HookRequest, decode_request
+from cds_service.wire.errors import BadRequest
+from cds_service.wire.hook_request import HookRequest, decode_request
 from tests.http_side import call_body, encoded
 
 HOOKS = ("patient-view", "order-select", "order-sign")

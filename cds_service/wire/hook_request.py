@@ -18,12 +18,12 @@ from typing import Any, TypeVar, cast
 import msgspec
 from msgspec import Raw
 
-from cds_service.errors import BadRequest
 from cds_service.fhir.draft_entries import DraftEntries, draft_entries
 from cds_service.fhir.resources import NOT_JSON, Resource
-from cds_service.strictjson import CountingDecoder, Name, check_whole, checked_text, members_of, not_json
 from cds_service.telemetry.timings import Timings
 from cds_service.trust import ANONYMOUS, Caller
+from cds_service.wire.errors import BadRequest
+from cds_service.wire.strict_json import CountingDecoder, Name, check_whole, checked_text, members_of, not_json
 
 S = TypeVar("S", bound=msgspec.Struct)
 

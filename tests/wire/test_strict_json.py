@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.errors import BadRequest
 from cds_service.feedback import decode_feedback
-from cds_service.protocol import decode_request
-from cds_service.strictjson import MAX_DEPTH, CountingDecoder, Name, check_whole, members_of
+from cds_service.wire.errors import BadRequest
+from cds_service.wire.hook_request import decode_request
+from cds_service.wire.strict_json import MAX_DEPTH, CountingDecoder, Name, check_whole, members_of
 from tests.http_side import call_body, encoded
 from tests.reading import NOW
 

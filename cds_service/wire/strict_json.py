@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from cds_service.errors import BadRequest
 from cds_service.fhir.resources import NOT_JSON
+from cds_service.wire.errors import BadRequest
 
 T = TypeVar("T")
 
