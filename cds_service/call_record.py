@@ -16,7 +16,7 @@ import msgspec
 from cds_service import __version__
 from cds_service.alert_log import CallRecord, CardRecord
 from cds_service.criteria.facts import Facts, Quarantined, Source
-from cds_service.decision import Decision, Outcome
+from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluation_rows import evaluation_rows
 from cds_service.fhir.resources import bare_id
 from cds_service.kept_facts import kept_facts

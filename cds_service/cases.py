@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from cds_service.criteria.facts import Facts, PriorCard
-from cds_service.decision import Decision, Outcome
+from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.files.conversion_errors import Keys
 from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile

@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from cds_service.decision import Outcome
+from cds_service.decide.decision import Outcome
 from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.files.paths import fixtures_dir
 from cds_service.runtime import Runtime

@@ -9,7 +9,7 @@ from cds_service.cases import Run
 from cds_service.criteria.findings import Truth
 from cds_service.criteria.kind import MET_OR_UNMET
 from cds_service.criteria.kinds import Criterion
-from cds_service.decision import Outcome
+from cds_service.decide.decision import Outcome
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.present import holds
 

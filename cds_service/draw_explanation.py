@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from cds_service.decision import Outcome
+from cds_service.decide.decision import Outcome
 from cds_service.draw import WIDTH
 from cds_service.explanation import CardLook, Explanation, Look
 from cds_service.seen import Seen

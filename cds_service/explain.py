@@ -16,7 +16,7 @@ from cds_service.criteria.group import AllCriterion, Composite
 from cds_service.criteria.kinds import Criterion
 from cds_service.criteria.lab import LabCriterion
 from cds_service.criteria.wording import name_of
-from cds_service.decision import Decision, Outcome
+from cds_service.decide.decision import Decision, Outcome
 from cds_service.explanation import CardLook, Explanation, Look, OrderLook, RowLook, TruthWord
 from cds_service.fhir.bundles import Gathered
 from cds_service.knowledge.knowledge import Card, Knowledge

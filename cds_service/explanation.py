@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from cds_service.criteria.facts import Quarantined, Source
-from cds_service.decision import Outcome
+from cds_service.decide.decision import Outcome
 from cds_service.knowledge.card_file import Indicator
 from cds_service.seen import Seen
 

@@ -20,7 +20,7 @@ from cds_service.criteria.facts import Facts, Lab
 from cds_service.criteria.findings import IS_MET, IS_UNMET, OnError
 from cds_service.criteria.kinds import Criterion
 from cds_service.criteria.wording import phrase
-from cds_service.decision import Decision, Outcome
+from cds_service.decide.decision import Decision, Outcome
 from cds_service.knowledge.card_file import DialectFile
 from cds_service.knowledge.dialects import PLAIN, creatable, narrowed, offers, shortened, topic_code
 from cds_service.knowledge.knowledge import Card, Knowledge

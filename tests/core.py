@@ -15,14 +15,14 @@ import msgspec
 import yaml
 
 from cds_service.alert_log import AlertLog
-from cds_service.choose import choose
 from cds_service.criteria.facts import SOURCES, Facts, Patient
 from cds_service.criteria.findings import Finding, OnError
-from cds_service.decision import Decision
+from cds_service.decide.choose import choose
+from cds_service.decide.decision import Decision
+from cds_service.decide.judge import judge
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.files.paths import cards_dir
 from cds_service.gather import gather
-from cds_service.judge import judge
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.outbound.http_client import HttpClient

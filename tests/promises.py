@@ -149,14 +149,14 @@ def broken(*_: object, **__: object) -> Any:
 def one_card_breaks(site: Site) -> None:
     card = site.runtime.knowledge.card("baclofen-safety")
     assert card is not None
-    from cds_service import judge
+    from cds_service.decide import judge
 
     real = judge.judge_card
     site.patch.setattr(judge, "judge_card", lambda one, *rest: (broken if one is card else real)(one, *rest))
 
 
 def every_card_breaks(site: Site) -> None:
-    site.patch.setattr("cds_service.judge.judge_card", broken)
+    site.patch.setattr("cds_service.decide.judge.judge_card", broken)
 
 
 def the_engine_breaks(site: Site) -> None:

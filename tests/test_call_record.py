@@ -13,7 +13,7 @@ import pytest
 from cds_service.alert_log import CallRecord
 from cds_service.call_record import ReceivedCall, call_record
 from cds_service.criteria.facts import Facts
-from cds_service.decision import Decision, Outcome
+from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluate import Evaluation
 from cds_service.fhir.resources import bare_id
 from cds_service.knowledge.knowledge import Knowledge

@@ -22,13 +22,13 @@ from cds_service.cli import main
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import SOURCES, PriorCard
 from cds_service.criteria.findings import IS_UNMET, MET, UNMET, Finding, Truth
-from cds_service.decision import Decision, Outcome
+from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.judge import _Unsure, judge_card
 from cds_service.draw_explanation import draw_explanation, outcome_words
 from cds_service.evaluate import Evaluation
 from cds_service.explain import explain
 from cds_service.explanation import CardLook, Explanation, Look
 from cds_service.files.paths import fixtures_dir
-from cds_service.judge import _Unsure, judge_card
 from cds_service.samples import load_samples
 from cds_service.shorthand import ShorthandError, request_from_case
 from tests.core import NOW, PATIENTS, a_card, all_requests, answer, answer_to, decide, facts, knowledge, small, unexpected
@@ -311,7 +311,7 @@ def test_a_card_that_broke_says_that_the_service_is_to_blame(monkeypatch: pytest
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cds_service.judge.judge_card", broken)
+    monkeypatch.setattr("cds_service.decide.judge.judge_card", broken)
     known = small(CRITERIA, a_card(fire_when=["cramp"]))
     read = facts(hook="patient-view")
     (look,) = explain(read, decide(read, known, lambda *_: None), known).cards

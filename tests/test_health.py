@@ -18,7 +18,7 @@ import pytest
 from cds_service import checking
 from cds_service.app import create_app
 from cds_service.checking import Checking
-from cds_service.decision import Outcome
+from cds_service.decide.decision import Outcome
 from cds_service.drain import held_back
 from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.files.paths import cards_dir
@@ -141,7 +141,7 @@ async def test_a_site_can_have_a_card_that_says_so_in_place_of_500(
 async def test_all_cards_breaking_one_by_one_is_an_engine_that_breaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_crash: str, status: int
 ) -> None:
-    monkeypatch.setattr("cds_service.judge.judge_card", _broken)
+    monkeypatch.setattr("cds_service.decide.judge.judge_card", _broken)
     runtime = a_runtime(tmp_path, on_crash=on_crash)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         answer = await signed(client)

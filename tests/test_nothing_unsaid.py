@@ -20,10 +20,11 @@ import pytest
 from fastapi import FastAPI
 
 from cds_service import evaluate as evaluation
-from cds_service import judge, present
+from cds_service import present
 from cds_service.alert_log import CallRecord, LogHealth, PriorRecord
 from cds_service.app import create_app
-from cds_service.decision import Decision
+from cds_service.decide import judge
+from cds_service.decide.decision import Decision
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.outbound.http_client import Server
 from cds_service.respond import respond

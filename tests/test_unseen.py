@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cds_service.criteria.facts import Facts
-from cds_service.decision import Decision, Outcome
+from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluate import Engine, evaluate_request
 from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller

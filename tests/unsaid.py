@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from cds_service.criteria.findings import Truth
-from cds_service.decision import Decision, Outcome
+from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluate import Evaluation
 from cds_service.knowledge.dialects import topic_code
 from cds_service.knowledge.knowledge import Card, Knowledge

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from cds_service import __version__
 from cds_service.criteria.escaping import cleaned
-from cds_service.decision import Outcome
+from cds_service.decide.decision import Outcome
 from cds_service.draw_explanation import MOST_UNUSED, outcome_words
 from cds_service.explanation import CardLook
 from cds_service.files.page_templates import page_templates

@@ -18,7 +18,7 @@ from cds_service.criteria.findings import IS_MET
 from cds_service.criteria.wording import name_of
 
 if TYPE_CHECKING:
-    from cds_service.decision import Decision
+    from cds_service.decide.decision import Decision
     from cds_service.knowledge.card_file import CardFile, Repeat
 
 _LOUDNESS = {"": 0, "info": 1, "warning": 2, "critical": 3}

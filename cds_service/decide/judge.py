@@ -10,10 +10,10 @@ from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.fact_index import FactIndex
 from cds_service.criteria.facts import Facts, Order
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, OnError, Truth
-from cds_service.decision import Decision, Outcome
+from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.repeat_rule import about
 from cds_service.knowledge.card_file import Row
 from cds_service.knowledge.knowledge import Card, Knowledge
-from cds_service.repeat_rule import about
 
 _NEVER_ARRIVED = ("not_obtained", "failed")
 _DECEASED = "the patient is recorded as deceased"

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from cds_service.criteria.facts import PriorCard
-from cds_service.decision import Decision, Outcome
-from cds_service.repeat_rule import repeated
+from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.repeat_rule import repeated
 
 _change = msgspec.structs.replace
 

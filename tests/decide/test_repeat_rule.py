@@ -11,7 +11,7 @@ from hypothesis import given as examples
 from hypothesis import strategies as st
 
 from cds_service.criteria.facts import Facts, PriorCard
-from cds_service.decision import Decision, Outcome
+from cds_service.decide.decision import Decision, Outcome
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.shorthand import request_from_case
 from tests.core import NOW, a_card, all_requests, decide, facts, facts_in, knowledge, small, unexpected
