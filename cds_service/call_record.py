@@ -20,7 +20,7 @@ from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluation_rows import evaluation_rows
 from cds_service.fhir.resources import bare_id
 from cds_service.kept_facts import kept_facts
-from cds_service.present import NOT_CHECKED, Shown
+from cds_service.present.cards import NOT_CHECKED, Shown
 from cds_service.pseudonyms import Pseudonyms
 from cds_service.wire.hook_request import HookRequest
 

@@ -20,7 +20,7 @@ from cds_service.fhir.bundles import Gathered
 from cds_service.fhir_client import FhirClient
 from cds_service.gather import gather, require
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.present import Presenter, Shown
+from cds_service.present.cards import Presenter, Shown
 from cds_service.read.draft_orders import WrongPatientError
 from cds_service.read.reader import read
 from cds_service.telemetry import metrics

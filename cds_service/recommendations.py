@@ -21,7 +21,7 @@ from cds_service.files.conversion_errors import suggestion
 from cds_service.files.yaml_file import Problem, YamlFile
 from cds_service.knowledge.card_file import File, Text
 from cds_service.knowledge.knowledge import Card, Knowledge
-from cds_service.suggestions import suggestion_uuid
+from cds_service.present.suggestions import suggestion_uuid
 
 _SHOWN_AS = "cards/recommendations.yaml"
 

@@ -10,7 +10,7 @@ from cds_service.evaluate import Engine
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.outbound.http_client import HttpClient
-from cds_service.present import Presenter
+from cds_service.present.cards import Presenter
 from cds_service.settings import Settings, SettingsError
 from cds_service.telemetry.traces import Traces, open_traces
 from cds_service.trust.caller import Callers

@@ -13,7 +13,7 @@ from cds_service.alert_log import RETRY, AlertLog
 from cds_service.criteria.facts import Facts, PriorCard
 from cds_service.decide.decision import Decision
 from cds_service.decide.repeat_rule import look_back
-from cds_service.present import card_uuid
+from cds_service.present.cards import card_uuid
 from cds_service.pseudonyms import Pseudonyms
 from cds_service.wire.hook_request import HookRequest
 

@@ -83,7 +83,7 @@ def _explain(options: argparse.Namespace) -> int:
 def _tried(options: argparse.Namespace) -> tuple[Evaluation, Knowledge] | int:
     """Evaluate the request file; return an exit status where that fails, after saying why."""
     from cds_service.evaluate import Engine, evaluate_body
-    from cds_service.present import Presenter
+    from cds_service.present.cards import Presenter
     from cds_service.wire.errors import CdsError
 
     settings = load_settings()

@@ -20,7 +20,7 @@ from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.services import ServiceDefinition
 from cds_service.outbound.checked_network import Fault, RequestError
 from cds_service.outbound.http_client import HttpClient, Response
-from cds_service.present import Presenter
+from cds_service.present.cards import Presenter
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.trust import Caller

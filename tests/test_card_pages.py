@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from cds_service.app import create_app
 from cds_service.knowledge.knowledge import Card
-from cds_service.present import Presenter
+from cds_service.present.cards import Presenter
 from cds_service.settings import Settings
 from tests.core import a_card, a_runtime, answer, drawn, knowledge, small
 from tests.test_review_site import Page

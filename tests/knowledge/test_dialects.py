@@ -16,7 +16,7 @@ from cds_service.knowledge.card_file import DialectFile
 from cds_service.knowledge.dialects import PLAIN, dialect_problems, shortened, topic_code
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.loader import read_knowledge
-from cds_service.present import NOT_CHECKED
+from cds_service.present.cards import NOT_CHECKED
 from cds_service.runtime import new_runtime
 from cds_service.settings import Settings, SettingsError
 from cds_service.shorthand import request_from_case

@@ -19,7 +19,7 @@ from cds_service.criteria.facts import Facts, Order
 from cds_service.knowledge.card_file import Resource, SuggestionFile
 from cds_service.knowledge.dialects import Offer
 from cds_service.knowledge.templates import Template
-from cds_service.patch import patched_order
+from cds_service.present.changed_order import patched_order
 from cds_service.terminology.terminology import Terminology
 
 LABEL_LIMIT = 80

@@ -24,7 +24,7 @@ from cds_service.decide.decision import Decision, Outcome
 from cds_service.knowledge.card_file import DialectFile
 from cds_service.knowledge.dialects import PLAIN, creatable, narrowed, offers, shortened, topic_code
 from cds_service.knowledge.knowledge import Card, Knowledge
-from cds_service.suggestions import DrawnSuggestion, Needless, Say, Suggestion, cut, derived_uuid
+from cds_service.present.suggestions import DrawnSuggestion, Needless, Say, Suggestion, cut, derived_uuid
 
 NOT_CHECKED = "not-checked"
 _LOUDEST_FIRST = ("critical", "warning", "info")

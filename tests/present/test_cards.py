@@ -19,9 +19,9 @@ from markdown_it import MarkdownIt
 from cds_service.check import resources_in
 from cds_service.criteria.escaping import NAME_LIMIT, cleaned, markdown
 from cds_service.fhir.validation import problems_r4b
-from cds_service.present import NOT_CHECKED, card_uuid
+from cds_service.present.cards import NOT_CHECKED, card_uuid
+from cds_service.present.suggestions import derived_uuid, suggestion_uuid
 from cds_service.shorthand import request_from_case
-from cds_service.suggestions import derived_uuid, suggestion_uuid
 from tests.core import NOW, PATIENTS, Json, a_card, all_requests, answer, answer_to, card, cards, knowledge, small
 from tests.hostile_texts import UNSEEN, hostile_texts, request_with
 
