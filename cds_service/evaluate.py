@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from cds_service.caps import MAX_ENTRIES, capped
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.fact_index import FactIndex
 from cds_service.criteria.facts import Facts, Patient, PriorCard
@@ -17,8 +16,9 @@ from cds_service.decide.choose import choose
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.decide.judge import judge
 from cds_service.fhir.bundles import Gathered
-from cds_service.fhir_client import FhirClient
-from cds_service.gather import gather, require
+from cds_service.gather.fhir_client import FhirClient
+from cds_service.gather.gather import gather, require
+from cds_service.gather.limits import MAX_ENTRIES, capped
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.present.cards import Presenter, Shown
 from cds_service.read.draft_orders import WrongPatientError

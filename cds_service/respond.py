@@ -6,8 +6,8 @@ from starlette.requests import ClientDisconnect
 
 from cds_service.call_record import ReceivedCall, call_record, refused_record, withdraw
 from cds_service.evaluate import Evaluation, RefusedRequest, evaluate_request
-from cds_service.fhir_client import FhirClient
-from cds_service.gather import AbandonedError
+from cds_service.gather.fhir_client import FhirClient
+from cds_service.gather.gather import AbandonedError
 from cds_service.knowledge.services import ServiceDefinition
 from cds_service.pseudonyms import Pseudonyms
 from cds_service.read.reader import FOREIGN

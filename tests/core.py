@@ -22,7 +22,7 @@ from cds_service.decide.decision import Decision
 from cds_service.decide.judge import judge
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.files.paths import cards_dir
-from cds_service.gather import gather
+from cds_service.gather.gather import gather
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.outbound.http_client import HttpClient

@@ -9,7 +9,7 @@ import httpx2
 import msgspec
 
 from cds_service.evaluate import Engine, Evaluation, Sources, evaluate_request
-from cds_service.fhir_client import FhirClient
+from cds_service.gather.fhir_client import FhirClient
 from cds_service.outbound.base_urls import FhirBase
 from cds_service.outbound.http_client import HttpClient
 from cds_service.trust import Caller

@@ -13,7 +13,7 @@ import pytest
 
 from cds_service.app import create_app
 from cds_service.fhir.validation import problems_r4b
-from cds_service.gather import resolve
+from cds_service.gather.gather import resolve
 from cds_service.sample_fhir import (
     LARGEST_PAGE,
     MAX_FORM_BYTES,

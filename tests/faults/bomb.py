@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx2
 
-from cds_service.fhir_client import MAX_ANSWER_BYTES
+from cds_service.gather.fhir_client import MAX_ANSWER_BYTES
 from cds_service.outbound.checked_network import RequestError
 from cds_service.outbound.http_client import HttpClient
 

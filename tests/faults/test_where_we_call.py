@@ -24,10 +24,10 @@ import cds_service
 from cds_service.app import create_app
 from cds_service.criteria.facts import SourceState
 from cds_service.fhir.bundles import Gathered
-from cds_service.fhir_client import FhirClient
-from cds_service.fhir_outcome import FhirError
-from cds_service.fhir_requests import MAX_PAGES
-from cds_service.gather import gather
+from cds_service.gather.fhir_client import FhirClient
+from cds_service.gather.fhir_outcome import FhirError
+from cds_service.gather.fhir_requests import MAX_PAGES
+from cds_service.gather.gather import gather
 from cds_service.outbound.base_urls import FhirBase
 from cds_service.outbound.http_client import HttpClient
 from cds_service.shorthand import request_from_case

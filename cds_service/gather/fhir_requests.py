@@ -8,8 +8,8 @@ import msgspec
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.fhir.bundles import Gathered, gathered_raw, joined
 from cds_service.fhir.resources import NOT_JSON
-from cds_service.fhir_client import FhirClient
-from cds_service.fhir_outcome import FhirError, Outcome
+from cds_service.gather.fhir_client import FhirClient
+from cds_service.gather.fhir_outcome import FhirError, Outcome
 from cds_service.telemetry.metrics import FHIR_FETCHES
 
 MAX_PAGES = 5  # of one search, the first among them

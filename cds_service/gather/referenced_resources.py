@@ -12,14 +12,14 @@ from urllib.parse import quote
 
 import msgspec
 
-from cds_service.concurrency import together
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.fhir.bundles import Gathered
 from cds_service.fhir.resources import Resource
-from cds_service.fhir_client import FhirClient
-from cds_service.fhir_outcome import FhirError, Outcome
-from cds_service.fhir_requests import FhirRequest, ask, ask_page, result_of
-from cds_service.missing_targets import MissingTargets
+from cds_service.gather.concurrency import together
+from cds_service.gather.fhir_client import FhirClient
+from cds_service.gather.fhir_outcome import FhirError, Outcome
+from cds_service.gather.fhir_requests import FhirRequest, ask, ask_page, result_of
+from cds_service.gather.missing_targets import MissingTargets
 from cds_service.outbound.search_support import Way
 from cds_service.read.subject import Owner, Whose
 from cds_service.telemetry.metrics import FHIR_REFERENCES

@@ -15,10 +15,10 @@ import respx
 
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.fhir.bundles import Gathered
-from cds_service.fhir_client import MAX_ANSWER_BYTES, FhirClient
-from cds_service.fhir_outcome import FhirError, Outcome
-from cds_service.fhir_requests import MAX_PAGES
-from cds_service.gather import AbandonedError, gather, require, resolve
+from cds_service.gather.fhir_client import MAX_ANSWER_BYTES, FhirClient
+from cds_service.gather.fhir_outcome import FhirError, Outcome
+from cds_service.gather.fhir_requests import MAX_PAGES
+from cds_service.gather.gather import AbandonedError, gather, require, resolve
 from cds_service.outbound.base_urls import FhirBase
 from cds_service.outbound.checked_network import Fault, RequestError
 from cds_service.outbound.circuit_breaker import FAILURES, PAUSE_SECONDS

@@ -16,16 +16,16 @@ from urllib.parse import quote
 
 import msgspec
 
-from cds_service.concurrency import together
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.fhir.bundles import Gathered, gathered, gathered_raw
 from cds_service.fhir.resources import NOT_JSON
-from cds_service.fhir_client import FhirClient
-from cds_service.fhir_requests import Asked, FhirRequest, ask, result_of
-from cds_service.missing_targets import missing_targets
+from cds_service.gather.concurrency import together
+from cds_service.gather.fhir_client import FhirClient
+from cds_service.gather.fhir_requests import Asked, FhirRequest, ask, result_of
+from cds_service.gather.missing_targets import missing_targets
+from cds_service.gather.referenced_resources import FindMissing, read_referenced
 from cds_service.outbound.search_support import left_out
 from cds_service.read.subject import Owner
-from cds_service.referenced import FindMissing, read_referenced
 from cds_service.wire.errors import PreconditionFailed
 from cds_service.wire.hook_request import Context, HookRequest
 

@@ -14,8 +14,8 @@ import pytest
 from cds_service.app import create_app
 from cds_service.fhir.bundles import gathered_raw
 from cds_service.fhir.draft_entries import draft_entries
-from cds_service.missing_targets import missing_targets
-from cds_service.referenced import MAX_READ
+from cds_service.gather.missing_targets import missing_targets
+from cds_service.gather.referenced_resources import MAX_READ
 from cds_service.telemetry.metrics import FHIR_REFERENCES, counts
 from tests.alert_log_samples import rows
 from tests.core import a_runtime

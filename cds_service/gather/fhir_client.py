@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 
 import httpx2
 
-from cds_service.fhir_outcome import STATUSES, FhirError, Outcome
+from cds_service.gather.fhir_outcome import STATUSES, FhirError, Outcome
 from cds_service.outbound.base_urls import FhirBase, under
 from cds_service.outbound.checked_network import RequestError
 from cds_service.outbound.http_client import HttpClient, Response

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.fhir_client import FhirClient
-from cds_service.fhir_outcome import FhirError, Outcome
-from cds_service.gather import gather
+from cds_service.gather.fhir_client import FhirClient
+from cds_service.gather.fhir_outcome import FhirError, Outcome
+from cds_service.gather.gather import gather
 from cds_service.outbound.base_urls import FhirBase
 from cds_service.outbound.http_client import HttpClient
 from cds_service.telemetry.metrics import FHIR_FETCHES
