@@ -8,9 +8,9 @@ from datetime import date
 
 import msgspec
 
+from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.criteria.facts import Drug, Facts, Lab, LabSeries, Order, Patient, Unread
 from cds_service.fhir.resources import bare_id
-from cds_service.pseudonyms import Pseudonyms
 
 MAX_UNREAD = 50  # codes of one call
 NOT_A_CODE = "not a code"

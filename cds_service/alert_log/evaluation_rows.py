@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.criteria.facts import Allergy, Drug, Lab, Order, Patient, Problem
 from cds_service.criteria.findings import Evidence, Truth
 from cds_service.decide.decision import Decision, Outcome
-from cds_service.pseudonyms import Pseudonyms
 
 _WORDS = {truth: truth.name.lower() for truth in Truth}
 

@@ -14,14 +14,14 @@ from typing import Any, Literal
 import msgspec
 
 from cds_service import __version__
-from cds_service.alert_log import CallRecord, CardRecord
+from cds_service.alert_log.evaluation_rows import evaluation_rows
+from cds_service.alert_log.kept_facts import kept_facts
+from cds_service.alert_log.pseudonyms import Pseudonyms
+from cds_service.alert_log.records import CallRecord, CardRecord
 from cds_service.criteria.facts import Facts, Quarantined, Source
 from cds_service.decide.decision import Decision, Outcome
-from cds_service.evaluation_rows import evaluation_rows
 from cds_service.fhir.resources import bare_id
-from cds_service.kept_facts import kept_facts
 from cds_service.present.cards import NOT_CHECKED, Shown
-from cds_service.pseudonyms import Pseudonyms
 from cds_service.wire.hook_request import HookRequest
 
 _encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from cds_service.alert_log import keyed_hash, tenant_secret
+from cds_service.alert_log.keys import keyed_hash, tenant_secret
 from cds_service.trust import ANONYMOUS, Caller
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from cds_service.alert_log import RETRY, AlertLog
+from cds_service.alert_log.log import AlertLog
+from cds_service.alert_log.pseudonyms import Pseudonyms
+from cds_service.alert_log.records import RETRY
 from cds_service.criteria.facts import Facts, PriorCard
 from cds_service.decide.decision import Decision
 from cds_service.decide.repeat_rule import look_back
 from cds_service.present.cards import card_uuid
-from cds_service.pseudonyms import Pseudonyms
 from cds_service.wire.hook_request import HookRequest
 
 
