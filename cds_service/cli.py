@@ -276,7 +276,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from cds_service.draw import draw_review
+    from cds_service.explain.terminal import draw_review
     from cds_service.files.conversion_errors import suggestion
 
     folder, knowledge = _load(load_settings())

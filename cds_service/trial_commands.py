@@ -43,7 +43,7 @@ def add_trial_commands(commands: argparse._SubParsersAction[Any], instant: Calla
 
 
 def _fire(options: argparse.Namespace) -> int:
-    from cds_service.draw import draw_cards
+    from cds_service.explain.terminal import draw_cards
 
     tried = _tried(options)
     if isinstance(tried, int):
@@ -55,8 +55,8 @@ def _fire(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from cds_service.draw_explanation import draw_explanation
-    from cds_service.explain import explain
+    from cds_service.explain.explain import explain
+    from cds_service.explain.text import draw_explanation
 
     tried = _tried(options)
     if isinstance(tried, int):

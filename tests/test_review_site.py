@@ -10,12 +10,12 @@ import pytest
 
 from cds_service.cases import CaseFile, Run, load_cases, run_cases
 from cds_service.cli import main
+from cds_service.explain.sentences import Sentences
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.knowledge import Card
 from cds_service.recommendations import Recommendations
 from cds_service.review_site import Site
 from cds_service.review_site.words import expected, given, html, sentence, template
-from cds_service.sentences import Sentences
 from tests.core import knowledge
 
 CARDS = knowledge().cards

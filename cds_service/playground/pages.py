@@ -14,8 +14,8 @@ from markupsafe import Markup, escape
 from cds_service import __version__
 from cds_service.criteria.escaping import cleaned
 from cds_service.decide.decision import Outcome
-from cds_service.draw_explanation import MOST_UNUSED, outcome_words
-from cds_service.explanation import CardLook
+from cds_service.explain.explanation import CardLook
+from cds_service.explain.text import MOST_UNUSED, outcome_words
 from cds_service.files.page_templates import page_templates
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.playground.runs import Run

@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cds_service.clock import Clock
 from cds_service.evaluate import Evaluation
-from cds_service.explain import explain
-from cds_service.explanation import Explanation
+from cds_service.explain.explain import explain
+from cds_service.explain.explanation import Explanation
 from cds_service.hooks import WATCH
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.telemetry.timings import Timings

@@ -8,8 +8,8 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from cds_service.cases import CaseFile, Fires
+from cds_service.explain.sentences import Sentences
 from cds_service.knowledge.templates import Template
-from cds_service.sentences import Sentences
 
 # No HTML, no images and no links but https: a card must not make a page run or fetch anything.
 _markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")

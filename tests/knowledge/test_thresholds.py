@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from cds_service.criteria.lab import LabCriterion
-from cds_service.draw import draw_review
+from cds_service.explain.meanings import Meanings
+from cds_service.explain.terminal import draw_review
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.knowledge.loader import read_knowledge
-from cds_service.meanings import Meanings
 from cds_service.versions import contents
 from tests.core import Json, a_card, knowledge, write_small
 from tests.reading import terminology

@@ -7,9 +7,9 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any
 
+from cds_service.explain.meanings import Meanings
+from cds_service.explain.sentences import Sentences, unknown_policy
 from cds_service.knowledge.knowledge import Card, Knowledge
-from cds_service.meanings import Meanings
-from cds_service.sentences import Sentences, unknown_policy
 
 WIDTH = 88
 _MARK = {"info": "i INFO", "warning": "! WARNING", "critical": "!! CRITICAL"}

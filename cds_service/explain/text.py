@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from cds_service.decide.decision import Outcome
-from cds_service.draw import WIDTH
-from cds_service.explanation import CardLook, Explanation, Look
-from cds_service.seen import Seen
+from cds_service.explain.evidence import Seen
+from cds_service.explain.explanation import CardLook, Explanation, Look
+from cds_service.explain.terminal import WIDTH
 
 SPOKEN = {
     Outcome.FIRED: "fired",

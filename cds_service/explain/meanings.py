@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cds_service.criteria.group import AllCriterion, Composite
+from cds_service.explain.sentences import Sentences
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.sentences import Sentences
 
 
 class Meanings:

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from cds_service.criteria.kinds import Criterion
+from cds_service.explain.sentences import Sentences, unknown_policy
 from cds_service.knowledge.card_file import CardFile, Row
-from cds_service.sentences import Sentences, unknown_policy
 from tests.core import Json, a_card, knowledge
 from tests.reading import terminology
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from cds_service.draw_explanation import draw_explanation
-from cds_service.explain import explain
-from cds_service.explanation import Explanation
+from cds_service.explain.explain import explain
+from cds_service.explain.explanation import Explanation
+from cds_service.explain.text import draw_explanation
 from cds_service.fhir.bundles import EXPECTED, gathered_raw
 from tests.core import knowledge
 from tests.reading import Json, as_json, bundle, condition, facts, observation, prescription, statement

@@ -17,12 +17,12 @@ from cds_service.criteria.kinds import Criterion
 from cds_service.criteria.lab import LabCriterion
 from cds_service.criteria.wording import name_of
 from cds_service.decide.decision import Decision, Outcome
-from cds_service.explanation import CardLook, Explanation, Look, OrderLook, RowLook, TruthWord
+from cds_service.explain.evidence import all_seen, seen
+from cds_service.explain.explanation import CardLook, Explanation, Look, OrderLook, RowLook, TruthWord
+from cds_service.explain.sentences import Sentences, repetition
+from cds_service.explain.unused import unused
 from cds_service.fhir.bundles import Gathered
 from cds_service.knowledge.knowledge import Card, Knowledge
-from cds_service.seen import all_seen, seen
-from cds_service.sentences import Sentences, repetition
-from cds_service.unused import unused
 
 
 def explain(

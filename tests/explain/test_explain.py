@@ -24,10 +24,10 @@ from cds_service.criteria.facts import SOURCES, PriorCard
 from cds_service.criteria.findings import IS_UNMET, MET, UNMET, Finding, Truth
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.decide.judge import _Unsure, judge_card
-from cds_service.draw_explanation import draw_explanation, outcome_words
 from cds_service.evaluate import Evaluation
-from cds_service.explain import explain
-from cds_service.explanation import CardLook, Explanation, Look
+from cds_service.explain.explain import explain
+from cds_service.explain.explanation import CardLook, Explanation, Look
+from cds_service.explain.text import draw_explanation, outcome_words
 from cds_service.files.paths import fixtures_dir
 from cds_service.samples import load_samples
 from cds_service.shorthand import ShorthandError, request_from_case

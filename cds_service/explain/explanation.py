@@ -9,8 +9,8 @@ import msgspec
 
 from cds_service.criteria.facts import Quarantined, Source
 from cds_service.decide.decision import Outcome
+from cds_service.explain.evidence import Seen
 from cds_service.knowledge.card_file import Indicator
-from cds_service.seen import Seen
 
 TruthWord = Literal["met", "unmet", "unknown"]
 Effect = Literal["holds", "stops", "unsure"]
