@@ -26,8 +26,8 @@ def add_approval_commands(cards: argparse._SubParsersAction[Any]) -> None:
 
 
 def _approve(options: argparse.Namespace) -> int:
-    from cds_service.cases import load_cases, run_cases
-    from cds_service.check import emitted_problems
+    from cds_service.authoring.cases import load_cases, run_cases
+    from cds_service.authoring.emitted_resources import emitted_problems
 
     settings = load_settings()
     knowledge = load_knowledge(settings, before_approval=True)

@@ -75,7 +75,7 @@ class _CardPages:
 
     @cached_property
     def _site(self) -> Site:
-        from cds_service.recommendations import Recommendations
+        from cds_service.authoring.recommendations import Recommendations
         from cds_service.review_site import Site
         from cds_service.settings import DEV_BANNER
 

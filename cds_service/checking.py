@@ -16,11 +16,11 @@ from typing import Literal
 
 import msgspec
 
+from cds_service.authoring.samples import load_samples
 from cds_service.decide.decision import Outcome
 from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.files.paths import fixtures_dir
 from cds_service.runtime import Runtime
-from cds_service.samples import load_samples
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, place, tell
 from cds_service.wire.hook_request import decode_request

@@ -237,8 +237,8 @@ Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
 
 def _sample(options: argparse.Namespace) -> int:
+    from cds_service.authoring.samples import load_samples
     from cds_service.files.conversion_errors import suggestion
-    from cds_service.samples import load_samples
 
     samples = load_samples(fixtures_dir())
     if options.name is None:
@@ -254,12 +254,12 @@ def _sample(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from cds_service.card_checks import content_problems
-    from cds_service.cases import load_cases, run_cases
-    from cds_service.check import emitted_problems, report
-    from cds_service.recommendations import Recommendations
-    from cds_service.source_links import listed, refused_links
-    from cds_service.versions import lock_problems
+    from cds_service.authoring.card_checks import content_problems
+    from cds_service.authoring.cases import load_cases, run_cases
+    from cds_service.authoring.emitted_resources import emitted_problems, report
+    from cds_service.authoring.recommendations import Recommendations
+    from cds_service.authoring.source_links import listed, refused_links
+    from cds_service.authoring.version_lock import lock_problems
 
     folder, knowledge = _load(load_settings())
     if options.links:
@@ -300,8 +300,8 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _review_site(folder: Path, knowledge: Knowledge, cards: Sequence[Card]) -> Site:
-    from cds_service.cases import load_cases, run_cases
-    from cds_service.recommendations import Recommendations
+    from cds_service.authoring.cases import load_cases, run_cases
+    from cds_service.authoring.recommendations import Recommendations
     from cds_service.review_site import Site
 
     cases = [case for case in load_cases(folder, knowledge) if case.card in cards]
@@ -316,7 +316,7 @@ def _site(options: argparse.Namespace) -> int:
 
 
 def _rows(_: argparse.Namespace) -> int:
-    from cds_service.recommendations import Recommendations, as_text
+    from cds_service.authoring.recommendations import Recommendations, as_text
 
     folder, _knowledge = _load(load_settings())
     print(as_text(Recommendations(folder)), end="")
@@ -324,7 +324,7 @@ def _rows(_: argparse.Namespace) -> int:
 
 
 def _fmt(options: argparse.Namespace) -> int:
-    from cds_service.card_format import format_cards
+    from cds_service.authoring.card_format import format_cards
 
     problems = format_cards(load_settings().cards_dir or cards_dir(), write=not options.check)
     print("".join(f"{problem}\n" for problem in problems), end="")
@@ -332,7 +332,7 @@ def _fmt(options: argparse.Namespace) -> int:
 
 
 def _lock(_: argparse.Namespace) -> int:
-    from cds_service.versions import LOCK, write_lock
+    from cds_service.authoring.version_lock import LOCK, write_lock
 
     # The lock is about the cards that are shipped: what a site says differently is not part of it.
     folder, knowledge = _load(load_settings().model_copy(update={"overlay_dir": None}))
@@ -342,7 +342,7 @@ def _lock(_: argparse.Namespace) -> int:
 
 
 def _schema(_: argparse.Namespace) -> int:
-    from cds_service.check import card_schema
+    from cds_service.authoring.emitted_resources import card_schema
 
     print(card_schema(), end="")
     return 0

@@ -13,7 +13,7 @@ from cds_service.settings import load_settings
 from cds_service.terminology.terminology import Terminology
 
 if TYPE_CHECKING:
-    from cds_service.recognition import Measurement
+    from cds_service.authoring.drug_recognition import Measurement
 
 _CONFUSIONS = 20  # rows of the table of confusions; all of them are in --misses
 
@@ -39,8 +39,8 @@ def add_terminology_commands(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _load(options: argparse.Namespace) -> int:
-    from cds_service.progress import Progress
-    from cds_service.rxnorm_load import load, release_of
+    from cds_service.authoring.progress import Progress
+    from cds_service.authoring.rxnorm_load import load, release_of
 
     to: Path = options.to or rxnorm_path(load_settings())
     try:
@@ -56,7 +56,7 @@ def _load(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    from cds_service.recognition import measure, read_differences
+    from cds_service.authoring.drug_recognition import measure, read_differences
 
     settings = load_settings()
     terms = Terminology.load((settings.cards_dir or cards_dir()) / "value_sets", rxnorm_path(settings))

@@ -15,6 +15,7 @@ import msgspec
 import yaml
 
 from cds_service.alert_log import AlertLog
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import SOURCES, Facts, Patient
 from cds_service.criteria.findings import Finding, OnError
 from cds_service.decide.choose import choose
@@ -30,7 +31,6 @@ from cds_service.present.cards import Presenter, Shown
 from cds_service.read.reader import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
-from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
 from cds_service.trust.caller import Callers
 from cds_service.trust.callers import AnyCaller
@@ -147,7 +147,7 @@ def all_requests() -> Iterator[tuple[str, Json]]:
 
 
 def answer(*given: str, hook: str = "patient-view", known: Knowledge | None = None, country: Country = "US") -> Evaluation:
-    """What the service answers about a patient in shorthand (see `cds_service.shorthand`) at NOW."""
+    """What the service answers about a patient in shorthand (see `cds_service.authoring.shorthand`) at NOW."""
     return answer_to(request_from_case(given, hook, NOW), known=known, country=country)
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.runtime import Runtime
-from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
 from tests.core import NOW, Json
 from tests.tokens import JKU, a_client, signed

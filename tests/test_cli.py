@@ -17,13 +17,13 @@ import pytest
 
 from cds_service import __version__
 from cds_service.alert_log import AlertLog
+from cds_service.authoring.samples import load_samples
+from cds_service.authoring.shorthand import request_from_case
+from cds_service.authoring.version_lock import write_lock
 from cds_service.cli import _what_next, main, see_that_it_is_free
 from cds_service.files.paths import cards_dir, fixtures_dir
 from cds_service.knowledge.loader import read_knowledge
-from cds_service.samples import load_samples
 from cds_service.settings import Settings, SettingsError
-from cds_service.shorthand import request_from_case
-from cds_service.versions import write_lock
 from tests.alert_log_samples import a_call, a_card, a_feedback
 from tests.core import NOW, knowledge, write_small
 from tests.core import a_card as card_data

@@ -16,7 +16,7 @@ import respx
 
 import cds_service
 from cds_service.app import create_app
-from cds_service.shorthand import request_from_case
+from cds_service.authoring.shorthand import request_from_case
 from tests.alert_log_samples import rows
 from tests.core import Json, a_runtime
 from tests.http_side import running

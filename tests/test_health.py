@@ -17,6 +17,7 @@ import pytest
 
 from cds_service import checking
 from cds_service.app import create_app
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.checking import Checking
 from cds_service.decide.decision import Outcome
 from cds_service.drain import held_back
@@ -26,7 +27,6 @@ from cds_service.health import Condition
 from cds_service.knowledge.approvals import shadow_rule
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.runtime import Runtime
-from cds_service.shorthand import request_from_case
 from cds_service.telemetry import metrics
 from tests.alert_log_samples import rows
 from tests.core import NOW, Json, a_card, a_runtime, knowledge, small

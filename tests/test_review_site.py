@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.cases import CaseFile, Run, load_cases, run_cases
+from cds_service.authoring.cases import CaseFile, Run, load_cases, run_cases
+from cds_service.authoring.recommendations import Recommendations
 from cds_service.cli import main
 from cds_service.explain.sentences import Sentences
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.knowledge import Card
-from cds_service.recommendations import Recommendations
 from cds_service.review_site import Site
 from cds_service.review_site.words import expected, given, html, sentence, template
 from tests.core import knowledge

@@ -27,9 +27,9 @@ from cds_service.sample_fhir import (
 from cds_service.sample_search import fits
 from cds_service.trust.callers import AnyCaller
 from cds_service.wire.hook_request import Context
+from tests.authoring.test_samples import SAMPLES
 from tests.core import NOW, a_runtime, knowledge
 from tests.http_side import Stub, TransportClient, new_test_app, running
-from tests.test_samples import SAMPLES
 
 BASE = "http://cds.example/fhir"
 CHARTS = charts(NOW.date())

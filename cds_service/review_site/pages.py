@@ -8,13 +8,13 @@ from typing import Any
 
 import msgspec
 
-from cds_service.cases import Run
+from cds_service.authoring.cases import Run
+from cds_service.authoring.recommendations import Recommendations, carried_by
 from cds_service.explain.meanings import Meanings
 from cds_service.explain.sentences import Sentences, repetition, unknown_policy
 from cds_service.files.page_templates import page_templates
 from cds_service.knowledge.card_file import Paragraph, Row, SuggestionFile
 from cds_service.knowledge.knowledge import Card, Knowledge
-from cds_service.recommendations import Recommendations, carried_by
 from cds_service.review_site import words
 
 STYLE = "style.css"

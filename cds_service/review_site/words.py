@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from cds_service.cases import CaseFile, Fires
+from cds_service.authoring.cases import CaseFile, Fires
 from cds_service.explain.sentences import Sentences
 from cds_service.knowledge.templates import Template
 

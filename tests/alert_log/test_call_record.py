@@ -13,13 +13,13 @@ import pytest
 from cds_service.alert_log import CallRecord
 from cds_service.alert_log.call_record import ReceivedCall, call_record
 from cds_service.alert_log.pseudonyms import Pseudonyms
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import Facts
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluate import Evaluation
 from cds_service.fhir.resources import bare_id
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.runtime import Runtime
-from cds_service.shorthand import request_from_case
 from cds_service.wire.hook_request import HookRequest, decode_request
 from tests.core import (
     NOW,

@@ -19,12 +19,12 @@ import pytest
 from cds_service.alert_log import RETRY, AlertLog
 from cds_service.alert_log import prior as reading
 from cds_service.app import create_app
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import Facts
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.present.cards import Presenter
 from cds_service.runtime import new_runtime
 from cds_service.settings import Settings
-from cds_service.shorthand import request_from_case
 from tests.alert_log_samples import rows
 from tests.core import NOW, Json, a_card, decide, small, unexpected
 from tests.http_side import running

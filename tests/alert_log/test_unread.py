@@ -12,13 +12,13 @@ import yaml
 from cds_service.alert_log import AlertLog
 from cds_service.alert_log.kept_facts import MAX_UNREAD, NOT_A_CODE, kept_codes
 from cds_service.alert_log.unread import unread_codes
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.cli import main
 from cds_service.criteria.facts import LabSeries, Unread
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.loader import read_knowledge
-from cds_service.shorthand import request_from_case
 from cds_service.telemetry.call_counts import count_answer, flush
 from cds_service.telemetry.metrics import UNREAD_CODES, counts
 from tests.alert_log_samples import START, a_call

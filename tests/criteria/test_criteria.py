@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import Lab
 from cds_service.criteria.findings import Finding, Truth
 from cds_service.criteria.group import AnyCriterion
 from cds_service.criteria.problem import ProblemCriterion
-from cds_service.shorthand import request_from_case
 from tests.core import NOW, Json, a_card, decide, facts, facts_in, finding, small, unexpected
 
 POTASSIUM = "LOINC#2823-3 Potassium"

@@ -10,11 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from cds_service import evaluate
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import SOURCES, Facts
 from cds_service.criteria.findings import Truth
 from cds_service.criteria.problem import ProblemCriterion
 from cds_service.decide.decision import Decision, Outcome
-from cds_service.shorthand import request_from_case
 from cds_service.telemetry import metrics
 from tests.core import (
     NOW,

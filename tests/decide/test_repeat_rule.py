@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given as examples
 from hypothesis import strategies as st
 
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import Facts, PriorCard
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.shorthand import request_from_case
 from tests.core import NOW, a_card, all_requests, decide, facts, facts_in, knowledge, small, unexpected
 
 CRITERIA = {

@@ -22,9 +22,9 @@ import pytest_asyncio
 
 import cds_service
 from cds_service.app import create_app
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.gather.fhir_outcome import Outcome
 from cds_service.runtime import Runtime
-from cds_service.shorthand import request_from_case
 from cds_service.telemetry.metrics import FHIR_FETCHES
 from tests.alert_log_samples import rows
 from tests.bench.generate import SIZES

@@ -18,6 +18,8 @@ from hypothesis import given as examples
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from cds_service.authoring.samples import load_samples
+from cds_service.authoring.shorthand import ShorthandError, request_from_case
 from cds_service.cli import main
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import SOURCES, PriorCard
@@ -29,8 +31,6 @@ from cds_service.explain.explain import explain
 from cds_service.explain.explanation import CardLook, Explanation, Look
 from cds_service.explain.text import draw_explanation, outcome_words
 from cds_service.files.paths import fixtures_dir
-from cds_service.samples import load_samples
-from cds_service.shorthand import ShorthandError, request_from_case
 from tests.core import NOW, PATIENTS, a_card, all_requests, answer, answer_to, decide, facts, knowledge, small, unexpected
 
 CRAMP = {"kind": "problem", "sets": ["muscle_cramp"]}

@@ -18,8 +18,8 @@ import msgspec
 import pytest
 
 from cds_service.app import create_app
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.runtime import Runtime
-from cds_service.shorthand import request_from_case
 from cds_service.telemetry.metrics import FHIR_BREAKERS
 from cds_service.trust import Caller
 from tests.alert_log_samples import rows

@@ -22,6 +22,7 @@ import pytest
 
 import cds_service
 from cds_service.app import create_app
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import SourceState
 from cds_service.fhir.bundles import Gathered
 from cds_service.gather.fhir_client import FhirClient
@@ -30,7 +31,6 @@ from cds_service.gather.fhir_requests import MAX_PAGES
 from cds_service.gather.gather import gather
 from cds_service.outbound.base_urls import FhirBase
 from cds_service.outbound.http_client import HttpClient
-from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
 from cds_service.wire.hook_request import decode_request
 from tests.alert_log_samples import rows

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from cds_service.authoring.samples import load_samples
 from cds_service.clock import utc_now
 from cds_service.files.paths import fixtures_dir
-from cds_service.samples import load_samples
 from tests.bench.server import Server, free_port
 
 SERVICE = "cramp-care-order-sign"

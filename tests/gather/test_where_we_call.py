@@ -15,9 +15,9 @@ import respx
 from starlette.types import Message
 
 from cds_service.app import create_app
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.outbound.base_urls import FhirBase
 from cds_service.runtime import Runtime
-from cds_service.shorthand import request_from_case
 from cds_service.telemetry.metrics import SECURITY_EVENTS
 from cds_service.trust import Caller
 from tests.alert_log_samples import rows

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from cds_service.authoring.typed_numbers import typed_numbers
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.loader import read_knowledge
-from cds_service.typed_numbers import typed_numbers
 from tests.core import Json, a_card, answer, small, write_small
 from tests.reading import terminology
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from cds_service.app import create_app
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.cli import main
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
@@ -19,7 +20,6 @@ from cds_service.knowledge.loader import read_knowledge
 from cds_service.present.cards import NOT_CHECKED
 from cds_service.runtime import new_runtime
 from cds_service.settings import Settings, SettingsError
-from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
 from cds_service.trust.callers import AnyCaller
 from tests.alert_log_samples import rows

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cds_service.authoring.version_lock import contents
 from cds_service.criteria.lab import LabCriterion
 from cds_service.explain.meanings import Meanings
 from cds_service.explain.terminal import draw_review
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.knowledge.loader import read_knowledge
-from cds_service.versions import contents
 from tests.core import Json, a_card, knowledge, write_small
 from tests.reading import terminology
 

@@ -16,12 +16,12 @@ from hypothesis import given as examples
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from cds_service.check import resources_in
+from cds_service.authoring.emitted_resources import resources_in
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.escaping import NAME_LIMIT, cleaned, markdown
 from cds_service.fhir.validation import problems_r4b
 from cds_service.present.cards import NOT_CHECKED, card_uuid
 from cds_service.present.suggestions import derived_uuid, suggestion_uuid
-from cds_service.shorthand import request_from_case
 from tests.core import NOW, PATIENTS, Json, a_card, all_requests, answer, answer_to, card, cards, knowledge, small
 from tests.hostile_texts import UNSEEN, hostile_texts, request_with
 

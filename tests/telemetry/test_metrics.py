@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import cds_service
 from cds_service.app import create_app
-from cds_service.shorthand import request_from_case
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.telemetry import metrics
 from cds_service.telemetry.prometheus import exposition
 from tests.core import NOW, a_runtime

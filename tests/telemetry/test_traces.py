@@ -16,8 +16,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from cds_service.app import create_app
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.settings import Settings, SettingsError
-from cds_service.shorthand import request_from_case
 from cds_service.telemetry.traces import open_traces, traces_to
 from tests.core import NOW, Json, a_runtime
 from tests.http_side import running

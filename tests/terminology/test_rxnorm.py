@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cds_service.authoring.progress import Progress
+from cds_service.authoring.rxnorm_load import load, release_of
 from cds_service.cli import main
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
-from cds_service.progress import Progress
-from cds_service.rxnorm_load import load, release_of
 from cds_service.terminology import rxnorm
 from cds_service.terminology.terminology import Terminology
 from tests.reading import terminology
@@ -401,7 +401,7 @@ def test_progress_is_one_line_per_file_and_a_bar_only_in_a_terminal(monkeypatch:
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setattr("cds_service.progress._PAUSE", 0)
+    monkeypatch.setattr("cds_service.authoring.progress._PAUSE", 0)
     plain, terminal = io.StringIO(), Terminal()
     for stream in (plain, terminal):
         with Progress(stream).of("RXNREL.RRF", 100) as progress:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 
-from cds_service.cases import Run
+from cds_service.authoring.cases import Run
+from cds_service.authoring.source_links import refused_links
+from cds_service.authoring.typed_numbers import typed_numbers
 from cds_service.files.yaml_file import Problem
 from cds_service.knowledge.card_file import Resource
 from cds_service.knowledge.knowledge import Card, Knowledge
-from cds_service.source_links import refused_links
-from cds_service.typed_numbers import typed_numbers
 
 MOST_LINKS = 3  # sources that a card names as links; its page has all
 

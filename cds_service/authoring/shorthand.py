@@ -21,10 +21,10 @@ from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from cds_service import shorthand_resources as resources
+from cds_service.authoring import shorthand_resources as resources
+from cds_service.authoring.shorthand_line import Part, ShorthandError, split
+from cds_service.authoring.shorthand_resources import CODE, SYSTEMS, Resource
 from cds_service.criteria.facts import SOURCES
-from cds_service.shorthand_line import Part, ShorthandError, split
-from cds_service.shorthand_resources import CODE, SYSTEMS, Resource
 
 __all__ = ["HOOKS", "Line", "ShorthandError", "request_from_case"]
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from cds_service.authoring.shorthand import ShorthandError, request_from_case
 from cds_service.criteria.facts import Facts, PriorCard
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
@@ -20,7 +21,6 @@ from cds_service.knowledge.card_file import File, Hook, Indicator
 from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.present.cards import NOT_CHECKED, Presenter, Shown
 from cds_service.present.suggestions import suggestion_uuid
-from cds_service.shorthand import ShorthandError, request_from_case
 from cds_service.wire.hook_request import decode_request
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from cds_service.authoring.samples import load_samples
+from cds_service.authoring.shorthand import ShorthandError
 from cds_service.fhir.validation import problems_r4b
 from cds_service.files.paths import fixtures_dir
-from cds_service.samples import load_samples
-from cds_service.shorthand import ShorthandError
 from tests import core
 from tests.core import NOW
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cds_service.cases import Run, load_cases, run_cases
-from cds_service.check import emitted_problems
-from cds_service.coverage import Coverage
+from cds_service.authoring.cases import Run, load_cases, run_cases
+from cds_service.authoring.coverage import Coverage
+from cds_service.authoring.emitted_resources import emitted_problems
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.loader import read_knowledge

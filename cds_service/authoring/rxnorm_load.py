@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+from cds_service.authoring.progress import Progress
 from cds_service.files.yaml_file import KnowledgeError, Problem
-from cds_service.progress import Progress
 from cds_service.terminology import rxnorm
 from cds_service.terminology.rxnorm import Input, Release
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.card_format import WIDTH, card_files, format_cards, formatted
+from cds_service.authoring.card_format import WIDTH, card_files, format_cards, formatted
+from cds_service.authoring.version_lock import contents
 from cds_service.cli import main
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError, YamlFile
 from cds_service.knowledge.loader import read_knowledge
-from cds_service.versions import contents
 from tests.reading import terminology
 
 CLASSES = "[ace_inhibitor, arb, renin_inhibitor_arni, k_sparing_diuretic, mra, nsaid, loop_diuretic]"

@@ -9,10 +9,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from cds_service.authoring.shorthand import Line, request_from_case
+from cds_service.authoring.shorthand_resources import Resource
 from cds_service.files.yaml_file import YamlFile
 from cds_service.knowledge.card_file import File, Hook
-from cds_service.shorthand import Line, request_from_case
-from cds_service.shorthand_resources import Resource
 
 PATIENT_VIEW: Hook = "patient-view"
 

@@ -13,8 +13,8 @@ from fhir.resources.R4B import get_fhir_model_class
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cds_service.authoring.shorthand import HOOKS, ShorthandError, request_from_case
 from cds_service.criteria.facts import SOURCES
-from cds_service.shorthand import HOOKS, ShorthandError, request_from_case
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from cds_service.shorthand_line import Options, Part, instant, months_before, options, when
+from cds_service.authoring.shorthand_line import Options, Part, instant, months_before, options, when
 
 Resource = dict[str, Any]
 

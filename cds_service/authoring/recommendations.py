@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from cds_service.cases import Run
+from cds_service.authoring.cases import Run
 from cds_service.criteria.findings import Truth
 from cds_service.files.conversion_errors import suggestion
 from cds_service.files.yaml_file import Problem, YamlFile

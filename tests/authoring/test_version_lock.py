@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cds_service.authoring.version_lock import LOCK, contents, lock_problems, write_lock
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.loader import read_knowledge
-from cds_service.versions import LOCK, contents, lock_problems, write_lock
 from tests.core import Json, a_card, knowledge, write_small
 from tests.reading import terminology
 

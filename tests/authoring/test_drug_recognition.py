@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cds_service.authoring.drug_recognition import ClassFigures, Difference, Differences, Spelling, measure, read_differences
 from cds_service.cli import main
 from cds_service.files.yaml_file import KnowledgeError
-from cds_service.recognition import ClassFigures, Difference, Differences, Spelling, measure, read_differences
 from tests.reading import terminology
 
 HEADER = "rxcui,name,tty,route,ingredients,classes\n"

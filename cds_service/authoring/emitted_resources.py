@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from cds_service.cases import Run
+from cds_service.authoring.cases import Run
 from cds_service.criteria.numbers import KINDS, number_fields
 from cds_service.fhir.validation import problems_r4b
 from cds_service.files.yaml_file import Problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
-from cds_service.cases import Run
+from cds_service.authoring.cases import Run
 from cds_service.criteria.findings import Truth
 from cds_service.criteria.kind import MET_OR_UNMET
 from cds_service.criteria.kinds import Criterion

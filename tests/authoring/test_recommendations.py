@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cds_service.cases import Run, load_cases, run_cases
+from cds_service.authoring.cases import Run, load_cases, run_cases
+from cds_service.authoring.recommendations import Recommendations, as_text
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
-from cds_service.recommendations import Recommendations, as_text
 from tests.core import Json, a_card, knowledge, small
 
 CARD = "quinine-avoid"
