@@ -13,7 +13,6 @@ from fastapi.telemetry import TelemetryConfig
 
 from cds_service import __version__
 from cds_service.api_docs import describe_api, docs_routes
-from cds_service.card_pages import card_page_routes
 from cds_service.checking import Checking
 from cds_service.cors import HookPages, allow_any_page
 from cds_service.drain import held_back
@@ -23,6 +22,7 @@ from cds_service.hooks import Respond, hook_routes
 from cds_service.knowledge.site_knowledge import log_card_states
 from cds_service.playground import playground_routes
 from cds_service.respond import respond as real_respond
+from cds_service.review_site.card_pages import card_page_routes
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.sample_fhir import fhir_routes
 from cds_service.settings import DEV_BANNER, Settings, load_settings

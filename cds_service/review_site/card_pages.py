@@ -24,7 +24,7 @@ from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.runtime import Runtime
 
 if TYPE_CHECKING:
-    from cds_service.review_site import Site
+    from cds_service.review_site.pages import Site
 
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -76,7 +76,7 @@ class _CardPages:
     @cached_property
     def _site(self) -> Site:
         from cds_service.authoring.recommendations import Recommendations
-        from cds_service.review_site import Site
+        from cds_service.review_site.pages import Site
         from cds_service.settings import DEV_BANNER
 
         settings = self._runtime.settings

@@ -17,7 +17,7 @@ from cds_service.knowledge.knowledge import Card
 from cds_service.present.cards import Presenter
 from cds_service.settings import Settings
 from tests.core import a_card, a_runtime, answer, drawn, knowledge, small
-from tests.test_review_site import Page
+from tests.review_site.test_review_site import Page
 
 CARDS = knowledge().cards
 
