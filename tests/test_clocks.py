@@ -108,7 +108,13 @@ STAMPS = {"checking.py": 1, "clock.py": 1, "traces.py": 1, "token.py": 1}
 # Tests of what has a clock of its own: other processes, certificates, measurements.
 OTHER_PROCESSES = {
     *("bench/alert_log.py", "bench/generate.py", "bench/in_process.py", "bench/run.py"),
-    *("e2e/test_sandbox_browser.py", "faults/test_server_under_faults.py", "faults/wire.py", "sockets.py", "test_doctor.py"),
+    *(
+        "e2e/test_sandbox_browser.py",
+        "faults/test_server_under_faults.py",
+        "faults/wire.py",
+        "sockets.py",
+        "doctor/test_doctor.py",
+    ),
     *("test_clocks.py", "faults/test_tokens_across_workers.py"),
 }
 OF_DAY = {"datetime.now", "datetime.today", "datetime.utcnow", "date.today", "time.time", "time.time_ns"}
