@@ -13,14 +13,14 @@ from fastapi.telemetry import TelemetryConfig
 
 from cds_service import __version__
 from cds_service.api_docs import describe_api, docs_routes
-from cds_service.checking import Checking
 from cds_service.cors import HookPages, allow_any_page
-from cds_service.drain import held_back
 from cds_service.guard import Guard, add_error_handlers
-from cds_service.health import Condition, health_routes
 from cds_service.hooks import Respond, hook_routes
 from cds_service.knowledge.site_knowledge import log_card_states
 from cds_service.playground import playground_routes
+from cds_service.process.health import Condition, health_routes
+from cds_service.process.self_check import Checking
+from cds_service.process.shutdown import held_back
 from cds_service.respond import respond as real_respond
 from cds_service.review_site.card_pages import card_page_routes
 from cds_service.runtime import Runtime, new_runtime

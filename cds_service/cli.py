@@ -144,7 +144,7 @@ def _load(settings: Settings) -> tuple[Path, Knowledge]:
 def _serve(options: argparse.Namespace) -> int:
     import uvicorn
 
-    from cds_service.incoming import LimitedConnection
+    from cds_service.process.connection_limits import LimitedConnection
     from cds_service.runtime import new_runtime
     from cds_service.telemetry.log_lines import configure_logging
 

@@ -104,7 +104,7 @@ async def test_the_hour_that_comes_twice_is_stored_as_two(tmp_path: Path, clock:
 
 
 # Modules that read the time of day: where it enters, and where a span, a check or a token is stamped.
-STAMPS = {"checking.py": 1, "clock.py": 1, "traces.py": 1, "token.py": 1}
+STAMPS = {"self_check.py": 1, "clock.py": 1, "traces.py": 1, "token.py": 1}
 # Tests of what has a clock of its own: other processes, certificates, measurements.
 OTHER_PROCESSES = {
     *("bench/alert_log.py", "bench/generate.py", "bench/in_process.py", "bench/run.py"),

@@ -10,8 +10,8 @@ import msgspec
 from fastapi import APIRouter, Response
 
 from cds_service import __version__
-from cds_service.checking import Checking
 from cds_service.knowledge.site_knowledge import card_states
+from cds_service.process.self_check import Checking
 from cds_service.runtime import Runtime
 from cds_service.telemetry import metrics
 from cds_service.telemetry.call_counts import flush

@@ -15,17 +15,17 @@ import httpx2
 import msgspec
 import pytest
 
-from cds_service import checking
 from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
-from cds_service.checking import Checking
 from cds_service.decide.decision import Outcome
-from cds_service.drain import held_back
 from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.files.paths import cards_dir
-from cds_service.health import Condition
 from cds_service.knowledge.approvals import shadow_rule
 from cds_service.knowledge.loader import read_knowledge
+from cds_service.process import self_check
+from cds_service.process.health import Condition
+from cds_service.process.self_check import Checking
+from cds_service.process.shutdown import held_back
 from cds_service.runtime import Runtime
 from cds_service.telemetry import metrics
 from tests.alert_log_samples import rows
@@ -172,7 +172,7 @@ async def checked(runtime: Runtime, **changes: Any) -> Checking:
     await one.check()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in changes.items():
-            patch.setattr(checking, name, value)
+            patch.setattr(self_check, name, value)
         await one.check()
     return one
 
@@ -258,7 +258,7 @@ async def test_a_card_that_breaks_on_a_known_patient_is_an_alarm(tmp_path: Path,
 
 
 async def test_an_alarm_is_on_health_and_checking_answers_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "evaluate_request", _broken)
+    monkeypatch.setattr(self_check, "evaluate_request", _broken)
     runtime = a_runtime(tmp_path, checking_seconds=60)
     status, told = await got(runtime, "/health/checking")
     assert (status, told["status"]) == (503, "failed")

@@ -11,9 +11,10 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from cds_service import body, incoming
+from cds_service import body
 from cds_service.evaluate import Evaluation
-from cds_service.incoming import MAX_HEAD_BYTES, MAX_HEADERS, LimitedConnection
+from cds_service.process import connection_limits
+from cds_service.process.connection_limits import MAX_HEAD_BYTES, MAX_HEADERS, LimitedConnection
 from tests.core import an_evaluation
 from tests.http_side import Stub, call_body, encoded, new_test_app
 from tests.tokens import bearer
@@ -26,7 +27,7 @@ SOON = 5.0  # seconds, far beyond the limits that these tests set
 
 @pytest.fixture(autouse=True)
 def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incoming, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", 0.2)
     monkeypatch.setattr(body, "BODY_SECONDS", 0.2)
 
 
@@ -189,7 +190,7 @@ async def test_who_sends_too_much_and_listens_only_then_gets_the_answer(address:
 
 
 async def test_who_never_stops_sending_too_much_is_closed(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incoming, "HEAD_SECONDS", SOON)
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", SOON)
     reader, writer = await asyncio.open_unix_connection(address)
     writer.write(head(10**9))
     sending = asyncio.create_task(dripping(writer, b" " * 2_000_000))
