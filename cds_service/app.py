@@ -13,9 +13,9 @@ from fastapi.telemetry import TelemetryConfig
 
 from cds_service import __version__
 from cds_service.api_docs import describe_api, docs_routes
-from cds_service.cors import HookPages, allow_any_page
-from cds_service.guard import Guard, add_error_handlers
-from cds_service.hooks import Respond, hook_routes
+from cds_service.hooks.cors import HookPages, allow_any_page
+from cds_service.hooks.error_handlers import Guard, add_error_handlers
+from cds_service.hooks.routes import Respond, hook_routes
 from cds_service.knowledge.site_knowledge import log_card_states
 from cds_service.playground import playground_routes
 from cds_service.process.health import Condition, health_routes

@@ -18,9 +18,9 @@ from fastapi import APIRouter, Request, Response
 from cds_service import __version__
 from cds_service.authoring.samples import load_samples
 from cds_service.authoring.shorthand_resources import Resource
-from cds_service.body import Room, read_body
 from cds_service.clock import Clock, utc_now
 from cds_service.files.paths import fixtures_dir
+from cds_service.hooks.body import Room, read_body
 from cds_service.sample_search import Kind, fits
 from cds_service.wire.errors import BadRequest, UnknownService, UnsupportedMediaType
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from cds_service.body import Room, read_body
+from cds_service.hooks.body import Room, read_body
 from cds_service.runtime import Runtime
 from cds_service.wire.errors import BadRequest, Forbidden, PayloadTooLarge
 

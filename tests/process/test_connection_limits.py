@@ -11,8 +11,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from cds_service import body
 from cds_service.evaluate import Evaluation
+from cds_service.hooks import body
 from cds_service.process import connection_limits
 from cds_service.process.connection_limits import MAX_HEAD_BYTES, MAX_HEADERS, LimitedConnection
 from tests.core import an_evaluation

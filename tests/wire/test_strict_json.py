@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.feedback import decode_feedback
+from cds_service.hooks.feedback import decode_feedback
 from cds_service.wire.errors import BadRequest
 from cds_service.wire.hook_request import decode_request
 from cds_service.wire.strict_json import MAX_DEPTH, CountingDecoder, Name, check_whole, members_of

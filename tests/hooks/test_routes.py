@@ -49,7 +49,7 @@ async def test_discovery_lists_every_service_without_empty_members(app: FastAPI,
 async def test_usage_requirements_are_announced(tmp_path: Path, stub: Stub) -> None:
     import msgspec
 
-    from cds_service.discovery import describe
+    from cds_service.hooks.discovery import describe
 
     services = [msgspec.structs.replace(service, usage_requirements="Send labs.") for service in SERVICES]
     described = msgspec.json.decode(describe(services).body)["services"]

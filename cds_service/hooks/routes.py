@@ -16,10 +16,10 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from cds_service.body import Room, read_body
-from cds_service.discovery import describe
 from cds_service.evaluate import Evaluation
-from cds_service.feedback import Batch, decode_feedback
+from cds_service.hooks.body import Room, read_body
+from cds_service.hooks.discovery import describe
+from cds_service.hooks.feedback import Batch, decode_feedback
 from cds_service.knowledge.services import ServiceDefinition
 from cds_service.runtime import Runtime
 from cds_service.telemetry.call_counts import count_call

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cds_service import body
-from cds_service.body import SMALL, Room, read_body
+from cds_service.hooks import body
+from cds_service.hooks.body import SMALL, Room, read_body
 from cds_service.telemetry.metrics import SHED, counts
 from cds_service.wire.errors import BodyTimeout, Overloaded, PayloadTooLarge
 

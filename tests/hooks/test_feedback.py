@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service.alert_log import FeedbackRecord
-from cds_service.feedback import decode_feedback
+from cds_service.hooks.feedback import decode_feedback
 from cds_service.telemetry.metrics import FEEDBACK, counts
 from cds_service.trust import Caller
 from cds_service.wire.errors import BadRequest
