@@ -18,13 +18,13 @@ from cds_service.hooks.error_handlers import Guard, add_error_handlers
 from cds_service.hooks.routes import Respond, hook_routes
 from cds_service.knowledge.site_knowledge import log_card_states
 from cds_service.playground import playground_routes
+from cds_service.playground.fhir_server import fhir_routes
 from cds_service.process.health import Condition, health_routes
 from cds_service.process.self_check import Checking
 from cds_service.process.shutdown import held_back
 from cds_service.respond import respond as real_respond
 from cds_service.review_site.card_pages import card_page_routes
 from cds_service.runtime import Runtime, new_runtime
-from cds_service.sample_fhir import fhir_routes
 from cds_service.settings import DEV_BANNER, Settings, load_settings
 from cds_service.telemetry import metrics, prometheus
 from cds_service.telemetry.events import Event, place, tell

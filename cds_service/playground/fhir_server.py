@@ -21,7 +21,7 @@ from cds_service.authoring.shorthand_resources import Resource
 from cds_service.clock import Clock, utc_now
 from cds_service.files.paths import fixtures_dir
 from cds_service.hooks.body import Room, read_body
-from cds_service.sample_search import Kind, fits
+from cds_service.playground.fhir_search import Kind, fits
 from cds_service.wire.errors import BadRequest, UnknownService, UnsupportedMediaType
 
 # resource type → search parameter → the element that it looks at

@@ -14,7 +14,8 @@ import pytest
 from cds_service.app import create_app
 from cds_service.fhir.validation import problems_r4b
 from cds_service.gather.gather import resolve
-from cds_service.sample_fhir import (
+from cds_service.playground.fhir_search import fits
+from cds_service.playground.fhir_server import (
     LARGEST_PAGE,
     MAX_FORM_BYTES,
     MAX_PARAMETERS,
@@ -24,7 +25,6 @@ from cds_service.sample_fhir import (
     charts,
     search,
 )
-from cds_service.sample_search import fits
 from cds_service.trust.callers import AnyCaller
 from cds_service.wire.hook_request import Context
 from tests.authoring.test_samples import SAMPLES
