@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from cds_service import cli, respond
+from cds_service import respond
+from cds_service.cli import main
 from cds_service.wire.hook_request import HookRequest
 
 
@@ -23,4 +24,4 @@ def _faulty(name: str, real: Any) -> Any:
 
 for part in ("gather", "evaluate"):
     setattr(respond, part, _faulty(part, getattr(respond, part)))
-sys.exit(cli.main(["serve", *sys.argv[1:]]))
+sys.exit(main.main(["serve", *sys.argv[1:]]))

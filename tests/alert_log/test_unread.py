@@ -13,7 +13,7 @@ from cds_service.alert_log import AlertLog
 from cds_service.alert_log.kept_facts import MAX_UNREAD, NOT_A_CODE, kept_codes
 from cds_service.alert_log.unread import unread_codes
 from cds_service.authoring.shorthand import request_from_case
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.criteria.facts import LabSeries, Unread
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError

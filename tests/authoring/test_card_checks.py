@@ -10,7 +10,7 @@ import pytest
 from cds_service.authoring.card_checks import content_problems, incomplete_orders, too_long, too_many_links
 from cds_service.authoring.cases import load_cases, run_cases
 from cds_service.authoring.source_links import Lead, lead, refused_links
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.card_file import SourceFile
 from cds_service.knowledge.loader import read_knowledge

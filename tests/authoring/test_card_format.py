@@ -9,7 +9,7 @@ import pytest
 
 from cds_service.authoring.card_format import WIDTH, card_files, format_cards, formatted
 from cds_service.authoring.version_lock import contents
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError, YamlFile
 from cds_service.knowledge.loader import read_knowledge

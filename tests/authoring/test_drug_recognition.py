@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cds_service.authoring.drug_recognition import ClassFigures, Difference, Differences, Spelling, measure, read_differences
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.files.yaml_file import KnowledgeError
 from tests.reading import terminology
 

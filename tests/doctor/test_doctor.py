@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.clock import utc_now
 from cds_service.doctor.address import address, certificate
 from cds_service.doctor.command import TOKEN_VARIABLE

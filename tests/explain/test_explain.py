@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from cds_service.authoring.samples import load_samples
 from cds_service.authoring.shorthand import ShorthandError, request_from_case
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import SOURCES, PriorCard
 from cds_service.criteria.findings import IS_UNMET, MET, UNMET, Finding, Truth

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.decide.decision import Outcome
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge.approvals import Approval, ApprovalError, approve, load_approvals, shadow_rule, standing

@@ -10,7 +10,7 @@ import pytest
 
 from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge.card_file import DialectFile

@@ -12,7 +12,7 @@ import pytest
 
 from cds_service.authoring.cases import Run, load_cases, run_cases
 from cds_service.authoring.emitted_resources import emitted_problems, report
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError, YamlFile
 from cds_service.knowledge.knowledge import Card, Knowledge

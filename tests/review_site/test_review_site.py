@@ -10,7 +10,7 @@ import pytest
 
 from cds_service.authoring.cases import CaseFile, Run, load_cases, run_cases
 from cds_service.authoring.recommendations import Recommendations
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.explain.sentences import Sentences
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.knowledge import Card

@@ -11,7 +11,7 @@ import pytest
 
 from cds_service.authoring.progress import Progress
 from cds_service.authoring.rxnorm_load import load, release_of
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.terminology import rxnorm

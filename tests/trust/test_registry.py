@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.files.paths import fixtures_dir
 from cds_service.outbound.base_urls import FhirBase
 from cds_service.trust.client_fields import FIELDS

@@ -19,18 +19,18 @@ from urllib.parse import urlencode
 import msgspec
 
 from cds_service import __version__
-from cds_service.approval_commands import add_approval_commands
-from cds_service.clients_commands import add_clients_commands
+from cds_service.cli.approvals import add_approval_commands
+from cds_service.cli.clients import add_clients_commands
+from cds_service.cli.codes import add_codes_commands
+from cds_service.cli.requests import add_trial_commands
+from cds_service.cli.terminology import add_terminology_commands
 from cds_service.clock import utc_now
-from cds_service.codes_commands import add_codes_commands
 from cds_service.doctor.command import add_doctor_command
 from cds_service.files.paths import cards_dir, fixtures_dir
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.settings import Settings, SettingsError, load_settings, settings_help
-from cds_service.terminology_commands import add_terminology_commands
-from cds_service.trial_commands import add_trial_commands
 
 if TYPE_CHECKING:
     from cds_service.review_site import Site

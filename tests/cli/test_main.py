@@ -20,7 +20,7 @@ from cds_service.alert_log import AlertLog
 from cds_service.authoring.samples import load_samples
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.authoring.version_lock import write_lock
-from cds_service.cli import _what_next, main, see_that_it_is_free
+from cds_service.cli.main import _what_next, main, see_that_it_is_free
 from cds_service.files.paths import cards_dir, fixtures_dir
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.settings import Settings, SettingsError
@@ -124,7 +124,7 @@ def test_two_processes_answer_a_request_with_the_same_bytes(tmp_path: Path) -> N
         "order: baclofen 10 mg oral tablet, dose 20 mg TID",
     ]
     path = request_file(tmp_path, *lines, hook="order-sign")
-    command = [sys.executable, "-m", "cds_service.cli", "fire", path, "--json", "--now", "2025-12-01"]
+    command = [sys.executable, "-m", "cds_service.cli.main", "fire", path, "--json", "--now", "2025-12-01"]
     root = str(cards_dir().parent)
     answers = [
         subprocess.run(
