@@ -33,7 +33,7 @@ TARGETS: dict[str, frozenset[str]] = {
     "reasons": frozenset({"Condition"}),
     "members": frozenset({"Observation"}),
 }
-_URN = ("urn:", "URN:")  # as in `fhir.is_urn`, which costs a call per entry
+_URN = ("urn:", "URN:")  # as in `resources.is_urn`, which costs a call per entry
 _KEPT = frozenset({"Medication"})  # read where an expected resource refers to it
 # The source that reads a resource which came under another key; never the patient, which identifies everything else.
 HOMES: dict[str, str] = {kind: name for name, kinds in EXPECTED.items() if name != "patient" for kind in kinds} | {

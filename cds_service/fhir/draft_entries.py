@@ -51,7 +51,7 @@ class DraftEntries(msgspec.Struct, frozen=True):
 
     drafts: tuple[Draft, ...] = ()
     quarantined: tuple[Quarantined, ...] = ()
-    by_url: dict[str, Resource] = {}  # as in `decode.Gathered`, here for every type of resource
+    by_url: dict[str, Resource] = {}  # as in `bundles.Gathered`, here for every type of resource
     is_bundle: bool = True
 
     @property

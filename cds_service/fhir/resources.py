@@ -3,7 +3,7 @@
 JSON is decoded straight into it; the decoder skips fields that no reader needs. A field's type is the union of what real clients
 send for it (an object where FHIR wants an array, a string where R4 wants a CodeableConcept), and of what other resource types
 have under that name (`Claim.total` is money, `PractitionerRole.code` an array), so that they do not fail the first pass. What
-does not fit is quarantined entry by entry, see `decode`.
+does not fit is quarantined entry by entry, see `bundles`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Coding(msgspec.Struct, gc=False):
     system: Text | None = None
     code: Text | int | None = None  # a number is sent for RxNorm codes, see `pairs`
     display: Text | None = None
-    extension: Any = None  # how sure a German diagnosis is, see `read_problems`
+    extension: Any = None  # how sure a German diagnosis is, see `conditions`
 
 
 class CodeableConcept(msgspec.Struct, gc=False):
@@ -44,7 +44,7 @@ class Subject(msgspec.Struct, gc=False):
 
     reference: Text | None = None
     type: Any = None  # R4: the type of what is meant
-    identifier: Any = None  # an Identifier in place of a reference or beside it; `whose` looks at it where there is no other way
+    identifier: Any = None  # an Identifier in place of a reference or beside it; `subject` looks at it where nothing else helps
 
 
 class Period(msgspec.Struct, gc=False):

@@ -63,7 +63,7 @@ async def gather(
     gone: Callable[[], Awaitable[object]] | None = None,
     terminology: Terminology | None = None,
 ) -> dict[str, Gathered]:
-    """Return what is known for each key of `templates`, and under `decode.TARGETS` what was read because they refer to it.
+    """Return what is known for each key of `templates`, and under `bundles.TARGETS` what was read because they refer to it.
 
     `remaining_ms` is the time until the response is due; FHIR requests get 800 ms of it, or all but 150 ms where that is less.
     `ehr` is None when there is no FHIR server to ask. `gone` returns when the client has ended the call; it is called only when

@@ -1,8 +1,8 @@
 """Read from the FHIR server what resources refer to: medications, reasons, results of panels.
 
 A call reads at most `MAX_READ` of them: with one search by ids for each type where the server takes it, else one by one.
-Medications and reasons become sources of their own (`decode.TARGETS`), which only resolve references; results join the laboratory
-results. Resources that are not the patient's are left out.
+Medications and reasons become sources of their own (`bundles.TARGETS`), which only resolve references; results join the
+laboratory results. Resources that are not the patient's are left out.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def hook_routes(runtime: Runtime, respond: Respond) -> APIRouter:
 
 
 class HookCalls:
-    """ASGI endpoint of `POST /cds-services/{id}`. Raises CdsError and RefusedError; `guard` answers them.
+    """ASGI endpoint of `POST /cds-services/{id}`. Raises CdsError and RefusedError; `error_handlers` answers them.
 
     A call beyond `max_calls` is refused at once, where possible before its body is read: what waits here would be answered too
     late anyway, and must not grow without end. A call counts once its body is there, so that slow senders keep nobody out.

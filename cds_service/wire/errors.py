@@ -66,7 +66,7 @@ class BodyTimeout(CdsError):
 
 
 class PayloadTooLarge(CdsError):
-    """The body is longer than this service reads. What still comes of it is thrown away, see `incoming`."""
+    """The body is longer than this service reads. What still comes of it is thrown away, see `connection_limits`."""
 
     status = 413
     code = "too-long"

@@ -6,7 +6,7 @@ one odd field costs that field and not the call: an optional field of the wrong 
 doesn't fit is handed on as it was sent. A missing field that CDS Hooks and this service require is a BadRequest that names it.
 
 Shapes are those of CDS Hooks 2.0.1; unknown fields and extensions are ignored. Members that decide about the call and stand twice
-are refused, see `strictjson`.
+are refused, see `strict_json`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class HookRequest(msgspec.Struct, gc=False):
     drafts: DraftEntries | None = None  # `context.draftOrders`; None where it was not sent
     caller: Caller = ANONYMOUS
     timings: Timings = msgspec.field(default_factory=Timings)
-    ways: tuple[str, ...] = ()  # of the FHIR server that were used, for the log (`server_ways`)
+    ways: tuple[str, ...] = ()  # of the FHIR server that were used, for the log (`search_support`)
 
 
 class _Wire(msgspec.Struct, gc=False):
