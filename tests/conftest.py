@@ -9,9 +9,9 @@ from hypothesis import settings
 from prometheus_client import Counter
 from respx.mocks import HTTPCoreMocker
 
-from cds_service.call_counts import flush
-from cds_service.metrics import REGISTRY
 from cds_service.settings import OPTIONS
+from cds_service.telemetry.call_counts import flush
+from cds_service.telemetry.metrics import REGISTRY
 
 # No deadline: a busy machine is not a bug. The same examples in every CI run, so that a failure there is one of the change.
 settings.register_profile("local", deadline=None)

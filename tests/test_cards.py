@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from cds_service.cases import Case, Run, load_cases, run_cases
-from cds_service.check import card_schema, emitted_problems
-from cds_service.coverage import Coverage
-from cds_service.loader import read_knowledge
-from cds_service.paths import cards_dir
-from cds_service.terminology import Terminology
+from cds_service.authoring.cases import Case, Run, load_cases, run_cases
+from cds_service.authoring.coverage import Coverage
+from cds_service.authoring.emitted_resources import card_schema, emitted_problems
+from cds_service.files.paths import cards_dir
+from cds_service.knowledge.loader import read_knowledge
+from cds_service.terminology.terminology import Terminology
 
 KNOWLEDGE = read_knowledge(cards_dir(), Terminology.load(cards_dir() / "value_sets"))
 CASES = load_cases(cards_dir(), KNOWLEDGE)

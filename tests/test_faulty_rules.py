@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from cds_service import metrics
 from cds_service.criteria.problem import ProblemCriterion
-from cds_service.knowledge import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.telemetry import metrics
 from tests.core import a_card, answer, cards, small
 
 CALLS = int(os.environ.get("CDS_FAULTED_CALLS", "600"))  # a nightly run can afford more

@@ -7,12 +7,12 @@ import asyncio
 import msgspec
 import pytest
 
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import Facts
-from cds_service.decision import Decision, Outcome
+from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluate import Engine, evaluate_request
-from cds_service.protocol import decode_request
-from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
+from cds_service.wire.hook_request import decode_request
 from tests.core import (
     NOW,
     Json,
