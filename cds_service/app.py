@@ -11,23 +11,24 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from cds_service import __version__, exposition, metrics
+from cds_service import __version__
 from cds_service.api_docs import describe_api, docs_routes
-from cds_service.card_pages import card_page_routes
-from cds_service.checking import Checking
-from cds_service.cors import HookPages, allow_any_page
-from cds_service.drain import held_back
-from cds_service.events import Event, place, tell
-from cds_service.guard import Guard, add_error_handlers
-from cds_service.health import Condition, health_routes
-from cds_service.hooks import Respond, hook_routes
-from cds_service.observe import configure_logging
+from cds_service.hooks.cors import HookPages, allow_any_page
+from cds_service.hooks.error_handlers import Guard, add_error_handlers
+from cds_service.hooks.routes import Respond, hook_routes
+from cds_service.knowledge.site_knowledge import log_card_states
 from cds_service.playground import playground_routes
+from cds_service.playground.fhir_server import fhir_routes
+from cds_service.process.health import Condition, health_routes
+from cds_service.process.self_check import Checking
+from cds_service.process.shutdown import held_back
 from cds_service.respond import respond as real_respond
+from cds_service.review_site.card_pages import card_page_routes
 from cds_service.runtime import Runtime, new_runtime
-from cds_service.sample_fhir import fhir_routes
 from cds_service.settings import DEV_BANNER, Settings, load_settings
-from cds_service.site import log_card_states
+from cds_service.telemetry import metrics, prometheus
+from cds_service.telemetry.events import Event, place, tell
+from cds_service.telemetry.log_lines import configure_logging
 
 # FastAPI's own telemetry would send paths, query strings and the messages of exceptions; `traces` says what a span may hold.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -111,7 +112,7 @@ def _begin_counting(runtime: Runtime, condition: Condition) -> None:
     metrics.WORKERS.labels(__version__, runtime.settings.profile).set(1)
     metrics.begin_at_zero((one.id for one in runtime.knowledge.services), (one.id for one in runtime.knowledge.cards))
     condition.measure()
-    exposition.reserve()
+    prometheus.reserve()
 
 
 def _say_how_it_ended(task: asyncio.Task[None]) -> None:

@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from cds_service import metrics
-from cds_service.caps import MAX_ENTRIES, capped
-from cds_service.choose import choose
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.fact_index import FactIndex
 from cds_service.criteria.facts import Facts, Patient, PriorCard
-from cds_service.decision import Decision, Outcome
-from cds_service.decode import Gathered
-from cds_service.errors import BadRequest, CdsError, EngineFailed, PreconditionFailed
-from cds_service.events import Event, place, tell
-from cds_service.fhir_client import FhirClient
-from cds_service.gather import gather, require
-from cds_service.judge import judge
-from cds_service.knowledge import Knowledge
-from cds_service.present import Presenter, Shown
-from cds_service.protocol import HookRequest, decode_request, fitting
-from cds_service.read import read
-from cds_service.read_orders import WrongPatientError
-from cds_service.strictjson import members_of
+from cds_service.decide.choose import choose
+from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.judge import judge
+from cds_service.fhir.bundles import Gathered
+from cds_service.gather.fhir_client import FhirClient
+from cds_service.gather.gather import gather, require
+from cds_service.gather.limits import MAX_ENTRIES, capped
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.present.cards import Presenter, Shown
+from cds_service.read.draft_orders import WrongPatientError
+from cds_service.read.reader import read
+from cds_service.telemetry import metrics
+from cds_service.telemetry.events import Event, place, tell
 from cds_service.trust import Caller
+from cds_service.wire.errors import BadRequest, CdsError, EngineFailed, PreconditionFailed
+from cds_service.wire.hook_request import HookRequest, decode_request, fitting
+from cds_service.wire.strict_json import members_of
 
 if TYPE_CHECKING:
     from cds_service.settings import Settings
@@ -215,7 +215,8 @@ def _not_evaluated(call: HookRequest, sources: Sources, engine: Engine, now: dat
     facts = Facts(now, call.hook, engine.jurisdiction, Patient(call.context.patientId or "", None, None, ""), {})
     findings = Evaluator(FactIndex(facts), knowledge.criteria, knowledge.per_order, _note_failure)
     failed = [
-        Decision(card, Outcome.FAILED, findings, say=True, error=type(error).__name__) for card in knowledge.cards_at(call.hook)
+        Decision(card, Outcome.FAILED, findings, in_notice=True, error=type(error).__name__)
+        for card in knowledge.cards_at(call.hook)
     ]
     nothing = [None] * len(failed)
     shown, shadows = engine.presenter.compose(failed, nothing, facts, call.hookInstance, call.caller.dialect)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from starlette.requests import ClientDisconnect
 
-from cds_service import metrics
-from cds_service.arrival import Arrival
-from cds_service.call_counts import count_answer
-from cds_service.call_record import ReceivedCall, call_record, refused_record, withdraw
-from cds_service.errors import CLIENT_WENT_AWAY, BadRequest, CdsError, LogUnavailable
+from cds_service.alert_log.call_record import ReceivedCall, call_record, refused_record, withdraw
+from cds_service.alert_log.pseudonyms import Pseudonyms
+from cds_service.alert_log.shown_before import ShownBeforeInLog
 from cds_service.evaluate import Evaluation, RefusedRequest, evaluate_request
-from cds_service.events import Event, tell
-from cds_service.fhir_client import FhirClient
-from cds_service.gather import AbandonedError
-from cds_service.prefetch import ServiceDefinition
-from cds_service.protocol import HookRequest
-from cds_service.pseudonyms import Pseudonyms
-from cds_service.read import FOREIGN
+from cds_service.gather.fhir_client import FhirClient
+from cds_service.gather.gather import AbandonedError
+from cds_service.knowledge.services import ServiceDefinition
+from cds_service.read.reader import FOREIGN
+from cds_service.read.subject import Owner, Whose
 from cds_service.runtime import Runtime
-from cds_service.shown_before import ShownBeforeInLog
-from cds_service.whose import Owner, Whose
+from cds_service.telemetry import metrics
+from cds_service.telemetry.call_counts import count_answer
+from cds_service.telemetry.events import Event, tell
+from cds_service.wire.arrival import Arrival
+from cds_service.wire.errors import CLIENT_WENT_AWAY, BadRequest, CdsError, LogUnavailable
+from cds_service.wire.hook_request import HookRequest
 
 
 async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, arrival: Arrival) -> Evaluation:

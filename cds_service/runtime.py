@@ -7,12 +7,12 @@ import msgspec
 from cds_service.alert_log import AlertLog, load_or_create_secret
 from cds_service.clock import Clock, utc_now
 from cds_service.evaluate import Engine
-from cds_service.http_client import HttpClient
-from cds_service.knowledge import Knowledge
-from cds_service.present import Presenter
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.site_knowledge import load_knowledge
+from cds_service.outbound.http_client import HttpClient
+from cds_service.present.cards import Presenter
 from cds_service.settings import Settings, SettingsError
-from cds_service.site import load_knowledge
-from cds_service.traces import Traces, open_traces
+from cds_service.telemetry.traces import Traces, open_traces
 from cds_service.trust.caller import Callers
 from cds_service.trust.callers import new_callers
 

@@ -10,8 +10,8 @@ from functools import cache
 
 import msgspec
 
-from cds_service.cases import Case, Run, load_cases, run_cases
-from cds_service.paths import cards_dir
+from cds_service.authoring.cases import Case, Run, load_cases, run_cases
+from cds_service.files.paths import cards_dir
 from tests import proofs
 from tests.core import PATIENTS, Json, all_requests, answer_to, knowledge
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from cds_service.strict import problems_r4b
+from cds_service.fhir.validation import problems_r4b
 
 Json = dict[str, Any]
 INDICATORS = ("info", "warning", "critical")

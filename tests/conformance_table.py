@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from cds_service.card_file import File, Text
-from cds_service.yamlfile import YamlFile
+from cds_service.files.yaml_file import YamlFile
+from cds_service.knowledge.card_file import File, Text
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "cds_service" / "docs" / "conformance.md"

@@ -13,13 +13,13 @@ from hypothesis import settings
 from prometheus_client import Counter
 from respx.mocks import HTTPCoreMocker
 
-from cds_service.call_counts import flush
-from cds_service.knowledge import Knowledge, ShadowRule, unless_active
-from cds_service.loader import read_knowledge
-from cds_service.metrics import REGISTRY
-from cds_service.paths import cards_dir
+from cds_service.files.paths import cards_dir
+from cds_service.knowledge.knowledge import Knowledge, ShadowRule, unless_active
+from cds_service.knowledge.loader import read_knowledge
 from cds_service.settings import OPTIONS
-from cds_service.terminology import Terminology
+from cds_service.telemetry.call_counts import flush
+from cds_service.telemetry.metrics import REGISTRY
+from cds_service.terminology.terminology import Terminology
 from tests.core import knowledge
 from tests.reading import terminology
 
@@ -57,7 +57,7 @@ def _shipped_knowledge_is_read_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Terminology, "load", shared_value_sets)
-        patch.setattr("cds_service.site.read_knowledge", shared_cards)
+        patch.setattr("cds_service.knowledge.site_knowledge.read_knowledge", shared_cards)
         yield
 
 

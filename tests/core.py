@@ -15,26 +15,26 @@ import msgspec
 import yaml
 
 from cds_service.alert_log import AlertLog
-from cds_service.choose import choose
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import SOURCES, Facts, Patient
 from cds_service.criteria.findings import Finding, OnError
-from cds_service.decision import Decision
+from cds_service.decide.choose import choose
+from cds_service.decide.decision import Decision
+from cds_service.decide.judge import judge
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
-from cds_service.gather import gather
-from cds_service.http_client import HttpClient
-from cds_service.judge import judge
-from cds_service.knowledge import Knowledge
-from cds_service.loader import read_knowledge
-from cds_service.paths import cards_dir
-from cds_service.present import Presenter, Shown
-from cds_service.protocol import decode_request
-from cds_service.read import read
+from cds_service.files.paths import cards_dir
+from cds_service.gather.gather import gather
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.loader import read_knowledge
+from cds_service.outbound.http_client import HttpClient
+from cds_service.present.cards import Presenter, Shown
+from cds_service.read.reader import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
-from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
 from cds_service.trust.caller import Callers
 from cds_service.trust.callers import AnyCaller
+from cds_service.wire.hook_request import decode_request
 from tests.reading import terminology
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)
@@ -157,7 +157,7 @@ def _new_requests() -> Iterator[tuple[str, Json]]:
 
 
 def answer(*given: str, hook: str = "patient-view", known: Knowledge | None = None, country: Country = "US") -> Evaluation:
-    """What the service answers about a patient in shorthand (see `cds_service.shorthand`) at NOW."""
+    """What the service answers about a patient in shorthand (see `cds_service.authoring.shorthand`) at NOW."""
     return answer_to(request_from_case(given, hook, NOW), known=known, country=country)
 
 

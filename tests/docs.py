@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cds_service.cli import _parser
+from cds_service.cli.main import _parser
 from cds_service.settings import OPTIONS
 
 ROOT = Path(__file__).parents[1]

@@ -8,12 +8,12 @@ from urllib.parse import parse_qsl, unquote
 import httpx2
 import msgspec
 
-from cds_service.base_urls import FhirBase
 from cds_service.evaluate import Engine, Evaluation, Sources, evaluate_request
-from cds_service.fhir_client import FhirClient
-from cds_service.http_client import HttpClient
-from cds_service.protocol import decode_request
+from cds_service.gather.fhir_client import FhirClient
+from cds_service.outbound.base_urls import FhirBase
+from cds_service.outbound.http_client import HttpClient
 from cds_service.trust import Caller
+from cds_service.wire.hook_request import decode_request
 from tests.core import NOW, knowledge, presenter
 from tests.http_side import TransportClient
 

@@ -16,8 +16,8 @@ import httpx2
 import msgspec
 import yaml
 
-from cds_service.paths import cards_dir
-from cds_service.shorthand import ShorthandError, request_from_case
+from cds_service.authoring.shorthand import ShorthandError, request_from_case
+from cds_service.files.paths import cards_dir
 from tests.core import NOW, PATIENTS, Json, knowledge
 
 BASE = "https://ehr.example/fhir"

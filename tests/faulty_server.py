@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from cds_service import cli, respond
-from cds_service.protocol import HookRequest
+from cds_service import respond
+from cds_service.cli import main
+from cds_service.wire.hook_request import HookRequest
 
 
 def _faulty(name: str, real: Any) -> Any:
@@ -23,4 +24,4 @@ def _faulty(name: str, real: Any) -> Any:
 
 for part in ("gather", "evaluate"):
     setattr(respond, part, _faulty(part, getattr(respond, part)))
-sys.exit(cli.main(["serve", *sys.argv[1:]]))
+sys.exit(main.main(["serve", *sys.argv[1:]]))

@@ -17,12 +17,12 @@ from typing import NamedTuple
 import msgspec
 
 from cds_service.app import create_app
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import SOURCES
-from cds_service.dialects import PLAIN
-from cds_service.paths import fixtures_dir
+from cds_service.files.paths import fixtures_dir
+from cds_service.knowledge.dialects import PLAIN
 from cds_service.respond import respond
 from cds_service.runtime import Runtime
-from cds_service.shorthand import request_from_case
 from cds_service.trust import Caller
 from tests.core import NOW, PATIENTS, Json, a_runtime, knowledge
 from tests.http_side import SameCaller, running

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from cds_service.shorthand import request_from_case
+from cds_service.authoring.shorthand import request_from_case
 from tests.core import NOW, Json
 
 _PIECES: list[str] = msgspec.json.Decoder(str).decode_lines(Path(__file__).with_suffix(".jsonl").read_bytes())

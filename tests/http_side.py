@@ -14,19 +14,19 @@ from fastapi import FastAPI
 
 from cds_service.alert_log import AlertLog
 from cds_service.app import create_app
-from cds_service.checked_network import Fault, RequestError
 from cds_service.evaluate import Evaluation
-from cds_service.hooks import Respond
-from cds_service.http_client import HttpClient, Response
-from cds_service.knowledge import Knowledge
-from cds_service.prefetch import ServiceDefinition
-from cds_service.present import Presenter
-from cds_service.protocol import HookRequest
+from cds_service.hooks.routes import Respond
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.knowledge.services import ServiceDefinition
+from cds_service.outbound.checked_network import Fault, RequestError
+from cds_service.outbound.http_client import HttpClient, Response
+from cds_service.present.cards import Presenter
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.trust import Caller
 from cds_service.trust.caller import Callers, Endpoint, Headers
 from cds_service.trust.callers import AnyCaller, new_callers
+from cds_service.wire.hook_request import HookRequest
 from tests.core import NOW, an_evaluation
 
 SERVICES = tuple(

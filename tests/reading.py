@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from cds_service.criteria.facts import Drug, Facts, Lab, LabSeries
-from cds_service.decode import EXPECTED, gathered_raw
-from cds_service.draft_entries import draft_entries
-from cds_service.read import read
-from cds_service.terminology import Terminology
+from cds_service.fhir.bundles import EXPECTED, gathered_raw
+from cds_service.fhir.draft_entries import draft_entries
+from cds_service.read.reader import read
+from cds_service.terminology.terminology import Terminology
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"

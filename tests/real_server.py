@@ -24,13 +24,13 @@ START_LIMIT = 30.0  # seconds
 class RealServer:
     """`cds-service serve` (or another module that takes its arguments) with its log and its output in `folder`."""
 
-    def __init__(self, folder: Path, module: str = "cds_service.cli", workers: int = 1, **settings: str) -> None:
+    def __init__(self, folder: Path, module: str = "cds_service.cli.main", workers: int = 1, **settings: str) -> None:
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.log_path = Path(settings.get("log_path", folder / "alerts.sqlite3"))
         self.client = httpx2.Client(base_url=self.address, timeout=20, trust_env=False)
         self._output = {name: folder / f"server.{name}" for name in ("stdout", "stderr")}
-        verb = ["serve"] if module == "cds_service.cli" else []
+        verb = ["serve"] if module == "cds_service.cli.main" else []
         self._command = [sys.executable, "-m", module, *verb, "--port", str(self.port), "--workers", str(workers)]
         variables = {f"CDS_{name.upper()}": value for name, value in settings.items()}
         self._environ = {**os.environ, "CDS_LOG_PATH": str(self.log_path), **variables}

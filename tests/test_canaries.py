@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.shorthand import request_from_case
+from cds_service.authoring.shorthand import request_from_case
 from tests.canaries import canary, feedback_with_canaries, found, headers_with_canaries, with_canaries
 from tests.core import NOW, Json
 from tests.real_server import RealServer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from cds_service.cases import Run
-from cds_service.check import card_schema, emitted_problems
-from cds_service.coverage import Coverage
-from cds_service.paths import cards_dir
+from cds_service.authoring.cases import Run
+from cds_service.authoring.coverage import Coverage
+from cds_service.authoring.emitted_resources import card_schema, emitted_problems
+from cds_service.files.paths import cards_dir
 from tests.case_runs import case_runs, cases
 from tests.core import knowledge
 

@@ -16,7 +16,7 @@ import respx
 
 import cds_service
 from cds_service.app import create_app
-from cds_service.shorthand import request_from_case
+from cds_service.authoring.shorthand import request_from_case
 from tests.alert_log_samples import rows
 from tests.core import Json, a_runtime
 from tests.http_side import running
@@ -104,11 +104,17 @@ async def test_the_hour_that_comes_twice_is_stored_as_two(tmp_path: Path, clock:
 
 
 # Modules that read the time of day: where it enters, and where a span, a check or a token is stamped.
-STAMPS = {"checking.py": 1, "clock.py": 1, "traces.py": 1, "token.py": 1}
+STAMPS = {"self_check.py": 1, "clock.py": 1, "traces.py": 1, "token.py": 1}
 # Tests of what has a clock of its own: other processes, certificates, measurements.
 OTHER_PROCESSES = {
     *("bench/alert_log.py", "bench/generate.py", "bench/in_process.py", "bench/run.py"),
-    *("e2e/test_sandbox_browser.py", "faults/test_server_under_faults.py", "faults/wire.py", "sockets.py", "test_doctor.py"),
+    *(
+        "e2e/test_sandbox_browser.py",
+        "faults/test_server_under_faults.py",
+        "faults/wire.py",
+        "sockets.py",
+        "doctor/test_doctor.py",
+    ),
     *("test_clocks.py", "faults/test_tokens_across_workers.py"),
 }
 OF_DAY = {"datetime.now", "datetime.today", "datetime.utcnow", "date.today", "time.time", "time.time_ns"}

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from cds_service.api_docs.document import FEEDBACK_EXAMPLE
-from cds_service.discovery import describe
+from cds_service.hooks.discovery import describe
 from tests.case_runs import responses as all_responses
 from tests.conformance import USER_TOKENS, Json, discovery_problems, feedback_problems, prefetch_problems, problems
 from tests.core import knowledge

@@ -15,8 +15,8 @@ import msgspec
 import pytest
 
 from cds_service.app import create_app
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.runtime import Runtime
-from cds_service.shorthand import request_from_case
 from tests.core import NOW, Json, a_runtime
 from tests.http_side import TransportClient, running
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cds_service.cli import _parser
+from cds_service.cli.main import _parser
 from cds_service.settings import OPTIONS, load_settings
 from tests.docs import ROOT
 

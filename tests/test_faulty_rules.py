@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from cds_service import metrics
 from cds_service.criteria.problem import ProblemCriterion
-from cds_service.knowledge import Knowledge
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.telemetry import metrics
 from tests import proofs
 from tests.core import a_card, answer, cards, small
 

@@ -17,15 +17,15 @@ from typing import Literal
 import msgspec
 import pytest
 
-from cds_service.cases import load_cases
+from cds_service.authoring.cases import load_cases
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import Allergy, Drug, Lab, Order, Problem
 from cds_service.criteria.findings import Evidence, Truth
 from cds_service.criteria.lab import LabCriterion
-from cds_service.decision import Decision, Outcome
+from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluate import Evaluation, RefusedRequest
-from cds_service.paths import cards_dir
-from cds_service.references import with_children
-from cds_service.shorthand import request_from_case
+from cds_service.files.paths import cards_dir
+from cds_service.knowledge.names_used import with_children
 from tests import proofs
 from tests.core import Json, answer_to, knowledge
 from tests.meanings import FORMS, group, places, rewritten

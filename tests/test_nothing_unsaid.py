@@ -20,15 +20,16 @@ import pytest
 from fastapi import FastAPI
 
 from cds_service import evaluate as evaluation
-from cds_service import judge, present
 from cds_service.alert_log import CallRecord, LogHealth, PriorRecord
 from cds_service.app import create_app
-from cds_service.decision import Decision
+from cds_service.decide import judge
+from cds_service.decide.decision import Decision
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
-from cds_service.http_client import Server
-from cds_service.protocol import decode_request
+from cds_service.outbound.http_client import Server
+from cds_service.present import cards
 from cds_service.respond import respond
 from cds_service.trust import Caller
+from cds_service.wire.hook_request import decode_request
 from tests import proofs
 from tests.core import NOW, Json, a_runtime, knowledge, presenter
 from tests.fault_mix import Mix, fhir_server, mix
@@ -110,15 +111,15 @@ def breaking(what: str, whom: str) -> Iterator[None]:
             case "judge", _:
                 patch.setattr(judge, "judge_card", only(judge.judge_card, lambda card, *_: card.id == whom))
             case "draw", _:
-                patch.setattr(present.CardTemplate, "draw", only(present.CardTemplate.draw, lambda one, *_: one.id == whom))
+                patch.setattr(cards.CardTemplate, "draw", only(cards.CardTemplate.draw, lambda one, *_: one.id == whom))
             case "part", "every card":
                 patch.setattr(judge, "judge_card", broken)
             case "part", "every drawing":
-                patch.setattr(present.CardTemplate, "draw", broken)
+                patch.setattr(cards.CardTemplate, "draw", broken)
             case "part", "notice":
-                patch.setattr(present._Dialect, "_notice", broken)
+                patch.setattr(cards._Dialect, "_notice", broken)
             case "part", ("draw" | "compose"):
-                patch.setattr(present.Presenter, whom, broken)
+                patch.setattr(cards.Presenter, whom, broken)
             case "part", _:
                 patch.setattr(evaluation, whom, broken)
         yield

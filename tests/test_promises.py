@@ -12,9 +12,9 @@ import httpx2
 import msgspec
 import pytest
 
-from cds_service import call_counts
 from cds_service.app import create_app
-from cds_service.metrics import REGISTRY
+from cds_service.telemetry import call_counts
+from cds_service.telemetry.metrics import REGISTRY
 from cds_service.trust.caller import Callers
 from cds_service.trust.callers import AnyCaller
 from tests.conformance import discovery_problems, problems

@@ -13,9 +13,9 @@ import respx
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_service.app import create_app
-from cds_service.metrics import SECURITY_EVENTS, counts
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.runtime import Runtime
-from cds_service.shorthand import request_from_case
+from cds_service.telemetry.metrics import SECURITY_EVENTS, counts
 from tests.alert_log_samples import rows
 from tests.core import NOW, Json, a_card, a_runtime, answer_to, knowledge, small
 from tests.http_side import running

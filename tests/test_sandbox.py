@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from cds_service.app import create_app
-from cds_service.paths import fixtures_dir
+from cds_service.files.paths import fixtures_dir
 from cds_service.runtime import Runtime
 from tests.alert_log_samples import rows
 from tests.case_runs import responses

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from cds_service.http_client import HttpClient
+from cds_service.outbound.http_client import HttpClient
 from cds_service.settings import Settings
 from cds_service.trust.keys import Fetched, FetchError, FetchKeys
 from cds_service.trust.registered import RegisteredCallers

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from cds_service.criteria.findings import Truth
-from cds_service.decision import Decision, Outcome
-from cds_service.dialects import topic_code
+from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluate import Evaluation
-from cds_service.knowledge import Card, Knowledge
-from cds_service.present import NOT_CHECKED, card_uuid
+from cds_service.knowledge.dialects import topic_code
+from cds_service.knowledge.knowledge import Card, Knowledge
+from cds_service.present.cards import NOT_CHECKED, card_uuid
 from tests.core import Json
 
 NEVER_ARRIVED = ("not_obtained", "failed")

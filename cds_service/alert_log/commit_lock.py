@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from cds_service import metrics
-from cds_service.events import Event, tell
+from cds_service.telemetry import metrics
+from cds_service.telemetry.events import Event, tell
 
 
 class CommitLock:

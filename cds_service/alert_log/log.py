@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from cds_service import metrics
 from cds_service.alert_log.prior import TIME_LIMIT, PriorCards
 from cds_service.alert_log.records import CallRecord, FeedbackRecord, PriorRecord, QuarantineRecord
 from cds_service.alert_log.store import Record
 from cds_service.alert_log.writer import Entry, Waiter, Writer
-from cds_service.events import Event, tell
+from cds_service.telemetry import metrics
+from cds_service.telemetry.events import Event, tell
 
 
 class LogHealth(msgspec.Struct, frozen=True, gc=False):

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
-from cds_service import metrics
 from cds_service.alert_log.records import PriorRecord
 from cds_service.alert_log.store import instant, open_for_reading
-from cds_service.events import Event, tell
+from cds_service.telemetry import metrics
+from cds_service.telemetry.events import Event, tell
 
 # Seconds. A healthy file takes a fraction of a millisecond. A busy disk gets a tenth of the half second that a clinician waits
 # for a hook, a broken one no more than that.

@@ -18,11 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from cds_service import metrics
 from cds_service.alert_log.records import CallRecord, QuarantineRecord
 from cds_service.alert_log.store import Record, Store
 from cds_service.clock import utc_now
-from cds_service.events import Event, tell
+from cds_service.telemetry import metrics
+from cds_service.telemetry.events import Event, tell
 
 Waiter = asyncio.Future[bool]  # of the event loop; the thread hands it back and leaves it alone otherwise
 Entry = tuple[Record, Waiter | None]

@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from cds_service.api_docs.schemas import HOOKS, REF, SCHEMAS
-from cds_service.paths import fixtures_dir
-from cds_service.prefetch import ServiceDefinition
+from cds_service.files.paths import fixtures_dir
+from cds_service.knowledge.services import ServiceDefinition
 
 Json = dict[str, Any]
 _EXAMPLES = {"patient-view": "severe-potassium", "order-select": "quinine-for-malaria", "order-sign": "baclofen-to-change"}

@@ -13,7 +13,7 @@ import msgspec
 from fastapi import APIRouter, FastAPI, Response
 from jinja2 import Undefined
 
-from cds_service.page_templates import page_templates
+from cds_service.files.page_templates import page_templates
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; base-uri 'none'; "

@@ -1,7 +1,7 @@
 """Describes the bodies of CDS Hooks 2.0 as this service takes and gives them, in JSON Schema, for the documentation alone.
 
-`protocol` decodes a call and `present` encodes a card without these: they read leniently and write fast. A call may hold other
-members and extensions, which are ignored. Tests check the golden responses against these schemas.
+`hook_request` decodes a call and `present` encodes a card without these: they read leniently and write fast. A call may hold
+other members and extensions, which are ignored. Tests check the golden responses against these schemas.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
 
 
 class PriorCard(msgspec.Struct, frozen=True, gc=False):
-    """A card that was shown to somebody about this patient before; `repetition` says when it holds back another."""
+    """A card that was shown to somebody about this patient before; `repeat_rule` says when it holds back another."""
 
     card: str
     shown_at: datetime

@@ -10,7 +10,7 @@ import httpx2
 import msgspec
 
 from cds_service.doctor.finding import Finding
-from cds_service.server_ways import Way, adapted, issues_of, repairs, type_of
+from cds_service.outbound.search_support import Way, adapted, issues_of, repairs, type_of
 
 _LISTS = {"MedicationStatement": "MedicationRequest", "MedicationRequest": "MedicationStatement"}
 

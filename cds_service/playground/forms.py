@@ -13,13 +13,13 @@ from uuid import uuid4
 import msgspec
 from starlette.datastructures import Headers
 
-from cds_service.card_file import Hook
-from cds_service.errors import BadRequest
-from cds_service.prefetch import ServiceDefinition
-from cds_service.protocol import fitting
-from cds_service.samples import PATIENT_VIEW, Sample
-from cds_service.shorthand import ShorthandError
-from cds_service.strictjson import members_of
+from cds_service.authoring.samples import PATIENT_VIEW, Sample
+from cds_service.authoring.shorthand import ShorthandError
+from cds_service.knowledge.card_file import Hook
+from cds_service.knowledge.services import ServiceDefinition
+from cds_service.wire.errors import BadRequest
+from cds_service.wire.hook_request import fitting
+from cds_service.wire.strict_json import members_of
 
 MAX_FORM_BYTES = 4 * 1024 * 1024
 MAX_ORDER = 300  # characters

@@ -12,15 +12,15 @@ import msgspec
 from markupsafe import Markup, escape
 
 from cds_service import __version__
+from cds_service.authoring.samples import Sample
 from cds_service.criteria.escaping import cleaned
-from cds_service.decision import Outcome
-from cds_service.draw_explanation import MOST_UNUSED, outcome_words
-from cds_service.explanation import CardLook
-from cds_service.knowledge import Knowledge
-from cds_service.page_templates import page_templates
+from cds_service.decide.decision import Outcome
+from cds_service.explain.explanation import CardLook
+from cds_service.explain.text import MOST_UNUSED, outcome_words
+from cds_service.files.page_templates import page_templates
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.playground.runs import Run
 from cds_service.review_site.words import html, template
-from cds_service.samples import Sample
 from cds_service.settings import DEV_BANNER
 
 MOST_SHOWN = 200_000  # characters of a body on a page; the whole is in its file

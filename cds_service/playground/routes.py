@@ -11,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from cds_service.body import Room, read_body
-from cds_service.errors import BadRequest, Forbidden, PayloadTooLarge
+from cds_service.hooks.body import Room, read_body
 from cds_service.runtime import Runtime
+from cds_service.wire.errors import BadRequest, Forbidden, PayloadTooLarge
 
 if TYPE_CHECKING:
+    from cds_service.authoring.samples import Sample
     from cds_service.playground.pages import Pages
     from cds_service.playground.runs import Run, Runs
-    from cds_service.samples import Sample
 
 HEADERS = {
     "content-security-policy": (
@@ -56,8 +56,8 @@ class _Playground:
 
     @cached_property
     def _samples(self) -> dict[str, Sample]:
-        from cds_service.paths import fixtures_dir
-        from cds_service.samples import load_samples
+        from cds_service.authoring.samples import load_samples
+        from cds_service.files.paths import fixtures_dir
 
         return load_samples(fixtures_dir())
 

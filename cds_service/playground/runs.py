@@ -19,11 +19,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cds_service.clock import Clock
 from cds_service.evaluate import Evaluation
-from cds_service.explain import explain
-from cds_service.explanation import Explanation
-from cds_service.hooks import WATCH
-from cds_service.knowledge import Knowledge
-from cds_service.timings import Timings
+from cds_service.explain.explain import explain
+from cds_service.explain.explanation import Explanation
+from cds_service.hooks.routes import WATCH
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.telemetry.timings import Timings
 
 MOST_RUNS = 16  # in memory, of one process; the oldest goes first
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from cds_service.card_file import Paragraph, Row, SuggestionFile
-from cds_service.cases import Run
-from cds_service.knowledge import Card, Knowledge
-from cds_service.meanings import Meanings
-from cds_service.page_templates import page_templates
-from cds_service.recommendations import Recommendations, carried_by
+from cds_service.authoring.cases import Run
+from cds_service.authoring.recommendations import Recommendations, carried_by
+from cds_service.explain.meanings import Meanings
+from cds_service.explain.sentences import Sentences, repetition, unknown_policy
+from cds_service.files.page_templates import page_templates
+from cds_service.knowledge.card_file import Paragraph, Row, SuggestionFile
+from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.review_site import words
-from cds_service.sentences import Sentences, repetition, unknown_policy
 
 STYLE = "style.css"
 

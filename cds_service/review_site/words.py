@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from cds_service.cases import CaseFile, Fires
-from cds_service.sentences import Sentences
-from cds_service.templates import Template
+from cds_service.authoring.cases import CaseFile, Fires
+from cds_service.explain.sentences import Sentences
+from cds_service.knowledge.templates import Template
 
 # No HTML, no images and no links but https: a card must not make a page run or fetch anything.
 _markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")

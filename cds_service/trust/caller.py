@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from cds_service.base_urls import FhirBase, base_place
+from cds_service.outbound.base_urls import FhirBase, base_place
 
 Headers = Iterable[tuple[bytes, bytes]]  # of a request, names in lower case
 

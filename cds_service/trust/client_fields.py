@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from cds_service.base_urls import FhirBase
+from cds_service.outbound.base_urls import FhirBase
 from cds_service.trust.key_sets import ALGORITHMS
 from cds_service.trust.tokens import MAX_TEXT
 

@@ -17,10 +17,10 @@ from typing import Protocol
 import httpx2
 import msgspec
 
-from cds_service.checked_network import RequestError
-from cds_service.events import Event, tell
-from cds_service.http_client import HttpClient
-from cds_service.metrics import KEY_FETCHES
+from cds_service.outbound.checked_network import RequestError
+from cds_service.outbound.http_client import HttpClient
+from cds_service.telemetry.events import Event, tell
+from cds_service.telemetry.metrics import KEY_FETCHES
 from cds_service.trust.key_sets import KeySet, PublicKey, read_key_set
 from cds_service.trust.registry import Client
 

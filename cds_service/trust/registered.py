@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import Any
 
 from cds_service.clock import Clock
-from cds_service.events import Event, place, tell
-from cds_service.http_client import HttpClient
-from cds_service.metrics import AUTH_DEGRADED, AUTH_REFUSED
+from cds_service.outbound.http_client import HttpClient
 from cds_service.settings import Settings, SettingsError
+from cds_service.telemetry.events import Event, place, tell
+from cds_service.telemetry.metrics import AUTH_DEGRADED, AUTH_REFUSED
 from cds_service.trust.caller import Caller, Callers, Endpoint, Headers
 from cds_service.trust.key_sets import is_signed_by
 from cds_service.trust.keys import ClientKeys, FetchKeys, fetch_keys

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from cds_service.base_urls import FhirBase
-from cds_service.conversion_errors import suggestion
+from cds_service.files.conversion_errors import suggestion
+from cds_service.outbound.base_urls import FhirBase
 from cds_service.settings import SettingsError
 from cds_service.trust.client_fields import FIELDS, REQUIRED
 from cds_service.trust.key_sets import ALGORITHMS, KeySet, read_key_set

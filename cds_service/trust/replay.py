@@ -15,7 +15,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
 
-from cds_service.events import Event, tell
+from cds_service.telemetry.events import Event, tell
 from cds_service.trust.tokens import Token
 
 ANSWER_SECONDS = 2.0  # that one question to the store may take; a healthy one takes a millisecond

@@ -25,9 +25,9 @@ import orjson
 from cds_service.app import settle_collector
 from cds_service.clock import utc_now
 from cds_service.evaluate import evaluate_request
-from cds_service.protocol import decode_request
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.settings import Settings
+from cds_service.wire.hook_request import decode_request
 from tests.bench.generate import SIZES, Hook, request
 
 PAIRS = {"S": 1000, "M": 300, "L": 60, "XL": 12}

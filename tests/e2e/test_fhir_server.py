@@ -22,10 +22,10 @@ import pytest_asyncio
 
 import cds_service
 from cds_service.app import create_app
-from cds_service.fhir_outcome import Outcome
-from cds_service.metrics import FHIR_FETCHES
+from cds_service.authoring.shorthand import request_from_case
+from cds_service.gather.fhir_outcome import Outcome
 from cds_service.runtime import Runtime
-from cds_service.shorthand import request_from_case
+from cds_service.telemetry.metrics import FHIR_FETCHES
 from tests.alert_log_samples import rows
 from tests.bench.generate import SIZES
 from tests.bench.generate import request as generated
@@ -75,7 +75,7 @@ def fhir_base() -> Iterator[str]:
 
 @pytest.fixture
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
-    monkeypatch.setattr("cds_service.gather.FHIR_SHARE_MS", 60_000)  # what is compared is content, on whatever machine
+    monkeypatch.setattr("cds_service.gather.gather.FHIR_SHARE_MS", 60_000)  # what is compared is content, on whatever machine
     return a_runtime(tmp_path, on_unavailable="card", deadline_ms=60_000)
 
 

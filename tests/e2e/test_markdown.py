@@ -15,7 +15,7 @@ import pytest
 
 from tests.core import answer_to, card
 from tests.hostile_texts import hostile_texts, request_with
-from tests.test_present import plain_texts
+from tests.present.test_cards import plain_texts
 
 FOLDER = Path(__file__).with_name("markdown")
 TEXTS = int(os.environ.get("CDS_TEXTS", "600"))

@@ -14,8 +14,8 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
 
 from cds_service.alert_log import export
-from cds_service.paths import fixtures_dir
-from cds_service.samples import load_samples
+from cds_service.authoring.samples import load_samples
+from cds_service.files.paths import fixtures_dir
 from tests.bench.server import Server, free_port, service_command
 
 pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]

@@ -13,8 +13,8 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 from playwright.sync_api import Page, expect
 
-from cds_service.paths import fixtures_dir
-from cds_service.samples import load_samples
+from cds_service.authoring.samples import load_samples
+from cds_service.files.paths import fixtures_dir
 
 pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from cds_service.alert_log.kept_facts import NOT_A_CODE
 from cds_service.alert_log.unread import unread_codes
 from cds_service.app import create_app
-from cds_service.cli import main
+from cds_service.cli.main import main
 from cds_service.criteria.facts import SOURCES
-from cds_service.fhir import bare_id
-from cds_service.kept_facts import NOT_A_CODE
+from cds_service.fhir.resources import bare_id
 from tests.core import a_runtime
 from tests.extra.test_real_calls import TYPES
 from tests.extra.test_real_records import documents

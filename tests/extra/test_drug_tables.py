@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.recognition import Measurement, measure, read_differences
+from cds_service.authoring.drug_recognition import Measurement, measure, read_differences
 from tests.reading import terminology
 
 PRODUCTS = Path(os.environ.get("CDS_SHARED", "")) / "clinical" / "rxnorm_products.csv"

@@ -16,9 +16,9 @@ import msgspec
 import pytest
 import yaml
 
-from cds_service.errors import CdsError
 from cds_service.evaluate import Engine, RefusedRequest, evaluate_request
-from cds_service.protocol import decode_request
+from cds_service.wire.errors import CdsError
+from cds_service.wire.hook_request import decode_request
 from tests.core import Json, knowledge, presenter
 from tests.extra.test_real_records import SHARED
 

@@ -14,9 +14,9 @@ import pytest
 from cds_service.app import create_app
 from cds_service.criteria.facts import SOURCES
 from cds_service.evaluate import Engine, evaluate_request
-from cds_service.protocol import decode_request
+from cds_service.fhir.dates import when
 from cds_service.settings import Settings
-from cds_service.when import when
+from cds_service.wire.hook_request import decode_request
 from tests.core import knowledge, presenter
 from tests.extra.test_real_records import SHARED, documents
 

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 
 from cds_service.criteria.facts import SOURCES
-from cds_service.decode import EXPECTED
-from cds_service.fhir import Resource, Subject, bare_id, first
-from cds_service.read_orders import WrongPatientError
+from cds_service.fhir.bundles import EXPECTED
+from cds_service.fhir.resources import Resource, Subject, bare_id, first
+from cds_service.read.draft_orders import WrongPatientError
 from tests.reading import facts
 
 KINDS = set(SOURCES.values())

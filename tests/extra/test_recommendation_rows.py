@@ -6,8 +6,8 @@ import csv
 import os
 from pathlib import Path
 
-from cds_service.paths import cards_dir
-from cds_service.recommendations import Recommendations
+from cds_service.authoring.recommendations import Recommendations
+from cds_service.files.paths import cards_dir
 
 ROWS = Path(os.environ.get("CDS_SHARED", "")) / "clinical" / "recommendations.csv"
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import httpx2
 
-from cds_service.checked_network import RequestError
-from cds_service.fhir_client import MAX_ANSWER_BYTES
-from cds_service.http_client import HttpClient
+from cds_service.gather.fhir_client import MAX_ANSWER_BYTES
+from cds_service.outbound.checked_network import RequestError
+from cds_service.outbound.http_client import HttpClient
 
 TEN_GB = 10 * 1024**3
 KEYS = 64 * 1024

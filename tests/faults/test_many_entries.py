@@ -10,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.evaluate import evaluate_request
-from cds_service.protocol import decode_request
 from cds_service.runtime import Runtime
-from cds_service.shorthand import request_from_case
+from cds_service.wire.hook_request import decode_request
 from tests.core import NOW, Json, a_runtime
 
 

@@ -20,8 +20,8 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.clock import utc_now
-from cds_service.shorthand import request_from_case
 from tests.alert_log_samples import rows
 from tests.real_server import RealServer
 

@@ -18,9 +18,9 @@ import msgspec
 import pytest
 
 from cds_service.app import create_app
-from cds_service.metrics import FHIR_BREAKERS
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.runtime import Runtime
-from cds_service.shorthand import request_from_case
+from cds_service.telemetry.metrics import FHIR_BREAKERS
 from cds_service.trust import Caller
 from tests.alert_log_samples import rows
 from tests.core import NOW, Json, a_runtime
@@ -124,7 +124,7 @@ async def test_calls_are_answered_by_the_deadline_whatever_the_server_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaker: str
 ) -> None:
     if breaker == "never opens":
-        monkeypatch.setattr("cds_service.circuit_breaker.FAILURES", 10**9)
+        monkeypatch.setattr("cds_service.outbound.circuit_breaker.FAILURES", 10**9)
     runtime = a_runtime(tmp_path, on_unavailable="card")
     runtime = msgspec.structs.replace(runtime, callers=SameCaller(Caller("anonymous", deadline_ms=DEADLINE_MS)))
     opened = FHIR_BREAKERS.labels("opened")._value.get()

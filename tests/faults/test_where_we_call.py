@@ -22,17 +22,17 @@ import pytest
 
 import cds_service
 from cds_service.app import create_app
-from cds_service.base_urls import FhirBase
+from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import SourceState
-from cds_service.decode import Gathered
-from cds_service.fhir_client import FhirClient
-from cds_service.fhir_outcome import FhirError
-from cds_service.fhir_requests import MAX_PAGES
-from cds_service.gather import gather
-from cds_service.http_client import HttpClient
-from cds_service.protocol import decode_request
-from cds_service.shorthand import request_from_case
+from cds_service.fhir.bundles import Gathered
+from cds_service.gather.fhir_client import FhirClient
+from cds_service.gather.fhir_outcome import FhirError
+from cds_service.gather.fhir_requests import MAX_PAGES
+from cds_service.gather.gather import gather
+from cds_service.outbound.base_urls import FhirBase
+from cds_service.outbound.http_client import HttpClient
 from cds_service.trust import Caller
+from cds_service.wire.hook_request import decode_request
 from tests.alert_log_samples import rows
 from tests.core import NOW, a_runtime
 from tests.faults.ssrf import LOCAL_NAMES, urls

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from cds_service.app import create_app
-from cds_service.metrics import REGISTRY
-from cds_service.paths import fixtures_dir
-from cds_service.samples import load_samples
+from cds_service.authoring.samples import load_samples
+from cds_service.files.paths import fixtures_dir
+from cds_service.telemetry.metrics import REGISTRY
 from tests import proofs
 from tests.core import NOW, Json, a_runtime
 from tests.fuzz.drive import Answer, post

@@ -1,0 +1,83 @@
+"""Ask the alert log which cards were shown about this patient before, where that could hold a card of this answer back.
+
+What this very call showed when it was sent a first time holds nothing back: an EHR that sends a call again, because it did not
+hear the answer, gets the same cards. They are recognised by their uuids, which are made from the hook instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from cds_service.alert_log.log import AlertLog
+from cds_service.alert_log.pseudonyms import Pseudonyms
+from cds_service.alert_log.records import RETRY
+from cds_service.criteria.facts import Facts, PriorCard
+from cds_service.decide.decision import Decision
+from cds_service.decide.repeat_rule import look_back
+from cds_service.present.cards import card_uuid
+from cds_service.wire.hook_request import HookRequest
+
+
+class ShownBeforeInLog:
+    """Tells what the alert log knows of cards that were shown before about the patient of one call."""
+
+    def __init__(self, call: HookRequest, alert_log: AlertLog, hashed: Pseudonyms, answer_counts: timedelta) -> None:
+        """`answer_counts`: how long an answer given at order-select counts at order-sign."""
+        self._call = call
+        self._alert_log = alert_log
+        self._hashed = hashed
+        self._answer_counts = answer_counts
+
+    async def __call__(self, decisions: Sequence[Decision], facts: Facts) -> tuple[PriorCard, ...] | None:
+        """Return the cards that may hold one of `decisions` back; none where the log can't say so in its few milliseconds.
+
+        None where nothing can be held back, so that the log was not asked: so for most calls.
+        """
+        wanted = _look_back(decisions, facts.hook, self._answer_counts)
+        if not wanted:
+            return None
+        call, hashed = self._call, self._hashed
+        found = await self._alert_log.prior_cards(
+            hashed("patient", call.context.patientId or ""),
+            call.caller.client,
+            {card: facts.now - back for card, back in wanted.items()},
+        )
+        user = hashed("user", call.context.userId or "")
+        own = {
+            card_uuid(call.hookInstance, one.card.id, one.order.key if one.order is not None else "")
+            for one in decisions
+            if one.card.id in wanted
+        }
+        orders = {hashed("order", order.reference): order.reference for order in facts.orders if order.reference}
+        return tuple(
+            PriorCard(
+                card=one.card,
+                shown_at=one.shown_at,
+                about=one.about,
+                indicator=one.indicator,
+                version=one.version,
+                row=one.row,
+                hook=one.hook,
+                order=orders.get(one.order_key, ""),
+                answered=one.answered,
+                same_user=bool(user) and one.user_key == user,
+                uuid=one.uuid,
+            )
+            for one in found
+            if not (one.uuid in own and one.hook == call.hook and facts.now - one.shown_at < RETRY)
+        )
+
+
+def _look_back(decisions: Iterable[Decision], hook: str, answer_counts: timedelta) -> dict[str, timedelta]:
+    """How far back the log has to be asked, by card id.
+
+    Cards in shadow are left out: what they would have shown was never shown, so nothing is a repeat of it.
+    """
+    wanted: dict[str, timedelta] = {}
+    for decision in decisions:
+        if decision.shows:
+            back = look_back(decision, hook, answer_counts)
+            if back is not None:
+                wanted[decision.card.id] = max(back, wanted.get(decision.card.id, back))
+    return wanted

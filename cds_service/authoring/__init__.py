@@ -1,0 +1,1 @@
+"""Run what card authors need: cases, checks, samples, versions."""

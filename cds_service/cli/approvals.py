@@ -1,0 +1,67 @@
+"""`cds-service cards approve` and `approvals`: what a site has looked at and allows to be shown."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from cds_service.clock import utc_now
+from cds_service.files.conversion_errors import suggestion
+from cds_service.files.paths import cards_dir
+from cds_service.knowledge.approvals import ApprovalError, approve, load_approvals, standing
+from cds_service.knowledge.site_knowledge import approvals_path, load_knowledge
+from cds_service.settings import load_settings
+
+
+def add_approval_commands(cards: argparse._SubParsersAction[Any]) -> None:
+    """Add them to the commands under `cards`."""
+    approving = cards.add_parser("approve", help="approve a card as it is now; production shows only approved cards")
+    approving.add_argument("id", help="id of the card")
+    approving.add_argument("--by", required=True, help="who approves")
+    approving.add_argument("--note", required=True, help="what was looked at, and on whose behalf")
+    approving.set_defaults(run=_approve)
+    listing = cards.add_parser("approvals", help="what this site has approved, and what has changed since")
+    listing.set_defaults(run=_approvals)
+
+
+def _approve(options: argparse.Namespace) -> int:
+    from cds_service.authoring.cases import load_cases, run_cases
+    from cds_service.authoring.emitted_resources import emitted_problems
+
+    settings = load_settings()
+    knowledge = load_knowledge(settings, before_approval=True)
+    card = knowledge.card(options.id)
+    if card is None:
+        print(f"unknown card{suggestion(options.id, [one.id for one in knowledge.cards])}", file=sys.stderr)
+        return 2
+    runs = list(
+        run_cases([case for case in load_cases(settings.cards_dir or cards_dir(), knowledge) if case.card is card], knowledge)
+    )
+    problems = [problem for run in runs for problem in run.problems] + emitted_problems(knowledge, runs)
+    if problems:
+        print(*problems, f"not approved: {card.id} doesn't do what its cases say", sep="\n", file=sys.stderr)
+        return 1
+    path = approvals_path(settings)
+    try:
+        given = approve(path, card, options.by, options.note, utc_now())
+    except (ApprovalError, OSError) as error:
+        print(f"not approved: {error}", file=sys.stderr)
+        return 1
+    print(f"{card.id} {given.version} ({card.hash[:12]}, {len(runs)} cases passed) is approved by {given.by}, in {path}.")
+    print("It takes effect when the service is started again.")
+    return 0
+
+
+def _approvals(_: argparse.Namespace) -> int:
+    settings = load_settings()
+    knowledge = load_knowledge(settings, before_approval=True)
+    path = approvals_path(settings)
+    approvals = load_approvals(path)
+    print(f"{path}{'' if path.exists() else ' (no such file yet)'}")
+    for card in knowledge.cards:
+        told = standing(card, approvals)
+        print(f"{card.id:28} {card.file.version:8} {card.file.status:8} {card.hash[:12]}  {told}")
+    for name in sorted({one.card for one in approvals} - {card.id for card in knowledge.cards}):
+        print(f"{name:28} approved, and there is no such card any more")
+    return 0

@@ -1,0 +1,370 @@
+"""`cds-service`: run the service, try a request, check and read the cards, export the log."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import socket
+import sqlite3
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+import msgspec
+
+from cds_service import __version__
+from cds_service.cli.approvals import add_approval_commands
+from cds_service.cli.clients import add_clients_commands
+from cds_service.cli.codes import add_codes_commands
+from cds_service.cli.requests import add_trial_commands
+from cds_service.cli.terminology import add_terminology_commands
+from cds_service.clock import utc_now
+from cds_service.doctor.command import add_doctor_command
+from cds_service.files.paths import cards_dir, fixtures_dir
+from cds_service.files.yaml_file import KnowledgeError
+from cds_service.knowledge.knowledge import Card, Knowledge
+from cds_service.knowledge.site_knowledge import load_knowledge
+from cds_service.settings import Settings, SettingsError, load_settings, settings_help
+
+if TYPE_CHECKING:
+    from cds_service.review_site import Site
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status (0 well, 1 something failed, 2 wrong use)."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (SettingsError, KnowledgeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of a pipe went away: nothing is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}" if error.filename else error, file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cds-service",
+        description="CDS Hooks service for patients with muscle cramps",
+        epilog=f"Settings come from environment variables:\n\n{settings_help()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="start the service")
+    serve.add_argument("--profile", choices=["dev", "production"], help="overrides CDS_PROFILE")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=_port, default=8000)
+    serve.add_argument("--workers", type=_at_least_one, default=1, help="processes that share the port and the log")
+    serve.set_defaults(run=_serve)
+
+    add_trial_commands(commands, _instant)
+
+    sample = commands.add_parser("sample", help="print a sample request, dated today, to send with curl")
+    sample.add_argument("name", nargs="?", help="one of the samples; without it they are listed")
+    sample.set_defaults(run=_sample)
+
+    cards = commands.add_parser("cards", help="the clinical content").add_subparsers(required=True, metavar="COMMAND")
+    check = cards.add_parser("check", help="run all cards' cases and check what the cards emit")
+    check.add_argument("--links", action="store_true", help="list instead what each source's link leads to, as its address tells")
+    check.set_defaults(run=_check)
+    show = cards.add_parser("show", help="the review of one card, in sentences generated from its data")
+    show.add_argument("id", nargs="?", help="id of the card; without it the cards are listed")
+    show.add_argument(
+        "--html", nargs="?", const="-", metavar="FILE", help="as a web page, to standard output where no file is named"
+    )
+    show.set_defaults(run=_show)
+    site = cards.add_parser("site", help="write the review pages of all cards into a folder")
+    site.add_argument("folder", type=Path, metavar="DIR")
+    site.set_defaults(run=_site)
+    rows = cards.add_parser("rows", help="print which card and case carries each recommendation of the source documents")
+    rows.set_defaults(run=_rows)
+    fmt = cards.add_parser("fmt", help="lay the card files out anew; what they say and their comments stay")
+    fmt.add_argument("--check", action="store_true", help="write nothing, and name the files that are laid out otherwise")
+    fmt.set_defaults(run=_fmt)
+    lock = cards.add_parser("lock", help="write cards/versions.lock; refuses where content changed and the version did not")
+    lock.set_defaults(run=_lock)
+    add_approval_commands(cards)
+    schema = cards.add_parser("schema", help="print the JSON schema of card files, for editors")
+    schema.set_defaults(run=_schema)
+
+    add_terminology_commands(commands)
+    add_codes_commands(commands, _instant)
+    add_clients_commands(commands)
+    add_doctor_command(commands)
+
+    log = commands.add_parser("log", help="the alert log").add_subparsers(required=True, metavar="COMMAND")
+    export = log.add_parser("export", help="write the log to standard output, one row per card")
+    export.add_argument("--format", choices=["ndjson", "csv"], required=True)
+    export.add_argument("--since", type=_instant, help="only calls from this ISO time on, UTC where no zone is given")
+    export.add_argument("--calls", action="store_true", help="one row per call, those without cards too (ndjson)")
+    export.set_defaults(run=_export)
+    return parser
+
+
+def _instant(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be an ISO time, such as 2025-11-28T09:00") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return number
+
+
+def _load(settings: Settings) -> tuple[Path, Knowledge]:
+    folder = settings.cards_dir or cards_dir()
+    return folder, load_knowledge(settings, before_approval=True)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    import uvicorn
+
+    from cds_service.process.connection_limits import LimitedConnection
+    from cds_service.runtime import new_runtime
+    from cds_service.telemetry.log_lines import configure_logging
+
+    settings = load_settings(profile=options.profile)
+    configure_logging(settings.profile)
+    if options.workers > 1:
+        # Workers are processes of their own and read the settings again; a mistake is told here, once.
+        new_runtime(settings)
+        os.environ["CDS_PROFILE"] = settings.profile
+        app: object = "cds_service.app:application"
+    else:
+        from cds_service.app import create_app, settle_collector
+
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        own_address = f"http://{host}:{options.port}" if settings.profile == "dev" and options.port else ""
+        app = create_app(settings, own_address=own_address)
+        settle_collector()
+    see_that_it_is_free(options.host, options.port)
+    if settings.profile == "dev":
+        if not _is_loopback(options.host):
+            print(_OPEN_TO_THE_NETWORK.format(host=options.host), file=sys.stderr, flush=True)
+        print(_what_next(options.host, options.port, settings), flush=True)
+    with _shared_metrics() if options.workers > 1 else nullcontext():
+        uvicorn.run(
+            app,  # type: ignore[arg-type]
+            host=options.host,
+            port=options.port,
+            workers=options.workers,
+            factory=options.workers > 1,
+            http=LimitedConnection,
+            ws="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=max(4, settings.deadline_ms // 1000 + 1),  # what is under way has its deadline
+        )
+    return 0
+
+
+def see_that_it_is_free(host: str, port: int) -> None:
+    """Raises SettingsError where another program listens there, before this one says that it does."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SettingsError(f"{host}:{port} is in use by another program; choose another port with --port") from None
+
+
+_OPEN_TO_THE_NETWORK = """
+WARNING: the dev profile listens on {host}, which other machines may reach. It is made for one machine: browser pages of any
+origin may call it, and without CDS_CLIENTS_FILE so may anybody. Never with data of real patients.
+"""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _shared_metrics() -> AbstractContextManager[None]:
+    from cds_service.telemetry.prometheus import metrics_of_workers
+
+    return metrics_of_workers()
+
+
+def _what_next(host: str, port: int, settings: Settings) -> str:
+    base = f"http://{host}:{port}"
+    command = Path(sys.argv[0]).absolute()
+    here = Path.cwd()
+    who = "answers anybody" if settings.clients_file is None else "answers the registered clients"
+    shown = command.relative_to(here) if command.is_relative_to(here) else command.name
+    # Browsers let a page of the public sandbox call 127.0.0.1 although it has no TLS.
+    set_up = {"patientId": "mild-potassium", "fhirServiceUrl": f"{base}/fhir", "serviceDiscoveryURL": f"{base}/cds-services"}
+    sandbox = urlencode(set_up)
+    return f"""
+Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
+
+  Playground  {base}/     (fire a hook, see the cards and why)
+  A card      {shown} sample quinine-for-cramps | \\
+                curl -s -H content-type:application/json --data-binary @- {base}/cds-services/cramp-care-order-sign
+  Sandbox     https://sandbox.cds-hooks.org/?{sandbox}
+  Patients    {base}/fhir/Patient     (FHIR R4, read-only; {shown} sample lists them)
+  Discovery   {base}/cds-services
+  Health      {base}/health
+  The log     {shown} log export --format ndjson     (in {settings.log_path})
+  Stop        Ctrl-C
+"""
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from cds_service.authoring.samples import load_samples
+    from cds_service.files.conversion_errors import suggestion
+
+    samples = load_samples(fixtures_dir())
+    if options.name is None:
+        for name, one in samples.items():
+            print(f"{name:28} {one.hook:13} {one.title}")
+        return 0
+    sample = samples.get(options.name)
+    if sample is None:
+        print(f"unknown sample{suggestion(options.name, samples)}", file=sys.stderr)
+        return 2
+    print(msgspec.json.format(msgspec.json.encode(sample.request(utc_now()))).decode())
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from cds_service.authoring.card_checks import content_problems
+    from cds_service.authoring.cases import load_cases, run_cases
+    from cds_service.authoring.emitted_resources import emitted_problems, report
+    from cds_service.authoring.recommendations import Recommendations
+    from cds_service.authoring.source_links import listed, refused_links
+    from cds_service.authoring.version_lock import lock_problems
+
+    folder, knowledge = _load(load_settings())
+    if options.links:
+        refused = list(refused_links(knowledge.sources))
+        print("\n".join([*listed(knowledge.sources), *(f"{name}: {told}" for name, told in refused)]))
+        return 1 if refused else 0
+    runs = list(run_cases(load_cases(folder, knowledge), knowledge))
+    problems = emitted_problems(knowledge, runs) + content_problems(folder, knowledge, runs)
+    if knowledge.overlay is None:  # versions and recommendations are about the cards that are shipped, not what a site changes
+        problems += Recommendations(folder).problems(knowledge, runs) + lock_problems(folder, knowledge)
+    lines, well = report(knowledge, runs, problems)
+    print("\n".join(lines))
+    return 0 if well else 1
+
+
+def _show(options: argparse.Namespace) -> int:
+    from cds_service.explain.terminal import draw_review
+    from cds_service.files.conversion_errors import suggestion
+
+    folder, knowledge = _load(load_settings())
+    if options.id is None:
+        for one in knowledge.cards:
+            print(f"{one.id:28} {one.file.version:8} {one.file.status:8} {one.file.title}")
+        return 0
+    card = knowledge.card(options.id)
+    if card is None:
+        print(f"unknown card{suggestion(options.id, [one.id for one in knowledge.cards])}", file=sys.stderr)
+        return 2
+    if options.html is None:
+        print(draw_review(card, knowledge), end="")
+        return 0
+    page = _review_site(folder, knowledge, [card]).card(card)
+    if options.html == "-":
+        print(page)
+    else:
+        Path(options.html).write_text(page, encoding="utf-8")
+    return 0
+
+
+def _review_site(folder: Path, knowledge: Knowledge, cards: Sequence[Card]) -> Site:
+    from cds_service.authoring.cases import load_cases, run_cases
+    from cds_service.authoring.recommendations import Recommendations
+    from cds_service.review_site import Site
+
+    cases = [case for case in load_cases(folder, knowledge) if case.card in cards]
+    return Site(knowledge, Recommendations(folder), list(run_cases(cases, knowledge)))
+
+
+def _site(options: argparse.Namespace) -> int:
+    folder, knowledge = _load(load_settings())
+    written = _review_site(folder, knowledge, knowledge.cards).write(options.folder)
+    print(f"{len(written)} files; begin with {options.folder / 'index.html'}")
+    return 0
+
+
+def _rows(_: argparse.Namespace) -> int:
+    from cds_service.authoring.recommendations import Recommendations, as_text
+
+    folder, _knowledge = _load(load_settings())
+    print(as_text(Recommendations(folder)), end="")
+    return 0
+
+
+def _fmt(options: argparse.Namespace) -> int:
+    from cds_service.authoring.card_format import format_cards
+
+    problems = format_cards(load_settings().cards_dir or cards_dir(), write=not options.check)
+    print("".join(f"{problem}\n" for problem in problems), end="")
+    return 1 if problems else 0
+
+
+def _lock(_: argparse.Namespace) -> int:
+    from cds_service.authoring.version_lock import LOCK, write_lock
+
+    # The lock is about the cards that are shipped: what a site says differently is not part of it.
+    folder, knowledge = _load(load_settings().model_copy(update={"overlay_dir": None}))
+    write_lock(folder, knowledge)
+    print(f"{len(knowledge.cards)} cards in {folder / LOCK}")
+    return 0
+
+
+def _schema(_: argparse.Namespace) -> int:
+    from cds_service.authoring.emitted_resources import card_schema
+
+    print(card_schema(), end="")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from cds_service.alert_log import export
+
+    settings = load_settings()
+    if not settings.log_path.exists():
+        print(f"{settings.log_path}: no log there yet; CDS_LOG_PATH says where it is", file=sys.stderr)
+        return 1
+    if options.calls and options.format == "csv":
+        print("--calls needs --format ndjson", file=sys.stderr)
+        return 2
+    try:
+        export(settings.log_path, options.format, options.since, sys.stdout.buffer, calls=options.calls)
+    except sqlite3.DatabaseError as error:
+        print(f"{settings.log_path}: is no alert log that can be read ({error})", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

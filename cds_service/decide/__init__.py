@@ -1,0 +1,1 @@
+"""Decide from facts and knowledge which cards fire and which are shown."""

@@ -1,0 +1,94 @@
+"""Choose which of the drawn cards that fired are shown. Pure.
+
+In this order: the repeat rule, one card for each subject, the limit on info cards, then notices on covered subjects. Only the
+repeat rule applies to cards in shadow, so that they never suppress a shown card.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+
+from cds_service.criteria.facts import PriorCard
+from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.repeat_rule import repeated
+
+_change = msgspec.structs.replace
+
+
+def choose(
+    decisions: Sequence[Decision],
+    shown_before: Sequence[PriorCard],
+    *,
+    hook: str,
+    now: datetime,
+    answer_counts: timedelta,
+    most: int,
+) -> list[Decision]:
+    """Return the decisions in the same order, each suppressed card with the outcome that says why.
+
+    `shown_before`: the cards shown about this patient. `answer_counts`: how long an answer given at order-select counts at
+    order-sign. `most`: the limit on cards in one response; warnings and critical cards are never cut.
+    """
+    chosen = list(decisions)
+    if shown_before:
+        _suppress_repeats(chosen, shown_before, hook, now, answer_counts)
+    _give_way(chosen)
+    _limit(chosen, most)
+    _drop_needless_notices(chosen)
+    return chosen
+
+
+def _suppress_repeats(
+    decisions: list[Decision], shown_before: Sequence[PriorCard], hook: str, now: datetime, answer_counts: timedelta
+) -> None:
+    """Suppress cards that were shown before and have no new content."""
+    for position, decision in enumerate(decisions):
+        if decision.outcome is Outcome.FIRED:
+            prior = repeated(decision, shown_before, hook, now, answer_counts)
+            if prior is not None:
+                decisions[position] = _change(decision, outcome=Outcome.REPEATED, repeats=prior.uuid)
+
+
+def _give_way(decisions: list[Decision]) -> None:
+    """Show at most one card per subject.
+
+    A card gives way to an earlier one that covers one of its subjects, or a subject that its `gives_way_to` names.
+    """
+    # Subject -> id of the shown card that covers it:
+    covered: dict[str, str] = {}  # for one order, or for the patient
+    covered_anywhere: dict[str, str] = {}  # for any order
+    covered_by_warning: dict[str, str] = {}  # by a warning or critical card, for any order
+    for position, decision in enumerate(decisions):
+        if not decision.shows:
+            continue
+        suffix = f" {decision.order.key}" if decision.order is not None else ""
+        own = [f"{subject}{suffix}" for subject in decision.card.file.subjects]
+        file = decision.card.file
+        rules = ((covered, own), (covered_anywhere, file.gives_way_to), (covered_by_warning, file.gives_way_to_warnings))
+        earlier = next((shown[subject] for shown, subjects in rules for subject in subjects if subject in shown), "")
+        if earlier:
+            decisions[position] = _change(decision, outcome=Outcome.GAVE_WAY, gave_way_to=earlier)
+            continue
+        covered.update(dict.fromkeys(own, decision.card.id))
+        covered_anywhere.update(dict.fromkeys(file.subjects, decision.card.id))
+        if decision.indicator != "info":
+            covered_by_warning.update(dict.fromkeys(file.subjects, decision.card.id))
+
+
+def _limit(decisions: list[Decision], most: int) -> None:
+    """Suppress info cards beyond `most` cards in one response; warnings and critical cards are all shown."""
+    shown = [position for position, decision in enumerate(decisions) if decision.shows]
+    info = [position for position in shown if decisions[position].indicator == "info"]
+    for position in info[max(0, most - (len(shown) - len(info))) :]:
+        decisions[position] = _change(decisions[position], outcome=Outcome.CAPPED)
+
+
+def _drop_needless_notices(decisions: list[Decision]) -> None:
+    """Drop notices on subjects that a shown card about the patient covers."""
+    covered = {subject for one in decisions if one.shows and one.order is None for subject in one.card.file.subjects}
+    for position, decision in enumerate(decisions):
+        if decision.outcome is Outcome.COULD_NOT_CHECK and decision.in_notice and covered.issuperset(decision.card.file.subjects):
+            decisions[position] = _change(decision, in_notice=False)

@@ -1,0 +1,1 @@
+"""Explain each card of an answer, criterion by criterion, in English."""

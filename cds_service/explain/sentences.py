@@ -1,0 +1,68 @@
+"""Criteria and cards in English, generated from the data that is evaluated, so that words and logic cannot drift apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cds_service.criteria.group import Composite
+from cds_service.criteria.kinds import Criterion
+from cds_service.knowledge.card_file import CardFile, Row
+from cds_service.terminology.terminology import Terminology
+
+
+class Sentences:
+    """Says what each criterion means, with the names of the value sets (`kind.Names`)."""
+
+    def __init__(self, criteria: Mapping[str, Criterion], terminology: Terminology) -> None:
+        self._criteria = criteria
+        self._terminology = terminology
+
+    def of(self, name: str) -> str:
+        """Return the criterion `name` as a phrase; a group of criteria is called by its name."""
+        criterion = self._criteria[name]
+        return _name(name) if isinstance(criterion, Composite) else criterion.sentence(self)
+
+    def meaning(self, name: str) -> str:
+        """Return what `name` means; for a group its members, which are called by their names where they are groups."""
+        return self._criteria[name].sentence(self)
+
+    def row(self, row: Row) -> str:
+        """Return the conditions of a table row as one sentence."""
+        when = " and ".join(self.of(name) for name in row.when) or "always"
+        return when + "".join(f", unless {self.of(name)}" for name in row.unless)
+
+    def analyte(self, analyte: str) -> str:
+        """Return the name of an analyte."""
+        return self._terminology.analytes[analyte].name
+
+    def classes(self, classes: Iterable[str]) -> list[str]:
+        """Return the names of drug classes."""
+        return [self._terminology.class_display(name) for name in classes]
+
+    def problems(self, sets: Iterable[str]) -> list[str]:
+        """Return the names of problem sets."""
+        return [self._terminology.problem_names[name] for name in sets]
+
+
+def unknown_policy(card: CardFile) -> list[str]:
+    """What the card does where a criterion is unknown, a sentence for each that is not the default."""
+    words = {
+        "say_so": "the card says that it could not check",
+        "stay_silent": "the card stays silent",
+        "carry_on": "the card goes on as if it were not met, and says so",
+    }
+    said = [f"{_name(name)} could not be looked up or read: {words[policy]}" for name, policy in card.on_unknown.items()]
+    return said + [f"{_name(name)} has nothing on record: {words[policy]}" for name, policy in card.on_missing.items()]
+
+
+def repetition(card: CardFile) -> str:
+    """When the card is shown again about the same patient; "" where it may always be."""
+    if card.repeat is None:
+        return ""
+    said = f"not shown again for {card.repeat.after_days} days about the same patient"
+    about = " or ".join(_name(name) for name in card.repeat.about)
+    return said + (f", unless there is something new in {about}" if about else "")
+
+
+def _name(criterion: str) -> str:
+    return f"'{criterion.replace('_', ' ')}'"

@@ -1,0 +1,1 @@
+"""Gather the data of a call: prefetch, else FHIR queries within one deadline."""

@@ -1,0 +1,94 @@
+"""Ask the FHIR server for one prefetch key: a request, its pages, and what came of them."""
+
+from __future__ import annotations
+
+import httpx2
+import msgspec
+
+from cds_service.criteria.facts import Source, SourceState
+from cds_service.fhir.bundles import Gathered, gathered_raw, joined
+from cds_service.fhir.resources import NOT_JSON
+from cds_service.gather.fhir_client import FhirClient
+from cds_service.gather.fhir_outcome import FhirError, Outcome
+from cds_service.telemetry.metrics import FHIR_FETCHES
+
+MAX_PAGES = 5  # of one search, the first among them
+
+Asked = set[httpx2.URL]  # the addresses that were asked for one key, so that its pages can't go round in a circle
+
+
+class FhirRequest(msgspec.Struct, frozen=True):
+    """One request to the FHIR server."""
+
+    key: str  # prefetch key, which says which types of resources the response may hold
+    url: str  # relative to the base, or absolute under it
+    page: int = 1  # of a search; later pages are asked for as the server linked them
+    exact: bool = False  # send as written, not adapted to the ways of the server
+
+    def next(self, url: str) -> FhirRequest:
+        """Return the request for the page after this one."""
+        return FhirRequest(self.key, url, self.page + 1, exact=True)
+
+
+class FhirResponse(msgspec.Struct, frozen=True):
+    """The pages that came, in their order, and the error that ended them, if one did."""
+
+    pages: tuple[Gathered, ...]
+    error: FhirError | None = None
+
+
+async def ask(fhir: FhirClient, request: FhirRequest, asked: Asked) -> FhirResponse:
+    """Ask for `request` and for the pages that follow it, up to the fifth."""
+    pages: list[Gathered] = []
+    following: FhirRequest | None = request
+    while following is not None and following.page <= MAX_PAGES:
+        try:
+            page = await ask_page(fhir, following, asked)
+        except FhirError as error:
+            return FhirResponse(tuple(pages), error)
+        pages.append(page)
+        following = following.next(page.next_url) if page.next_url else None
+    return FhirResponse(tuple(pages))
+
+
+async def ask_page(fhir: FhirClient, request: FhirRequest, asked: Asked) -> Gathered:
+    """Ask for one page, and count what became of it. Raises FhirError."""
+    try:
+        page = await _page(fhir, request, asked)
+    except FhirError as error:
+        FHIR_FETCHES.labels(error.outcome).inc()
+        raise
+    FHIR_FETCHES.labels(Outcome.OK).inc()
+    return page
+
+
+async def _page(fhir: FhirClient, request: FhirRequest, asked: Asked) -> Gathered:
+    target = fhir.target(request.url)
+    if target in asked:
+        raise FhirError(Outcome.CIRCLE)
+    asked.add(target)
+    adapt = "?" in request.url and not request.exact
+    body = await (fhir.search(request.url) if adapt else fhir.get(target))
+    try:
+        page = gathered_raw(body, request.key, "fhir", further=request.page > 1)
+    except NOT_JSON:
+        raise FhirError(Outcome.NOT_JSON) from None
+    if page.source.state is SourceState.ERROR:
+        raise FhirError(Outcome.UNUSABLE, note=page.source.note)
+    return page
+
+
+def result_of(response: FhirResponse, first: Gathered | None = None) -> Gathered:
+    """Join the pages of a response, behind `first` where that is a page already at hand.
+
+    Without a page the result is an error. With some, it is partial and says why there are no more.
+    """
+    pages = response.pages if first is None else (first, *response.pages)
+    error = response.error
+    if not pages:
+        note, lacking = str(error), error is not None and error.outcome is Outcome.LACKS
+        return Gathered(Source(SourceState.ERROR, "fhir", note), lacking=lacking)
+    search = joined(pages)
+    if error is not None:
+        search.source = msgspec.structs.replace(search.source, note=f"{search.source.note}; {error}")
+    return search

@@ -1,0 +1,47 @@
+"""How much of what was gathered is read: all of it for any real patient, and never so much that one call holds up the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from cds_service.criteria.facts import SourceState
+from cds_service.fhir.bundles import Gathered
+
+MAX_ENTRIES = 2000  # of one call, where a site sets no other number
+MAX_QUARANTINED = 100  # of one source; how many there were stands in its note
+
+
+def capped(gathered: Mapping[str, Gathered], limit: int) -> dict[str, Gathered]:
+    """The same sources with at most `limit` resources in all, of each the first ones, and a note where some are left out.
+
+    A source that had to be cut is known in part only (PARTIAL): it never means that there is nothing more. The short ones come
+    first, so that a flood in one costs that one.
+    """
+    if sum(len(one.resources) + len(one.misplaced) for one in gathered.values()) <= limit:
+        return {name: _with_few_faults(one) for name, one in gathered.items()}
+    left = limit
+    kept: dict[str, Gathered] = {}
+    for name, one in sorted(gathered.items(), key=lambda item: len(item[1].resources) + len(item[1].misplaced)):
+        kept[name] = _cut(_with_few_faults(one), left)
+        left -= len(kept[name].resources) + len(kept[name].misplaced)
+    return {name: kept[name] for name in gathered}
+
+
+def _cut(one: Gathered, limit: int) -> Gathered:
+    count = len(one.resources) + len(one.misplaced)
+    if count <= limit:
+        return one
+    note = f"only {limit} of {count} entries were read, because there are too many"
+    source = msgspec.structs.replace(
+        one.source, state=SourceState.PARTIAL, note="; ".join(filter(None, (one.source.note, note))), more=True
+    )
+    misplaced = one.misplaced[: max(0, limit - len(one.resources))]
+    return msgspec.structs.replace(one, source=source, resources=one.resources[:limit], misplaced=misplaced)
+
+
+def _with_few_faults(one: Gathered) -> Gathered:
+    if len(one.quarantined) <= MAX_QUARANTINED:
+        return one
+    return msgspec.structs.replace(one, quarantined=one.quarantined[:MAX_QUARANTINED])

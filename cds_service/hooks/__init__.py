@@ -1,0 +1,1 @@
+"""Serve the CDS Hooks endpoints: discovery, service calls, feedback."""

@@ -1,0 +1,1 @@
+"""Load the cards, and what a site lays over them, checked and compiled at start."""

@@ -1,0 +1,74 @@
+"""The criteria that cards and groups name: what the loader checks and what a card has to evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from cds_service.criteria.kinds import Criterion
+from cds_service.files.conversion_errors import Keys
+from cds_service.knowledge.card_file import CardFile, Paragraph, Row, SuggestionFile
+
+
+def criteria_named_in(card: CardFile) -> Iterator[tuple[Keys, list[str]]]:
+    """Where a card names criteria: (keys of the place, names)."""
+    if card.for_each:
+        yield ("for_each",), [card.for_each]
+    yield ("fire_when",), card.fire_when
+    yield ("unless",), card.unless
+    yield ("notice_when",), card.notice_when
+    yield ("chart_notice_when",), card.chart_notice_when
+    if card.repeat is not None:
+        yield ("repeat", "about"), card.repeat.about
+    for field, policies in (("on_unknown", card.on_unknown), ("on_missing", card.on_missing)):
+        for name in policies:
+            yield (field, name), [name]
+    for position, row in enumerate(card.not_checked):
+        yield ("not_checked", position, "when"), row.when
+    conditional: tuple[tuple[str, Sequence[Row | Paragraph | SuggestionFile]], ...] = (
+        ("table", card.table),
+        ("detail", card.detail),
+        ("suggestions", card.suggestions),
+    )
+    for field, items in conditional:
+        for position, item in enumerate(items):
+            yield (field, position, "when"), item.when
+            yield (field, position, "unless"), item.unless
+
+
+def named_in(card: CardFile) -> list[str]:
+    """The criteria that a card names, each once, in the order of the file."""
+    return list(dict.fromkeys(name for _, names in criteria_named_in(card) for name in names))
+
+
+def with_children(names: Iterable[str], criteria: Mapping[str, Criterion]) -> list[str]:
+    """The named criteria and, before each group, its members."""
+    found: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        criterion = criteria.get(name)
+        if criterion is None or name in found:
+            return
+        for below in criterion.children:
+            add(below)
+        found[name] = None
+
+    for name in names:
+        add(name)
+    return list(found)
+
+
+def ring_in(criteria: Mapping[str, Criterion]) -> list[str]:
+    """The names of groups that are members of each other, the first again at the end; empty where there are none."""
+    done: set[str] = set()
+
+    def look(name: str, above: list[str]) -> list[str]:
+        if name in above:
+            return [*above[above.index(name) :], name]
+        if name not in done and name in criteria:
+            for below in criteria[name].children:
+                if ring := look(below, [*above, name]):
+                    return ring
+            done.add(name)
+        return []
+
+    return next((ring for name in criteria if (ring := look(name, []))), [])

@@ -1,0 +1,1 @@
+"""Send HTTP requests to checked addresses, and to nothing else."""

@@ -1,0 +1,179 @@
+"""The sample patients behind a small read-only FHIR R4 server, for people who try the service in the public CDS Hooks sandbox.
+
+Reads, and searches by GET or by POST to `_search`, with the parameters of `SEARCHES`. A parameter that is not known is refused
+and not ignored, so that nobody takes all results for those that were asked for. It is served in the dev profile only.
+
+Why it is written here: the one maintained library (fhirstarter 4.2) leaves every search to its user and pins an older FastAPI.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from functools import lru_cache
+from urllib.parse import parse_qsl, urlencode
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from cds_service import __version__
+from cds_service.authoring.samples import load_samples
+from cds_service.authoring.shorthand_resources import Resource
+from cds_service.clock import Clock, utc_now
+from cds_service.files.paths import fixtures_dir
+from cds_service.hooks.body import Room, read_body
+from cds_service.playground.fhir_search import Kind, fits
+from cds_service.wire.errors import BadRequest, UnknownService, UnsupportedMediaType
+
+# resource type → search parameter → the element that it looks at
+_OF_PATIENT = {"_id": "id", "patient": "subject", "subject": "subject"}
+_DRUG = _OF_PATIENT | {"code": "medicationCodeableConcept", "status": "status"}
+SEARCHES: dict[str, dict[str, str]] = {
+    "Patient": {"_id": "id"},
+    "Observation": _OF_PATIENT | {"code": "code", "category": "category", "status": "status", "date": "effectiveDateTime"},
+    "Condition": _OF_PATIENT | {"code": "code", "clinical-status": "clinicalStatus", "onset-date": "onsetDateTime"},
+    "MedicationRequest": _DRUG | {"intent": "intent", "authoredon": "authoredOn"},
+    "MedicationStatement": _DRUG,
+    "AllergyIntolerance": {"_id": "id", "patient": "patient", "code": "code", "clinical-status": "clinicalStatus"},
+}
+_KINDS: dict[str, Kind] = {  # of parameters; all others are tokens
+    "patient": "reference",
+    "subject": "reference",
+    "date": "date",
+    "onset-date": "date",
+    "authoredon": "date",
+}
+_CONTROLS = {"_count", "_offset", "_sort", "_format", "_pretty", "_total"}
+_FORMATS = {"json", "text/json", "application/json", "application/fhir+json", "application/json+fhir"}
+PAGE, LARGEST_PAGE = 50, 500  # resources where `_count` says nothing, and at most
+MAX_PARAMETERS = 100
+MAX_FORM_BYTES = 64 * 1024
+
+Charts = dict[str, dict[str, Resource]]  # resource type → id → resource
+Query = list[tuple[str, str]]
+
+
+def fhir_routes(public_url: str = "", clock: Clock = utc_now) -> APIRouter:
+    """All endpoints under /fhir. `public_url` is the address of the service where that isn't the one that it is asked at."""
+    router = APIRouter(prefix="/fhir", tags=["Sample patients (FHIR R4, read-only)"])
+
+    def base(request: Request) -> str:
+        return f"{public_url or str(request.base_url).rstrip('/')}/fhir"
+
+    @router.get("/metadata", summary="What this FHIR server can do")
+    @router.get("", include_in_schema=False)
+    async def metadata(request: Request) -> Response:
+        return _json(capability_statement(base(request), clock().date()), _pairs(request.url.query))
+
+    @router.get("/{kind}", summary="Search")
+    @router.get("/{kind}/", include_in_schema=False)
+    async def find(kind: str, request: Request) -> Response:
+        query = _pairs(request.url.query)
+        return _json(search(charts(clock().date()), kind, query, base(request)), query)
+
+    @router.post("/{kind}/_search", summary="Search, with the parameters as a form")
+    async def find_by_form(kind: str, request: Request) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+            raise UnsupportedMediaType("The parameters of a search come as application/x-www-form-urlencoded")
+        form = await read_body(request.scope, request.receive, MAX_FORM_BYTES, Room(0))
+        query = _pairs(request.url.query) + _pairs(form.decode(errors="replace"))
+        return _json(search(charts(clock().date()), kind, query, base(request)), query)
+
+    @router.get("/{kind}/{id}", summary="Read")
+    async def read(kind: str, id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
+        found = _of_type(charts(clock().date()), kind).get(id)
+        if found is None:
+            raise UnknownService("There is no such resource among the sample patients; a search without parameters lists a type")
+        return _json(found, _pairs(request.url.query))
+
+    return router
+
+
+@lru_cache(maxsize=1)
+def charts(day: date) -> Charts:
+    """The resources of all sample patients, as of the start of `day` (UTC), so that nothing of them lies in the future."""
+    found: Charts = {kind: {} for kind in SEARCHES}
+    for sample in load_samples(fixtures_dir()).values():
+        for resource in sample.resources(datetime.combine(day, time.min, UTC)):
+            found[resource["resourceType"]][resource["id"]] = resource
+    return found
+
+
+def search(found: Charts, kind: str, query: Query, base: str) -> Resource:
+    """A page of the resources of a type that fit `query`, as a Bundle. Raises UnknownService for the type, else BadRequest."""
+    results = list(_of_type(found, kind).values())
+    elements = SEARCHES[kind]
+    controls = {name: value for name, value in query if name in _CONTROLS}
+    for name, value in query:
+        if name in elements:
+            wanted, kind_of = value.split(","), _KINDS.get(name, "token")
+            results = [one for one in results if fits(one.get(elements[name]), kind_of, wanted)]
+        elif name not in _CONTROLS:
+            known = ", ".join(sorted({*elements, *_CONTROLS}))
+            raise BadRequest(f"A search parameter is not known for {kind}; known are {known}, without modifiers")
+    for key in reversed(controls["_sort"].split(",") if controls.get("_sort") else []):
+        name = key.removeprefix("-")
+        if name not in elements or (name != "_id" and _KINDS.get(name) != "date"):
+            raise BadRequest("`_sort` takes `_id` and dates, with - before what is to be sorted downwards")
+        results.sort(key=lambda one, at=elements[name]: str(one.get(at, "")), reverse=key != name)  # type: ignore[misc]
+    count, offset = min(_number(controls, "_count", PAGE), LARGEST_PAGE), _number(controls, "_offset", 0)
+    links = [{"relation": "self", "url": f"{base}/{kind}?{urlencode(query)}"}]
+    if count > 0 and offset + count < len(results):
+        further = [*(pair for pair in query if pair[0] != "_offset"), ("_offset", str(offset + count))]
+        links.append({"relation": "next", "url": f"{base}/{kind}?{urlencode(further)}"})
+    bundle: Resource = {"resourceType": "Bundle", "type": "searchset", "total": len(results), "link": links}
+    if page := results[offset : offset + count]:
+        match = {"mode": "match"}
+        bundle["entry"] = [{"fullUrl": f"{base}/{kind}/{one['id']}", "resource": one, "search": match} for one in page]
+    return bundle
+
+
+def capability_statement(base: str, day: date) -> Resource:
+    """What this server can do, made from `SEARCHES`; `day` is the date of the statement."""
+    interaction = [{"code": "read"}, {"code": "search-type"}]
+    resources = [
+        {
+            "type": kind,
+            "interaction": interaction,
+            "searchParam": [{"name": name, "type": _KINDS.get(name, "token")} for name in elements],
+        }
+        for kind, elements in SEARCHES.items()
+    ]
+    return {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": day.isoformat(),
+        "kind": "instance",
+        "software": {"name": "Sample patients of the cramp decision support", "version": __version__},
+        "implementation": {"description": "Invented patients, dated relative to today; read-only", "url": base},
+        "fhirVersion": "4.0.1",
+        "format": ["json", "application/fhir+json"],
+        "rest": [{"mode": "server", "resource": resources}],
+    }
+
+
+def _of_type(found: Charts, kind: str) -> dict[str, Resource]:
+    if kind not in found:
+        raise UnknownService(f"Resources of this type are not served here; {', '.join(found)} are")
+    return found[kind]
+
+
+def _number(controls: dict[str, str], name: str, default: int) -> int:
+    text = controls.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise BadRequest(f"`{name}` must be a whole number, 0 or more")
+    return int(text)
+
+
+def _pairs(text: str) -> Query:
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        raise BadRequest(f"A search takes at most {MAX_PARAMETERS} parameters") from None
+
+
+def _json(resource: Resource, query: Query) -> Response:
+    """`resource`, in the only format that there is. Raises BadRequest where another one is asked for."""
+    wanted = dict(query).get("_format", "json").replace(" ", "+")  # "application/fhir+json" comes unescaped, and + means a space
+    if wanted.partition(";")[0] not in _FORMATS:
+        raise BadRequest("`_format` must be json, because nothing else is written here")
+    return Response(msgspec.json.encode(resource), media_type="application/fhir+json")

@@ -1,0 +1,1 @@
+"""Draw decisions as CDS Hooks cards and suggestions."""

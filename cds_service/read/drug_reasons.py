@@ -1,0 +1,81 @@
+"""Reads what a drug is for: from its reasons, the conditions that they refer to, its notes and its dosages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from cds_service.fhir.resources import CodeableConcept, Dosage, Reference, Resource, first, listed, pairs, texts
+from cds_service.read.conditions import is_denied
+from cds_service.read.reference_targets import Targets, may_be_condition
+
+if TYPE_CHECKING:
+    from cds_service.terminology.terminology import Terminology
+
+
+class Reasons(NamedTuple):
+    """What a drug is for. The texts themselves are not kept, because a note may name people."""
+
+    patterns: frozenset[str]  # the text patterns that anything said about the drug matches
+    sets: frozenset[str]  # the problem sets that the reasons belong to
+    stated: bool  # whether any reason was given, "as needed for sleep" too
+    unread: bool  # whether one is a condition that could not be read
+
+
+class _Reason(NamedTuple):
+    """What a reference to a reason gives."""
+
+    display: str | None = None
+    concept: CodeableConcept | None = None  # of the condition
+    unread: bool = False
+
+
+def read_reasons(resource: Resource, dosages: list[Dosage], targets: Targets, terminology: Terminology) -> Reasons:
+    """Return what a medication statement, a prescription or a draft order says of its reasons."""
+    references = [one for one in (*listed(resource.reasonReference), resource.reasonForUseReference) if one is not None]
+    referenced = [_referenced(resource, reference, targets) for reference in references]
+    concepts = (
+        *listed(resource.reasonCode),
+        resource.reasonCodeableConcept,
+        resource.reasonForUseCodeableConcept,
+        *(reason.concept for reason in referenced),
+    )
+    coded = [(pairs(concept), texts(concept)) for concept in concepts if concept is not None]
+    given = [reason.display for reason in referenced if reason.display]
+    given += [name for _, names in coded for name in names]
+    stated = bool(
+        given
+        or references
+        or any(codings for codings, _ in coded)
+        or any(dosage.asNeededCodeableConcept is not None for dosage in dosages)
+    )
+    said = [*given, *_notes(resource), *(text for dosage in dosages for text in _texts(dosage))]
+    return Reasons(
+        # A word stands between the texts, so that no pattern reads two of them as one phrase.
+        patterns=terminology.reasons_in("\nx\n".join(said)) if said else frozenset(),
+        sets=frozenset().union(*(terminology.problem(codings, names).sets for codings, names in coded)),
+        stated=stated,
+        unread=any(reason.unread for reason in referenced),
+    )
+
+
+def _referenced(resource: Resource, reference: Reference, targets: Targets) -> _Reason:
+    condition = targets.condition(resource.contained, reference)
+    if condition is None or condition.modifierExtension:
+        return _Reason(reference.display, unread=not reference.display and may_be_condition(reference))
+    return _Reason() if is_denied(condition) else _Reason(reference.display, first(condition.code))
+
+
+def _notes(resource: Resource) -> list[str]:
+    if isinstance(resource.note, str):
+        return [resource.note]
+    return [note.text for note in listed(resource.note) if note.text]
+
+
+def _texts(dosage: Dosage) -> Iterator[str]:
+    """Everything that a dosage says in words."""
+    for text in (dosage.text, dosage.patientInstruction):
+        if text:
+            yield text
+    for concept in (*listed(dosage.additionalInstruction), dosage.asNeededCodeableConcept):
+        yield from texts(concept)

@@ -1,0 +1,105 @@
+"""Decides whether a drug is taken now, from its status, its intent and the end of its period.
+
+A drug is taken unless one of these denies it; one whose status is missing or not understood is taken, and unconfirmed.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from cds_service.fhir.dates import ended, when
+from cds_service.fhir.resources import Dosage, Period, Resource, listed
+
+if TYPE_CHECKING:
+    from cds_service.terminology.engineering import Engineering
+
+_PRESCRIPTIONS = frozenset({"MedicationRequest", "MedicationOrder"})
+# Only ideas. All other intents are ways to give the drug: a plan that is active is what a patient takes at home (athena).
+_IDEAS = frozenset({"proposal", "option"})
+# What denies that a drug is taken, in R4, STU3 and DSTU2, and as EHRs say it in other words. All else is no denial.
+DENIED = frozenset(
+    {
+        "abandoned", "aborted", "cancelled", "canceled", "declined", "deleted", "discontinued", "draft", "ended",
+        "entered-in-error", "expired", "held", "inactive", "intended", "not-done", "not-given", "not-taken", "not-taking",
+        "nullified", "obsolete", "on-hold", "preparation", "rejected", "replaced", "revoked", "stopped", "superseded",
+        "suspended", "void", "voided",
+    }
+)  # fmt: skip
+_EVENTS = frozenset({"MedicationDispense", "MedicationAdministration"})  # that tell of a therapy
+_GIVEN = frozenset({"completed", "in-progress"})  # of a dispense or an administration
+_UNDERSTOOD = frozenset({"", "unknown", "completed"})  # statuses that leave it open whether the drug is taken
+_DAYS = frozenset({"", "d", "day", "days"})
+_MOST_DAYS = 10_000  # a supply beyond that is an error of the sender
+
+
+def status_of(resource: Resource) -> str:
+    """Return the status as FHIR writes it ("Entered in Error" is "entered-in-error"); "" where there is none."""
+    return _spelt(resource.status or "")
+
+
+@lru_cache(maxsize=256)
+def _spelt(status: str) -> str:
+    return "-".join(status.lower().replace("_", " ").replace("-", " ").split())
+
+
+def is_confirmed(resource: Resource) -> bool:
+    """Whether the status says that the drug is taken."""
+    status = status_of(resource)
+    return status == "active" or (resource.resourceType in _EVENTS and status in _GIVEN)
+
+
+def is_understood(resource: Resource) -> bool:
+    """Whether the status is one that FHIR has for a drug that may be taken."""
+    return is_confirmed(resource) or status_of(resource) in _UNDERSTOOD
+
+
+def is_over(resource: Resource, now: datetime, engineering: Engineering) -> bool:
+    """Whether a resource denies that its drug is taken now."""
+    status = status_of(resource)
+    if status in DENIED:
+        return True
+    if resource.resourceType in _EVENTS:
+        return _was_given_too_long_ago(resource, now, engineering)
+    if resource.resourceType in _PRESCRIPTIONS:
+        if resource.doNotPerform or (resource.intent or "").strip().lower() in _IDEAS or ended(resource.dateEnded, now):
+            return True
+        bounds = [bounds_of(dosage) for dosage in listed(resource.dosageInstruction)]
+        ends = [period.end if period is not None else None for period in bounds]
+    else:
+        if resource.wasNotTaken or (resource.taken or "").strip().lower() == "n":
+            return True
+        ends = [resource.effectivePeriod.end if resource.effectivePeriod is not None else None]
+    if status == "completed":  # what is completed and goes on contradicts itself
+        return not any(end is not None and not ended(end, now) for end in ends)
+    return bool(ends) and all(end is not None and ended(end, now) for end in ends)
+
+
+def _was_given_too_long_ago(resource: Resource, now: datetime, engineering: Engineering) -> bool:
+    """Whether a drug that was handed out is used up by now, or one that was given has not been given again."""
+    if resource.notGiven or resource.wasNotGiven:
+        return True
+    if resource.resourceType == "MedicationDispense":
+        given = when(resource.whenHandedOver or resource.whenPrepared)
+        supply = _supply(resource)
+        counts = engineering.dispense_counts.span if supply is None else supply
+    else:
+        period = resource.effectivePeriod or resource.effectiveTimePeriod
+        moment = resource.effectiveDateTime or resource.effectiveTimeDateTime
+        given = when(moment or (period.end or period.start if period is not None else None))
+        counts = engineering.administration_counts.span
+    return given is not None and now - given.start > counts + (timedelta() if given.has_time else timedelta(days=1))
+
+
+def _supply(dispense: Resource) -> timedelta | None:
+    """For how long the drug that was handed out lasts; None where that is not said in days."""
+    supply = dispense.daysSupply
+    if supply is None or supply.value is None or (supply.code or supply.unit or "").lower() not in _DAYS:
+        return None
+    return timedelta(days=min(max(float(supply.value), 0), _MOST_DAYS))
+
+
+def bounds_of(dosage: Dosage) -> Period | None:
+    """The period of a dosage's timing."""
+    return dosage.timing.repeat.boundsPeriod if dosage.timing is not None and dosage.timing.repeat is not None else None

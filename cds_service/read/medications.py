@@ -1,0 +1,135 @@
+"""Medication statements and prescriptions → the drugs that are taken; the drug of a draft order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cds_service.criteria.facts import Drug, Route, Unread
+from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.dates import when
+from cds_service.fhir.resources import Dosage, Ratio, Resource, listed, pairs, texts
+from cds_service.read.daily_dose import daily_dose_mg
+from cds_service.read.drug_product import product_of, recognise
+from cds_service.read.drug_reasons import read_reasons
+from cds_service.read.drug_status import bounds_of, is_confirmed, is_over, is_understood
+from cds_service.read.lookup_budget import Budget
+from cds_service.read.reference_targets import Targets
+
+if TYPE_CHECKING:
+    from cds_service.terminology.terminology import Terminology
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[list[Dosage], Ratio | None]).decode
+_WHEN_NEEDED = re.compile(r"\b(?:p\.?r\.?n\b|(?:as|when|if) (?:needed|required|necessary))", re.IGNORECASE)
+_ALL_WORDS = 60_000  # characters of the different names and dosages of what is taken that are looked at; 300 cost up to 2 ms
+
+
+def read_drugs(
+    gathered: Gathered, source: str, targets: Targets, now: datetime, terminology: Terminology, unread: list[Unread]
+) -> Iterator[Drug]:
+    """Read the drugs of one source that are taken at `now`.
+
+    A status or a code of a drug that is not understood is added to `unread`.
+    """
+    budget = Budget(_ALL_WORDS)
+    for resource in gathered.resources:
+        if resource.resourceType in ("Medication", None) or is_over(resource, now, terminology.engineering):
+            continue
+        if not is_understood(resource):
+            unread.append(Unread("status", "", resource.status or "", source))
+        confirmed = is_confirmed(resource)
+        yield read_drug(resource, source, targets, terminology, unread, confirmed=confirmed, budget=budget)
+
+
+def read_drug(
+    resource: Resource,
+    source: str,
+    targets: Targets,
+    terminology: Terminology,
+    unread: list[Unread],
+    *,
+    ordered: bool = False,
+    confirmed: bool = True,
+    budget: Budget | None = None,
+) -> Drug:
+    """Read the drug that a medication statement, a prescription or a draft order is about.
+
+    The dose is read of what is `ordered`, and of what is taken where its class says so (`taken_dose`). The codes of a drug that
+    can't be told are added to `unread`. Words that the `budget` does not cover are not looked up, only codes.
+    """
+    product = product_of(resource, targets)
+    dosages = listed(resource.dosageInstruction) or listed(resource.dosage)
+    if budget is not None and not budget.covers((*product.names, *(one.text for one in dosages if one.text))):
+        product, dosages = product._replace(names=(), ingredients=[]), []
+    route = _route(dosages, terminology)
+    recognised, codings, names = recognise(resource, product, route, targets, terminology)
+    if not recognised.classes.isdisjoint(terminology.routed) and (sig := "\n".join(d.text for d in dosages if d.text)):
+        recognised = terminology.drug(codings, names, route, sig)
+    if not recognised.identified:
+        unread += [Unread("drug", system, code, source) for system, code in codings]
+    reasons = read_reasons(resource, dosages, targets, terminology)
+    dosed = recognised.classes if ordered else recognised.classes & terminology.dosed
+    return Drug(
+        text=next((name for name in names if not name.isspace()), ""),
+        classes=recognised.classes,
+        ingredients=recognised.ingredients,
+        recognised_by=recognised.by,
+        code=recognised.code,
+        code_disagrees=recognised.disagrees,
+        identified=recognised.identified,
+        confirmed=confirmed,
+        route=recognised.route,
+        started=when(_started(resource, dosages)),
+        reasons=reasons.patterns,
+        reason_sets=reasons.sets,
+        reason_stated=reasons.stated,
+        reason_unread=reasons.unread,
+        daily_dose_mg=_daily_dose(_encode((dosages, product.strength)), "\n".join(names)) if dosed else None,
+        reference=f"{resource.resourceType}/{resource.id}" if resource.id else "",
+        source=source,
+        as_needed=_as_needed(dosages) if dosed else None,
+    )
+
+
+def _route(dosages: list[Dosage], terminology: Terminology) -> Route:
+    """The route that the dosages state."""
+    routes = [dosage.route for dosage in dosages if dosage.route is not None]
+    if not routes:
+        return ""
+    codings = [coding for route in routes for coding in pairs(route)]
+    names = tuple(name for route in routes for name in texts(route))
+    return terminology.route(codings, names) if codings or names else ""
+
+
+def _as_needed(dosages: list[Dosage]) -> bool | None:
+    """Whether it is taken as needed; None where no dosage tells."""
+    if any(one.asNeededBoolean or one.asNeededCodeableConcept is not None for one in dosages):
+        return True
+    said = [text for one in dosages for text in (one.text, one.patientInstruction) if text]
+    if any(_WHEN_NEEDED.search(text) for text in said):
+        return True
+    return False if said or any(one.timing is not None for one in dosages) else None
+
+
+@lru_cache(maxsize=4096)
+def _daily_dose(sig: bytes, names: str) -> Decimal | None:
+    """The daily dose of dosages and a strength in MessagePack; cached, because reading takes long and few are different."""
+    dosages, strength = _decode(sig)
+    return daily_dose_mg(dosages, names, strength)
+
+
+def _started(resource: Resource, dosages: list[Dosage]) -> str | None:
+    """When the therapy started, else when it was ordered or stated."""
+    if resource.effectivePeriod is not None and resource.effectivePeriod.start:
+        return resource.effectivePeriod.start
+    if moment := resource.effectiveDateTime or resource.effectiveTimeDateTime or resource.whenHandedOver or resource.whenPrepared:
+        return moment
+    starts = [bounds.start for dosage in dosages if (bounds := bounds_of(dosage)) is not None and bounds.start]
+    return starts[0] if starts else resource.authoredOn or resource.dateWritten or resource.dateAsserted

@@ -1,0 +1,1 @@
+"""Tell what the process does: events, metrics, spans, durations."""

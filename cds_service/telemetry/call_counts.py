@@ -1,0 +1,86 @@
+"""Count what happens in every call in plain Python, and move the counts into the metrics once a second.
+
+`flush` moves them, also before `/metrics` and `/health` answer; a process that is killed loses the counts of its last second.
+All functions are called on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import TypeVar
+
+from prometheus_client import Counter as Metric
+from prometheus_client import Histogram
+
+from cds_service.telemetry import metrics
+from cds_service.telemetry.timings import Timings
+
+L = TypeVar("L", bound=tuple[str, ...])
+
+_decisions: Counter[tuple[str, str]] = Counter()
+_cards: Counter[tuple[str, str, str]] = Counter()
+_not_checked: Counter[str] = Counter()
+_calls: Counter[tuple[str, str]] = Counter()
+_seconds: defaultdict[str, list[float]] = defaultdict(list)
+_unread: Counter[tuple[str]] = Counter()
+_phases: list[dict[str, float]] = []
+
+
+def count_answer(
+    service: str,
+    outcomes: Iterable[tuple[str, str]],
+    cards: Iterable[tuple[str, str, str]],
+    *,
+    not_checked: bool,
+    unread: Iterable[str] = (),
+) -> None:
+    """Count what an answer decided and showed.
+
+    `outcomes`: (card id, outcome) of each decision; `cards`: (card id, indicator, "live" or "shadow") of each card;
+    `not_checked`: whether it says that something could not be checked; `unread`: kinds of the codes that were not understood.
+    """
+    _decisions.update(outcomes)
+    _cards.update(cards)
+    if not_checked:
+        _not_checked[service] += 1
+    _unread.update((kind,) for kind in unread)
+
+
+def count_call(service: str, status: int, seconds: float, timings: Timings) -> None:
+    """Count a call that has ended, `seconds` after it began."""
+    _calls[service, str(status)] += 1
+    _seconds[service].append(seconds)
+    _phases.append(timings.phases)
+
+
+def flush() -> None:
+    """Move the counts into the metrics."""
+    _move(metrics.CALLS, _calls)
+    _move(metrics.DECISIONS, _decisions)
+    _move(metrics.CARDS, _cards)
+    _move(metrics.UNREAD_CODES, _unread)
+    for service, number in _not_checked.items():
+        metrics.NOT_CHECKED.labels(service).inc(number)
+    _not_checked.clear()
+    for service, durations in _seconds.items():
+        _observe(metrics.CALL_SECONDS.labels(service), durations)
+    _seconds.clear()
+    by_phase: defaultdict[str, list[float]] = defaultdict(list)
+    for phases in _phases:
+        for phase, milliseconds in phases.items():
+            by_phase[phase].append(milliseconds / 1000)
+    _phases.clear()
+    for phase, durations in by_phase.items():
+        _observe(metrics.PHASE_SECONDS.labels(phase), durations)
+
+
+def _move(counter: Metric, counted: Counter[L]) -> None:
+    for labels, number in counted.items():
+        counter.labels(*labels).inc(number)
+    counted.clear()
+
+
+def _observe(histogram: Histogram, durations: Iterable[float]) -> None:
+    for seconds in durations:
+        histogram.observe(seconds)

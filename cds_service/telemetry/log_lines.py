@@ -1,0 +1,123 @@
+"""How log records become lines on stderr: JSON, one line per event, and nothing of what libraries say that could hold data.
+
+Records of this program carry an event (`events.Line`). All others come from libraries, whose messages may repeat addresses,
+headers, bodies or parameters of statements: of them only the logger's name, the severity, the class and place of an exception,
+and a few texts known to be harmless are written.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TextIO
+
+import msgspec
+
+from cds_service import __version__
+from cds_service.telemetry.events import Event, Fields, Line, place, tell
+
+_LIBRARIES = ("asyncio", "concurrent", "httpcore2", "httpx2", "opentelemetry", "psycopg", "py", "urllib3", "uvicorn")
+
+# What uvicorn says when it starts, stops and loses a worker: process numbers and the address that it listens on.
+_HARMLESS = re.compile(
+    r"(Started|Finished) (server|parent) process \[\d+\]"
+    r"|(Started|Terminated|Waiting for|Stopping) (child|parent) process \[\d+\]"
+    r"|Child process \[\d+\] died"
+    r"|Child process \[\d+\] failed to start, stopping the parent process\."
+    r"|Waiting for application (startup|shutdown)\.|Application (startup|shutdown) complete\."
+    r"|Application (startup|shutdown) failed\. Exiting\."
+    r"|Uvicorn running on https?://[0-9a-zA-Z.:\[\]-]+ \(Press CTRL\+C to quit\)"
+    r"|Received SIG[A-Z]+, (exiting|restarting processes|(in|de)creasing (the )?number of processes)\."
+    r"|Waiting for (connections to close|background tasks to complete)\. \(CTRL\+C to force quit\)"
+    r"|Cancel \d+ running task\(s\), timeout graceful shutdown exceeded"
+    r"|Shutting down|Invalid HTTP request received\.|Unsupported upgrade request\."
+)
+
+
+def configure_logging(profile: str, stream: TextIO | None = None) -> None:
+    """Send all log lines to `stream` (stderr), and what nothing catches too. For the start of a process, not for a library.
+
+    JSON, or in a terminal of the dev profile the same fields for people.
+    """
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_ForPeople(profile) if profile == "dev" and stream.isatty() else _Json(profile))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.raiseExceptions = False  # a handler that fails would print the record
+    logging.captureWarnings(True)
+    sys.excepthook = _unhandled
+    threading.excepthook = lambda args: _unhandled(args.exc_type, args.exc_value, args.exc_traceback)
+    sys.unraisablehook = lambda args: _unhandled(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+class _Json(logging.Formatter):
+    def __init__(self, profile: str) -> None:
+        super().__init__()
+        self._constant = {"profile": profile, "version": __version__, "pid": os.getpid()}
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = line_of(record)
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        head = {"time": at, "level": record.levelname, "event": line.event.label}
+        return msgspec.json.encode(head | self._constant | line.fields).decode()
+
+
+class _ForPeople(logging.Formatter):
+    def __init__(self, profile: str) -> None:
+        super().__init__(f"%(asctime)sZ %(levelname)s profile={profile} %(message)s", "%H:%M:%S")
+        self.converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        own = logging.LogRecord(record.name, record.levelno, "", 0, line_of(record), None, None)
+        own.created, own.msecs = record.created, record.msecs
+        return super().format(own)
+
+
+def line_of(record: logging.LogRecord) -> Line:
+    """What may be written of a log record: its event, or of a library's record what can't hold data."""
+    return record.msg if isinstance(record.msg, Line) else Line(Event.LIBRARY, _of_library(record))
+
+
+def _of_library(record: logging.LogRecord) -> Fields:
+    fields = Fields(logger=record.name if record.name.partition(".")[0] in _LIBRARIES else "other")
+    text = _message(record)
+    if _HARMLESS.fullmatch(text):
+        fields["text"] = text
+        return fields
+    error = record.exc_info[1] if record.exc_info else record.msg if isinstance(record.msg, BaseException) else None
+    if error is not None:
+        fields["error"], fields["place"] = type(error).__name__, place(error.__traceback__)
+        if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
+            fields["code"] = errno.errorcode[error.errno]
+    elif record.levelno >= logging.WARNING:  # where to read what it says
+        fields["place"] = f"{record.filename}:{record.lineno} {record.funcName}"
+    return fields
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - a library's arguments that don't fit its text; the line is written without it
+        return ""
+
+
+def _unhandled(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """Instead of a traceback, whose last line is the exception's message."""
+    names = " < ".join(type(one).__name__ for one in _with_causes(error)) or kind.__name__
+    tell(Event.UNHANDLED, error=names, place=place(trace))
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(4):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,86 @@
+"""OpenTelemetry spans of calls, where a site collects them (`CDS_OTLP_ENDPOINT`, extra `otel`).
+
+Spans are made when a call has ended, from the times that are measured anyway: without traces nothing is paid, and there is one
+place that decides what a span says. That is: the service, the status, the number of cards, and how long each phase took.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from cds_service import __version__
+from cds_service.settings import SettingsError
+from cds_service.telemetry.timings import Timings
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+
+class Traces:
+    """Writes the spans of one process. Made where traces are wanted, and only there."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._provider = provider
+        self._tracer = provider.get_tracer("cds_service", __version__)
+        self._propagator = TraceContextTextMapPropagator()
+
+    def write(self, service: str, status: int, timings: Timings, traceparent: str) -> None:
+        """One span for a call that ends now, below the caller's own where it sent a `traceparent`, with one per phase below it.
+
+        `tracestate` and `baggage` are not taken over: what callers put there is not ours to pass on.
+        """
+        from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
+
+        end = time.time_ns()
+        at = start = end - int((time.perf_counter() - timings.started) * 1e9)
+        above = self._propagator.extract({"traceparent": traceparent} if traceparent else {})
+        call = self._tracer.start_span(
+            "cds-services",
+            context=above,
+            kind=SpanKind.SERVER,
+            start_time=start,
+            attributes={"cds.service": service, "http.response.status_code": status, "cds.cards": timings.cards},
+        )
+        within = set_span_in_context(call)
+        for phase, milliseconds in timings.phases.items():
+            span = self._tracer.start_span(phase, context=within, start_time=at)
+            at += int(milliseconds * 1e6)
+            span.end(at)
+        if status >= 500:
+            call.set_status(StatusCode.ERROR)
+        call.end(end)
+
+    def close(self) -> None:
+        """Sends what waits; blocks for as long as the collector takes, at most some seconds."""
+        self._provider.shutdown()
+
+
+def open_traces(endpoint: str) -> Traces | None:
+    """Traces that are sent to `endpoint` (OTLP over HTTP, `https://collector.example/v1/traces`); None where it is "".
+
+    Raises SettingsError where the packages for it are not installed.
+    """
+    if not endpoint:
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    except ImportError:
+        raise SettingsError("CDS_OTLP_ENDPOINT needs the extra `otel`: pip install 'cramp-cds[otel]'") from None
+    return traces_to(OTLPSpanExporter(endpoint=endpoint, timeout=5))
+
+
+def traces_to(exporter: SpanExporter, *, at_once: bool = False) -> Traces:
+    """Traces that are handed to `exporter`, in batches from a thread of their own; `at_once` for tests."""
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+
+    about = Resource({"service.name": "cds-service", "service.version": __version__, "process.pid": os.getpid()})
+    provider = TracerProvider(resource=about, shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter) if at_once else BatchSpanProcessor(exporter))
+    return Traces(provider)

@@ -1,0 +1,1 @@
+"""Look up what codes, names and texts mean: results, drugs, problems."""

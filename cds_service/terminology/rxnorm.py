@@ -1,0 +1,111 @@
+"""The local RxNorm lookup: which ingredients a product code holds, and what RxNorm calls the product.
+
+One file, written by `rxnorm_load` from a release that the site downloaded and read once, when the service starts. It is
+MessagePack behind two lines of text and no database: at run time only a dictionary is wanted. Of the parts of a release that no
+value set asks for only the codes are kept: a drug with one of them is another drug for certain. The file does not depend on the
+value sets, so a drug added there needs no new load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from cds_service.files.yaml_file import KnowledgeError, Problem
+
+SCHEMA = 1  # goes up when the meaning of the file changes; a file of another schema has to be loaded anew
+_MAGIC = b"cds-service rxnorm "
+
+
+class Input(msgspec.Struct, frozen=True):
+    """A file of the release that was read, by name, with its SHA-256 and its number of rows."""
+
+    name: str
+    sha256: str
+    rows: int
+
+
+class Release(msgspec.Struct, frozen=True):
+    """What the file says of itself. `release` is the date of the release, `counts` are products by RxNorm term type."""
+
+    release: str
+    inputs: tuple[Input, ...]
+    counts: dict[str, int]
+
+
+class _Content(msgspec.Struct, frozen=True):
+    about: Release
+    products: dict[str, msgspec.Raw]  # RXCUI of an ingredient -> {RXCUI of a product with it: name of the product}
+
+
+class Product(NamedTuple):
+    """`ingredients`: RXCUIs, of those that were asked for; `name` as RxNorm writes it, with form and so route."""
+
+    ingredients: tuple[str, ...]
+    name: str
+
+
+class Products(NamedTuple):
+    """The products by RXCUI, where they came from, the hash of the file, and the RXCUIs of everything that is in it."""
+
+    by_code: dict[str, Product]
+    about: Release
+    content_hash: str
+    codes: frozenset[str]
+
+
+def write(path: Path, about: Release, products: dict[str, dict[str, str]]) -> None:
+    """Write the lookup to `path`, whole or not at all; its folder is made when missing. Raises OSError.
+
+    `products`: RXCUI of an ingredient -> {RXCUI of a product: name}. The same release makes the same bytes.
+    """
+    content = msgspec.msgpack.encode({"about": about, "products": products})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    with unfinished.open("wb") as file:
+        file.write(_MAGIC + b"%d\n" % SCHEMA + hashlib.sha256(content).hexdigest().encode() + b"\n")
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def read(path: Path, ingredients: Collection[str]) -> Products:
+    """The products of `path` that hold one of `ingredients` (RXCUIs).
+
+    Raises KnowledgeError for a file that is damaged, of another version or something else, and OSError.
+    """
+    data = path.read_bytes()
+    first, _, rest = data.partition(b"\n")
+    if not first.startswith(_MAGIC):
+        raise _wrong(path, "is no RxNorm lookup")
+    schema = first.removeprefix(_MAGIC).decode("ascii", "replace")
+    if schema != str(SCHEMA):
+        raise _wrong(path, f"has schema {schema}, this version of the service reads schema {SCHEMA}")
+    digest, _, content = rest.partition(b"\n")
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        raise _wrong(path, "is damaged: its content does not have the hash that stands in it")
+    try:
+        decoded = msgspec.msgpack.decode(content, type=_Content)
+        found: dict[str, Product] = {}
+        codes = set(decoded.products)
+        for ingredient in sorted(decoded.products):
+            products = msgspec.msgpack.decode(decoded.products[ingredient], type=dict[str, str])
+            codes.update(products)
+            if ingredient in ingredients:
+                for code, name in products.items():
+                    known = found.get(code)
+                    found[code] = Product((*known.ingredients, ingredient) if known else (ingredient,), name)
+    except msgspec.MsgspecError as error:
+        raise _wrong(path, f"does not have the shape of an RxNorm lookup: {error}") from error
+    return Products(found, decoded.about, digest.decode(), frozenset(codes))
+
+
+def _wrong(path: Path, message: str) -> KnowledgeError:
+    advice = "make it anew with `cds-service terminology load`, or remove it to work without"
+    return KnowledgeError([Problem(str(path), 1, "", f"{message}; {advice}")])

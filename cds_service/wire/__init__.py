@@ -1,0 +1,1 @@
+"""Decode a CDS Hooks request strictly, and say how a request is refused."""

@@ -1,0 +1,259 @@
+"""Decodes a CDS Hooks service call.
+
+The whole body is decoded in one pass into the FHIR structures that readers use; of the context and the draft orders in it, the
+JSON is taken and decoded by itself. Only a body with something that doesn't fit is decoded a second time, piece by piece, so that
+one odd field costs that field and not the call: an optional field of the wrong type counts as not sent, and a prefetch value that
+doesn't fit is handed on as it was sent. A missing field that CDS Hooks and this service require is a BadRequest that names it.
+
+Shapes are those of CDS Hooks 2.0.1; unknown fields and extensions are ignored. Members that decide about the call and stand twice
+are refused, see `strict_json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import msgspec
+from msgspec import Raw
+
+from cds_service.fhir.draft_entries import DraftEntries, draft_entries
+from cds_service.fhir.resources import NOT_JSON, Resource
+from cds_service.telemetry.timings import Timings
+from cds_service.trust import ANONYMOUS, Caller
+from cds_service.wire.errors import BadRequest
+from cds_service.wire.strict_json import CountingDecoder, Name, check_whole, checked_text, members_of, not_json
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+MAX_ID = 255  # characters of an id, a reference to a person, a hook instance; FHIR allows 64 for an id and Epic sends more
+MAX_URL = 2048
+MAX_TOKEN = 16_384
+MAX_SELECTIONS = 500
+
+
+class FhirAuthorization(msgspec.Struct, gc=False):
+    """The bearer token for the EHR's FHIR server. Lives as long as the call; never logged or stored."""
+
+    access_token: str | None = None
+    token_type: str | None = None
+    expires_in: int | float | str | None = None  # seconds; a string is seen in the wild
+    scope: str | None = None
+    subject: str | None = None
+    patient: str | None = None
+
+    def __repr__(self) -> str:
+        return "FhirAuthorization(…)"
+
+
+class Context(msgspec.Struct, gc=False):
+    """What the hooks patient-view, order-select and order-sign say about the moment.
+
+    After `decode_request`, `patientId` and `encounterId` are bare ids and `patientId` is never None. What is ordered is in
+    `HookRequest.drafts`.
+    """
+
+    userId: str | None = None  # "Practitioner/123"
+    patientId: str | None = None
+    encounterId: str | None = None
+    selections: list[str] | None = None  # "MedicationRequest/123", references into draftOrders
+
+
+class HookRequest(msgspec.Struct, gc=False):
+    """One decoded service call."""
+
+    hook: str
+    hookInstance: str  # a UUID by the rule; anything that isn't empty by practice
+    context: Context
+    fhirServer: str | None  # without a slash at the end
+    fhirAuthorization: FhirAuthorization | None
+    prefetch: dict[str, Resource | Raw | None]  # Raw: it did not fit the fast pass; None: the EHR says that there is nothing
+    drafts: DraftEntries | None = None  # `context.draftOrders`; None where it was not sent
+    caller: Caller = ANONYMOUS
+    timings: Timings = msgspec.field(default_factory=Timings)
+    ways: tuple[str, ...] = ()  # of the FHIR server that were used, for the log (`search_support`)
+
+
+class _Wire(msgspec.Struct, gc=False):
+    hook: Name | None = None
+    hookInstance: Name | None = None
+    fhirServer: Name | None = None
+    fhirAuthorization: dict[Name, Raw] | None = None
+    context: dict[Name, Raw] | None = None
+    prefetch: dict[Name, Resource | None] | None = None
+
+    def names(self) -> int:
+        """How many names a `CountingDecoder` met, if no member replaced another one."""
+        texts = (self.hook, self.hookInstance, self.fhirServer)
+        objects = (self.fhirAuthorization, self.context, self.prefetch)
+        return sum(text is not None for text in texts) + sum(len(one) for one in objects if one)
+
+
+_fast: CountingDecoder[_Wire] = CountingDecoder(_Wire)
+_resource = msgspec.json.Decoder(Resource | None)
+
+
+def decode_request(body: bytes, hook: str, caller: Caller = ANONYMOUS) -> HookRequest:
+    """The call in `body`, sent by `caller` to a service of `hook`. Raises BadRequest naming the field or where JSON breaks."""
+    body = checked_text(body)
+    try:
+        wire, count = _fast.decode(body)
+    except msgspec.ValidationError:
+        members = members_of(body, "the body")
+        return _checked(_tolerant(members), _tolerant_prefetch(members), hook, caller)
+    except NOT_JSON as error:
+        raise not_json(error, body) from None
+    if count != wire.names():
+        raise BadRequest("A member of the body, of `context`, of `fhirAuthorization` or of `prefetch` stands twice")
+    return _checked(wire, {str(key): value for key, value in (wire.prefetch or {}).items()}, hook, caller)
+
+
+def fitting(raw: Raw | None, shape: Any) -> Any:
+    """`raw` decoded as the type `shape`; None where there is nothing, or where it doesn't fit."""
+    return _fitting(raw, _decoder(shape))
+
+
+def _fitting(raw: Raw | None, decoder: msgspec.json.Decoder[Any]) -> Any:
+    if not raw:
+        return None
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError:
+        return None
+    except NOT_JSON as error:
+        raise not_json(error) from None
+
+
+@cache
+def _decoder(shape: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(shape)
+
+
+@cache
+def _fields(shape: type[msgspec.Struct]) -> tuple[tuple[str, msgspec.json.Decoder[Any]], ...]:
+    return tuple((field.name, _decoder(field.type)) for field in msgspec.structs.fields(shape))
+
+
+def _fitting_fields(members: Mapping[str, Raw], shape: type[S]) -> S:
+    """`shape` of those of its fields in `members` that fit."""
+    values = {name: _fitting(members[name], decoder) for name, decoder in _fields(shape) if name in members}
+    return shape(**{name: value for name, value in values.items() if value is not None})
+
+
+def _object(raw: Raw | None, where: str) -> dict[str, Raw] | None:
+    """The members of an object; None where there is none. Raises BadRequest where one stands twice."""
+    return members_of(raw, where) if raw and bytes(memoryview(raw)[:1]) == b"{" else None
+
+
+def _tolerant(members: Mapping[str, Raw]) -> _Wire:
+    authorization, context = (_object(members.get(name), f"`{name}`") for name in ("fhirAuthorization", "context"))
+    return _Wire(
+        hook=fitting(members.get("hook"), str),
+        hookInstance=fitting(members.get("hookInstance"), str),
+        fhirServer=fitting(members.get("fhirServer"), str),
+        fhirAuthorization=cast("dict[Name, Raw] | None", authorization),
+        context=cast("dict[Name, Raw] | None", context),
+    )
+
+
+def _tolerant_prefetch(members: Mapping[str, Raw]) -> dict[str, Resource | Raw | None]:
+    sent = members.get("prefetch")
+    values = _object(sent, "`prefetch`")
+    if values is None and sent and bytes(sent) != b"null":
+        raise BadRequest("`prefetch` must be an object with a member for each key, or left out")
+    prefetch: dict[str, Resource | Raw | None] = {}
+    for key, raw in (values or {}).items():
+        try:
+            prefetch[key] = _resource.decode(raw)
+        except msgspec.ValidationError:
+            prefetch[key] = raw
+        except NOT_JSON as error:
+            raise not_json(error) from None
+    return prefetch
+
+
+def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str, caller: Caller) -> HookRequest:
+    if not wire.hook:
+        raise BadRequest("`hook` is required and must be a string")
+    if wire.hook != hook:
+        raise BadRequest(f"`hook` must be `{hook}` for this service")
+    if not wire.hookInstance:
+        raise BadRequest("`hookInstance` is required and must be a string that is not empty")
+    access = cast("Mapping[str, Raw]", wire.fhirAuthorization or {})
+    authorization = _fitting_fields(access, FhirAuthorization) if access else None
+    if authorization is not None:
+        _no_longer_than(MAX_TOKEN, "fhirAuthorization.access_token", authorization.access_token)
+        authorization.patient = _token_patient(access.get("patient"))
+    hook_instance = _no_longer_than(MAX_ID, "hookInstance", str(wire.hookInstance))
+    context, drafts = _checked_context(cast("Mapping[str, Raw]", wire.context or {}), hook)
+    return HookRequest(
+        hook=hook,
+        hookInstance=hook_instance,
+        context=context,
+        fhirServer=_no_longer_than(MAX_URL, "fhirServer", wire.fhirServer or "").rstrip("/") or None,
+        fhirAuthorization=authorization,
+        prefetch=prefetch,
+        drafts=drafts,
+        caller=caller,
+    )
+
+
+def _token_patient(raw: Raw | None) -> str | None:
+    """Whose data the token is limited to; None where it is to nobody's. What can't be read can't be compared and is refused."""
+    patient = fitting(raw, str | int | None)
+    if patient is None and raw and bytes(raw) != b"null":
+        raise BadRequest("`fhirAuthorization.patient` must be a string")
+    return None if patient is None else _no_longer_than(MAX_URL, "fhirAuthorization.patient", str(patient))
+
+
+def _checked_context(members: Mapping[str, Raw], hook: str) -> tuple[Context, DraftEntries | None]:
+    """The context and the draft orders in it. Raises BadRequest where the hook requires what is missing."""
+    context = _fitting_fields(members, Context)
+    patient_id = _id_of(context.patientId, "Patient")
+    if patient_id is None:
+        raise BadRequest("`context.patientId` is required and must be the id of a Patient")
+    context.patientId = _no_longer_than(MAX_ID, "context.patientId", patient_id)
+    context.encounterId = _no_longer_than(MAX_ID, "context.encounterId", _id_of(context.encounterId, "Encounter"))
+    _no_longer_than(MAX_URL, "context.userId", context.userId)
+    drafts = _drafts(members.get("draftOrders", Raw()), hook)
+    if hook == "patient-view":
+        return context, drafts
+    # The public sandbox leaves both out when its current tab is clicked a second time.
+    if hook == "order-select" and not context.selections:
+        raise BadRequest("`context.selections` is required at order-select and must be a list of references")
+    if len(context.selections or ()) > MAX_SELECTIONS:
+        raise BadRequest(f"`context.selections` may have at most {MAX_SELECTIONS} entries")
+    return context, drafts
+
+
+def _drafts(raw: Raw, hook: str) -> DraftEntries | None:
+    """The draft orders, checked and decoded; None at patient-view where none were sent. Raises BadRequest elsewhere."""
+    if raw:
+        check_whole(raw, "`context.draftOrders`")
+    if hook != "patient-view" and bytes(memoryview(raw)[:1]) != b"{":
+        raise BadRequest(f"`context.draftOrders` is required at {hook} and must be a Bundle")
+    return draft_entries(raw) if raw else None
+
+
+L = TypeVar("L", str, str | None)
+
+
+def _no_longer_than(limit: int, where: str, text: L) -> L:
+    if text is not None and len(text) > limit:
+        raise BadRequest(f"`{where}` may have at most {limit} characters")
+    return text
+
+
+def _id_of(value: str | None, resource_type: str) -> str | None:
+    """The id in "123", "Patient/123", "https://ehr.example/fhir/Patient/123" or ".../Patient/123/_history/4".
+
+    None where `value` is none of these (a reference to another type, an empty text).
+    """
+    if value is None:
+        return None
+    before, slash, after = value.rpartition(f"{resource_type}/")
+    if slash and (not before or before.endswith("/")):
+        value = after.partition("/_history")[0]
+    value = value.strip()
+    return value if value not in ("", ".", "..") and "/" not in value else None

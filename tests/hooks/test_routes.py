@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from cds_service import __version__
+from cds_service.app import application, create_app
+from cds_service.settings import Settings, SettingsError
+from tests.http_side import SERVICES, Stub, call_body, encoded, new_test_app, running
+
+PATH = "/cds-services/cramps-order-sign"
+
+
+@pytest.fixture
+def stub() -> Stub:
+    return Stub()
+
+
+@pytest.fixture
+def app(tmp_path: Path, stub: Stub) -> FastAPI:
+    return new_test_app(tmp_path, stub)[0]
+
+
+# Discovery
+
+
+@pytest.mark.parametrize("path", ["/cds-services", "/cds-services/"])
+async def test_discovery_lists_every_service_without_empty_members(app: FastAPI, path: str) -> None:
+    async with running(app) as client:
+        answer = await client.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["services"][0] == {
+        "hook": "patient-view",
+        "title": "Cramps at patient-view",
+        "description": "A service for tests.",
+        "id": "cramps-patient-view",
+        "prefetch": {"patient": "Patient/{{context.patientId}}"},
+    }
+    assert [service["id"] for service in answer.json()["services"]] == [service.id for service in SERVICES]
+
+
+async def test_usage_requirements_are_announced(tmp_path: Path, stub: Stub) -> None:
+    import msgspec
+
+    from cds_service.hooks.discovery import describe
+
+    services = [msgspec.structs.replace(service, usage_requirements="Send labs.") for service in SERVICES]
+    described = msgspec.json.decode(describe(services).body)["services"]
+    assert {service["usageRequirements"] for service in described} == {"Send labs."}
+
+
+async def test_a_client_that_knows_the_services_is_told_that_nothing_changed(app: FastAPI) -> None:
+    async with running(app) as client:
+        etag = (await client.get("/cds-services")).headers["etag"]
+        for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+            answer = await client.get("/cds-services", headers={"if-none-match": known})
+            assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", etag)
+            assert answer.headers["cache-control"] == "no-cache"
+        assert (await client.get("/cds-services", headers={"if-none-match": '"other"'})).status_code == 200
+
+
+async def test_discovery_answers_while_the_log_is_broken(app: FastAPI, tmp_path: Path) -> None:
+    (tmp_path / "alerts.sqlite3").mkdir()
+    async with running(app) as client:
+        assert (await client.get("/cds-services")).status_code == 200
+        (tmp_path / "alerts.sqlite3").rmdir()
+
+
+# Calls
+
+
+@pytest.mark.parametrize("hook", ["patient-view", "order-select", "order-sign"])
+async def test_a_call_is_decoded_and_answered(app: FastAPI, stub: Stub, hook: str) -> None:
+    async with running(app) as client:
+        answer = await client.post(f"/cds-services/cramps-{hook}", json=call_body(hook))
+    assert (answer.status_code, answer.content) == (200, b'{"cards":[]}')
+    assert answer.headers["content-type"] == "application/json"
+    [call] = stub.calls
+    assert (call.hook, call.context.patientId) == (hook, "123")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/json; charset=utf-8", "application/fhir+json", "text/plain", "", None]
+)
+async def test_any_content_type_will_do(app: FastAPI, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    async with running(app) as client:
+        answer = await client.post(PATH, content=encoded(call_body("order-sign")), headers=headers)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"hook": "patient-view"}, "`hook`"),
+        ({"hookInstance": None}, "`hookInstance`"),
+        ({"context": {"patientId": "1"}}, "`context.draftOrders`"),
+    ],
+)
+async def test_a_call_that_lacks_something_is_refused_by_the_name_of_the_field(
+    app: FastAPI, stub: Stub, changes: dict[str, Any], field: str
+) -> None:
+    async with running(app) as client:
+        answer = await client.post(PATH, json=call_body("order-sign", **changes))
+    assert answer.status_code == 400
+    assert answer.json()["issue"][0]["details"]["text"].startswith(field)
+    assert stub.calls == []
+
+
+async def test_a_body_in_pieces_is_put_together(app: FastAPI, stub: Stub) -> None:
+    async def pieces() -> Any:
+        body = encoded(call_body("order-sign"))
+        for start in range(0, len(body), 10):
+            yield body[start : start + 10]
+
+    async with running(app) as client:
+        assert (await client.post(PATH, content=pieces())).status_code == 200
+    assert len(stub.calls) == 1
+
+
+async def test_a_compressed_body_is_refused(app: FastAPI) -> None:
+    async with running(app) as client:
+        answer = await client.post(PATH, content=b"\x1f\x8b", headers={"content-encoding": "gzip"})
+        plain = await client.post(PATH, json=call_body("order-sign"), headers={"content-encoding": "identity"})
+    assert (answer.status_code, plain.status_code) == (415, 200)
+
+
+async def call_asgi(app: FastAPI, messages: list[dict[str, Any]], *headers: tuple[bytes, bytes]) -> tuple[list[Any], int]:
+    """What `app` sends for a call whose body arrives as `messages`, and how many of these it read."""
+    sent: list[Any] = []
+    waiting = iter(messages)
+    read = 0
+
+    async def receive() -> Any:
+        nonlocal read
+        read += 1
+        return next(waiting)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": PATH, "headers": list(headers), "query_string": b"", "http_version": "1.1"}
+    await app(scope, receive, send)
+    return sent, read
+
+
+CHUNK = {"type": "http.request", "body": b" " * 1000, "more_body": True}
+
+
+async def test_a_body_that_grows_too_long_is_refused_without_reading_the_rest(tmp_path: Path) -> None:
+    app, _ = new_test_app(tmp_path, Stub(), max_body_bytes=2500)
+    sent, read = await call_asgi(app, [CHUNK] * 10)
+    assert read == 3
+    assert sent[0]["status"] == 413
+
+
+@pytest.mark.parametrize("length", [b"2501", b"9" * 5000])
+async def test_a_body_that_says_that_it_is_too_long_is_not_read_at_all(tmp_path: Path, length: bytes) -> None:
+    app, _ = new_test_app(tmp_path, Stub(), max_body_bytes=2500)
+    sent, read = await call_asgi(app, [CHUNK], (b"content-length", length))
+    assert (sent[0]["status"], read) == (413, 0)
+
+
+async def test_a_body_of_exactly_the_limit_is_read(tmp_path: Path) -> None:
+    body = encoded(call_body("order-sign")).ljust(1024)
+    app, _ = new_test_app(tmp_path, Stub(), max_body_bytes=1024)
+    sent, _ = await call_asgi(app, [{"type": "http.request", "body": body}], (b"content-length", str(len(body)).encode()))
+    assert sent[0]["status"] == 200
+
+
+async def test_a_client_that_leaves_while_sending_is_not_answered_and_no_error(
+    app: FastAPI, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent, _ = await call_asgi(app, [CHUNK, {"type": "http.disconnect"}])
+    assert sent == []
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_no_task_is_left_after_a_call(app: FastAPI) -> None:
+    async with running(app) as client:
+        await asyncio.sleep(0)
+        before = asyncio.all_tasks()
+        await client.post(PATH, json=call_body("order-sign"))
+        assert asyncio.all_tasks() <= before
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_log_lines_hold_no_ids_and_no_tokens(app: FastAPI, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    context = call_body("order-sign")["context"] | {"patientId": "SECRET-1", "userId": "Practitioner/SECRET-2"}
+    body = call_body("order-sign", context=context, hookInstance="SECRET-3", fhirAuthorization={"access_token": "SECRET-4"})
+    async with running(app) as client:
+        await client.post(PATH, json=body)
+        await client.post("/cds-services/SECRET-5", json=body)
+        await client.post(PATH, json=body | {"context": {"patientId": ["SECRET-6"]}})
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("cds_service")]
+    assert any(line.startswith("answered service=cramps-order-sign status=200 ms=") for line in lines)
+    assert sum(line.startswith("refused status=") for line in lines) == 2
+    assert "SECRET" not in "".join(lines)
+
+
+# Browsers
+
+
+async def test_a_browser_may_ask_before_it_calls(app: FastAPI) -> None:
+    headers = {
+        "origin": "http://sandbox.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type",
+        "access-control-request-private-network": "true",
+    }
+    async with running(app) as client:
+        for path in ("/cds-services", PATH, f"{PATH}/feedback"):
+            answer = await client.options(path, headers=headers)
+            assert answer.status_code == 200
+            assert answer.headers["access-control-allow-origin"] == "*"
+            assert answer.headers["access-control-allow-private-network"] == "true"
+            assert {"Authorization", "Content-Type"} <= set(answer.headers["access-control-allow-headers"].split(", "))
+
+
+async def test_a_browser_may_read_answers_and_errors(app: FastAPI) -> None:
+    headers = {"origin": "http://sandbox.example"}
+    async with running(app) as client:
+        answers = [
+            await client.get("/cds-services", headers=headers),
+            await client.post(PATH, json=call_body("order-sign"), headers=headers),
+            await client.post(PATH, json={}, headers=headers),
+        ]
+    assert [answer.status_code for answer in answers] == [200, 200, 400]
+    assert {answer.headers["access-control-allow-origin"] for answer in answers} == {"*"}
+
+
+# The process
+
+
+async def test_health_says_profile_version_and_the_state_of_the_log(app: FastAPI) -> None:
+    async with running(app) as client:
+        answer = await client.get("/health")
+    health = answer.json()
+    assert (answer.status_code, health["status"], health["profile"], health["version"]) == (200, "ok", "dev", __version__)
+    assert (health["log"]["state"], health["log"]["waiting"], health["unexpected_errors"]) == ("ok", 0, 0)
+
+
+def test_long_lived_objects_of_a_server_process_are_taken_from_the_garbage_collector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))
+    before, thresholds = gc.get_freeze_count(), gc.get_threshold()
+    try:
+        application()
+        assert gc.get_freeze_count() > before + 1000
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+
+
+def test_the_production_profile_does_not_start_as_it_comes() -> None:
+    with pytest.raises(SettingsError, match="CDS_PROFILE=production can't start"):
+        create_app(Settings(profile="production"), respond=Stub())

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from cds_service.settings import OPTIONS, Settings, SettingsError, load_settings, settings_help
+from cds_service.wire.errors import CdsError, new_trace, operation_outcome
+from tests.http_side import Stub, call_body, new_test_app, running
+
+ORIGIN = {"origin": "http://sandbox.example"}
+
+
+def test_an_operation_outcome_has_one_issue_with_text_and_trace() -> None:
+    assert msgspec.json.decode(operation_outcome("invalid", "`hook` is required", "0a")) == {
+        "resourceType": "OperationOutcome",
+        "issue": [{"severity": "error", "code": "invalid", "details": {"text": "`hook` is required"}, "diagnostics": "trace 0a"}],
+    }
+
+
+def test_every_error_has_a_status_and_an_issue_code_that_no_other_has() -> None:
+    errors = CdsError.__subclasses__()
+    assert len({(error.status, error.code) for error in errors}) == len(errors)
+    for error in errors:
+        assert 400 <= error.status < 600
+        assert re.fullmatch("[a-z-]+", error.code)
+
+
+def test_traces_differ() -> None:
+    assert len({new_trace() for _ in range(1000)}) == 1000
+
+
+async def outcome_of(app: FastAPI, method: str, path: str, **request: object) -> tuple[int, str, str]:
+    """(status, issue code, text) of an answer, after checking that it is an OperationOutcome that a browser may read."""
+    async with running(app) as client:
+        answer = await client.request(method, path, headers=ORIGIN, **request)  # type: ignore[arg-type]
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    outcome = answer.json()
+    assert outcome["resourceType"] == "OperationOutcome"
+    [issue] = outcome["issue"]
+    assert issue["severity"] == "error"
+    assert re.fullmatch("trace [0-9a-f]{16}", issue["diagnostics"])
+    return answer.status_code, issue["code"], issue["details"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("POST", "/cds-services/nobody", 404, "not-found"),
+        ("POST", "/cds-services/nobody/feedback", 404, "not-found"),
+        ("POST", "/cds-services//nobody", 404, "not-found"),
+        ("POST", "/cds-services/cramps-order-sign/", 404, "not-found"),
+        ("GET", "/cds-services/cramps-order-sign/more", 404, "not-found"),
+        ("GET", "/cds-services/cramps-order-sign", 405, "not-supported"),
+        ("GET", "/cds-services/cramps-order-sign/feedback", 405, "not-supported"),
+        ("POST", "/cds-services", 405, "not-supported"),
+        ("DELETE", "/cds-services/", 405, "not-supported"),
+    ],
+)
+async def test_what_is_not_there_is_an_operation_outcome(tmp_path: Path, method: str, path: str, status: int, code: str) -> None:
+    app, _ = new_test_app(tmp_path, Stub())
+    assert (await outcome_of(app, method, path, json=call_body("order-sign")))[:2] == (status, code)
+
+
+async def test_a_wrong_method_is_told_the_right_one(tmp_path: Path) -> None:
+    app, _ = new_test_app(tmp_path, Stub())
+    async with running(app) as client:
+        assert (await client.get("/cds-services/cramps-order-sign")).headers["allow"] == "POST"
+        assert (await client.post("/cds-services")).headers["allow"] == "GET"
+
+
+async def test_a_path_elsewhere_is_answered_with_an_outcome_too(tmp_path: Path) -> None:
+    app, _ = new_test_app(tmp_path, Stub())
+    async with running(app) as client:
+        answer = await client.get("/cds-servicesandmore")
+    assert (answer.status_code, answer.json()["resourceType"]) == (404, "OperationOutcome")
+
+
+async def test_a_parameter_that_the_framework_refuses_is_named_and_not_repeated(tmp_path: Path) -> None:
+    app, _ = new_test_app(tmp_path, Stub())
+
+    @app.get("/cds-services/example/page")
+    async def page(number: int) -> int:
+        return number
+
+    assert await outcome_of(app, "GET", "/cds-services/example/page?number=SECRET") == (
+        400,
+        "invalid",
+        "Missing or of the wrong type: query.number",
+    )
+
+
+async def test_an_unforeseen_exception_is_answered_counted_and_logged_without_its_message(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    app, _ = new_test_app(tmp_path, Stub(ValueError("SECRET of patient 123")))
+    async with running(app) as client:
+        answer = await client.post("/cds-services/cramps-patient-view", json=call_body(), headers=ORIGIN)
+        health = (await client.get("/health")).json()
+    assert answer.status_code == 500
+    assert answer.headers["access-control-allow-origin"] == "*"
+    [issue] = answer.json()["issue"]
+    assert issue["code"] == "exception"
+    assert health["unexpected_errors"] == 1
+    assert "SECRET" not in answer.text
+    assert "SECRET" not in caplog.text
+    [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert "ValueError" in line
+    assert "http_side.py" in line, "the place is logged"
+    assert issue["diagnostics"].removeprefix("trace ") in line
+
+
+async def test_a_group_of_exceptions_is_logged_with_the_place_of_its_first(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise LookupError("SECRET")
+
+    try:
+        fail()
+    except LookupError as error:
+        group = ExceptionGroup("SECRET", [error])
+    app, _ = new_test_app(tmp_path, Stub(group))
+    status, _, _ = await outcome_of(app, "POST", "/cds-services/cramps-patient-view", json=call_body())
+    assert status == 500
+    assert re.search(r"unexpected_error error=ExceptionGroup place=test_errors.py:\d+ fail < .* \(LookupError\)", caplog.text)
+    assert "SECRET" not in caplog.text
+
+
+async def test_an_error_of_the_service_is_answered_as_it_says(tmp_path: Path) -> None:
+    app, _ = new_test_app(tmp_path, Stub(CdsError("Words for the integrator")))
+    answer = await outcome_of(app, "POST", "/cds-services/cramps-patient-view", json=call_body())
+    assert answer == (500, "exception", "Words for the integrator")
+
+
+# Settings
+
+
+def test_defaults_are_those_of_a_laptop() -> None:
+    assert load_settings() == Settings()
+    assert load_settings().profile == "dev"
+
+
+def test_the_command_line_wins_over_the_environment_and_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"CDS_DEADLINE_MS": "900", "CDS_JURISDICTION": "GB", "CDS_PUBLIC_URL": "", "CDS_LOG_PATH": "/var/log/cds.sqlite3"}
+    for variable, value in environ.items():
+        monkeypatch.setenv(variable, value)
+    chosen = load_settings(deadline_ms="1000", jurisdiction=None)
+    assert (chosen.deadline_ms, chosen.jurisdiction, chosen.public_url) == (1000, "GB", "")
+    assert chosen.log_path == Path("/var/log/cds.sqlite3")
+
+
+def test_values_are_read_from_their_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"CDS_LOG_REQUIRED": "yes", "CDS_PUBLIC_URL": "https://cds.example/", "CDS_DRAIN_MS": "1500"}
+    for variable, value in environ.items():
+        monkeypatch.setenv(variable, value)
+    chosen = load_settings()
+    assert chosen.log_required is True
+    assert (chosen.public_url, chosen.draining_seconds) == ("https://cds.example", 1.5)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().profile = "production"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("CDS_PROFILE", "prod", "dev or production"),
+        ("CDS_JURISDICTION", "us", "US or GB"),
+        ("CDS_ON_UNAVAILABLE", "500", "412 or card"),
+        ("CDS_DEADLINE_MS", "2s", "a whole number from 200 to 60000"),
+        ("CDS_DEADLINE_MS", "199", "a whole number from 200 to 60000"),
+        ("CDS_HASH_SECRET", "too short", "at least 32 characters"),
+        ("CDS_CARDS_DIR", "/nowhere/at/all", "an existing folder"),
+        ("CDS_PUBLIC_URL", "cds.example", "an http or https URL"),
+        ("CDS_DATABASE_URL", "mysql://cds:SSS@db.example/cds", "a postgresql:// URL"),
+        ("CDS_LOG_REQUIRED", "true", "yes or no"),
+        ("CDS_DRAIN_MS", "60001", "a whole number from 0 to 60000"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_its_name_with_what_is_allowed(
+    variable: str, value: str, allowed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == f"{variable} must be {allowed}"
+    assert caught.value.__cause__ is caught.value.__context__ is None  # Pydantic's own error, which a traceback would show
+
+
+def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDS_MAX_CALLS", "0")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(profile="prod")
+    assert str(caught.value).splitlines() == [
+        "CDS_PROFILE must be dev or production",
+        "CDS_MAX_CALLS must be a whole number from 1 to 10000",
+    ]
+
+
+def test_the_secret_is_not_shown() -> None:
+    settings = Settings(hash_secret="S" * 40, database_url="postgresql://cds:SSS@db.example/cds")
+    assert "SSS" not in f"{settings!r} {settings}"
+    assert "deadline_ms=2000" in repr(settings)
+    with pytest.raises(ValidationError) as caught:
+        Settings(hash_secret="SSS", database_url="mysql://cds:SSS@db.example/cds")
+    assert "SSS" not in str(caught.value)
+
+
+def test_every_setting_is_in_the_table_and_in_the_help() -> None:
+    assert [option.name for option in OPTIONS] == list(Settings.model_fields)
+    for option in OPTIONS:
+        assert option.meaning
+        assert f"{option.variable}\n    {option.meaning}" in settings_help()
+    assert "(dev or production, default dev)" in settings_help()
