@@ -155,8 +155,7 @@ def reads_of_a_clock(source: str) -> Iterator[str]:
             names = {node.module or "", *(f"{node.module}.{one.name}" for one in node.names)}
             yield from sorted(names & CLOCK_MODULES)
         elif isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"}:
-            if ast.unparse(node.value).rpartition(".")[2] in CLASSES_WITH_A_CLOCK:
-                yield ast.unparse(node)
+            yield from {ast.unparse(node)} if ast.unparse(node.value).rpartition(".")[2] in CLASSES_WITH_A_CLOCK else ()
 
 
 @pytest.mark.parametrize(
