@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from cds_service.fhir.resources import CodeableConcept, Dosage, Reference, Resource, first, listed, pairs, texts
-from cds_service.read.conditions import is_denied
+from cds_service.read.condition_status import is_denied
 from cds_service.read.reference_targets import Targets, may_be_condition
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from cds_service.fhir.dates import when
 from cds_service.fhir.draft_entries import DraftEntries
 from cds_service.fhir.panels import flattened, out_of_reach
 from cds_service.fhir.resources import Resource, bare_id
-from cds_service.read.conditions import read_allergies, read_pregnancy, read_problems, unnamed, unread_codes
+from cds_service.read.allergies import read_allergies
+from cds_service.read.conditions import read_pregnancy, read_problems, unnamed, unread_codes
 from cds_service.read.draft_orders import read_orders
 from cds_service.read.labs import read_labs
 from cds_service.read.medications import read_drugs
