@@ -19,7 +19,7 @@ from cds_service.fhir.resources import Quantity, Resource, first, pairs
 from cds_service.read.egfr import computed_egfr
 from cds_service.read.lab_correction import corrected
 from cds_service.read.lab_details import effective_of, is_haemolysed, limits_of, reference_of
-from cds_service.read.lab_identity import Standing, flag_of, meaning_of, specimen_of, status_of, strange_status
+from cds_service.read.lab_identity import Standing, flag_of, meaning_of, specimen_of, status_of, unknown_status
 from cds_service.read.lab_unusable import UnusableResults
 from cds_service.read.lab_value import value_of
 from cds_service.read.newest_first import newest_first
@@ -121,7 +121,7 @@ class _Reader:
         if standing == "denied" or not analyte.factors:  # pregnancy status is not a quantity
             return
         if standing == "unconfirmed":
-            self._note("status", "", strange_status(observation), analyte.id)
+            self._note("status", "", unknown_status(observation), analyte.id)
         quantity = self._quantity(observation, analyte)
         if quantity is None:
             return
