@@ -19,6 +19,8 @@ _FRAMEWORK = {
     405: ("not-supported", "This path doesn't take this method; the Allow header says which it takes"),
 }
 
+FORESEEN = (CdsError, RefusedError, RequestValidationError, HTTPException)
+
 
 class Guard:
     """ASGI middleware, the last resort: an unforeseen exception is counted, logged without its message, and answered with 500.
@@ -65,34 +67,27 @@ def _outcome(status: int, code: str, text: str, trace: str, headers: dict[str, s
     return Response(operation_outcome(code, text, trace), status, headers, media_type="application/json")
 
 
-async def _refused(_: Request, error: CdsError) -> Response:
-    trace = new_trace()
-    tell(Event.REFUSED, status=error.status, code=error.code, trace=trace)
-    return _outcome(error.status, error.code, str(error), trace, dict(error.headers))
-
-
-async def _nobody(_: Request, __: RefusedError) -> Response:
-    """The same whatever the reason, which stands in our log only (CDS Hooks best practices; RFC 9110 wants the header)."""
-    return Response(status_code=401, headers={"www-authenticate": "Bearer"})
-
-
-async def _not_served(request: Request, error: HTTPException) -> Response:
-    if error.status_code not in _FRAMEWORK:
-        return await http_exception_handler(request, error)
-    code, text = _FRAMEWORK[error.status_code]
-    return _outcome(error.status_code, code, text, new_trace(), dict(error.headers or {}))
-
-
-async def _invalid(_: Request, error: RequestValidationError) -> Response:
-    """Instead of FastAPI's 422, whose body repeats what was sent."""
-    places = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors())
-    return _outcome(400, "invalid", f"Missing or of the wrong type: {places}", new_trace())
+async def error_response(request: Request, error: Exception) -> Response:
+    """Return the response to one of FORESEEN, the same for a service call and for a route of the framework."""
+    match error:
+        case CdsError():
+            trace = new_trace()
+            tell(Event.REFUSED, status=error.status, code=error.code, trace=trace)
+            return _outcome(error.status, error.code, str(error), trace, dict(error.headers))
+        case RefusedError():  # the reason stands in our log only (CDS Hooks best practices; RFC 9110 wants the header)
+            return Response(status_code=401, headers={"www-authenticate": "Bearer"})
+        case RequestValidationError():  # the framework's own response, status 422, repeats what was sent
+            places = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors())
+            return _outcome(400, "invalid", f"Missing or of the wrong type: {places}", new_trace())
+        case HTTPException() if error.status_code in _FRAMEWORK:
+            code, text = _FRAMEWORK[error.status_code]
+            return _outcome(error.status_code, code, text, new_trace(), dict(error.headers or {}))
+        case HTTPException():
+            return await http_exception_handler(request, error)
+    raise error
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer CdsError, and what the framework raises, with an OperationOutcome; who is not accepted gets an empty 401."""
-    # Starlette types handlers as taking any Exception; each is only called with the class it is registered for.
-    app.add_exception_handler(CdsError, _refused)  # type: ignore[arg-type]
-    app.add_exception_handler(RefusedError, _nobody)  # type: ignore[arg-type]
-    app.add_exception_handler(HTTPException, _not_served)  # type: ignore[arg-type]
-    app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
+    """Have the framework's routes answer foreseen errors with `error_response`."""
+    for kind in FORESEEN:
+        app.add_exception_handler(kind, error_response)
