@@ -1,4 +1,4 @@
-"""Checks a FHIR server as this service asks it where data was not sent: what it is, each prefetch template, and its own ways."""
+"""Checks a FHIR server as this service asks it where data was not sent: what it is, each prefetch template, and search quirks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx2
 import msgspec
 
 from cds_service.doctor.finding import Finding
-from cds_service.outbound.search_support import Way, adapted, issues_of, repairs, type_of
+from cds_service.outbound.search_support import Quirk, adapted, issues_of, repairs, type_of
 
 _LISTS = {"MedicationStatement": "MedicationRequest", "MedicationRequest": "MedicationStatement"}
 
@@ -18,7 +18,7 @@ _LISTS = {"MedicationStatement": "MedicationRequest", "MedicationRequest": "Medi
 class _Reply(NamedTuple):
     status: int  # 0: there was no answer
     found: Any  # JSON, or None
-    ways: tuple[Way, ...] = ()  # how it was asked again
+    quirks: tuple[Quirk, ...] = ()  # how it was asked again
 
 
 def examine_fhir(base: str, templates: Mapping[str, str], patient: str, token: str, http: httpx2.Client) -> Iterator[Finding]:
@@ -46,7 +46,7 @@ def examine_fhir(base: str, templates: Mapping[str, str], patient: str, token: s
         yield _referenced(server, list(dict.fromkeys(medications))[:2])
 
 
-_MOST_WAYS = 4  # with which a search is asked again; a server that names one fault at a time needs as many calls
+_MOST_QUIRKS = 4  # with which a search is asked again; a server that names one fault at a time needs as many calls
 
 
 class _FhirServer:
@@ -55,26 +55,26 @@ class _FhirServer:
         self._headers = {"accept": "application/fhir+json", **({"authorization": f"Bearer {token}"} if token else {})}
         self._http = http
 
-    def ask(self, query: str, ways: tuple[Way, ...] = ()) -> _Reply:
+    def ask(self, query: str, quirks: tuple[Quirk, ...] = ()) -> _Reply:
         """The answer; where a search is refused, that to the search as the service asks it again, from call to call."""
-        asked = adapted(query, ways)
+        asked = adapted(query, quirks)
         try:
-            if any(way.kind == "by form" for way in ways):
+            if any(quirk.kind == "by form" for quirk in quirks):
                 form = {"content-type": "application/x-www-form-urlencoded"}
                 url, parameters = f"{self._base}/{type_of(asked)}/_search", asked.partition("?")[2]
                 answer = self._http.post(url, headers=self._headers | form, content=parameters.encode())
             else:
                 answer = self._http.get(f"{self._base}/{asked}", headers=self._headers)
         except httpx2.HTTPError:
-            return _Reply(0, None, ways)
-        told = repairs(asked, answer.status_code, issues_of(answer.content)) if len(ways) < _MOST_WAYS else ()
-        again = tuple(way for way in told if way not in ways)
+            return _Reply(0, None, quirks)
+        told = repairs(asked, answer.status_code, issues_of(answer.content)) if len(quirks) < _MOST_QUIRKS else ()
+        again = tuple(quirk for quirk in told if quirk not in quirks)
         if again and again[0].kind != "lacks":
-            return self.ask(query, (*ways, *again))
+            return self.ask(query, (*quirks, *again))
         try:
-            return _Reply(answer.status_code, msgspec.json.decode(answer.content), ways or again)
+            return _Reply(answer.status_code, msgspec.json.decode(answer.content), quirks or again)
         except msgspec.DecodeError:
-            return _Reply(answer.status_code, None, ways or again)
+            return _Reply(answer.status_code, None, quirks or again)
 
 
 def _version(version: str) -> Finding:
@@ -88,9 +88,9 @@ def _answered(key: str, reply: _Reply, *, search: bool) -> Finding:
     if reply.status == 200 and (kind == "Bundle") == search and kind not in (None, "OperationOutcome"):
         entries = len(reply.found.get("entry", [])) if search else 1
         told = f"{entries} found on the first page" if search else f"a {kind}"
-        own = f"; its own ways: {', '.join(map(str, reply.ways))}" if reply.ways else ""
+        own = f"; search quirks: {', '.join(map(str, reply.quirks))}" if reply.quirks else ""
         return Finding(f"FHIR {key}", "ok", told + own)
-    lacking = next((way.type for way in reply.ways if way.kind == "lacks"), "")
+    lacking = next((quirk.type for quirk in reply.quirks if quirk.kind == "lacks"), "")
     if lacking in _LISTS:
         mend = f"nothing, where {_LISTS[lacking]} is read; without both, every medication is unknown"
         return Finding(f"FHIR {key}", "warning", f"the server has no {lacking}", mend)

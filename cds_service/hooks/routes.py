@@ -1,4 +1,4 @@
-"""Serve discovery and feedback, as routes of FastAPI; `service_calls` serves the calls."""
+"""Serve discovery and feedback as routes of FastAPI; `service_calls` serves the calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Header, Request, Response
 from starlette.types import Scope
 
-from cds_service.hooks.body import Room, read_body
+from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.hooks.discovery import describe
 from cds_service.hooks.feedback import Batch, decode_feedback
 from cds_service.hooks.service_calls import caller_of, known_service
@@ -23,15 +23,15 @@ MAX_FEEDBACK_BYTES = 64 * 1024
 
 
 def hook_routes(runtime: Runtime) -> APIRouter:
-    """Make the routes under /cds-services, without the calls of services."""
+    """Return the routes under /cds-services, without the calls of services."""
     services = {service.id: service for service in runtime.knowledge.services}
     discoveries = {include: describe(services.values(), include=include) for include in (False, True)}
     router = APIRouter(tags=["CDS Hooks"])
 
-    @router.get("/cds-services", summary="Which services there are and what to prefetch for each")
+    @router.get("/cds-services", summary="The services and their prefetch templates")
     @router.get("/cds-services/", include_in_schema=False)
     async def discover(request: Request, if_none_match: Annotated[str | None, Header()] = None) -> Response:
-        caller = await _discoverer(request.scope, runtime)
+        caller = await _discovery_caller(request.scope, runtime)
         discovery = discoveries[caller.include]
         # no-cache: ask each time, a 304 is cheap
         headers = {"etag": discovery.etag, "cache-control": "no-cache", "vary": "Authorization"}
@@ -40,46 +40,46 @@ def hook_routes(runtime: Runtime) -> APIRouter:
         return Response(discovery.body, headers=headers, media_type="application/json")
 
     @router.post("/cds-services//{id}/feedback", include_in_schema=False)
-    @router.post("/cds-services/{id}/feedback", summary="What became of cards")
+    @router.post("/cds-services/{id}/feedback", summary="Feedback: what clinicians did with cards")
     async def feedback(id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
-        """Takes a batch of feedback in the order sent, whether or not its cards are known here.
+        """Take a batch of feedback in the order sent, whether or not its cards are known here.
 
-        200: it is stored. 202: it is held in memory until the log can be written again. 503: it is not taken, send it again.
-        CDS Hooks leaves the body open: it is the number of items taken, `{"received": 2}`, and where some could not be read their
-        positions, `{"received": 1, "refused": [{"index": 0, "why": "…"}]}`. 400: none could be read.
+        200: stored. 202: held in memory until the log can be written again. 400: no item could be read. 503: not taken, send it
+        again. CDS Hooks leaves the response body open. Here it has the number of items taken, `{"received": 2}`, and the
+        positions of items that could not be read, `{"received": 1, "refused": [{"index": 0, "why": "…"}]}`.
         """
         caller = await caller_of(request.scope, services.get(id), f"/{id}/feedback", runtime)
         service = known_service(services, id)
         if runtime.callers.degraded:
-            raise LogUnavailable("Feedback is not taken now, because a repeated request could not be told; send it again later")
-        body = await read_body(request.scope, request.receive, MAX_FEEDBACK_BYTES, Room(0))
+            raise LogUnavailable("Feedback is not taken now, because repeated requests can't be recognised; send it again later")
+        body = await read_body(request.scope, request.receive, MAX_FEEDBACK_BYTES, BodyMemory(0))
         batch = decode_feedback(body, service.id, runtime.clock(), caller)
         stored = await runtime.alert_log.append_feedback([*batch.records, *batch.kept])
         if not stored and runtime.alert_log.health().state == "failed":
             raise LogUnavailable("The feedback could not be stored; please send it again later")
         tell(Event.FEEDBACK, service=service.id, items=len(batch.records), refused=len(batch.refused), stored=stored)
-        _note_feedback(batch)
-        batch.expect_some()
-        answer: dict[str, object] = {"received": len(batch.records)}
+        _count_feedback(batch)
+        batch.expect_record()
+        result: dict[str, object] = {"received": len(batch.records)}
         if batch.refused:
-            answer["refused"] = batch.refused
-        return Response(msgspec.json.encode(answer), 200 if stored else 202, media_type="application/json")
+            result["refused"] = batch.refused
+        return Response(msgspec.json.encode(result), 200 if stored else 202, media_type="application/json")
 
     return router
 
 
-def _note_feedback(batch: Batch) -> None:
+def _count_feedback(batch: Batch) -> None:
     """Count the items by outcome."""
     for record in batch.records:
         FEEDBACK.labels(record.outcome).inc()
     FEEDBACK.labels("refused").inc(len(batch.refused))
 
 
-async def _discoverer(scope: Scope, runtime: Runtime) -> Caller:
-    """Who asks for discovery: a client that says so with a token, else nobody known.
+async def _discovery_caller(scope: Scope, runtime: Runtime) -> Caller:
+    """Identify the caller of discovery: a client with a token, else anonymous.
 
-    Discovery holds nothing secret and must answer without a database: open, it takes requests without a token, and looks at
-    one that is sent without asking whether it was used before. Whoever sends a bad one is told, because nothing else would work.
+    Discovery holds nothing secret and must work without a database. Where it is open, requests need no token; a token that is
+    sent is checked, except for earlier use. A bad token is refused, because the client's later calls would fail with it, too.
     """
     verified = runtime.settings.discovery == "verified"
     if verified or any(name == b"authorization" for name, _ in scope["headers"]):

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cds_service.evaluate import Evaluation
-from cds_service.hooks.body import Room, read_body
+from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.hooks.error_handlers import FORESEEN, error_response
 from cds_service.knowledge.services import ServiceDefinition
 from cds_service.runtime import Runtime
@@ -22,18 +22,18 @@ from cds_service.telemetry.metrics import SHED
 from cds_service.telemetry.timings import Timings
 from cds_service.trust import Caller
 from cds_service.trust.caller import Endpoint
-from cds_service.trust.refused import RefusedError
-from cds_service.wire.arrival import Arrival
+from cds_service.trust.refusal import CallerRefusedError
+from cds_service.wire.client_connection import ClientConnection
 from cds_service.wire.errors import CLIENT_WENT_AWAY, CdsError, Overloaded, UnknownService
 from cds_service.wire.hook_request import HookRequest, decode_request
 
-ROOM_FOR_BODIES = 32 * 1024 * 1024  # bytes, of all service calls that are being received; at least four of the longest
+BODY_MEMORY_BYTES = 32 * 1024 * 1024  # bytes, of all service calls that are being received; at least four of the longest
 
-# (the decoded call, the service called, what the process holds, how the call arrived) → what is answered, and from what
-Respond = Callable[[HookRequest, ServiceDefinition, Runtime, Arrival], Awaitable[Evaluation]]
-# An ASGI extension: a program that calls this application in its own process puts a function here, which gets each evaluation and
-# its timings. The playground explains its calls with it; nothing that arrives by network can set it.
-WATCH = "cds_service.watch"
+# (decoded call, service called, the process's runtime, connection of the client) → the evaluation whose body is the response
+Respond = Callable[[HookRequest, ServiceDefinition, Runtime, ClientConnection], Awaitable[Evaluation]]
+# An ASGI extension: a program that calls this application in its own process can put a callback here, which gets each evaluation
+# and its timings. The playground explains its calls with it. Network requests can't set it.
+ON_EVALUATION = "cds_service.on_evaluation"
 
 # Two slashes are what the public sandbox makes of a discovery address that ends in one; a 404 looks like "no cards" there.
 _PATH = re.compile("/cds-services//?([^/]+)")
@@ -42,8 +42,9 @@ _PATH = re.compile("/cds-services//?([^/]+)")
 class ServiceCalls:
     """ASGI middleware: serves `/cds-services/{id}` and passes on everything else.
 
-    A call beyond `max_calls` is refused at once, where possible before its body is read: what waits here would be answered too
-    late anyway, and must not grow without end. A call counts once its body is there, so that slow senders keep nobody out.
+    A call beyond `max_calls` is refused at once, where possible before its body is read: in a queue it would be answered too
+    late, and the queue could grow without limit. A call counts only after its body has arrived, so that slow senders don't take
+    the places of others.
     """
 
     def __init__(self, app: ASGIApp, runtime: Runtime, respond: Respond) -> None:
@@ -52,7 +53,7 @@ class ServiceCalls:
         self._runtime = runtime
         self._respond = respond
         self._under_way = 0
-        self._room = Room(max(ROOM_FOR_BODIES, 4 * runtime.settings.max_body_bytes))
+        self._memory = BodyMemory(max(BODY_MEMORY_BYTES, 4 * runtime.settings.max_body_bytes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         called = _PATH.fullmatch(scope["path"].removeprefix(scope.get("root_path", ""))) if scope["type"] == "http" else None
@@ -69,17 +70,17 @@ class ServiceCalls:
             error.__traceback__ = None  # its frames hold the error: a cycle
 
     async def _serve(self, service_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one call, count it and trace it. Raises CdsError, RefusedError and ClientDisconnect."""
+        """Answer one call, count it and trace it. Raises CdsError, CallerRefusedError and ClientDisconnect."""
         timings = Timings()
         status = 500
         try:
-            self._expect_a_place()
+            self._check_call_limit()
             caller = await caller_of(scope, self._services.get(service_id), f"/{service_id}", self._runtime)
             service = known_service(self._services, service_id)
             timings.mark("trust")
-            body = await read_body(scope, receive, self._runtime.settings.max_body_bytes, self._room)
+            body = await read_body(scope, receive, self._runtime.settings.max_body_bytes, self._memory)
             timings.mark("receive")
-            self._expect_a_place()
+            self._check_call_limit()
             self._under_way += 1
             try:
                 responding = self._answer(body, service, caller, timings, receive)
@@ -88,13 +89,13 @@ class ServiceCalls:
             finally:
                 self._under_way -= 1
             status = 200
-            if watch := scope.get("extensions", {}).get(WATCH):
-                watch(evaluation, timings)
+            if on_evaluation := scope.get("extensions", {}).get(ON_EVALUATION):
+                on_evaluation(evaluation, timings)
             await _send_json(send, evaluation.body)
         except CdsError as error:
             status = error.status
             raise
-        except RefusedError:
+        except CallerRefusedError:
             status = 401
             raise
         except (ClientDisconnect, asyncio.CancelledError):
@@ -102,7 +103,7 @@ class ServiceCalls:
             raise
         finally:
             if service_id in self._services:
-                self._note(self._services[service_id], status, timings, scope)
+                self._count(self._services[service_id], status, timings, scope)
 
     def _answer(
         self, body: bytes, service: ServiceDefinition, caller: Caller, timings: Timings, receive: Receive
@@ -111,10 +112,10 @@ class ServiceCalls:
         call = decode_request(body, service.hook, caller)
         call.timings = timings
         timings.mark("decode")
-        return self._respond(call, service, self._runtime, Arrival(len(body), receive))
+        return self._respond(call, service, self._runtime, ClientConnection(len(body), receive))
 
-    def _note(self, service: ServiceDefinition, status: int, timings: Timings, scope: Scope) -> None:
-        """Count the call, and trace it where that is wanted."""
+    def _count(self, service: ServiceDefinition, status: int, timings: Timings, scope: Scope) -> None:
+        """Count the call, log it, and trace it where traces are configured."""
         seconds = time.perf_counter() - timings.started
         count_call(service.id, status, seconds, timings)
         if self._runtime.traces is not None:
@@ -122,16 +123,16 @@ class ServiceCalls:
             self._runtime.traces.write(service.id, status, timings, sent.decode("latin-1"))
         tell(Event.ANSWERED, service=service.id, status=status, ms=round(seconds * 1000, 1))
 
-    def _expect_a_place(self) -> None:
+    def _check_call_limit(self) -> None:
         if self._under_way >= self._runtime.settings.max_calls:
             SHED.labels("calls").inc()
             raise Overloaded("Too many calls are under way; please try again in a second")
 
 
 async def caller_of(scope: Scope, service: ServiceDefinition | None, path: str, runtime: Runtime) -> Caller:
-    """Return who calls, before the body is read and before it is said whether there is such a service.
+    """Identify the caller, before the body is read and before the response reveals whether the service exists.
 
-    Raises RefusedError.
+    Raises CallerRefusedError.
     """
     return await runtime.callers.identify(scope["headers"], Endpoint(path, service.hook if service is not None else None))
 

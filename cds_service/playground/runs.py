@@ -21,7 +21,7 @@ from cds_service.clock import Clock
 from cds_service.evaluate import Evaluation
 from cds_service.explain.explain import explain
 from cds_service.explain.explanation import Explanation
-from cds_service.hooks.service_calls import WATCH
+from cds_service.hooks.service_calls import ON_EVALUATION
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.telemetry.timings import Timings
 
@@ -79,8 +79,8 @@ class Runs:
         """Sends `body` to a service and keeps what came back."""
         seen: list[tuple[Evaluation, Timings]] = []
         at = self._clock()
-        watched = _watched(app, lambda evaluation, timings: seen.append((evaluation, timings)))
-        answered, total_ms = await _post(watched, base_url, f"/cds-services/{service}", body)
+        observed = _with_callback(app, lambda evaluation, timings: seen.append((evaluation, timings)))
+        answered, total_ms = await _post(observed, base_url, f"/cds-services/{service}", body)
         run = Run(
             id=secrets.token_hex(8),
             title=title,
@@ -111,11 +111,11 @@ class Runs:
         return sent
 
 
-def _watched(app: ASGIApp, watch: Callable[[Evaluation, Timings], None]) -> ASGIApp:
+def _with_callback(app: ASGIApp, on_evaluation: Callable[[Evaluation, Timings], None]) -> ASGIApp:
     """Return `app` with the extension by which it tells how it evaluated a call."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "extensions": {WATCH: watch}}, receive, send)
+        await app({**scope, "extensions": {ON_EVALUATION: on_evaluation}}, receive, send)
 
     return call
 
