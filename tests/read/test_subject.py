@@ -14,6 +14,7 @@ from cds_service.fhir.resources import Resource
 from cds_service.read.draft_orders import WrongPatientError
 from cds_service.read.reader import FOREIGN
 from cds_service.read.subject import CallPatient, Ownership, entries_by_url
+from tests import proofs
 from tests.reading import bundle, condition, facts, observation, patient, prescription, statement, without
 
 SERVER = "https://ehr.example/api/fhir"
@@ -292,7 +293,8 @@ PIECES = [
 ]
 
 
-@settings(max_examples=3000)
+@pytest.mark.proof
+@settings(max_examples=proofs.examples("CDS_REFERENCES", 300, 3000))
 @given(st.lists(st.sampled_from(PIECES), max_size=7).map("".join))
 @example("https://ehr.example/api/fhir|/Patient/Patient")
 def test_only_a_readable_reference_is_anybodys(reference: str) -> None:
@@ -330,7 +332,8 @@ SUBJECTS: list[tuple[Any, Ownership]] = [
 SUBJECT = st.sampled_from(SUBJECTS)
 
 
-@settings(max_examples=1000)
+@pytest.mark.proof
+@settings(max_examples=proofs.examples("CDS_SUBJECTS", 100, 1000))
 @given(
     st.lists(st.sampled_from(SUBJECTS), min_size=1, max_size=4), st.lists(st.sampled_from(SUBJECTS), max_size=3), st.booleans()
 )
