@@ -1,4 +1,4 @@
-"""The page for developers, in the dev profile only: fire a hook at this very service, see the cards drawn and why."""
+"""Serve the developers' pages of the dev profile: fire a hook at this service, see cards and reasons."""
 
 from cds_service.playground.routes import playground_routes
 

@@ -73,7 +73,7 @@ async def test_a_link_to_another_version_leads_to_the_one_that_is_served(app: Fa
         answered = await http.get(f"/cards/{card.id}/0.0.1")
     assert (answered.status_code, answered.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert answered.headers["cache-control"] == "no-cache"
-    assert "not served here" in Page(answered.text).words
+    assert "no longer served" in Page(answered.text).words
     assert f'<a href="{card.file.version}">' in answered.text
 
 
