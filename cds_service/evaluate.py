@@ -211,7 +211,8 @@ def _not_evaluated(call: HookRequest, sources: Sources, engine: Engine, now: dat
     facts = Facts(now, call.hook, engine.jurisdiction, Patient(call.context.patientId or "", None, None, ""), {})
     findings = Evaluator(FactIndex(facts), knowledge.criteria, knowledge.per_order, _note_failure)
     failed = [
-        Decision(card, Outcome.FAILED, findings, say=True, error=type(error).__name__) for card in knowledge.cards_at(call.hook)
+        Decision(card, Outcome.FAILED, findings, in_notice=True, error=type(error).__name__)
+        for card in knowledge.cards_at(call.hook)
     ]
     nothing = [None] * len(failed)
     shown, shadows = engine.presenter.compose(failed, nothing, facts, call.hookInstance, call.caller.dialect)

@@ -163,7 +163,7 @@ def _mistakes(case: Case, evaluation: Evaluation, knowledge: Knowledge) -> Itera
     else:
         if one is not None:
             yield f"must be {expect}, and the card is shown as {one.indicator}"
-        said = any(decision.say for decision in own)
+        said = any(decision.in_notice for decision in own)
         notice = any(other.decision is None for other in evaluation.shown)
         if (expect == "not checked") != said or (said and case.card.live and not notice):
             yield f"must be {expect}, and the notice '{NOT_CHECKED}' is {'given' if said else 'not given'}"

@@ -83,7 +83,7 @@ class _Explainer:
             order=_order_words(decision.order) if decision.order is not None else "",
             row=decision.row + 1,
             shadow=card.why_shadow,
-            said=decision.say and card.live,
+            said=decision.in_notice and card.live,
             stops=stops,
             conditions=conditions,
             rows=rows,

@@ -120,7 +120,7 @@ class _Dialect:
                 except Exception as error:  # noqa: BLE001 - law 5: one card that breaks must not silence the others
                     on_error(decision.card.id, error)
                     failed = type(error).__name__
-                    after[position] = msgspec.structs.replace(decision, outcome=Outcome.FAILED, say=True, error=failed)
+                    after[position] = msgspec.structs.replace(decision, outcome=Outcome.FAILED, in_notice=True, error=failed)
         return after, drawn
 
     def compose(
@@ -139,7 +139,7 @@ class _Dialect:
                 shown.append(template.compose(decision, card, live))
             else:
                 shown_in_shadow.append(template.compose(decision, card, shadows))
-        if unchecked := [decision for decision in chosen if decision.say and decision.card.live]:
+        if unchecked := [decision for decision in chosen if decision.in_notice and decision.card.live]:
             shown.append(self._notice(unchecked, hook_instance))
         return shown, shown_in_shadow
 

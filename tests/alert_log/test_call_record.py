@@ -298,7 +298,7 @@ def test_each_order_has_its_own_evaluation_joined_to_its_card(runtime: Runtime) 
 
 
 def told(decisions: list[Decision]) -> list[Any]:
-    return [(one.card.id, one.outcome, one.row, one.unknown, one.reason, one.say, one.gave_way_to) for one in decisions]
+    return [(one.card.id, one.outcome, one.row, one.unknown, one.reason, one.in_notice, one.gave_way_to) for one in decisions]
 
 
 def test_the_kept_facts_lead_to_the_same_decisions(runtime: Runtime) -> None:

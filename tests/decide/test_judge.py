@@ -47,7 +47,7 @@ def decided(given: Facts, **changes: Any) -> Decision:
 
 
 def state(one: Decision) -> tuple[str, bool]:
-    return str(one.outcome), one.say
+    return str(one.outcome), one.in_notice
 
 
 def topics(answered: evaluate.Evaluation) -> list[str]:
@@ -504,7 +504,7 @@ def test_no_card_and_no_notice_speaks_about_a_patient_who_has_died_and_every_dec
     lines = ["LOINC#2823-3 Potassium 2.2 mmol/L", "source problems: error", "order: quinine sulfate 324 MG Oral Capsule"]
     answered = answer("patient: female, 80 years, deceased", *lines, hook="order-sign")
     assert cards(answered) == []
-    assert {(str(one.outcome), one.reason, one.say) for one in answered.decisions} == {
+    assert {(str(one.outcome), one.reason, one.in_notice) for one in answered.decisions} == {
         ("not_applicable", "the patient is recorded as deceased", False)
     }
     assert len(answered.decisions) == len(knowledge().cards_at("order-sign"))

@@ -17,9 +17,8 @@ import pytest
 
 from cds_service.app import create_app
 from cds_service.criteria.facts import SourceState
-from cds_service.evaluate import Evaluation
+from cds_service.evaluate import Evaluation, RefusedRequest
 from cds_service.fhir.bundles import EXPECTED
-from cds_service.read.draft_orders import WrongPatientError
 from cds_service.read.reader import FOREIGN
 from cds_service.telemetry.metrics import SECURITY_EVENTS, counts
 from tests.alert_log_samples import rows
@@ -106,8 +105,9 @@ def test_a_swapped_reference_is_always_noticed_and_never_decides(requests: list[
         swapped(chance, resource, request["context"]["patientId"])
         try:
             answer = answer_to(request)
-        except WrongPatientError:
-            assert source == "orders", name
+        except RefusedRequest as refused:
+            if (source, refused.outcome) != ("orders", "wrong_patient"):
+                raise
             outcomes["refused"] += 1
             continue
         noticed = answer.facts.sources[source]
