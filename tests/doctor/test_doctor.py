@@ -369,7 +369,7 @@ def test_whether_medications_that_are_only_referred_to_can_be_read_is_told() -> 
         found = own_ways(EhrServer(bare, other, *medications, ids=ids), "prescriptions")
         assert found["FHIR medications"] == ("ok", f"referenced ones are read {told}")
     found = own_ways(EhrServer(bare, other), "prescriptions")
-    assert found["FHIR medications"] == ("FAIL", "prescriptions only refer to them: status 404, and not what was asked for")
+    assert found["FHIR medications"] == ("FAIL", "prescriptions only refer to them: status 404, without the expected resource")
 
 
 # Really started services
@@ -432,7 +432,7 @@ def test_the_service_verifies_what_the_doctor_signs(tmp_path: Path, capsys: pyte
 @pytest.mark.enable_socket
 def test_a_host_that_is_dead_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", f"http://127.0.0.1:{free_port()}"]) == 1
-    assert "FAIL     discovery: no response (ConnectError). See whether it runs, and the address." in capsys.readouterr().out
+    assert "FAIL     discovery: no response (ConnectError). Check that the service runs, and the address." in capsys.readouterr().out
 
 
 @pytest.fixture
