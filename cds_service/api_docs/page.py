@@ -24,7 +24,10 @@ _HEADERS = {
 
 
 def docs_routes(app: FastAPI, *, banner: str) -> APIRouter:
-    """Return the routes of `/docs` and its style sheet; `banner` is a line above the page, "" for none."""
+    """Return the routes of `/docs` and its style sheet.
+
+    `banner` is a line above the page, "" for none.
+    """
     router = APIRouter(include_in_schema=False)
 
     @cache

@@ -20,7 +20,10 @@ _MOVE = "move what is not urgent to its `page`"
 
 
 def content_problems(folder: Path, knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]:
-    """Return what is wrong with the content of the cards in `folder` (`cards/`), given the runs of their cases."""
+    """Return what is wrong with the content of the cards in `folder` (`cards/`).
+
+    `runs` are the results of their cases.
+    """
     problems = [*typed_numbers(folder, knowledge), *too_long(runs), *incomplete_orders(knowledge), *too_many_links(knowledge)]
     return problems + [Problem("cards/sources.yaml", 1, name, message) for name, message in refused_links(knowledge.sources)]
 

@@ -28,7 +28,10 @@ from cds_service.wire.hook_request import decode_request
 
 
 class Fires(File, frozen=True, kw_only=True):
-    """Expect a card that fires: what it says and offers; texts without Markdown emphasis and escapes."""
+    """Expect a card that fires: what it says and offers.
+
+    Texts are compared without Markdown emphasis and escapes.
+    """
 
     indicator: Indicator
     says: list[str] = []
@@ -87,7 +90,9 @@ class Run(msgspec.Struct):
 
 
 def load_cases(folder: Path, knowledge: Knowledge) -> list[Case]:
-    """Return all cases in `folder` (`cards/`), each replaced by the overlay's where it has one; none of retired cards.
+    """Return all cases in `folder` (`cards/`), without those of retired cards.
+
+    Where the overlay changes cases, those of the overlay are returned.
 
     Raises KnowledgeError for files that cannot be read.
     """
@@ -130,7 +135,7 @@ async def _evaluated(case: Case, knowledge: Knowledge, presenter: Presenter) -> 
     file = case.file
 
     async def shown_before(decisions: Sequence[Decision], _: Facts) -> tuple[PriorCard, ...]:
-        """Return the cards that the case names as shown before, with the same content as now.
+        """Return the cards that the case names as shown before, with today's content.
 
         A card that does not fire now cannot be a repeat.
         """

@@ -1,4 +1,7 @@
-"""Measure how much of the knowledge its cases exercise; what no case shows could be wrong unnoticed."""
+"""Measure how much of the knowledge its cases exercise.
+
+What no case shows could be wrong unnoticed.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,10 @@ class Coverage:
 
 
 def _to_show(criterion: Criterion, used: Mapping[str, Criterion]) -> tuple[Truth, ...]:
-    """Return the truths that cases must show; a group is never unknown where none of its members is."""
+    """Return the truths that cases must show.
+
+    A group is never unknown where none of its members is.
+    """
     if criterion.children and not any(Truth.UNKNOWN in used[name].truths_in_cases for name in criterion.children):
         return MET_OR_UNMET
     return criterion.truths_in_cases

@@ -47,7 +47,10 @@ class Spelling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Differences(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Hold how a table has to be read: rules about drugs, words and forms, never about single products."""
+    """Hold rules for reading a table: about drugs, words and forms.
+
+    They never name single products.
+    """
 
     differences: tuple[Difference, ...] = ()
     spellings: tuple[Spelling, ...] = ()
@@ -82,7 +85,7 @@ class ClassFigures(msgspec.Struct):
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """Hold `figures` for every class that has a file, and `misses` in the order of the table."""
+    """Hold the figures of each class, and the misses in table order."""
 
     products: int
     figures: dict[str, ClassFigures]
@@ -107,7 +110,9 @@ def read_differences(path: Path) -> Differences:
 
 
 def measure(products: Path, terms: Terminology, by: By, differences: Differences | None = None) -> Measurement:
-    """Recognise every product of the CSV file `products` by its name, its RxNorm code or both, and compare.
+    """Recognise every product of the CSV file `products`, and compare.
+
+    `by`: its name, its RxNorm code, or both.
 
     Raises KnowledgeError for a file without the columns.
     """

@@ -1,4 +1,4 @@
-"""Check that every resource that the cards emit is valid FHIR, and report the result of `cards check`."""
+"""Check that the cards emit valid FHIR, and report the result of `cards check`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from cds_service.knowledge.overlay import CASES
 
 
 def emitted_problems(knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]:
-    """Return a problem for each resource shown in a case, or order template, that is not FHIR R4B."""
+    """Return a problem for each emitted resource that is not FHIR R4B.
+
+    These are the resources of cards shown in cases, and all order templates.
+    """
     problems: list[Problem] = []
     for run in runs:
         for one in run.evaluation.shown if run.evaluation is not None else ():

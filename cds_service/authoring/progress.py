@@ -1,4 +1,7 @@
-"""Show the progress of a long command on standard error: a bar in a terminal, else a line per file."""
+"""Show the progress of a long command on standard error.
+
+In a terminal it is a bar, elsewhere a line per file.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class Progress:
 
     @contextmanager
     def of(self, name: str, size: int) -> Iterator[Progress]:
-        """Start a file of `size` bytes; at its end print its rows and the seconds that it took."""
+        """Start a file of `size` bytes; print rows and seconds at its end."""
         self._name, self._size, self._rows = name, max(size, 1), 0
         self._started = self._drawn = time.monotonic()
         yield self

@@ -61,7 +61,10 @@ class Recommendations:
         return [(name, row) for name, row in self.rows.items() if any(one.card == card for one in row.carried)]
 
     def problems(self, knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]:
-        """Return a problem for each row that names something missing, or that its case does not show."""
+        """Return a problem for each row that its case does not prove.
+
+        A row may also name something that does not exist.
+        """
         by_case = {(run.case.card.id, run.case.file.name): run for run in runs}
         return [
             self._file.problem((name, "carried", position), message)

@@ -46,7 +46,9 @@ _ISO = re.compile(r"(20[0-9]{2})-([01][0-9])-([0-3][0-9])")
 
 
 def load(conso: Path, rel: Path, to: Path, release: str, progress: Progress) -> Release:
-    """Read the two files and write the lookup `to`. `release` is its ISO date (see `release_of`).
+    """Read the two files and write the lookup to the file `to`.
+
+    `release` is its ISO date (see `release_of`).
 
     Raises KnowledgeError with file, line and what is wrong there, and OSError.
     """
@@ -67,7 +69,9 @@ def load(conso: Path, rel: Path, to: Path, release: str, progress: Progress) -> 
 
 
 def release_of(conso: Path, given: str | None) -> str:
-    """Return the ISO date of the release: `given` (2025-09-02 or 09022025), else from file names around `conso`.
+    """Return the ISO date of the release.
+
+    It is `given` (2025-09-02 or 09022025), else found in file names around `conso`.
 
     Raises KnowledgeError where neither gives a date.
     """
@@ -98,7 +102,7 @@ def _day(text: str) -> str | None:
 
 
 def _names(path: Path, progress: Progress) -> tuple[dict[str, str], dict[str, str], Input]:
-    """Return the name of each product, and the term type of each product and ingredient, by RXCUI."""
+    """Return the names of products, and term types of products and ingredients, by RXCUI."""
     names: dict[str, str] = {}
     types: dict[str, str] = {}
     rows = _Rows(path, _CONSO_COLUMNS, progress)
@@ -165,7 +169,10 @@ def _walk(code: str, below: dict[str, list[str]], types: dict[str, str], *, thro
 
 
 class _Rows:
-    """Iterate over the rows of an RRF file as lists of texts; `line` is the number of the last row read."""
+    """Iterate over the rows of an RRF file as lists of texts.
+
+    `line` is the number of the last row read.
+    """
 
     def __init__(self, path: Path, columns: int, progress: Progress) -> None:
         self.path, self.columns, self.progress = path, columns, progress

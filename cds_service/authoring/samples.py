@@ -29,7 +29,9 @@ class Sample(File, frozen=True, kw_only=True):
     id: str = ""  # of the Patient; the sample's name
 
     def request(self, now: datetime, hook: Hook | None = None, orders: Sequence[Line] | None = None) -> dict[str, Any]:
-        """Return the CDS Hooks request at `now` (aware); `hook` and `orders` default to those of the sample.
+        """Return the CDS Hooks request at `now` (aware).
+
+        `hook` and `orders` default to those of the sample.
 
         There are no orders at patient-view. Raises ShorthandError for `orders` that can't be expanded.
         """
@@ -38,7 +40,10 @@ class Sample(File, frozen=True, kw_only=True):
         return request_from_case([*self.given, *(drafted if at != PATIENT_VIEW else ())], at, now, self._patient())
 
     def resources(self, now: datetime) -> list[Resource]:
-        """Return the chart at `now` as FHIR R4 resources, the Patient first, as in the prefetch of `request`."""
+        """Return the chart at `now` as FHIR R4 resources, the Patient first.
+
+        They are those in the prefetch of `request`.
+        """
         patient, *bundles = self.request(now, PATIENT_VIEW)["prefetch"].values()
         return [patient, *(entry["resource"] for bundle in bundles if bundle for entry in bundle["entry"])]
 

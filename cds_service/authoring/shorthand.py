@@ -1,4 +1,6 @@
-"""Expand the shorthand of a card's cases into a CDS Hooks request, so that clinicians can write cases.
+"""Expand the shorthand of a card's cases into a CDS Hooks request.
+
+It lets clinicians write cases.
 
     patient: female, 58 years
     LOINC#2823-3 Potassium 2.4 mmol/L at 2025-11-28, preliminary, note "haemolysed", range 3.5-5.1
@@ -55,9 +57,9 @@ _LINES = ("patient:", "problem:", "allergy:", "takes:", "prescribed:", "order:",
 def request_from_case(
     given: Sequence[Line], hook: str, now: datetime, patient: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the request that the lines of a case stand for, at `now` (timezone-aware), ready for `json.dumps`.
+    """Return the request that the lines of a case stand for, ready for `json.dumps`.
 
-    `patient` holds further members of the Patient, at least an `id`; the ids of all other resources then begin with it, so that
+    `now` is timezone-aware. `patient` holds further members of the Patient, at least an `id`; the ids of all other resources then begin with it, so that
     one server can hold several patients. The same lines give the same request. Raises `ShorthandError` (line and character) for a
     line that cannot be expanded.
     """

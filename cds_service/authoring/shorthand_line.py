@@ -16,7 +16,10 @@ import msgspec
 
 
 class ShorthandError(ValueError):
-    """Report a line that cannot be expanded: line and character (both from 1), the problem, what is allowed."""
+    """Report a line that cannot be expanded, and what is allowed there.
+
+    Line and character count from 1.
+    """
 
     def __init__(self, line: int, column: int, problem: str, allowed: Iterable[str] = ()) -> None:
         choices = ", ".join(allowed)
@@ -71,7 +74,10 @@ class Options(msgspec.Struct):
 
 
 def split(text: str, line: int) -> list[Part]:
-    """Return the comma parts of a line. Raises `ShorthandError` for an empty part or an open quote."""
+    """Return the comma parts of a line.
+
+    Raises `ShorthandError` for an empty part or an open quote.
+    """
     parts: list[Part] = []
     start, quote = 0, -1
     for n, character in enumerate(text + ","):
@@ -91,7 +97,9 @@ def split(text: str, line: int) -> list[Part]:
 
 
 def options(parts: Iterable[Part], words: Mapping[str, str], values: Iterable[str], number: str = "") -> Options:
-    """Sort parts into options: `words` maps a bare word to its kind, `values` are keywords that a text follows.
+    """Sort parts into options.
+
+    `words` maps a bare word to its kind; `values` are keywords before a text.
 
     With `number` a part that starts with a digit is of that kind. Raises `ShorthandError` for anything else.
     """
@@ -116,7 +124,9 @@ _DATES = ("2025-11-28", "2025-11", "2025", "2025-11-28T08:00:00Z", "08:00", "tod
 
 
 def when(part: Part, now: datetime) -> str:
-    """Return a FHIR date or dateTime (UTC) of a part: a date, "08:00", "yesterday", "3 days ago".
+    """Return the FHIR date or dateTime (UTC) of a part.
+
+    It may be a date, "08:00" of today, "yesterday" or "3 days ago".
 
     Raises `ShorthandError`.
     """
@@ -155,7 +165,10 @@ def instant(part: Part, now: datetime) -> str:
 
 
 def months_before(day: date, months: int) -> date:
-    """Return the same day of the month, `months` earlier; in a shorter month its last day."""
+    """Return the same day of the month, `months` earlier.
+
+    In a shorter month it is the last day.
+    """
     year, month = divmod(day.year * 12 + day.month - 1 - months, 12)
     year = max(year, 1)
     return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))

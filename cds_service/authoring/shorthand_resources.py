@@ -260,7 +260,10 @@ def _concept(part: Part) -> Resource:
 
 
 def _value(part: Part, status: str) -> tuple[str, Resource]:
-    """Return the name and the value of a result: 2.4 mmol/L, < 2.0 mmol/L, "Positive" or SNOMED#77386006."""
+    """Return the name and the value of a result.
+
+    Values: 2.4 mmol/L, < 2.0 mmol/L, "Positive", SNOMED#77386006.
+    """
     if string := _STRING.fullmatch(part.text):
         return string["name"].strip(), {"valueString": string["value"]}
     if coded := _CODED.fullmatch(part.text):

@@ -47,7 +47,10 @@ def link_target(url: str) -> LinkTarget:
 
 
 def refused_links(sources: Mapping[str, SourceFile]) -> Iterator[tuple[str, str]]:
-    """Yield (source, problem) for links that lead to no single work, or to another work than the title names."""
+    """Yield (source, problem) for links that do not lead to the work itself.
+
+    They lead to no single work, or to another than the title names.
+    """
     for name, source in sources.items():
         found = link_target(source.url)
         if found.refused:

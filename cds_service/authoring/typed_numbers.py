@@ -82,7 +82,10 @@ def _next(number: Decimal) -> Decimal:
 
 
 def _may_be(kind: str, of_criterion: str) -> bool:
-    """Return whether a number of `kind` may be one of a criterion's kind; "" is an unknown kind."""
+    """Return whether a number of `kind` may be one of a criterion's kind.
+
+    "" is an unknown kind.
+    """
     return kind == of_criterion or (kind == "" and of_criterion != "count") or (of_criterion == "" and kind != "other")
 
 
@@ -99,7 +102,10 @@ def _used(card: Card, knowledge: Knowledge) -> dict[Decimal, list[_Used]]:
 
 
 def _numbers(text: str) -> Iterator[tuple[Decimal, str, bool]]:
-    """Yield (number, what it counts or "", whether it ends a range) for each number in a text."""
+    """Yield each number in a text, what it counts, whether it ends a range.
+
+    What it counts is "" where it is unknown.
+    """
     for match in _NUMBER.finditer(text):
         word = _NEXT_WORD.match(text, match.end())
         kind = _KIND_OF.get(word[1].rstrip(".,"), "") if word is not None else ""

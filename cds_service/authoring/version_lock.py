@@ -65,7 +65,7 @@ def _content(folder: Path, card: Card, knowledge: Knowledge, shared: Mapping[str
 
 
 def lock_problems(folder: Path, knowledge: Knowledge) -> list[Problem]:
-    """Return what is wrong with the versions, and where the lock differs from the cards, with what to do."""
+    """Return what is wrong with the versions and the lock, with what to do."""
     if not (folder / LOCK).exists():
         return [*_history_problems(folder, knowledge), Problem(_SHOWN_AS, 1, "", f"is missing; {_WRITE}")]
     locked = _read(folder)

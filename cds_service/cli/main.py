@@ -1,4 +1,4 @@
-"""Run the command line `cds-service`: serve, try a request, check and read cards, export the log."""
+"""Run the command line `cds-service`."""
 
 from __future__ import annotations
 

@@ -41,7 +41,10 @@ def _is_this_machine(host: str) -> bool:
 
 
 def certificate(url: str, trust: ssl.SSLContext) -> Finding:
-    """Check that the certificate is trusted, names this host and stays valid; TLS 1.2 or newer."""
+    """Check that the certificate is trusted, names this host and stays valid.
+
+    The connection must use TLS 1.2 or newer.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:

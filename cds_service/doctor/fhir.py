@@ -59,7 +59,10 @@ class _FhirServer:
         self._http = http
 
     def get(self, query: str, ways: tuple[Way, ...] = ()) -> _Reply:
-        """Send a query; where a search is refused, send it again changed, as the service does."""
+        """Send a query.
+
+        A search that the server refuses is changed and sent again, as the service does it.
+        """
         changed = adapted(query, ways)
         try:
             if any(way.kind == "by form" for way in ways):
@@ -104,7 +107,7 @@ def _query_finding(key: str, reply: _Reply, *, search: bool) -> Finding:
 
 
 def _medications_of(found: Any) -> Iterator[str]:
-    """Yield the ids of the Medications on the server that the results of a search refer to."""
+    """Yield the ids of the Medications that the results of a search refer to."""
     entries = found.get("entry") if isinstance(found, dict) else None
     for entry in entries if isinstance(entries, list) else []:
         resource = entry.get("resource") if isinstance(entry, dict) else None
@@ -115,7 +118,7 @@ def _medications_of(found: Any) -> Iterator[str]:
 
 
 def _references_finding(server: _FhirServer, ids: list[str]) -> Finding:
-    """Check that referenced Medications can be read, by a list of ids or one by one."""
+    """Check that referenced Medications can be read, together or one by one."""
     listed = server.get(f"Medication?_id={','.join(quote(one, safe='') for one in ids)}")
     if listed.status == 200 and isinstance(listed.found, dict) and len(listed.found.get("entry", [])) >= len(ids):
         return Finding("FHIR medications", "ok", "referenced ones are read by a list of ids")

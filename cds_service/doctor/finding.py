@@ -11,7 +11,10 @@ Level = Literal["ok", "warning", "FAIL"]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """Hold the result of one check; no text in it repeats a token or a body."""
+    """Hold the result of one check.
+
+    No text in it repeats a token or a body.
+    """
 
     check: str
     level: Level

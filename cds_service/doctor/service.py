@@ -165,7 +165,10 @@ class Checkup:
             yield Finding("health", "warning", f"/health: status {answer.status_code} without a state", mend)
 
     def _browsers(self) -> Iterator[Finding]:
-        """Check CORS for the origin: a preflight for every path that is called, and the header on a response."""
+        """Check CORS for the origin.
+
+        Sends a preflight for every path that is called, and reads the header of a response.
+        """
         paths = [self._url, *(f"{self._url}/{one['id']}{end}" for one in self._services for end in ("", "/feedback"))]
         preflight = {"origin": self._target.origin, "access-control-request-headers": ", ".join(sorted(_NEEDED_HEADERS))}
         wrong = ""

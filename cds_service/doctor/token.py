@@ -1,4 +1,7 @@
-"""Sign calls as an EHR does, with a key from a JWK or PEM file (CDS Hooks 2.0, "Trusting CDS Clients")."""
+"""Sign calls as an EHR does, with a key from a JWK or PEM file.
+
+Source: CDS Hooks 2.0, "Trusting CDS Clients".
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ class Signer(msgspec.Struct, frozen=True):
 
 
 def load_signer(path: Path, *, iss: str, kid: str = "", alg: str = "", aud: str = "", jku: str = "") -> Signer:
-    """Return a signer with the private key in `path`; `kid` and `alg` default to those of the key.
+    """Return a signer with the private key in `path`.
+
+    `kid` and `alg` default to those of the key.
 
     Raises KeyFileError, and OSError where the file can't be read.
     """

@@ -19,7 +19,10 @@ NOT_RECOGNISED = "not recognised as anything that a card looks for"
 
 
 class EvidenceRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Hold one piece of evidence as texts. `text` is its name; other fields are "" where it has none."""
+    """Hold one piece of evidence as texts.
+
+    `text` is its name; other fields are "" where it has none.
+    """
 
     kind: str  # result, medication, problem, allergy, order, patient
     text: str

@@ -169,7 +169,10 @@ class _Explainer:
         )
 
     def _note(self, finding: Finding, criterion: Criterion) -> str:
-        """Return the note of a finding, with the name of a result in place of its id."""
+        """Return the note of a finding, with the name of a result.
+
+        The finding itself has the id of the analyte.
+        """
         if finding.cause == "not_recorded" and isinstance(criterion, LabCriterion):
             return finding.note.replace(criterion.analyte, self.knowledge.terminology.analytes[criterion.analyte].name, 1)
         return finding.note
@@ -188,7 +191,10 @@ class _Explainer:
 
 
 def _mark_as_held(explained: CriterionExplanation) -> None:
-    """Mark all members of a group as holding where the group holds: then no member stops the card."""
+    """Mark all members of a group that holds as holding.
+
+    None of them stops the card.
+    """
     for member in explained.members:
         if explained.effect == "holds":
             member.effect = "holds"
@@ -221,7 +227,10 @@ def _several(criteria: list[CriterionExplanation]) -> str:
 
 
 def _group_words(criterion: Composite, members: list[CriterionExplanation], truth: Truth) -> str:
-    """Return what decided a group: members of an "any" that are met, or of an "all" that are not as needed."""
+    """Return in words what decided a group.
+
+    For an "any" its members that are met, for an "all" its members that are not as needed.
+    """
     if isinstance(criterion, AllCriterion):
         needed = ["met"] * len(criterion.of) + ["unmet"] * len(criterion.none_of)
         lacking = [explained.says for explained, need in zip(members, needed, strict=True) if explained.truth != need]

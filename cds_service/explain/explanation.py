@@ -1,4 +1,7 @@
-"""Define an explanation: why each card fired or did not. Its JSON is the output of `explain --json`."""
+"""Define an explanation: why each card fired or did not.
+
+Its JSON is the output of `explain --json`.
+"""
 
 from __future__ import annotations
 

@@ -59,7 +59,10 @@ def unknown_policy(card: CardFile) -> list[str]:
 
 
 def repetition(card: CardFile) -> str:
-    """Return when the card is shown again for the same patient; "" without a `repeat` rule."""
+    """Return when the card is shown again for the same patient.
+
+    "" without a `repeat` rule.
+    """
     if card.repeat is None:
         return ""
     said = f"not shown again for {card.repeat.after_days} days about the same patient"

@@ -52,7 +52,10 @@ def _plain(markdown: str) -> str:
 
 
 def draw_review(card: Card, knowledge: Knowledge) -> str:
-    """Return one card as text for a reviewer: when it fires, what it says, what it does not see."""
+    """Return one card as text for a reviewer.
+
+    It tells when the card fires, what it says and what it does not see.
+    """
     file = card.file
     say, meaning = Sentences(knowledge.criteria, knowledge.terminology), Meanings(knowledge)
     lines = [f"{file.title} ({file.id} {file.version}, {file.status})", f"Owner: {file.owner}"]

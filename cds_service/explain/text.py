@@ -32,7 +32,10 @@ def outcome_words(card: CardExplanation) -> str:
 
 
 def draw_explanation(explanation: Explanation, only: str = "") -> str:
-    """Return what was read, and why each card fired or did not; `only` limits it to one card."""
+    """Return what was read, and why each card fired or did not.
+
+    `only` limits it to one card, "" does not.
+    """
     cards = [card for card in explanation.cards if only in ("", card.card)]
     lines = [f"At {explanation.hook}, {explanation.now:%Y-%m-%d %H:%M} UTC: {_counts(cards)}", ""]
     if not only:

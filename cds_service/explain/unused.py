@@ -41,7 +41,10 @@ def unused(sent: Mapping[str, Gathered], facts: Facts, terminology: Terminology)
 
 
 def _reason(resource: Resource, name: str, gathered: Gathered, facts: Facts, terminology: Terminology) -> str:
-    """Return why the reader of the source `name` takes no fact from a resource; "" where it takes one."""
+    """Return why the reader of the source `name` takes no fact from a resource.
+
+    "" where it takes one.
+    """
     alone = [resource]
     match name:
         case _ if resource.resourceType == "Medication":

@@ -1,4 +1,7 @@
-"""Serve the developers' pages of the dev profile: fire a hook at this service, see cards and reasons."""
+"""Serve the pages on which developers fire a hook and see cards and reasons.
+
+Only the dev profile has them.
+"""
 
 from cds_service.playground.routes import playground_routes
 

@@ -1,4 +1,6 @@
-"""Serve the sample patients as a small read-only FHIR R4 server, for the public CDS Hooks sandbox.
+"""Serve the sample patients as a small read-only FHIR R4 server.
+
+It lets the public CDS Hooks sandbox try the service.
 
 It supports read, and search by GET or by POST to `_search`, with the parameters of `SEARCHES`. An unknown parameter is refused,
 not ignored: otherwise all results would pass for those that the search selects. The dev profile alone serves it.
@@ -53,7 +55,10 @@ Query = list[tuple[str, str]]
 
 
 def fhir_routes(public_url: str = "", clock: Clock = utc_now) -> APIRouter:
-    """Return all endpoints under /fhir. `public_url` replaces the URL of the request in links; "": it does not."""
+    """Return all endpoints under /fhir.
+
+    `public_url` replaces the URL of the request in links, unless it is "".
+    """
     router = APIRouter(prefix="/fhir", tags=["Sample patients (FHIR R4, read-only)"])
 
     def base(request: Request) -> str:
@@ -92,7 +97,10 @@ def fhir_routes(public_url: str = "", clock: Clock = utc_now) -> APIRouter:
 
 @lru_cache(maxsize=1)
 def charts(day: date) -> Charts:
-    """Return the resources of all sample patients, as of the start of `day` (UTC): no date lies in the future."""
+    """Return the resources of all sample patients, as of the start of `day` (UTC).
+
+    So no date in them is in the future.
+    """
     found: Charts = {kind: {} for kind in SEARCHES}
     for sample in load_samples(fixtures_dir()).values():
         for resource in sample.resources(datetime.combine(day, time.min, UTC)):

@@ -28,7 +28,7 @@ Form = Mapping[str, bytes]
 
 
 class FormCall(msgspec.Struct, frozen=True):
-    """Name the service to call, with the body to send and a title for the page."""
+    """Hold the service to call, the body to send and a title."""
 
     service: str
     body: bytes
@@ -48,7 +48,10 @@ def from_this_site(headers: Headers) -> bool:
 
 
 def read_form(content_type: str, body: bytes) -> Form:
-    """Return the fields of a form as bytes, uploaded files included; the last field of a name counts."""
+    """Return the fields of a form as bytes, uploaded files included.
+
+    The last field of a name counts.
+    """
     if not content_type.lower().startswith("multipart/form-data"):
         return {name: value.encode() for name, value in parse_qsl(body.decode("utf-8", "replace"), max_num_fields=50)}
     header = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
@@ -84,7 +87,10 @@ def call_from_form(
 
 
 def _pasted(form: Form, hook: str, services: Mapping[str, ServiceDefinition]) -> FormCall:
-    """Return a pasted request unchanged, valid or not: the page shows how the service responds to it."""
+    """Return a pasted request unchanged, valid or not.
+
+    The page shows how the service responds to it.
+    """
     body = form.get("file", b"").strip() or form.get("request", b"").strip()
     if not body:
         raise BadRequest("Paste a request, or choose a file")
@@ -124,7 +130,7 @@ def _of_sample(form: Form, sample: Sample, hook: str, services: Mapping[str, Ser
 
 
 def _as_new_patient(patient: str, body: bytes) -> bytes:
-    """Return the request with a new patient id, so that no card is suppressed as a repeat."""
+    """Give the request a new patient id, so that no card is a repeat."""
     fresh = f"{patient}-{secrets.token_hex(3)}"
     request = msgspec.json.decode(body.replace(f'"Patient/{patient}"'.encode(), f'"Patient/{fresh}"'.encode()))
     request["context"]["patientId"] = fresh

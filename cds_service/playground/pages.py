@@ -51,11 +51,14 @@ class Pages:
         self._pages.globals.update(drafts=list(dict.fromkeys(line.removeprefix("order:").strip() for line in orders)))
 
     def home(self, values: Mapping[str, str], error: str = "") -> str:
-        """Return the page with the forms, filled with `values`, and with `error` where the last one was refused."""
+        """Return the page with the forms, filled with `values`.
+
+        `error` says why the last form was refused, "" where none was.
+        """
         return self._pages.get_template("home.html").render(values=values, error=error)
 
     def run(self, run: Run) -> str:
-        """Return the page of one call: its cards, why, both bodies, timings, and how to repeat it."""
+        """Return the page of one call: cards, reasons, bodies, timings, how to repeat it."""
         cards = run.explanation.cards if run.explanation is not None else []
         cards = sorted(cards, key=lambda card: _DISPLAY_ORDER.index(card.outcome))
         outcome = msgspec.json.decode(run.response) if run.status != 200 and _is_json(run.response) else None
@@ -87,7 +90,10 @@ def script() -> bytes:
 
 
 def pretty(body: bytes) -> str:
-    """Return a body with its JSON indented and invisible characters escaped; unchanged where it is not JSON."""
+    """Return a body with its JSON indented and invisible characters escaped.
+
+    A body that is not JSON stays as it is.
+    """
     if not _is_json(body):
         return body.decode("utf-8", "replace")
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", msgspec.json.format(body, indent=2).decode())
@@ -129,7 +135,10 @@ def _times(run: Run) -> list[tuple[str, float, float]]:
 
 
 def _chart(body: bytes) -> dict[str, Any]:
-    """Return whom the request is about, as far as it can be read: `patient`, `about`, `hook`, `orders`."""
+    """Return what can be read about the patient and orders of a request.
+
+    The keys are `patient`, `about`, `hook` and `orders`.
+    """
     found: dict[str, Any] = {"patient": "", "about": "", "hook": "", "orders": []}
     if not _is_json(body) or not isinstance(request := msgspec.json.decode(body), dict):
         return found
@@ -158,9 +167,9 @@ def _at(value: Any, *path: str | int) -> Any:
 
 
 def _curl(run: Run) -> tuple[str, str]:
-    """Return the call as two shell commands: with its body in a file, and with its body in the command.
+    """Return the call as two shell commands.
 
-    The second is "" where the body is not JSON.
+    The first has the body in a file, the second in the command; the second is "" where the body is not JSON.
     """
     begin = f"curl -sS -H 'content-type: application/json' {shlex.quote(run.url)}"
     file = f"{begin} --data-binary @request.json"

@@ -1,4 +1,7 @@
-"""Route the playground, in the dev profile only. Its pages run no script or style but their own."""
+"""Route the playground, in the dev profile only.
+
+Its pages run no script or style but their own.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ def playground_routes(runtime: Runtime) -> list[Route]:
 
 
 class _Playground:
-    """Answer the pages; what they need is made at the first request, so that other processes stay small."""
+    """Answer requests for the pages.
+
+    What they need is made at the first request, so that other processes stay small.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -136,7 +142,10 @@ class _Playground:
         return Response(status_code=204)  # browsers ask for it on pages that name none
 
     async def review(self, request: Request) -> Response:
-        """Return a page of the review site; the first request runs all cases of all cards, in some seconds."""
+        """Return a page of the review site.
+
+        The first request runs all cases of all cards, in some seconds.
+        """
         name = request.path_params.get("name", "")
         if not name:
             return _see_other("/cards/index.html")
@@ -156,7 +165,10 @@ class _Playground:
 
 
 def _feedback(run: Run, form: dict[str, str]) -> tuple[dict[str, Any], str]:
-    """Return the item of feedback that a form requests, and the same in words. Raises BadRequest."""
+    """Return the item of feedback of a form, as JSON and in words.
+
+    Raises BadRequest for a card that the response does not have.
+    """
     card = next((one for one in run.cards if one.get("uuid") == form.get("card")), None)
     if card is None:
         raise BadRequest("The response has no such card")

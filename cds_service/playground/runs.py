@@ -1,4 +1,4 @@
-"""Send calls to the application in which the playground runs, and keep the last few with their responses.
+"""Send calls to the application of this process, and keep the last few.
 
 A call is a real HTTP request to `/cds-services/{id}`, handed to the application in this process (httpx2.ASGITransport): it passes
 through the same middleware, routes and log as one from the network, without a socket.
@@ -39,7 +39,10 @@ class SentFeedback(msgspec.Struct):
 
 
 class Run(msgspec.Struct):
-    """Hold one call and its response. Bodies are as they were on the wire; times are in ms."""
+    """Hold one call and its response.
+
+    Bodies are as they were on the wire; times are in ms.
+    """
 
     id: str
     title: str

@@ -41,15 +41,24 @@ class Site:
         self._pages.globals.update(banner=banner)
 
     def card(self, card: Card, *, alone: bool = True) -> str:
-        """Return the page of one card; `alone`: with its style inside and without links to other pages."""
+        """Return the page of one card.
+
+        `alone`: with its style inside and without links to other pages.
+        """
         return self._card(card, alone=alone, public=False)
 
     def public_card(self, card: Card) -> str:
-        """Return the public page of one card, which EHRs link to: without its cases and the lines to sign."""
+        """Return the public page of one card, which EHRs link to.
+
+        It has neither the cases nor the lines to sign.
+        """
         return self._card(card, alone=True, public=True)
 
     def other_version(self, card: Card) -> str:
-        """Return the page for a version of a card that is not served, with a link to the current one."""
+        """Return the page for an old version of a card.
+
+        It links to the current one.
+        """
         return self._page("other_version.html", alone=True, file=card.file)
 
     @property
@@ -77,7 +86,10 @@ class Site:
         )
 
     def write(self, folder: Path) -> list[Path]:
-        """Write the site and return its files: an index, a page for each card, the recommendations, a style sheet."""
+        """Write the site and return its files.
+
+        They are an index, a page for each card, the recommendations and a style sheet.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         listed = [
             (card, self._runs[card.id], sum(not run.problems for run in self._runs[card.id])) for card in self._knowledge.cards
@@ -105,12 +117,15 @@ class Site:
         return [one for one in self._knowledge.cards if not set(subjects).isdisjoint(one.file.subjects)]
 
     def _choices(self, card: Card) -> list[str]:
-        """Return the criteria and rows of the card that are an engineering choice: no source decides them."""
+        """Return the criteria and rows of the card that no source decides."""
         criteria = [self._sentences.meaning(name) for name, one in sorted(card.criteria.items()) if "engineering" in one.source]
         rows = [f"row {number}: {row.summary}" for number, row in enumerate(card.file.table, 1) if "engineering" in row.source]
         return list(dict.fromkeys((*criteria, *rows)))
 
     def _example(self, card: Card) -> tuple[Run, dict[str, Any]] | None:
-        """Return the case that shows most of the card, and the CDS Hooks card drawn; None where no case fires."""
+        """Return the case that shows most of the card, and the card drawn.
+
+        None where no passing case fires.
+        """
         drawn = [(run, msgspec.json.decode(one.body)) for run in self._runs[card.id] if not run.problems for one in run.own]
         return max(drawn, key=lambda item: (len(item[1].get("suggestions", [])), not item[0].case.file.prior), default=None)

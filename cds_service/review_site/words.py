@@ -1,4 +1,4 @@
-"""Write parts of cards for web pages: Markdown as HTML, conditions and expectations of cases in English."""
+"""Write parts of cards and cases for web pages, in HTML and English."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def html(markdown: str) -> Markup:
 
 
 def template(text: str) -> Markup:
-    """Render a text of a card file, each placeholder as the words that will stand there."""
+    """Render a text of a card file, each placeholder as its name."""
     return Markup(Template(_markdown.renderInline(text)).render(_slot))  # noqa: S704 (as above; a slot is escaped)
 
 

@@ -432,7 +432,9 @@ def test_the_service_verifies_what_the_doctor_signs(tmp_path: Path, capsys: pyte
 @pytest.mark.enable_socket
 def test_a_host_that_is_dead_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", f"http://127.0.0.1:{free_port()}"]) == 1
-    assert "FAIL     discovery: no response (ConnectError). Check that the service runs, and the address." in capsys.readouterr().out
+    assert (
+        "FAIL     discovery: no response (ConnectError). Check that the service runs, and the address." in capsys.readouterr().out
+    )
 
 
 @pytest.fixture

@@ -278,7 +278,7 @@ def test_a_card_that_gave_way_names_the_other() -> None:
 def test_a_card_about_a_patient_who_has_died_says_so() -> None:
     look = look_at(answer("patient: male, 80 years, deceased", "LOINC#2823-3 Potassium 2.2 mmol/L"), "electrolyte-hypokalaemia")
     assert (look.outcome, look.shown) == (Outcome.NOT_APPLICABLE, False)
-    assert look.because == "no card speaks here: the patient is recorded as deceased"
+    assert look.because == "no card applies: the patient is recorded as deceased"
 
 
 def test_a_repeat_says_when_it_was_shown() -> None:
