@@ -59,9 +59,9 @@ def request_from_case(
 ) -> dict[str, Any]:
     """Return the request that the lines of a case stand for, ready for `json.dumps`.
 
-    `now` is timezone-aware. `patient` holds further members of the Patient, at least an `id`; the ids of all other resources then begin with it, so that
-    one server can hold several patients. The same lines give the same request. Raises `ShorthandError` (line and character) for a
-    line that cannot be expanded.
+    `now` is timezone-aware. `patient` holds further members of the Patient, at least an `id`; the ids of all other resources
+    then begin with it, so that one server can hold several patients. The same lines give the same request. Raises
+    `ShorthandError` (line and character) for a line that cannot be expanded.
     """
     if hook not in HOOKS:
         raise ShorthandError(1, 1, f"{hook!r} is not a hook of this service", HOOKS)
