@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from cds_service import respond
+from cds_service import evaluate
 from cds_service.cli import main
 from cds_service.wire.hook_request import HookRequest
 
@@ -22,6 +22,6 @@ def _faulty(name: str, real: Any) -> Any:
     return work
 
 
-for part in ("gather", "evaluate"):
-    setattr(respond, part, _faulty(part, getattr(respond, part)))
+for part, function in {"gather": "gather", "evaluate": "_evaluated"}.items():
+    setattr(evaluate, function, _faulty(part, getattr(evaluate, function)))
 sys.exit(main.main(["serve", *sys.argv[1:]]))

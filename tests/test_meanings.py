@@ -23,7 +23,7 @@ from cds_service.criteria.facts import Allergy, Drug, Lab, Order, Problem
 from cds_service.criteria.findings import Evidence, Truth
 from cds_service.criteria.lab import LabCriterion
 from cds_service.decide.decision import Decision, Outcome
-from cds_service.evaluate import Evaluation, RefusedRequest
+from cds_service.evaluate import Evaluation, RequestRefusedError
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.names_used import with_children
 from tests.core import Json, answer_to, knowledge
@@ -193,7 +193,7 @@ def test_no_datum_in_an_unusual_form_is_taken_for_absent() -> None:
     for base, key, position, names, seed in rewritings(REWRITINGS, SEED):
         try:
             found = tried(base, key, position, names, Random(seed))
-        except RefusedRequest:
+        except RequestRefusedError:
             wrong.append(f"{names} {base.name!r} {key}[{position}] seed {seed}: refused as another patient's")
             continue
         if found is None:

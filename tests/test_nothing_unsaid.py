@@ -169,7 +169,7 @@ class Bench:
         self.counts["nothing said" if not told.cards else "a notice" if told.notices else "cards without a notice"] += 1
         self.counts.update(str(one.outcome) for one in answer.decisions if one.card.live)
         found = [*_logged(self.log.last, answer, told), *unsaid(told, answer, KNOWN, self.log.uuids)]
-        if not answer.broke:
+        if not answer.engine_failed:
             found += against_all_data(mixed, await _evaluated(mixed.whole), answer, told)
         self.log.keep()
         return found

@@ -159,12 +159,12 @@ def _serve(options: argparse.Namespace) -> int:
         os.environ["CDS_PROFILE"] = settings.profile
         app: object = "cds_service.app:application"
     else:
-        from cds_service.app import create_app, settle_collector
+        from cds_service.app import create_app, freeze_collector
 
         host = f"[{options.host}]" if ":" in options.host else options.host
         own_address = f"http://{host}:{options.port}" if settings.profile == "dev" and options.port else ""
         app = create_app(settings, own_address=own_address)
-        settle_collector()
+        freeze_collector()
     require_free_port(options.host, options.port)
     if settings.profile == "dev":
         if not _is_loopback(options.host):

@@ -1,4 +1,4 @@
-"""Check a FHIR server as the service queries it: version, each prefetch template, its deviations."""
+"""Check a FHIR server as the service queries it: version, each prefetch template, its quirks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx2
 import msgspec
 
 from cds_service.doctor.finding import Finding
-from cds_service.outbound.search_support import Way, adapted, issues_of, repairs, type_of
+from cds_service.outbound.search_support import Quirk, adapted, issues_of, repairs, type_of
 
 _OTHER_LIST = {"MedicationStatement": "MedicationRequest", "MedicationRequest": "MedicationStatement"}
 
@@ -18,7 +18,7 @@ _OTHER_LIST = {"MedicationStatement": "MedicationRequest", "MedicationRequest": 
 class _Reply(NamedTuple):
     status: int  # 0: no response
     found: Any  # JSON, or None
-    ways: tuple[Way, ...] = ()  # how the search had to be changed
+    quirks: tuple[Quirk, ...] = ()  # how the search had to be changed
 
 
 def examine_fhir(base: str, templates: Mapping[str, str], patient: str, token: str, http: httpx2.Client) -> Iterator[Finding]:
@@ -49,7 +49,7 @@ def examine_fhir(base: str, templates: Mapping[str, str], patient: str, token: s
         yield _references_finding(server, list(dict.fromkeys(medications))[:2])
 
 
-_MOST_WAYS = 4  # changes to one search; a server that reports one fault at a time needs as many calls
+_MOST_QUIRKS = 4  # changes to one search; a server that reports one fault at a time needs as many calls
 
 
 class _FhirServer:
@@ -58,29 +58,29 @@ class _FhirServer:
         self._headers = {"accept": "application/fhir+json", **({"authorization": f"Bearer {token}"} if token else {})}
         self._http = http
 
-    def get(self, query: str, ways: tuple[Way, ...] = ()) -> _Reply:
+    def get(self, query: str, quirks: tuple[Quirk, ...] = ()) -> _Reply:
         """Send a query.
 
         A search that the server refuses is changed and sent again, as the service does it.
         """
-        changed = adapted(query, ways)
+        changed = adapted(query, quirks)
         try:
-            if any(way.kind == "by form" for way in ways):
+            if any(quirk.kind == "by form" for quirk in quirks):
                 form = {"content-type": "application/x-www-form-urlencoded"}
                 url, parameters = f"{self._base}/{type_of(changed)}/_search", changed.partition("?")[2]
                 answer = self._http.post(url, headers=self._headers | form, content=parameters.encode())
             else:
                 answer = self._http.get(f"{self._base}/{changed}", headers=self._headers)
         except httpx2.HTTPError:
-            return _Reply(0, None, ways)
-        suggested = repairs(changed, answer.status_code, issues_of(answer.content)) if len(ways) < _MOST_WAYS else ()
-        again = tuple(way for way in suggested if way not in ways)
+            return _Reply(0, None, quirks)
+        suggested = repairs(changed, answer.status_code, issues_of(answer.content)) if len(quirks) < _MOST_QUIRKS else ()
+        again = tuple(quirk for quirk in suggested if quirk not in quirks)
         if again and again[0].kind != "lacks":
-            return self.get(query, (*ways, *again))
+            return self.get(query, (*quirks, *again))
         try:
-            return _Reply(answer.status_code, msgspec.json.decode(answer.content), ways or again)
+            return _Reply(answer.status_code, msgspec.json.decode(answer.content), quirks or again)
         except msgspec.DecodeError:
-            return _Reply(answer.status_code, None, ways or again)
+            return _Reply(answer.status_code, None, quirks or again)
 
 
 def _version_finding(version: str) -> Finding:
@@ -96,9 +96,9 @@ def _query_finding(key: str, reply: _Reply, *, search: bool) -> Finding:
     if reply.status == 200 and (kind == "Bundle") == search and kind not in (None, "OperationOutcome"):
         entries = len(reply.found.get("entry", [])) if search else 1
         result = f"{entries} found on the first page" if search else f"a {kind}"
-        deviations = f"; its own ways: {', '.join(map(str, reply.ways))}" if reply.ways else ""
-        return Finding(f"FHIR {key}", "ok", result + deviations)
-    lacking = next((way.type for way in reply.ways if way.kind == "lacks"), "")
+        quirks = f"; search quirks: {', '.join(map(str, reply.quirks))}" if reply.quirks else ""
+        return Finding(f"FHIR {key}", "ok", result + quirks)
+    lacking = next((quirk.type for quirk in reply.quirks if quirk.kind == "lacks"), "")
     if lacking in _OTHER_LIST:
         mend = f"nothing to do while {_OTHER_LIST[lacking]} can be read; without both, every medication is unknown"
         return Finding(f"FHIR {key}", "warning", f"the server has no {lacking}", mend)

@@ -23,7 +23,7 @@ class FhirRequest(msgspec.Struct, frozen=True):
     key: str  # prefetch key, which says which types of resources the response may hold
     url: str  # relative to the base, or absolute under it
     page: int = 1  # of a search; later pages are asked for as the server linked them
-    exact: bool = False  # send as written, not adapted to the ways of the server
+    exact: bool = False  # send as written, not adapted to the quirks of the server
 
     def next(self, url: str) -> FhirRequest:
         """Return the request for the page after this one."""

@@ -20,7 +20,7 @@ from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.fhir_outcome import FhirError, Outcome
 from cds_service.gather.fhir_requests import FhirRequest, ask, ask_page, result_of
 from cds_service.gather.missing_targets import MissingTargets
-from cds_service.outbound.search_support import Way
+from cds_service.outbound.search_support import Quirk
 from cds_service.read.subject import Owner, Whose
 from cds_service.telemetry.metrics import FHIR_REFERENCES
 
@@ -102,7 +102,7 @@ class _Reading:
         if len(ids) == 1:
             return await self._one(kind, ids[0])
         found: list[Resource] = []
-        if takes_ids := not self.fhir.knows(Way("one by one", kind)):
+        if takes_ids := not self.fhir.knows(Quirk("one by one", kind)):
             listed = ",".join(quote(one, safe="") for one in ids)
             response = await ask(self.fhir, FhirRequest(_KEYS[kind], f"{kind}?_id={listed}", exact=True), set())
             if response.pages:
@@ -115,7 +115,7 @@ class _Reading:
                 return []
         found += [one for read in await together(self._one(kind, one) for one in ids) for one in read]
         if found and takes_ids:
-            self.fhir.learn([Way("one by one", kind)])
+            self.fhir.learn([Quirk("one by one", kind)])
         return found
 
     async def _one(self, kind: str, id: str) -> list[Resource]:  # noqa: A002 (FHIR's word)

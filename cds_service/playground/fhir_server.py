@@ -22,7 +22,7 @@ from cds_service.authoring.samples import load_samples
 from cds_service.authoring.shorthand_resources import Resource
 from cds_service.clock import Clock, utc_now
 from cds_service.files.paths import fixtures_dir
-from cds_service.hooks.body import Room, read_body
+from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.playground.fhir_search import Kind, fits
 from cds_service.wire.errors import BadRequest, UnknownService, UnsupportedMediaType
 
@@ -79,7 +79,7 @@ def fhir_routes(public_url: str = "", clock: Clock = utc_now) -> APIRouter:
     async def find_by_form(kind: str, request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
             raise UnsupportedMediaType("The parameters of a search come as application/x-www-form-urlencoded")
-        form = await read_body(request.scope, request.receive, MAX_FORM_BYTES, Room(0))
+        form = await read_body(request.scope, request.receive, MAX_FORM_BYTES, BodyMemory(0))
         query = _pairs(request.url.query) + _pairs(form.decode(errors="replace"))
         return _json(search(charts(clock().date()), kind, query, base(request)), query)
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from cds_service.hooks.body import Room, read_body
+from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.runtime import Runtime
 from cds_service.wire.errors import BadRequest, Forbidden, PayloadTooLarge
 
@@ -160,7 +160,7 @@ class _Playground:
         if not from_this_site(request.headers):
             raise Forbidden("A form of the playground is accepted from its own pages only")
         limit = min(MAX_FORM_BYTES, self._runtime.settings.max_body_bytes)
-        body = await read_body(request.scope, request.receive, limit, Room(limit))
+        body = await read_body(request.scope, request.receive, limit, BodyMemory(limit))
         return dict(read_form(request.headers.get("content-type", ""), body))
 
 

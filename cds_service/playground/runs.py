@@ -21,7 +21,7 @@ from cds_service.clock import Clock
 from cds_service.evaluate import Evaluation
 from cds_service.explain.explain import explain
 from cds_service.explain.explanation import Explanation
-from cds_service.hooks.routes import WATCH
+from cds_service.hooks.routes import ON_EVALUATION
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.telemetry.timings import Timings
 
@@ -82,8 +82,8 @@ class Runs:
         """Send `body` to a service, and keep the response with its explanation."""
         evaluations: list[tuple[Evaluation, Timings]] = []
         at = self._clock()
-        watched = _watched(app, lambda evaluation, timings: evaluations.append((evaluation, timings)))
-        response, total_ms = await _post(watched, base_url, f"/cds-services/{service}", body)
+        observed = _with_callback(app, lambda evaluation, timings: evaluations.append((evaluation, timings)))
+        response, total_ms = await _post(observed, base_url, f"/cds-services/{service}", body)
         run = Run(
             id=secrets.token_hex(8),
             title=title,
@@ -114,11 +114,11 @@ class Runs:
         return sent
 
 
-def _watched(app: ASGIApp, watch: Callable[[Evaluation, Timings], None]) -> ASGIApp:
-    """Wrap `app` so that it hands the evaluation and timings of each call to `watch`."""
+def _with_callback(app: ASGIApp, on_evaluation: Callable[[Evaluation, Timings], None]) -> ASGIApp:
+    """Wrap `app` so that it hands the evaluation and timings of each call to `on_evaluation`."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "extensions": {WATCH: watch}}, receive, send)
+        await app({**scope, "extensions": {ON_EVALUATION: on_evaluation}}, receive, send)
 
     return call
 

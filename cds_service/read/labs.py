@@ -213,7 +213,7 @@ class _Reader:
         """A result under a code of no table: a result that can't be used where its whole name says what was measured."""
         if meaning.named == OTHER:
             return
-        named = meaning.named or self._named_shortly(observation, meaning)
+        named = meaning.named or self._by_short_name(observation, meaning)
         if not named:
             if not meaning.in_tables:
                 self._note_codes(observation, "")
@@ -227,12 +227,12 @@ class _Reader:
             sentence = "{} has only a code that is not known: what was measured is not certain"
             self._refuse(observation, analyte, "unmapped", sentence, (quantity,))
 
-    def _named_shortly(self, observation: Resource, meaning: LabMeaning) -> str:
+    def _by_short_name(self, observation: Resource, meaning: LabMeaning) -> str:
         """The analyte that a short name says, where the result has one of its units."""
-        if not meaning.shortly:  # as nearly always
+        if not meaning.short_name:  # as nearly always
             return ""
         value = value_of(observation, self.terminology)
-        analyte = self.terminology.analytes[meaning.shortly]
+        analyte = self.terminology.analytes[meaning.short_name]
         return analyte.id if isinstance(value, Quantity) and unit_of(value, analyte, self.terminology) else ""
 
     def _quantity(self, observation: Resource, analyte: Analyte) -> Quantity | None:

@@ -22,7 +22,7 @@ from typing import Any, get_args
 import msgspec
 import orjson
 
-from cds_service.app import settle_collector
+from cds_service.app import freeze_collector
 from cds_service.clock import utc_now
 from cds_service.evaluate import evaluate_request
 from cds_service.runtime import Runtime, new_runtime
@@ -94,7 +94,7 @@ async def measure(runtime: Runtime, short: bool) -> dict[str, Any]:
     now = utc_now()
     pairs = PAIRS_SHORT if short else PAIRS
     result: dict[str, Any] = {}
-    settle_collector()
+    freeze_collector()
     for hook in get_args(Hook):
 
         async def ours(body: bytes, hook: str = hook) -> bytes:

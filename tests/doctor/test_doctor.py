@@ -350,13 +350,13 @@ def own_ways(server: EhrServer, *keys: str) -> dict[str, tuple[str, str]]:
 
 def test_a_servers_own_ways_are_told() -> None:
     found = own_ways(EhrServer(patient(), refuses={"_sort"}, lacks={"MedicationStatement"}), "labs", "statements")
-    assert found["FHIR labs"] == ("ok", "0 found on the first page; its own ways: Observation without _sort")
+    assert found["FHIR labs"] == ("ok", "0 found on the first page; search quirks: Observation without _sort")
     assert found["FHIR statements"] == ("warning", "the server has no MedicationStatement")
     of_several = EhrServer(refuses={"_sort"}, requires={("Observation", "category")})
     assert own_ways(of_several, "labs")["FHIR labs"][1].endswith("Observation without _sort, Observation with category")
     assert own_ways(EhrServer(longest=300), "labs")["FHIR labs"] == (
         "ok",
-        "0 found on the first page; its own ways: Observation by POST _search",
+        "0 found on the first page; search quirks: Observation by POST _search",
     )
     assert own_ways(EhrServer(refuses={"patient", "subject"}), "problems")["FHIR problems"][0] == "FAIL"
 

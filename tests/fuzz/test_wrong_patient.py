@@ -17,7 +17,7 @@ import pytest
 
 from cds_service.app import create_app
 from cds_service.criteria.facts import SourceState
-from cds_service.evaluate import Evaluation, RefusedRequest
+from cds_service.evaluate import Evaluation, RequestRefusedError
 from cds_service.fhir.bundles import EXPECTED
 from cds_service.read.reader import FOREIGN
 from cds_service.telemetry.metrics import SECURITY_EVENTS, counts
@@ -105,7 +105,7 @@ def test_a_swapped_reference_is_always_noticed_and_never_decides(requests: list[
         swapped(chance, resource, request["context"]["patientId"])
         try:
             answer = answer_to(request)
-        except RefusedRequest as refused:
+        except RequestRefusedError as refused:
             if (source, refused.outcome) != ("orders", "wrong_patient"):
                 raise
             outcomes["refused"] += 1

@@ -317,8 +317,8 @@ def test_without_the_file_everything_is_as_without_the_setting(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda _: b"SQLite format 3\0", "is no RxNorm lookup"),
-        (lambda _: b"", "is no RxNorm lookup"),
+        (lambda _: b"SQLite format 3\0", "is not an RxNorm lookup"),
+        (lambda _: b"", "is not an RxNorm lookup"),
         (lambda data: data.replace(b"rxnorm 1\n", b"rxnorm 0\n", 1), "has schema 0, this version of the service reads schema 1"),
         (lambda data: data[:-1], "is damaged"),
         (lambda data: data.replace(b"Oral Capsule", b"Oral Cepsule", 1), "is damaged"),
@@ -439,4 +439,4 @@ def test_a_broken_lookup_stops_the_start_and_says_so(
     broken.write_bytes(b"x")
     monkeypatch.setenv("CDS_RXNORM_FILE", str(broken))
     assert main(["cards", "show"]) == 1
-    assert f"{broken}:1: file: is no RxNorm lookup" in capsys.readouterr().err
+    assert f"{broken}:1: file: is not an RxNorm lookup" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jws
 
-from cds_service.trust.refused import RefusedError
+from cds_service.trust.refusal import CallerRefusedError
 from cds_service.trust.tokens import MAX_TOKEN, bearer, read_token
 from tests.http_side import call_body, running
 from tests.tokens import JKU, SERVICE, a_client, claims, encoded, key_set, private_key, public_jwk, signed, signed_bytes
@@ -314,13 +314,13 @@ def test_a_token_of_the_greatest_length_is_read_and_a_longer_one_is_not() -> Non
 
     assert len(padded(MAX_TOKEN)) <= MAX_TOKEN
     assert read_token(padded(MAX_TOKEN)).issuer
-    with pytest.raises(RefusedError):
+    with pytest.raises(CallerRefusedError):
         bearer([(b"authorization", b"Bearer " + b"a" * (MAX_TOKEN + 1))])
 
 
 @given(st.one_of(st.text(max_size=80), st.tuples(*[st.binary(max_size=40)] * 3).map(lambda three: ".".join(map(b64, three)))))
 def test_any_text_is_read_or_refused_and_nothing_else_happens(text: str) -> None:
-    with pytest.raises(RefusedError):
+    with pytest.raises(CallerRefusedError):
         read_token(text)
 
 
@@ -332,7 +332,7 @@ def test_spare_bits_and_padding_of_base64_are_refused_in_every_part() -> None:
     header, payload, signature = signed(now=NOW).split(".")
     for odd in (spare, f"{loose}=", f"{loose}A==="):
         for token in (f"{odd}.{payload}.{signature}", f"{header}.{odd}.{signature}", f"{header}.{payload}.{odd}"):
-            with pytest.raises(RefusedError, match="not_a_token"):
+            with pytest.raises(CallerRefusedError, match="not_a_token"):
                 read_token(token)
     assert read_token(f"{header}.{payload}.{loose}").kid == "k1"
 
