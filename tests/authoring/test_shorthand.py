@@ -335,7 +335,7 @@ def test_a_line_that_cannot_be_expanded_names_its_place_and_what_is_allowed(line
     [
         (["patient: male", "patient: female"], "a second patient"),
         (["problem: cramp, id a", "problem: cramp, id a"], "a second Condition/a"),
-        (["problem: cramp", "source problems: null"], "other lines say what problems holds"),
+        (["problem: cramp", "source problems: null"], "other lines already give what problems holds"),
         (["source labs: null", "source labs: error"], "a second state of labs"),
         (["problem: cramp", {"patient": "male", "order": "quinine"}], "a line holds one item"),
     ],
