@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from cds_service.criteria.escaping import cleaned
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Facts, Order
@@ -22,6 +24,7 @@ from cds_service.explain.evidence import evidence_row, evidence_rows
 from cds_service.explain.explanation import (
     CardExplanation,
     CriterionExplanation,
+    Effect,
     Explanation,
     OrderExplanation,
     RowExplanation,
@@ -63,14 +66,15 @@ class _Explainer:
         self.facts = facts
         self.knowledge = knowledge
         self.sentences = Sentences(knowledge.criteria, knowledge.terminology)
+        self._cache: dict[int, _CriterionExplainer] = {}  # by the id of the findings, which the value keeps alive
 
     def card(self, decision: Decision) -> CardExplanation:
         card, file, findings = decision.card, decision.card.file, decision.findings
-        conditions = self._criteria(card, findings, file.fire_when, file.unless)
+        conditions = self._explained(card, findings, file.fire_when, file.unless)
         stopped = any(explained.effect == "stops" for explained in conditions)
         rows: list[RowExplanation] = []
         for number, row in enumerate(file.table, 1):
-            criteria = self._criteria(card, findings, row.when, row.unless)
+            criteria = self._explained(card, findings, row.when, row.unless)
             reached = not stopped and not any(one.truth == "met" for one in rows)
             rows.append(RowExplanation(number, row.indicator, row.summary, _truth(criteria), reached, criteria))
         because, stops = self._because(decision, conditions, rows)
@@ -124,40 +128,75 @@ class _Explainer:
         place = "its only row" if len(table) == 1 else f"row {decision.row + 1} of {len(table)}"
         return f"{place} holds: {self.sentences.row(table[decision.row])}"
 
-    def _criteria(
+    def _explained(
         self, card: Card, findings: Evaluator, when: Iterable[str], unless: Iterable[str]
     ) -> list[CriterionExplanation]:
         criteria: list[CriterionExplanation] = []
         for names, wanted in ((when, True), (unless, False)):
             for name in names:
-                explained = self._criterion(findings, name, wanted=wanted)
+                explained = self._explainer_of(findings).explain(name, wanted=wanted)
                 if explained.truth == "unknown":
                     policy = card.policy(name, missing=explained.cause == "not_recorded")
-                    explained.policy = policy.replace("_", " ")
-                    if policy == "carry_on":
-                        explained.effect = "stops" if wanted else "holds"
-                _mark_as_held(explained)
+                    carried: Effect = "stops" if wanted else "holds"
+                    effect = carried if policy == "carry_on" else explained.effect
+                    explained = _with_members_held(replace(explained, policy=policy.replace("_", " "), effect=effect))
                 criteria.append(explained)
         return criteria
 
-    def _criterion(self, findings: Evaluator, name: str, *, wanted: bool) -> CriterionExplanation:
-        finding, criterion = findings[name], self.knowledge.criteria[name]
-        evidence = list(dict.fromkeys(evidence_row(item, self.facts, self.knowledge.terminology) for item in finding.evidence))
+    def _explainer_of(self, findings: Evaluator) -> _CriterionExplainer:
+        if id(findings) not in self._cache:
+            self._cache[id(findings)] = _CriterionExplainer(findings, self.facts, self.knowledge, self.sentences)
+        return self._cache[id(findings)]
+
+    def _other_orders(self, decision: Decision) -> Iterable[OrderExplanation]:
+        """Yield the orders of the session that a card with `for_each` was not decided for."""
+        name = decision.card.file.for_each
+        if not name or decision.order is not None or decision.findings is not decision.findings.for_patient:
+            return
+        for order in self.facts.orders:
+            if not order.selected:
+                yield OrderExplanation(_order_words(order), "it is not among `context.selections`")
+            else:
+                explained = self._explainer_of(decision.findings.for_patient.for_order(order)).explain(name, wanted=True)
+                yield OrderExplanation(_order_words(order), explained.because)
+
+
+class _CriterionExplainer:
+    """Explain criteria by one set of findings; cards share criteria, so each is explained once."""
+
+    def __init__(self, findings: Evaluator, facts: Facts, knowledge: Knowledge, sentences: Sentences) -> None:
+        self._findings = findings
+        self._facts = facts
+        self._criteria = knowledge.criteria
+        self._terminology = knowledge.terminology
+        self._sentences = sentences
+        self._cache: dict[tuple[str, bool], CriterionExplanation] = {}
+
+    def explain(self, name: str, *, wanted: bool) -> CriterionExplanation:
+        """Explain the criterion `name`, which is `wanted` met (True) or unmet (False)."""
+        key = (name, wanted)
+        if key not in self._cache:
+            self._cache[key] = _with_members_held(self._explained(name, wanted=wanted))
+        return self._cache[key]
+
+    def _explained(self, name: str, *, wanted: bool) -> CriterionExplanation:
+        finding, criterion = self._findings[name], self._criteria[name]
+        evidence = list(dict.fromkeys(evidence_row(item, self._facts, self._terminology) for item in finding.evidence))
         if isinstance(criterion, Composite):
-            members = [self._criterion(findings, one, wanted=wanted) for one in criterion.of]
-            members += [self._criterion(findings, one, wanted=not wanted) for one in criterion.none_of]
+            members = [self.explain(one, wanted=wanted) for one in criterion.of]
+            members += [self.explain(one, wanted=not wanted) for one in criterion.none_of]
             unsure = next((one.found for one in members if one.truth == "unknown"), finding.note)
             found = unsure if finding.truth is IS_UNKNOWN else _group_words(criterion, members, finding.truth)
         else:
             members = []
-            there = criterion.looked_through(self.facts)
+            there = criterion.looked_through(self._facts)
             found = ", ".join(one.words for one in evidence) or there
             if finding.truth is IS_UNKNOWN:
                 found = "; ".join(dict.fromkeys(part for part in (self._note(finding, criterion), there) if part))
         as_wanted = (finding.truth is IS_MET) is wanted
         return CriterionExplanation(
             name=name,
-            says=self.sentences.of(name),
+            says=self._sentences.of(name),
             wanted="met" if wanted else "unmet",
             truth="unknown" if finding.truth is IS_UNKNOWN else "met" if finding.truth is IS_MET else "unmet",
             effect="unsure" if finding.truth is IS_UNKNOWN else "holds" if as_wanted else "stops",
@@ -174,31 +213,18 @@ class _Explainer:
         The finding itself has the id of the analyte.
         """
         if finding.cause == "not_recorded" and isinstance(criterion, LabCriterion):
-            return finding.note.replace(criterion.analyte, self.knowledge.terminology.analytes[criterion.analyte].name, 1)
+            return finding.note.replace(criterion.analyte, self._terminology.analytes[criterion.analyte].name, 1)
         return finding.note
 
-    def _other_orders(self, decision: Decision) -> Iterable[OrderExplanation]:
-        """Yield the orders of the session that a card with `for_each` was not decided for."""
-        name = decision.card.file.for_each
-        if not name or decision.order is not None or decision.findings is not decision.findings.for_patient:
-            return
-        for order in self.facts.orders:
-            if not order.selected:
-                yield OrderExplanation(_order_words(order), "it is not among `context.selections`")
-            else:
-                explained = self._criterion(decision.findings.for_patient.for_order(order), name, wanted=True)
-                yield OrderExplanation(_order_words(order), explained.because)
 
-
-def _mark_as_held(explained: CriterionExplanation) -> None:
-    """Mark all members of a group that holds as holding.
-
-    None of them stops the card.
-    """
-    for member in explained.members:
-        if explained.effect == "holds":
-            member.effect = "holds"
-        _mark_as_held(member)
+def _with_members_held(explained: CriterionExplanation) -> CriterionExplanation:
+    """Return the explanation; where a group holds, its members hold too: none of them stops the card."""
+    if not explained.members:
+        return explained
+    holds = explained.effect == "holds"
+    return replace(
+        explained, members=[_with_members_held(replace(one, effect="holds") if holds else one) for one in explained.members]
+    )
 
 
 def _truth(criteria: Iterable[CriterionExplanation]) -> TruthWord:

@@ -19,7 +19,7 @@ TruthWord = Literal["met", "unmet", "unknown"]
 Effect = Literal["holds", "stops", "unsure"]
 
 
-class CriterionExplanation(msgspec.Struct, omit_defaults=True):
+class CriterionExplanation(msgspec.Struct, frozen=True, omit_defaults=True):
     """Explain one criterion of a card.
 
     It stops the card, leaves it unsure, or holds: is as wanted, or makes no difference.
