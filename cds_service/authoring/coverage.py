@@ -14,7 +14,7 @@ from cds_service.criteria.kind import MET_OR_UNMET
 from cds_service.criteria.kinds import Criterion
 from cds_service.decide.decision import Outcome
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.present.cards import holds
+from cds_service.present.card_template import holds
 
 CLOSE = Decimal("0.1")  # "just beside" a threshold: within a tenth of it
 

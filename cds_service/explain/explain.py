@@ -32,7 +32,7 @@ from cds_service.explain.explanation import (
 )
 from cds_service.explain.sentences import Sentences, repetition
 from cds_service.explain.unused import unused
-from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.gathered import Gathered
 from cds_service.knowledge.knowledge import Card, Knowledge
 
 

@@ -13,7 +13,7 @@ import msgspec
 from cds_service.criteria.escaping import cleaned
 from cds_service.criteria.facts import Facts, Source, SourceState
 from cds_service.explain.explanation import Unused
-from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.gathered import Gathered
 from cds_service.fhir.panels import flattened
 from cds_service.fhir.resources import Resource, first, pairs, texts
 from cds_service.read.allergies import read_allergies

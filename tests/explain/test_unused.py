@@ -9,7 +9,8 @@ import pytest
 from cds_service.explain.explain import explain
 from cds_service.explain.explanation import Explanation
 from cds_service.explain.text import draw_explanation
-from cds_service.fhir.bundles import EXPECTED, gathered_raw
+from cds_service.fhir.bundles import gathered_raw
+from cds_service.fhir.gathered import EXPECTED
 from tests.core import knowledge
 from tests.reading import Json, as_json, bundle, condition, facts, observation, prescription, statement
 
