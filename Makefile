@@ -7,6 +7,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
 SERVE_ARGS =
 PYTEST_ARGS =
+IN_PARALLEL = -n auto --maxprocesses 4 --dist loadscope # a module's tests in one process, so that they share what they load
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve check test cards golden docs conformance bench bench-short lock
@@ -29,8 +30,8 @@ check: $(VENV)/dev.stamp ## lint, format, types, direction of imports, lock file
 	$(BIN)/cds-service cards fmt --check
 	$(BIN)/cds-service cards check
 
-test: $(VENV)/dev.stamp ## run the tests, without network (PYTEST_ARGS="-k potassium")
-	$(BIN)/python -m pytest -m 'not loopback' --ignore=tests/faults --ignore=tests/e2e $(PYTEST_ARGS)
+test: $(VENV)/dev.stamp ## run the tests in parallel, without network (PYTEST_ARGS="-k potassium")
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m 'not loopback' --ignore=tests/faults --ignore=tests/e2e $(PYTEST_ARGS)
 
 cards: $(VENV)/serve.stamp ## run every card's cases and say what fails, with file and line
 	$(BIN)/cds-service cards check

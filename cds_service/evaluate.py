@@ -87,6 +87,10 @@ class Evaluation(msgspec.Struct, frozen=True):
     sources: Sources
     engine_failed: bool = False  # no card was evaluated, see `_evaluation_of_failure`
 
+    def __repr__(self) -> str:
+        """Count what it holds: no patient data in tracebacks, and asyncio spells results out each time that it ends."""
+        return f"<Evaluation of {len(self.decisions)} decisions, {len(self.shown)} cards>"
+
     @property
     def all_failed(self) -> bool:
         """Say whether every live card failed, or the evaluation as a whole."""

@@ -30,13 +30,14 @@ from cds_service.present import cards
 from cds_service.respond import respond
 from cds_service.trust import Caller
 from cds_service.wire.hook_request import decode_request
+from tests import proofs
 from tests.core import NOW, Json, a_runtime, knowledge, presenter
 from tests.fault_mix import Mix, fhir_server, mix
 from tests.fuzz.drive import post
 from tests.http_side import SameCaller, TransportClient
 from tests.unsaid import SPOKE, Told, lost, unsaid
 
-COMBINATIONS = int(os.environ.get("CDS_FAULT_COMBINATIONS", "1500"))
+COMBINATIONS = proofs.examples("CDS_FAULT_COMBINATIONS", 150, 1500)
 SEED = int(os.environ.get("CDS_SEED", "1"))
 KNOWN = knowledge()
 CRITERIA = list(KNOWN.criteria)
@@ -228,6 +229,7 @@ def _logged(record: CallRecord | None, answer: Evaluation, told: Told) -> Iterat
         yield "the log has it as checked and nothing found"
 
 
+@pytest.mark.proof
 async def test_no_answer_implies_that_something_was_checked_which_was_not(tmp_path: Path) -> None:
     logging.disable(logging.CRITICAL)
     bench = Bench(tmp_path)

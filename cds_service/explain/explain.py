@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from cds_service.criteria.escaping import cleaned
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Facts, Order
@@ -18,7 +20,7 @@ from cds_service.criteria.lab import LabCriterion
 from cds_service.criteria.wording import name_of
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.explain.evidence import all_seen, seen
-from cds_service.explain.explanation import CardLook, Explanation, Look, OrderLook, RowLook, TruthWord
+from cds_service.explain.explanation import CardLook, Effect, Explanation, Look, OrderLook, RowLook, TruthWord
 from cds_service.explain.sentences import Sentences, repetition
 from cds_service.explain.unused import unused
 from cds_service.fhir.bundles import Gathered
@@ -55,6 +57,7 @@ class _Explainer:
         self.facts = facts
         self.knowledge = knowledge
         self.say = Sentences(knowledge.criteria, knowledge.terminology)
+        self._made: dict[int, _Looks] = {}  # by the identity of the findings, which `_Looks` keeps alive
 
     def card(self, decision: Decision) -> CardLook:
         card, file, findings = decision.card, decision.card.file, decision.findings
@@ -116,34 +119,69 @@ class _Explainer:
         looks: list[Look] = []
         for names, wanted in ((when, True), (unless, False)):
             for name in names:
-                look = self._look(findings, name, wanted=wanted)
+                look = self._of(findings).at(name, wanted=wanted)
                 if look.truth == "unknown":
                     policy = card.policy(name, missing=look.cause == "not_recorded")
-                    look.policy = policy.replace("_", " ")
-                    if policy == "carry_on":
-                        look.effect = "stops" if wanted else "holds"
-                _settle(look)
+                    carried: Effect = "stops" if wanted else "holds"
+                    effect = carried if policy == "carry_on" else look.effect
+                    look = _settled(replace(look, policy=policy.replace("_", " "), effect=effect))
                 looks.append(look)
         return looks
 
-    def _look(self, findings: Evaluator, name: str, *, wanted: bool) -> Look:
-        finding, criterion = findings[name], self.knowledge.criteria[name]
-        evidence = list(dict.fromkeys(seen(item, self.facts, self.knowledge.terminology) for item in finding.evidence))
+    def _of(self, findings: Evaluator) -> _Looks:
+        if id(findings) not in self._made:
+            self._made[id(findings)] = _Looks(findings, self.facts, self.knowledge, self.say)
+        return self._made[id(findings)]
+
+    def _other_orders(self, decision: Decision) -> Iterable[OrderLook]:
+        """The orders of the session that a card which looks at each of its orders was not decided for."""
+        name = decision.card.file.for_each
+        if not name or decision.order is not None or decision.findings is not decision.findings.for_patient:
+            return
+        for order in self.facts.orders:
+            if not order.selected:
+                yield OrderLook(_order_words(order), "it is not among `context.selections`")
+            else:
+                look = self._of(decision.findings.for_patient.for_order(order)).at(name, wanted=True)
+                yield OrderLook(_order_words(order), look.because)
+
+
+class _Looks:
+    """The looks at criteria in one set of findings: cards share criteria, so each look is made once."""
+
+    def __init__(self, findings: Evaluator, facts: Facts, knowledge: Knowledge, say: Sentences) -> None:
+        self._findings = findings
+        self._facts = facts
+        self._criteria = knowledge.criteria
+        self._terminology = knowledge.terminology
+        self._say = say
+        self._made: dict[tuple[str, bool], Look] = {}
+
+    def at(self, name: str, *, wanted: bool) -> Look:
+        """Look at the criterion `name`, which is `wanted` met (True) or unmet (False)."""
+        key = (name, wanted)
+        if key not in self._made:
+            self._made[key] = _settled(self._look(name, wanted=wanted))
+        return self._made[key]
+
+    def _look(self, name: str, *, wanted: bool) -> Look:
+        finding, criterion = self._findings[name], self._criteria[name]
+        evidence = list(dict.fromkeys(seen(item, self._facts, self._terminology) for item in finding.evidence))
         if isinstance(criterion, Composite):
-            members = [self._look(findings, one, wanted=wanted) for one in criterion.of]
-            members += [self._look(findings, one, wanted=not wanted) for one in criterion.none_of]
+            members = [self.at(one, wanted=wanted) for one in criterion.of]
+            members += [self.at(one, wanted=not wanted) for one in criterion.none_of]
             unsure = next((one.found for one in members if one.truth == "unknown"), finding.note)
             found = unsure if finding.truth is IS_UNKNOWN else _group_words(criterion, members, finding.truth)
         else:
             members = []
-            there = criterion.looked_through(self.facts)
+            there = criterion.looked_through(self._facts)
             found = ", ".join(one.words for one in evidence) or there
             if finding.truth is IS_UNKNOWN:
                 found = "; ".join(dict.fromkeys(part for part in (self._note(finding, criterion), there) if part))
         as_wanted = (finding.truth is IS_MET) is wanted
         return Look(
             name=name,
-            says=self.say.of(name),
+            says=self._say.of(name),
             wanted="met" if wanted else "unmet",
             truth="unknown" if finding.truth is IS_UNKNOWN else "met" if finding.truth is IS_MET else "unmet",
             effect="unsure" if finding.truth is IS_UNKNOWN else "holds" if as_wanted else "stops",
@@ -157,28 +195,16 @@ class _Explainer:
     def _note(self, finding: Finding, criterion: Criterion) -> str:
         """The note of a finding, in which a result is called as people call it and not by its id."""
         if finding.cause == "not_recorded" and isinstance(criterion, LabCriterion):
-            return finding.note.replace(criterion.analyte, self.knowledge.terminology.analytes[criterion.analyte].name, 1)
+            return finding.note.replace(criterion.analyte, self._terminology.analytes[criterion.analyte].name, 1)
         return finding.note
 
-    def _other_orders(self, decision: Decision) -> Iterable[OrderLook]:
-        """The orders of the session that a card which looks at each of its orders was not decided for."""
-        name = decision.card.file.for_each
-        if not name or decision.order is not None or decision.findings is not decision.findings.for_patient:
-            return
-        for order in self.facts.orders:
-            if not order.selected:
-                yield OrderLook(_order_words(order), "it is not among `context.selections`")
-            else:
-                look = self._look(decision.findings.for_patient.for_order(order), name, wanted=True)
-                yield OrderLook(_order_words(order), look.because)
 
-
-def _settle(look: Look) -> None:
-    """Where a group holds, none of its parts stops anything."""
-    for member in look.members:
-        if look.effect == "holds":
-            member.effect = "holds"
-        _settle(member)
+def _settled(look: Look) -> Look:
+    """The look, where none of its parts stops anything if the whole holds."""
+    if not look.members:
+        return look
+    holds = look.effect == "holds"
+    return replace(look, members=[_settled(replace(one, effect="holds") if holds else one) for one in look.members])
 
 
 def _truth(looks: Iterable[Look]) -> TruthWord:

@@ -16,7 +16,7 @@ TruthWord = Literal["met", "unmet", "unknown"]
 Effect = Literal["holds", "stops", "unsure"]
 
 
-class Look(msgspec.Struct, omit_defaults=True):
+class Look(msgspec.Struct, frozen=True, omit_defaults=True):
     """One criterion of a card. It stops the card, leaves it unsure, or holds: is as wanted, or makes no difference."""
 
     name: str

@@ -21,7 +21,7 @@ from cds_service.clock import Clock
 from cds_service.evaluate import Evaluation
 from cds_service.explain.explain import explain
 from cds_service.explain.explanation import Explanation
-from cds_service.hooks.routes import ON_EVALUATION
+from cds_service.hooks.service_calls import ON_EVALUATION
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.telemetry.timings import Timings
 

@@ -14,6 +14,7 @@ from cds_service.cli.main import main
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.card_file import SourceFile
 from cds_service.knowledge.loader import read_knowledge
+from tests.case_runs import case_runs
 from tests.core import Json, a_card, knowledge, small, write_small
 from tests.reading import terminology
 
@@ -151,5 +152,5 @@ def test_the_links_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_content_of_the_shipped_cards_has_no_problem() -> None:
-    runs = run_cases(load_cases(cards_dir(), knowledge()), knowledge())
+    runs = case_runs()
     assert [str(problem) for problem in content_problems(cards_dir(), knowledge(), list(runs))] == []

@@ -16,6 +16,7 @@ from cds_service.criteria.findings import Truth
 from cds_service.criteria.problem import ProblemCriterion
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.telemetry import metrics
+from tests import proofs
 from tests.core import (
     NOW,
     PATIENTS,
@@ -448,7 +449,8 @@ ORDERS = [
 STATES = ["error", "absent", "null", "empty"]
 
 
-@settings(max_examples=150)
+@pytest.mark.proof
+@settings(max_examples=proofs.examples("CDS_RECORDS", 40, 400))
 @examples(
     hook=st.sampled_from(["patient-view", "order-select", "order-sign"]),
     lines=st.lists(st.sampled_from(LINES), unique=True),

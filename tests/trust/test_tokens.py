@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 import random
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
@@ -23,12 +22,13 @@ from joserfc import jws
 
 from cds_service.trust.refusal import CallerRefusedError
 from cds_service.trust.tokens import MAX_TOKEN, bearer, read_token
+from tests import proofs
 from tests.http_side import call_body, running
 from tests.tokens import JKU, SERVICE, a_client, claims, encoded, key_set, private_key, public_jwk, signed, signed_bytes
 from tests.trusting import NOW, app_with, callers
 
-MUTATED = int(os.environ.get("CDS_MUTATED_TOKENS", "500"))
-VALID = int(os.environ.get("CDS_VALID_TOKENS", "60"))
+MUTATED = proofs.examples("CDS_MUTATED_TOKENS", 100, 500)
+VALID = proofs.examples("CDS_VALID_TOKENS", 20, 60)
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 ORDER_384 = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
 
@@ -213,6 +213,7 @@ async def call(client: httpx2.AsyncClient, token: str) -> httpx2.Response:
     return await client.post("/cds-services/cramps-order-sign", json=call_body("order-sign"), headers=headers)  # type: ignore[arg-type]
 
 
+@pytest.mark.proof
 async def test_no_mutated_token_is_accepted_and_every_valid_one_is(tmp_path: Path) -> None:
     dice = random.Random(20260301)
     known = callers(tmp_path, a_client(jku=None))
