@@ -41,7 +41,7 @@ def explained(**sources: Any) -> Explanation:
         ("problems", condition() | {"clinicalStatus": "resolved"}, "Condition/c1", "it is past, excluded, or not confirmed"),
         ("labs", observation("718-7"), "Observation/k1", "no card looks for its code"),
         ("labs", observation(status="cancelled"), "Observation/k1", "its status is cancelled"),
-        ("labs", observation(value=None, valueString="not performed"), "Observation/k1", "of this result nothing is needed"),
+        ("labs", observation(value=None, valueString="not performed"), "Observation/k1", "no card needs this result"),
         ("prescriptions", prescription(status="stopped"), "MedicationRequest/rx1", "it is not active, by its status"),
         ("statements", statement(status="completed"), "MedicationStatement/ms1", "it is not active, by its status"),
         ("allergies", PEANUT, "AllergyIntolerance/a1", "no card looks for its substance"),
