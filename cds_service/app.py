@@ -15,7 +15,8 @@ from cds_service import __version__
 from cds_service.api_docs import describe_api, docs_routes
 from cds_service.hooks.cors import HookCorsMiddleware, allow_any_page
 from cds_service.hooks.error_handlers import UnexpectedErrorMiddleware, add_error_handlers
-from cds_service.hooks.routes import Respond, hook_routes
+from cds_service.hooks.routes import hook_routes
+from cds_service.hooks.service_calls import Respond, ServiceCalls
 from cds_service.knowledge.site_knowledge import log_card_states
 from cds_service.playground import playground_routes
 from cds_service.playground.fhir_server import fhir_routes
@@ -95,12 +96,13 @@ def create_app(
         redoc_url=None,
     )
     add_error_handlers(app)
+    app.add_middleware(ServiceCalls, runtime=held, respond=respond)  # what is added later stands around it
     app.add_middleware(UnexpectedErrorMiddleware)
     if dev:  # added last, so outermost: a browser can read errors only where they carry these headers too
         allow_any_page(app)
     elif held.callers.origins:
         app.add_middleware(HookCorsMiddleware, origins=held.callers.origins)
-    app.include_router(hook_routes(held, respond))
+    app.include_router(hook_routes(held))
     app.include_router(health_routes(held, process))
     app.router.routes.extend(card_page_routes(held))
     describe_api(app, held.knowledge.services)
@@ -113,9 +115,9 @@ def create_app(
 
 def _start_metrics(runtime: Runtime, process: ProcessState) -> None:
     metrics.WORKERS.labels(__version__, runtime.settings.profile).set(1)
-    metrics.begin_at_zero((one.id for one in runtime.knowledge.services), (one.id for one in runtime.knowledge.cards))
+    metrics.start_at_zero((one.id for one in runtime.knowledge.services), (one.id for one in runtime.knowledge.cards))
     process.measure()
-    prometheus.reserve()
+    prometheus.reserve_disk_space()
 
 
 def _log_failed_task(task: asyncio.Task[None]) -> None:

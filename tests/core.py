@@ -27,13 +27,14 @@ from cds_service.gather.gather import gather
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.outbound.http_client import HttpClient
-from cds_service.present.cards import Presenter, Shown
+from cds_service.present.card_template import Shown
+from cds_service.present.cards import Presenter
 from cds_service.read.reader import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.trust import Caller
 from cds_service.trust.caller import Callers
-from cds_service.trust.callers import AnyCaller
+from cds_service.trust.callers import UnverifiedCallers
 from cds_service.wire.hook_request import decode_request
 from tests.reading import terminology
 
@@ -127,7 +128,7 @@ def a_runtime(folder: Path, known: Knowledge | None = None, callers: Callers | N
     chosen = Settings(log_path=folder / "alerts.sqlite3", **{"checking_seconds": 0} | settings)
     return Runtime(
         settings=chosen,
-        callers=callers or AnyCaller(),
+        callers=callers or UnverifiedCallers(),
         knowledge=known,
         presenter=presenter(known),
         alert_log=AlertLog(chosen.log_path),

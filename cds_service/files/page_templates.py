@@ -1,4 +1,4 @@
-"""How every web page of this program is drawn: from templates in its package, with every value escaped."""
+"""Load the templates of web pages, with every value escaped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COMPILED = _Compiled()
 
 
 def page_templates(package: str) -> Environment:
-    """The templates in the folder `templates` of `package`; a name that a page doesn't know raises UndefinedError."""
+    """Return the templates in the folder `templates` of `package`; an unknown name in a page raises UndefinedError."""
     return Environment(
         loader=PackageLoader(package),
         autoescape=True,

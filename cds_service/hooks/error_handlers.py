@@ -19,6 +19,8 @@ _FRAMEWORK = {
     405: ("not-supported", "This path doesn't take this method; the Allow header says which it takes"),
 }
 
+FORESEEN = (CdsError, CallerRefusedError, RequestValidationError, HTTPException)
+
 
 class UnexpectedErrorMiddleware:
     """ASGI middleware that counts, logs and answers an unexpected exception with status 500.
@@ -68,37 +70,27 @@ def _error_response(status: int, code: str, text: str, trace: str, headers: dict
     return Response(operation_outcome(code, text, trace), status, headers, media_type="application/json")
 
 
-async def _cds_error(_: Request, error: CdsError) -> Response:
-    trace = new_trace()
-    tell(Event.REFUSED, status=error.status, code=error.code, trace=trace)
-    return _error_response(error.status, error.code, str(error), trace, dict(error.headers))
-
-
-async def _unauthorized(_: Request, __: CallerRefusedError) -> Response:
-    """Answer with an empty 401, whatever the reason.
-
-    The reason stands only in the log (CDS Hooks best practices). RFC 9110 requires the header.
-    """
-    return Response(status_code=401, headers={"www-authenticate": "Bearer"})
-
-
-async def _http_exception(request: Request, error: HTTPException) -> Response:
-    if error.status_code not in _FRAMEWORK:
-        return await http_exception_handler(request, error)
-    code, text = _FRAMEWORK[error.status_code]
-    return _error_response(error.status_code, code, text, new_trace(), dict(error.headers or {}))
-
-
-async def _validation_error(_: Request, error: RequestValidationError) -> Response:
-    """Answer with 400 that names the places; FastAPI's own 422 would repeat the values sent."""
-    places = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors())
-    return _error_response(400, "invalid", f"Missing or of the wrong type: {places}", new_trace())
+async def error_response(request: Request, error: Exception) -> Response:
+    """Return the response to one of FORESEEN, the same for a service call and for a route of the framework."""
+    match error:
+        case CdsError():
+            trace = new_trace()
+            tell(Event.REFUSED, status=error.status, code=error.code, trace=trace)
+            return _error_response(error.status, error.code, str(error), trace, dict(error.headers))
+        case CallerRefusedError():  # the reason stands only in the log (CDS Hooks best practices); RFC 9110 requires the header
+            return Response(status_code=401, headers={"www-authenticate": "Bearer"})
+        case RequestValidationError():  # FastAPI's own 422 would repeat the values sent
+            places = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors())
+            return _error_response(400, "invalid", f"Missing or of the wrong type: {places}", new_trace())
+        case HTTPException() if error.status_code in _FRAMEWORK:
+            code, text = _FRAMEWORK[error.status_code]
+            return _error_response(error.status_code, code, text, new_trace(), dict(error.headers or {}))
+        case HTTPException():
+            return await http_exception_handler(request, error)
+    raise error
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Register the handlers: an OperationOutcome for each error, an empty 401 for a caller that is refused."""
-    # Starlette types handlers as taking any Exception; each is only called with the class it is registered for.
-    app.add_exception_handler(CdsError, _cds_error)  # type: ignore[arg-type]
-    app.add_exception_handler(CallerRefusedError, _unauthorized)  # type: ignore[arg-type]
-    app.add_exception_handler(HTTPException, _http_exception)  # type: ignore[arg-type]
-    app.add_exception_handler(RequestValidationError, _validation_error)  # type: ignore[arg-type]
+    """Have the framework's routes answer foreseen errors with `error_response`."""
+    for kind in FORESEEN:
+        app.add_exception_handler(kind, error_response)

@@ -25,7 +25,7 @@ from cds_service.playground.fhir_server import (
     charts,
     search,
 )
-from cds_service.trust.callers import AnyCaller
+from cds_service.trust.callers import UnverifiedCallers
 from cds_service.wire.hook_request import Context
 from tests.authoring.test_samples import SAMPLES
 from tests.core import NOW, a_runtime, knowledge
@@ -241,7 +241,7 @@ def test_a_count_of_nothing_gives_the_total() -> None:
         ("/fhir/Practitioner/COREPRACTITIONER1", 404, "not served"),
         ("/fhir/Patient/nobody", 404, "no such resource"),
         ("/fhir/Patient/nobody/_history/1", 404, "nothing at this path"),
-        ("/fhir/Condition?patient:exact=dialysis", 400, "known are _count,"),
+        ("/fhir/Condition?patient:exact=dialysis", 400, "supported are _count,"),
         ("/fhir/Condition?encounter=1", 400, "clinical-status"),
         ("/fhir/Observation?date=yesterday", 400, "A date must look like"),
         ("/fhir/Observation?date=xx2025", 400, "eq, ne, gt"),
@@ -319,7 +319,7 @@ async def test_browsers_may_ask_it_from_everywhere(client: httpx2.AsyncClient) -
 
 
 async def test_there_are_no_sample_patients_in_production(tmp_path: Path) -> None:
-    app, _ = new_test_app(tmp_path, Stub(), callers=AnyCaller(), profile="production", hash_secret="x" * 32)
+    app, _ = new_test_app(tmp_path, Stub(), callers=UnverifiedCallers(), profile="production", hash_secret="x" * 32)
     async with running(app) as client:
         for path in ("/fhir", "/fhir/metadata", "/fhir/Patient", "/fhir/Patient/child"):
             assert (await client.get(path)).status_code == 404

@@ -12,7 +12,7 @@ import pytest
 from cds_service.app import create_app
 from cds_service.cli.main import main
 from cds_service.settings import Settings, SettingsError, load_settings
-from cds_service.trust.callers import AnyCaller, new_callers
+from cds_service.trust.callers import UnverifiedCallers, new_callers
 from cds_service.trust.production import weak_secret
 from cds_service.trust.registered import RegisteredCallers
 from cds_service.trust.registry import presets
@@ -147,7 +147,7 @@ def test_secrets_made_by_chance_are_good() -> None:
 
 
 def test_dev_without_a_registry_answers_anybody_and_with_one_verifies(tmp_path: Path) -> None:
-    assert isinstance(new_callers(Settings()), AnyCaller)
+    assert isinstance(new_callers(Settings()), UnverifiedCallers)
     assert isinstance(new_callers(Settings(clients_file=write_registry(tmp_path), public_url=PUBLIC_URL)), RegisteredCallers)
 
 
@@ -196,7 +196,7 @@ def test_clients_check_fails_where_production_would_not_start(
 def test_dev_warns_where_other_machines_may_reach_it(
     host: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cds_service.cli.main.see_that_it_is_free", lambda *_: None)
+    monkeypatch.setattr("cds_service.cli.main.require_free_port", lambda *_: None)
     monkeypatch.setattr("cds_service.telemetry.log_lines.configure_logging", lambda _: None)
     monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
     monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))
