@@ -15,6 +15,7 @@ and decoded the body. From here on:
 
 from __future__ import annotations
 
+import msgspec
 from starlette.requests import ClientDisconnect
 
 from cds_service.alert_log.call_record import ReceivedCall, call_record, refused_record, withdraw
@@ -56,6 +57,15 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
             error.__context__ = None  # the refusal, which holds the error: a cycle
     timings = call.timings
     record = call_record(received, evaluation.facts, evaluation.decisions, evaluation.shown, evaluation.shadows, evaluation.body)
+    timings.cards = len(evaluation.shown)
+    if not connection.explained:
+        evaluation = msgspec.structs.replace(evaluation, sources={})
+    del call, received  # a large request is not held while the log is written
+    durable = await runtime.alert_log.append(record)
+    timings.mark("log")
+    if runtime.settings.log_required and not durable:
+        withdraw(record)
+        raise LogUnavailable("The answer could not be logged, which this site requires: no cards were returned for this patient")
     count_answer(
         service.id,
         [(one.card.id, one.outcome) for one in evaluation.decisions],
@@ -63,13 +73,6 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         not_checked=any(one.decision is None for one in evaluation.shown),
         unread=[one.kind for one in evaluation.facts.unread],
     )
-    timings.cards = len(evaluation.shown)
-    del call, received  # a large request is not held while the log is written
-    durable = await runtime.alert_log.append(record)
-    timings.mark("log")
-    if runtime.settings.log_required and not durable:
-        withdraw(record)
-        raise LogUnavailable("The answer could not be logged, which this site requires: no cards were returned for this patient")
     return evaluation
 
 
