@@ -1,4 +1,4 @@
-"""Make the rows of a call's decisions for the alert log: outcome, truths, evidence, and what was missing."""
+"""Make the rows of a call's decisions for the alert log: outcome, truths, evidence, missing data."""
 
 from __future__ import annotations
 

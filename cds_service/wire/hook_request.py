@@ -1,9 +1,9 @@
-"""Decodes a CDS Hooks service call.
+"""Decode a CDS Hooks service call.
 
-The whole body is decoded in one pass into the FHIR structures that readers use; of the context and the draft orders in it, the
-JSON is taken and decoded by itself. Only a body with something that doesn't fit is decoded a second time, piece by piece, so that
-one odd field costs that field and not the call: an optional field of the wrong type counts as not sent, and a prefetch value that
-doesn't fit is handed on as it was sent. A missing field that CDS Hooks and this service require is a BadRequest that names it.
+The whole body is decoded in one pass into the FHIR structures that readers use; the JSON of the context and its draft orders is
+decoded on its own. Only a body with a value that doesn't fit is decoded a second time, piece by piece, so that an odd field costs
+that field and not the call: an optional field of the wrong type counts as not sent, and a prefetch value that doesn't fit is
+passed on as it was sent. A missing field that CDS Hooks or this service requires is a BadRequest that names it.
 
 Shapes are those of CDS Hooks 2.0.1; unknown fields and extensions are ignored. Members that decide about the call and stand twice
 are refused, see `strict_json`.
@@ -48,9 +48,9 @@ class FhirAuthorization(msgspec.Struct, gc=False):
 
 
 class Context(msgspec.Struct, gc=False):
-    """What the hooks patient-view, order-select and order-sign say about the moment.
+    """The context of patient-view, order-select and order-sign.
 
-    After `decode_request`, `patientId` and `encounterId` are bare ids and `patientId` is never None. What is ordered is in
+    After `decode_request`, `patientId` and `encounterId` are bare ids and `patientId` is never None. The draft orders are in
     `HookRequest.drafts`.
     """
 
@@ -64,7 +64,7 @@ class HookRequest(msgspec.Struct, gc=False):
     """One decoded service call."""
 
     hook: str
-    hookInstance: str  # a UUID by the rule; anything that isn't empty by practice
+    hookInstance: str  # a UUID by the specification; in practice any text that isn't empty
     context: Context
     fhirServer: str | None  # without a slash at the end
     fhirAuthorization: FhirAuthorization | None
@@ -72,7 +72,7 @@ class HookRequest(msgspec.Struct, gc=False):
     drafts: DraftEntries | None = None  # `context.draftOrders`; None where it was not sent
     caller: Caller = ANONYMOUS
     timings: Timings = msgspec.field(default_factory=Timings)
-    quirks: tuple[str, ...] = ()  # of the FHIR server that were used, for the log (`search_support`)
+    quirks: tuple[str, ...] = ()  # search quirks of the FHIR server that were used, for the log (`search_support`)
 
 
 class _Wire(msgspec.Struct, gc=False):
@@ -84,7 +84,7 @@ class _Wire(msgspec.Struct, gc=False):
     prefetch: dict[Name, Resource | None] | None = None
 
     def names(self) -> int:
-        """How many names a `CountingDecoder` met, if no member replaced another one."""
+        """Return how many names a `CountingDecoder` counts where no member stands twice."""
         texts = (self.hook, self.hookInstance, self.fhirServer)
         objects = (self.fhirAuthorization, self.context, self.prefetch)
         return sum(text is not None for text in texts) + sum(len(one) for one in objects if one)
@@ -95,7 +95,10 @@ _resource = msgspec.json.Decoder(Resource | None)
 
 
 def decode_request(body: bytes, hook: str, caller: Caller = ANONYMOUS) -> HookRequest:
-    """The call in `body`, sent by `caller` to a service of `hook`. Raises BadRequest naming the field or where JSON breaks."""
+    """Decode the call in `body`, sent by `caller` to a service of `hook`.
+
+    Raises BadRequest that names the field, or the place where the JSON breaks.
+    """
     body = checked_text(body)
     try:
         wire, count = _fast.decode(body)
@@ -110,7 +113,7 @@ def decode_request(body: bytes, hook: str, caller: Caller = ANONYMOUS) -> HookRe
 
 
 def fitting(raw: Raw | None, shape: Any) -> Any:
-    """`raw` decoded as the type `shape`; None where there is nothing, or where it doesn't fit."""
+    """Decode `raw` as the type `shape`; return None where it is empty or doesn't fit."""
     return _fitting(raw, _decoder(shape))
 
 
@@ -136,13 +139,13 @@ def _fields(shape: type[msgspec.Struct]) -> tuple[tuple[str, msgspec.json.Decode
 
 
 def _fitting_fields(members: Mapping[str, Raw], shape: type[S]) -> S:
-    """`shape` of those of its fields in `members` that fit."""
+    """Return a `shape` with those fields of `members` that fit."""
     values = {name: _fitting(members[name], decoder) for name, decoder in _fields(shape) if name in members}
     return shape(**{name: value for name, value in values.items() if value is not None})
 
 
 def _object(raw: Raw | None, where: str) -> dict[str, Raw] | None:
-    """The members of an object; None where there is none. Raises BadRequest where one stands twice."""
+    """Return the members of an object, None for other JSON. Raises BadRequest where a member stands twice."""
     return members_of(raw, where) if raw and bytes(memoryview(raw)[:1]) == b"{" else None
 
 
@@ -200,7 +203,10 @@ def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str,
 
 
 def _token_patient(raw: Raw | None) -> str | None:
-    """Whose data the token is limited to; None where it is to nobody's. What can't be read can't be compared and is refused."""
+    """Return the id of the patient that the token is limited to, None where it has no such limit.
+
+    Raises BadRequest for a value that can't be read, because it can't be compared with the patient of the call.
+    """
     patient = fitting(raw, str | int | None)
     if patient is None and raw and bytes(raw) != b"null":
         raise BadRequest("`fhirAuthorization.patient` must be a string")
@@ -208,7 +214,7 @@ def _token_patient(raw: Raw | None) -> str | None:
 
 
 def _checked_context(members: Mapping[str, Raw], hook: str) -> tuple[Context, DraftEntries | None]:
-    """The context and the draft orders in it. Raises BadRequest where the hook requires what is missing."""
+    """Return the context and its draft orders. Raises BadRequest where a member that the hook requires is missing."""
     context = _fitting_fields(members, Context)
     patient_id = _id_of(context.patientId, "Patient")
     if patient_id is None:
@@ -228,7 +234,10 @@ def _checked_context(members: Mapping[str, Raw], hook: str) -> tuple[Context, Dr
 
 
 def _drafts(raw: Raw, hook: str) -> DraftEntries | None:
-    """The draft orders, checked and decoded; None at patient-view where none were sent. Raises BadRequest elsewhere."""
+    """Check and decode the draft orders; None at patient-view without any.
+
+    Raises BadRequest where they are malformed, or missing at another hook.
+    """
     if raw:
         check_whole(raw, "`context.draftOrders`")
     if hook != "patient-view" and bytes(memoryview(raw)[:1]) != b"{":
@@ -246,9 +255,9 @@ def _no_longer_than(limit: int, where: str, text: L) -> L:
 
 
 def _id_of(value: str | None, resource_type: str) -> str | None:
-    """The id in "123", "Patient/123", "https://ehr.example/fhir/Patient/123" or ".../Patient/123/_history/4".
+    """Return the id in "123", "Patient/123", "https://ehr.example/fhir/Patient/123" or ".../Patient/123/_history/4".
 
-    None where `value` is none of these (a reference to another type, an empty text).
+    Returns None for any other text (a reference to another type, an empty text).
     """
     if value is None:
         return None

@@ -1,9 +1,9 @@
-"""Refuses JSON that RFC 8259 permits and readers understand differently.
+"""Refuse JSON that RFC 8259 permits but that two readers may understand differently.
 
-That is: members that stand twice, text that is not Unicode or holds U+0000, numbers out of range, and deep nesting. The decoder
-here keeps the last of two members of one name, and another one, a gateway say, may keep the first: that request is not
-certain. In a body only the members that decide about the call are counted (`CountingDecoder`); feedback and draft orders,
-which are small, are checked as a whole (`check_whole`).
+Refused are: members that stand twice, text that is not Unicode or holds U+0000, numbers out of range, and deep nesting. Of two
+members with one name, this decoder keeps the last, while another reader, such as a gateway, may keep the first; so the meaning of
+that request is uncertain. In a body only the members that decide about the call are counted (`CountingDecoder`); feedback and
+draft orders, which are small, are checked as a whole (`check_whole`).
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!
 
 
 class Name(str):
-    """The name of a member, or a string, that a `CountingDecoder` counts."""
+    """Name of a member, or a string, that a `CountingDecoder` counts."""
 
     __slots__ = ()
 
 
 class CountingDecoder(Generic[T]):
-    """Decodes JSON as `shape` and counts every `Name` in it, also where a later member of the same name replaces it."""
+    """Decode JSON as `shape` and count every `Name` in it, also one that a later member of the same name replaces."""
 
     def __init__(self, shape: Any) -> None:
         self._count = 0
         self._decode = msgspec.json.Decoder(shape, dec_hook=self._counted).decode
 
     def decode(self, text: bytes | msgspec.Raw) -> tuple[T, int]:
-        """The value and the number of names met. Raises what msgspec raises (`NOT_JSON`, msgspec.ValidationError)."""
+        """Return the value and the number of names in it. Raises what msgspec raises (`NOT_JSON`, msgspec.ValidationError)."""
         self._count = 0
         value: T = self._decode(text)
         return value, self._count
@@ -119,7 +119,7 @@ def _refuse_repeated(where: str, members: list[tuple[str, Any]]) -> None:
 
 
 def not_json(error: Exception, body: bytes = b"") -> BadRequest:
-    """Return the error for a body that can't be decoded; it says where, and repeats nothing of the body."""
+    """Return the error for a body that can't be decoded, with the place and without any content."""
     if isinstance(error, RecursionError):
         return BadRequest("The body is nested too deeply")
     if isinstance(error, UnicodeDecodeError):
@@ -130,7 +130,7 @@ def not_json(error: Exception, body: bytes = b"") -> BadRequest:
 
 
 def _holds_null(body: bytes) -> bool:
-    """Whether U+0000 is written somewhere. Two backslashes stand for one, and do not start an escape."""
+    """Say whether U+0000 is written somewhere; two backslashes stand for one and do not start an escape."""
     # One byte is found a hundred times as fast as six, and most bodies have no backslash. The six are searched from the end,
     # which takes a third of the time: FHIR has fewer backslashes than zeros.
     return b"\\" in body and body.rfind(_NULL) >= 0 and _NULL in body.replace(rb"\\", b"..")

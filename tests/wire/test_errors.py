@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from cds_service.settings import OPTIONS, Settings, SettingsError, load_settings, settings_help
+from cds_service.wire import errors
 from cds_service.wire.errors import CdsError, new_trace, operation_outcome
 from tests.http_side import Stub, call_body, new_test_app, running
 
@@ -24,11 +25,17 @@ def test_an_operation_outcome_has_one_issue_with_text_and_trace() -> None:
 
 
 def test_every_error_has_a_status_and_an_issue_code_that_no_other_has() -> None:
-    errors = CdsError.__subclasses__()
-    assert len({(error.status, error.code) for error in errors}) == len(errors)
-    for error in errors:
+    classes = CdsError.__subclasses__()
+    assert len({(error.status, error.code) for error in classes}) == len(classes)
+    for error in classes:
         assert 400 <= error.status < 600
         assert re.fullmatch("[a-z-]+", error.code)
+
+
+def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
+    drawn = re.findall(r"[├└]── (\w+) +(\d+)  ([a-z-]+)", errors.__doc__ or "")
+    real = [(error.__name__, str(error.status), error.code) for error in CdsError.__subclasses__()]
+    assert sorted(drawn) == sorted(real)
 
 
 def test_traces_differ() -> None:
