@@ -25,7 +25,7 @@ from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.gather import AbandonedError
 from cds_service.knowledge.services import ServiceDefinition
 from cds_service.read.reader import FOREIGN
-from cds_service.read.subject import Owner, Whose
+from cds_service.read.subject import CallPatient, Ownership
 from cds_service.runtime import Runtime
 from cds_service.telemetry import metrics
 from cds_service.telemetry.call_counts import count_answer
@@ -120,7 +120,7 @@ async def _log_refusal(
 def _refuse_token_of_another_patient(call: HookRequest) -> None:
     """Refuse a call whose token is limited to another patient, because either patient could be the wrong one."""
     patient = call.fhirAuthorization.patient if call.fhirAuthorization is not None else None
-    if patient and Owner(call.context.patientId or "", call.fhirServer, {}).meant_by(patient) is not Whose.THE_PATIENTS:
+    if patient and CallPatient(call.context.patientId or "", call.fhirServer, {}).by_reference(patient) is not Ownership.PATIENT:
         wrong = BadRequest("`fhirAuthorization.patient` is another patient than `context.patientId`")
         raise RequestRefusedError(wrong, "wrong_patient", security="wrong_patient_token")
 

@@ -16,7 +16,8 @@ from cds_service.explain.explanation import Unused
 from cds_service.fhir.bundles import Gathered
 from cds_service.fhir.panels import flattened
 from cds_service.fhir.resources import Resource, first, pairs, texts
-from cds_service.read.conditions import read_allergies, read_pregnancy, read_problems
+from cds_service.read.allergies import read_allergies
+from cds_service.read.conditions import read_pregnancy, read_problems
 from cds_service.read.lab_identity import meaning_of, status_of
 from cds_service.read.labs import read_labs
 from cds_service.read.medications import read_drugs

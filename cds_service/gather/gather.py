@@ -25,7 +25,7 @@ from cds_service.gather.fhir_requests import FhirRequest, Requested, fetch, resu
 from cds_service.gather.missing_targets import missing_targets
 from cds_service.gather.referenced_resources import FindMissing, read_referenced
 from cds_service.outbound.search_support import left_out
-from cds_service.read.subject import Owner
+from cds_service.read.subject import CallPatient
 from cds_service.wire.errors import PreconditionFailed
 from cds_service.wire.hook_request import Context, HookRequest
 
@@ -86,8 +86,8 @@ async def gather(
         _settle_lists(results)
         if find is not None:
             patients = results["patient"].resources if "patient" in results else ()
-            owner = Owner(request.context.patientId or "", request.fhirServer, {}, patients)
-            await read_referenced(results, find, fhir, owner)
+            call_patient = CallPatient(request.context.patientId or "", request.fhirServer, {}, patients)
+            await read_referenced(results, find, fhir, call_patient)
 
     with fhir.session(min(FHIR_SHARE_MS, remaining_ms - RESERVE_MS) / 1000):
         if client_gone is None:

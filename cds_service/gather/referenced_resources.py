@@ -21,7 +21,7 @@ from cds_service.gather.fhir_outcome import FhirError, Outcome
 from cds_service.gather.fhir_requests import FhirRequest, fetch, fetch_page, result_of
 from cds_service.gather.missing_targets import MissingTargets
 from cds_service.outbound.search_support import Quirk
-from cds_service.read.subject import Owner, Whose
+from cds_service.read.subject import CallPatient, Ownership
 from cds_service.telemetry.metrics import FHIR_REFERENCES
 
 MAX_READ = 50  # resources in one call
@@ -36,9 +36,9 @@ _WORDS = {"Medication": "medications", "Condition": "reasons", "Observation": "r
 _NO_SEARCH = frozenset({Outcome.REFUSED, Outcome.NOT_FOUND, Outcome.FORBIDDEN, Outcome.UNUSABLE, Outcome.EMPTY})
 
 
-async def read_referenced(results: dict[str, Gathered], find: FindMissing, fhir: FhirClient, owner: Owner) -> None:
+async def read_referenced(results: dict[str, Gathered], find: FindMissing, fhir: FhirClient, call_patient: CallPatient) -> None:
     """Add the resources that `find` misses to `results` (by key), and note those that could not be read."""
-    reading = _Reading(results, fhir, owner)
+    reading = _Reading(results, fhir, call_patient)
     for number in range(ROUNDS):
         missing = find(results)
         if number == 0:
@@ -53,10 +53,10 @@ async def read_referenced(results: dict[str, Gathered], find: FindMissing, fhir:
 class _Reading:
     """Read the referenced resources of one call."""
 
-    def __init__(self, results: dict[str, Gathered], fhir: FhirClient, owner: Owner) -> None:
+    def __init__(self, results: dict[str, Gathered], fhir: FhirClient, call_patient: CallPatient) -> None:
         self.results = results
         self.fhir = fhir
-        self.owner = owner
+        self.call_patient = call_patient
         self.requested: dict[str, set[str]] = {kind: set() for kind in _KEYS}  # ids, also those beyond the limit
         self.found: dict[str, list[Resource]] = {kind: [] for kind in _KEYS}
         self.left = MAX_READ
@@ -126,7 +126,7 @@ class _Reading:
             return []
 
     def _may_be_used(self, resource: Resource) -> bool:
-        return resource.resourceType == "Medication" or self.owner.whose(resource) is Whose.THE_PATIENTS
+        return resource.resourceType == "Medication" or self.call_patient.ownership(resource) is Ownership.PATIENT
 
 
 def _count(kind: str, outcome: str, number: int) -> None:

@@ -14,7 +14,7 @@
 
 To refuse a request for a new reason, add a class here and raise it; `hooks.error_handlers` answers it. Three refusals are not in
 this tree: a caller that is not accepted gets an empty 401 (`trust.refusal.CallerRefusedError`); a call that was decoded and is
-refused is also logged (`evaluate.RequestRefusedError`, which carries a CdsError); an unexpected exception gets status 500.
+refused is also logged (`wire.refusal.RequestRefusedError`, which carries a CdsError); an unexpected exception gets status 500.
 
 A text names fields, keys and types, never a value: request data may be about a patient, and error bodies end up in log files on
 both sides. The body is a FHIR OperationOutcome, as CDS Hooks 3.0 suggests for every status that isn't 2xx. Its media type is

@@ -17,7 +17,7 @@ import pytest
 
 from cds_service.app import create_app
 from cds_service.criteria.facts import SourceState
-from cds_service.evaluate import Evaluation, RequestRefusedError
+from cds_service.evaluate import Evaluation
 from cds_service.fhir.bundles import EXPECTED
 from cds_service.read.reader import FOREIGN
 from cds_service.telemetry.metrics import SECURITY_EVENTS, counts
