@@ -39,7 +39,7 @@ from cds_service.read.reader import read
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, place, tell
 from cds_service.trust import Caller
-from cds_service.wire.errors import BadRequest, CdsError, EngineFailed, PreconditionFailed
+from cds_service.wire.errors import BadRequest, EngineFailed, PreconditionFailed
 from cds_service.wire.hook_request import HookRequest, decode_request, fitting
 from cds_service.wire.refusal import RequestRefusedError
 from cds_service.wire.strict_json import members_of

@@ -156,7 +156,7 @@ def _mistakes(case: Case, evaluation: Evaluation, knowledge: Knowledge) -> Itera
         if one is not None:
             yield f"must be {expect}, and the card is shown as {one.indicator}"
         said = any(decision.in_notice for decision in own)
-        notice = any(other.decision is None for other in evaluation.shown)
+        notice = any(other.is_notice for other in evaluation.shown)
         if (expect == "not checked") != said or (said and case.card.live and not notice):
             yield f"must be {expect}, and the notice '{NOT_CHECKED}' is {'given' if said else 'not given'}"
     for name, wanted in case.file.others.items():

@@ -32,7 +32,10 @@ class Template:
         self.parts.append(text[end:])
 
     def render(self, say: Callable[[str, str], str]) -> str:
-        """The text with each placeholder replaced by `say(name, field)`."""
+        """Return the text with each placeholder replaced by `say(name, field)`.
+
+        `present` passes `say`, because the values come from facts and findings, which knowledge does not know.
+        """
         if not self.placeholders:
             return self.text
         return "".join([part if isinstance(part, str) else say(part[0], part[1]) for part in self.parts])
