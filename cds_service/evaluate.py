@@ -28,12 +28,13 @@ from cds_service.criteria.facts import Facts, Patient, PriorCard
 from cds_service.decide.choose import choose
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.decide.judge import judge
-from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.gathered import Gathered
 from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.gather import gather, require
 from cds_service.gather.limits import MAX_ENTRIES, capped
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.present.cards import Presenter, Shown
+from cds_service.present.card_template import Shown
+from cds_service.present.cards import Presenter
 from cds_service.read.draft_orders import WrongPatientError
 from cds_service.read.reader import read
 from cds_service.telemetry import metrics

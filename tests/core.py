@@ -27,7 +27,8 @@ from cds_service.gather.gather import gather
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.outbound.http_client import HttpClient
-from cds_service.present.cards import Presenter, Shown
+from cds_service.present.card_template import Shown
+from cds_service.present.cards import Presenter
 from cds_service.read.reader import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings

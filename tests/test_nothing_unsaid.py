@@ -27,6 +27,7 @@ from cds_service.decide.decision import Decision
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.outbound.http_client import Server
 from cds_service.present import cards
+from cds_service.present.card_template import CardTemplate
 from cds_service.respond import respond
 from cds_service.trust import Caller
 from cds_service.wire.hook_request import decode_request
@@ -111,11 +112,11 @@ def breaking(what: str, whom: str) -> Iterator[None]:
             case "judge", _:
                 patch.setattr(judge, "judge_card", only(judge.judge_card, lambda card, *_: card.id == whom))
             case "draw", _:
-                patch.setattr(cards.CardTemplate, "draw", only(cards.CardTemplate.draw, lambda one, *_: one.id == whom))
+                patch.setattr(CardTemplate, "draw", only(CardTemplate.draw, lambda one, *_: one.id == whom))
             case "part", "every card":
                 patch.setattr(judge, "judge_card", broken)
             case "part", "every drawing":
-                patch.setattr(cards.CardTemplate, "draw", broken)
+                patch.setattr(CardTemplate, "draw", broken)
             case "part", "notice":
                 patch.setattr(cards._Dialect, "_notice", broken)
             case "part", ("draw" | "compose"):

@@ -21,7 +21,8 @@ from cds_service.alert_log.records import CallRecord, CardRecord
 from cds_service.criteria.facts import Facts, Quarantined, Source
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.fhir.resources import bare_id
-from cds_service.present.cards import NOT_CHECKED, Shown
+from cds_service.present.card_template import Shown
+from cds_service.present.cards import NOT_CHECKED
 from cds_service.wire.hook_request import HookRequest
 from cds_service.wire.refusal import RefusalOutcome
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from cds_service.criteria.fact_index import FactIndex
@@ -65,18 +65,15 @@ class Evaluator(dict[str, Finding]):
         """Return the evaluator that remembers findings independent of the order."""
         return self if self._patient is None else self._patient
 
-    def own(self) -> Iterator[tuple[str, Finding]]:
-        """Yield (name, finding) of what was evaluated here, not by the evaluator for the patient."""
-        for name, finding in self.items():
-            if self._patient is None or name in self._per_order:
-                yield name, finding
+    def own(self) -> Iterable[tuple[str, Finding]]:
+        """Return (name, finding) of what was evaluated here, not by the evaluator for the patient."""
+        if self._patient is None:
+            return self.items()
+        return [item for item in self.items() if item[0] in self._per_order]
 
-    def evaluated(self, names: Iterable[str]) -> Iterator[tuple[str, Finding]]:
-        """Yield (name, finding) of those of `names` that were evaluated: the others could not change the decision."""
-        for name in names:
-            finding = self.get(name)
-            if finding is not None:
-                yield name, finding
+    def evaluated(self, names: Iterable[str]) -> list[tuple[str, Finding]]:
+        """Return (name, finding) of those of `names` that were evaluated: the others could not change the decision."""
+        return [(name, finding) for name in names if (finding := self.get(name)) is not None]
 
     def _beside(self, orders: Sequence[Order]) -> Evaluator:
         other = Evaluator(self._index, self._criteria, self._per_order, self._on_error)

@@ -6,7 +6,8 @@ import httpx2
 import msgspec
 
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.fhir.bundles import Gathered, gathered_raw, joined
+from cds_service.fhir.bundles import gathered_raw
+from cds_service.fhir.gathered import Gathered, joined
 from cds_service.fhir.resources import NOT_JSON
 from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.fhir_outcome import FhirError, Outcome

@@ -17,7 +17,8 @@ from urllib.parse import quote
 import msgspec
 
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.fhir.bundles import Gathered, gathered, gathered_raw
+from cds_service.fhir.bundles import gathered, gathered_raw
+from cds_service.fhir.gathered import Gathered
 from cds_service.fhir.resources import NOT_JSON
 from cds_service.gather.concurrency import run_concurrently
 from cds_service.gather.fhir_client import FhirClient

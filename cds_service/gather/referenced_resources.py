@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.gathered import Gathered
 from cds_service.fhir.resources import Resource
 from cds_service.gather.concurrency import run_concurrently
 from cds_service.gather.fhir_client import FhirClient

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cds_service.criteria.facts import Drug, Route, Unread
-from cds_service.fhir.bundles import Gathered
 from cds_service.fhir.dates import when
+from cds_service.fhir.gathered import Gathered
 from cds_service.fhir.resources import Dosage, Ratio, Resource, listed, pairs, texts
 from cds_service.read.daily_dose import daily_dose_mg
 from cds_service.read.drug_product import product_of, recognise

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from cds_service.criteria.facts import FOREIGN_NOTE, SOURCES, Facts, Patient, Source, SourceState, Unread
-from cds_service.fhir.bundles import HOMES, TARGETS, Gathered
 from cds_service.fhir.dates import when
 from cds_service.fhir.draft_entries import DraftEntries
+from cds_service.fhir.gathered import HOMES, TARGETS, Gathered
 from cds_service.fhir.panels import flattened, out_of_reach
 from cds_service.fhir.resources import Resource, bare_id
 from cds_service.read.allergies import read_allergies

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.gathered import Gathered
 from cds_service.telemetry.metrics import SecurityKind
 from cds_service.wire.errors import CdsError
 

@@ -110,9 +110,7 @@ def test_a_file_that_is_laid_out_otherwise_is_named_and_left(
     card.write_text(FLOW, encoding="utf-8")
     monkeypatch.setenv("CDS_CARDS_DIR", str(tmp_path))
     assert main(["cards", "fmt", "--check"]) == 1
-    assert capsys.readouterr().out == (
-        "cards/one/card.yaml:7: file: is not laid out as other cards; run `cds-service cards fmt`\n"
-    )
+    assert capsys.readouterr().out == ("cards/one/card.yaml:7: file: is not formatted; run `cds-service cards fmt`\n")
     assert card.read_text(encoding="utf-8") == FLOW
     assert main(["cards", "fmt"]) == 0
     assert card.read_text(encoding="utf-8") == LAID_OUT

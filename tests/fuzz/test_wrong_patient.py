@@ -18,7 +18,7 @@ import pytest
 from cds_service.app import create_app
 from cds_service.criteria.facts import FOREIGN_NOTE, SourceState
 from cds_service.evaluate import Evaluation
-from cds_service.fhir.bundles import EXPECTED
+from cds_service.fhir.gathered import EXPECTED
 from cds_service.telemetry.metrics import SECURITY_EVENTS, counts
 from cds_service.wire.refusal import RequestRefusedError
 from tests import proofs

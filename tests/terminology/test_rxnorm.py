@@ -391,7 +391,7 @@ def test_the_release_is_read_from_names_or_given(
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [(None, "say it with --release"), ("soon", "must be a date"), ("13322025", "must be")]
+    ("given", "message"), [(None, "give it with --release"), ("soon", "must be a date"), ("13322025", "must be")]
 )
 def test_a_release_that_nothing_says_has_to_be_given(tmp_path: Path, given: str | None, message: str) -> None:
     with pytest.raises(KnowledgeError, match=message):
@@ -407,8 +407,8 @@ def test_progress_is_one_line_per_file_and_a_bar_only_in_a_terminal(monkeypatch:
     plain, terminal = io.StringIO(), Terminal()
     for stream in (plain, terminal):
         with Progress(stream).of("RXNREL.RRF", 100) as progress:
-            progress.at(50, 4096)
-            progress.at(51, 4097)
+            progress.advance(50, 4096)
+            progress.advance(51, 4097)
     assert plain.getvalue() == "RXNREL.RRF: 4,097 rows in 0.0 s\n"
     assert "RXNREL.RRF [###############...............]  50%, 4,096 rows, 0 s" in terminal.getvalue()
     assert terminal.getvalue().endswith("RXNREL.RRF: 4,097 rows in 0.0 s\n")
