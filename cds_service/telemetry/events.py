@@ -129,7 +129,7 @@ def tell(event: Event, **fields: Unpack[Fields]) -> None:
 def place(trace: TracebackType | None) -> str:
     """Return where an exception was raised, innermost frame first; "?" without a traceback.
 
-    For example "suggestions.py:105 draw < cards.py:187 draw < cards.py:130 draw".
+    For example "suggestions.py:105 draw < card_template.py:120 draw < cards.py:70 draw".
     """
     frames = traceback.extract_tb(trace)[: -_FRAMES - 1 : -1]
     return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames) or "?"
