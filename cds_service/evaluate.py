@@ -89,7 +89,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     engine_failed: bool = False  # no card was evaluated, see `_evaluation_of_failure`
 
     def __repr__(self) -> str:
-        """Count what it holds: no patient data in tracebacks, and asyncio spells results out each time that it ends."""
+        """Return the counts only, without patient data, because asyncio and tracebacks write the text of results."""
         return f"<Evaluation of {len(self.decisions)} decisions, {len(self.shown)} cards>"
 
     @property

@@ -98,7 +98,7 @@ class FeedbackRecord(msgspec.Struct, gc=False):
 
 
 class QuarantineRecord(msgspec.Struct, gc=False):
-    """The trace of a record that could not be stored, or of a feedback item that could not be read."""
+    """The trace of a record that could not be stored, or a feedback item that could not be read."""
 
     noted_at: datetime  # aware
     kind: Literal["call", "feedback"]

@@ -71,7 +71,7 @@ def _error_response(status: int, code: str, text: str, trace: str, headers: dict
 
 
 async def error_response(request: Request, error: Exception) -> Response:
-    """Return the response to one of FORESEEN, the same for a service call and for a route of the framework."""
+    """Return the response to one of FORESEEN, for service calls and the framework's routes alike."""
     match error:
         case CdsError():
             trace = new_trace()

@@ -1,4 +1,4 @@
-"""Serve calls of services, in front of the framework, whose routing would cost more than reading a small body."""
+"""Serve service calls in front of the framework, whose routing would cost more than reading a small body."""
 
 from __future__ import annotations
 

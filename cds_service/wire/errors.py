@@ -76,7 +76,7 @@ class Forbidden(CdsError):
 
 
 class PreconditionFailed(CdsError):
-    """Required data was not in prefetch and no FHIR server could be asked for it (CDS Hooks 2.0: 412)."""
+    """Required data was not sent, and no FHIR server could be asked for it (CDS Hooks 2.0: 412)."""
 
     status = 412
     code = "incomplete"
@@ -98,7 +98,7 @@ class PayloadTooLarge(CdsError):
 
 
 class UnsupportedMediaType(CdsError):
-    """The body is compressed; it is not inflated here, so that a small body can't become a huge one."""
+    """The body is compressed. It is not inflated, so that a small body can't become a huge one."""
 
     status = 415
     code = "not-supported"

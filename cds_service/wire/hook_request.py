@@ -204,7 +204,7 @@ def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str,
 
 
 def _token_patient(raw: Raw | None) -> str | None:
-    """Return the id of the patient that the token is limited to, None where it has no such limit.
+    """Return the patient id that the token is limited to, or None.
 
     Raises BadRequest for a value that can't be read, because it can't be compared with the patient of the call.
     """

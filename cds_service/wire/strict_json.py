@@ -34,7 +34,7 @@ class Name(str):
 
 
 class CountingDecoder(Generic[T]):
-    """Decode JSON as `shape` and count every `Name` in it, also one that a later member of the same name replaces."""
+    """Decode JSON as `shape` and count every `Name` in it, also where a later member replaces an earlier one."""
 
     def __init__(self, shape: Any) -> None:
         self._count = 0
@@ -57,7 +57,7 @@ _members: CountingDecoder[dict[Name, msgspec.Raw]] = CountingDecoder(dict[Name, 
 
 
 def checked_text(body: bytes) -> bytes:
-    """Return the JSON text in `body` without a byte order mark (which RFC 8259, section 8.1, permits to skip).
+    """Return the JSON text in `body` without a byte order mark (RFC 8259, section 8.1, permits to ignore it).
 
     Raises BadRequest where `body` is empty, is not UTF-8 or holds U+0000.
     """
@@ -91,7 +91,7 @@ def members_of(text: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
 
 
 def check_whole(text: bytes | msgspec.Raw, where: str) -> None:
-    """Refuse a text in which any object has a member twice, a number is out of range, or the nesting is too deep.
+    """Refuse a text with a repeated member, a number out of range, or too deep nesting.
 
     Raises BadRequest. `where` names the text in the error.
     """
