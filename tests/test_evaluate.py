@@ -13,8 +13,8 @@ import pytest
 from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import Facts, PriorCard
-from cds_service.decide.decision import Decision, Outcome
-from cds_service.evaluate import Engine, RequestRefusedError, evaluate_request
+from cds_service.decide.decision import Decision
+from cds_service.evaluate import Engine, evaluate_request
 from cds_service.explain.explain import explain
 from cds_service.gather.limits import MAX_ENTRIES
 from cds_service.present.cards import Presenter
@@ -22,6 +22,7 @@ from cds_service.settings import Settings
 from cds_service.telemetry.metrics import EVALUATION_FAILURES
 from cds_service.wire.errors import EngineFailed
 from cds_service.wire.hook_request import HookRequest, decode_request
+from cds_service.wire.refusal import RequestRefusedError
 from tests.alert_log_samples import rows
 from tests.core import NOW, a_runtime, answer, cards, knowledge, presenter
 from tests.http_side import running
@@ -62,7 +63,7 @@ def test_where_not_even_the_notice_can_be_written_the_call_is_refused(monkeypatc
     with pytest.raises(RequestRefusedError) as refusal:
         asyncio.run(evaluate_request(call(), chosen, NOW))
     assert isinstance(refusal.value.error, EngineFailed)
-    assert refusal.value.outcome == Outcome.FAILED
+    assert refusal.value.outcome == "failed"
 
 
 async def test_a_response_that_cannot_be_composed_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
