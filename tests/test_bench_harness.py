@@ -180,13 +180,16 @@ def test_the_picture_of_memory_has_every_point() -> None:
 
 
 def test_phases_are_shares_of_the_whole_call() -> None:
-    before = Counted({"read": 1000.0, "log": 0.0}, main_us=5000.0, all_us=6000.0)
-    after = Counted({"read": 2000.0, "log": 9000.0, "judge": 500.0}, main_us=9000.0, all_us=11_000.0)
+    before = Counted({"read": 1000.0, "log": 0.0}, main=5000.0, all=6000.0)
+    after = Counted({"read": 2000.0, "log": 1000.0, "judge": 500.0}, main=9000.0, all=11_000.0)
 
-    spent = per_call(before, after, calls=10)
+    alone = per_call(before, after, calls=10, alone=True)
+    among_others = per_call(before, after, calls=10, alone=False)
 
-    assert spent == {"read": 100.0, "judge": 50.0, REST: 250.0, LOG_THREADS: 100.0}
-    assert table({"S 1": spent}).splitlines()[1].split() == ["read", "20.0"]
+    assert alone == {"read": 100.0, "log": 100.0, "judge": 50.0, REST: 150.0, LOG_THREADS: 100.0}
+    assert among_others == {"read": 100.0, "judge": 50.0, REST: 250.0, LOG_THREADS: 100.0}
+    lines = [line.split() for line in table({"S 1": alone, "S 16": among_others}).splitlines()]
+    assert lines[1:3] == [["read", "20.0", "20.0"], ["log", "20.0", "-"]]
 
 
 def test_instructions_are_those_between_two_marks() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -61,9 +62,12 @@ class Place(NamedTuple):
     core: int | None
     now: datetime
 
-    def service(self, *, workers: int = 1, log: bool = True, pinned: bool = True) -> Server:
+    def service(self, *, workers: int = 1, variant: str = "", pinned: bool = True) -> Server:
+        """Return the real service's server, or that of one of `tests.bench.variants`."""
         port = free_port()
-        command = service_command(port, workers) if log else [*anchor_command("", 0)[:2], "tests.bench.without_log", str(port)]
+        command = (
+            [sys.executable, "-m", "tests.bench.variants", variant, str(port)] if variant else service_command(port, workers)
+        )
         environ = {"CDS_LOG_PATH": f"{mkdtemp(dir=self.folder)}/alerts.sqlite3", **WITHOUT_CAPS}
         return Server(command, port, self.folder, self.core if pinned else None, environ)
 
@@ -165,7 +169,7 @@ async def fetched(place: Place, plan: Plan) -> dict[str, Any]:
         data = place.folder / f"request-{size}.json"
         data.write_bytes(body)
         port = free_port()
-        command = [*anchor_command("", 0)[:2], "uvicorn", "--factory", "tests.bench.fhir_server:application"]
+        command = [sys.executable, "-m", "uvicorn", "--factory", "tests.bench.fhir_server:application"]
         command += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
         client_core = cores()[1] if place.core is not None else None
         ehr = Server(command, port, place.folder, client_core, {DATA_VARIABLE: str(data)})
@@ -183,7 +187,7 @@ async def fetched(place: Place, plan: Plan) -> dict[str, Any]:
 async def log_cost(place: Place, plan: Plan) -> dict[str, Any]:
     """CPU that record and log take of a call, beside one fdatasync."""
     rows: dict[str, Any] = {}
-    servers: dict[str, Server | None] = {"with": place.service(), "without": place.service(log=False)}
+    servers: dict[str, Server | None] = {"with": place.service(), "without": place.service(variant="without_log")}
     async with running(servers, place.body("S"), {}) as there:
         compared = {name: Asked(server, place.body("S"), 2) for name, server in there.items()}
         for concurrency in (1, 16):
