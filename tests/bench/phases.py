@@ -3,8 +3,8 @@
     python -m tests.bench.phases [--seconds 3]
 
 Phases are those that the service times itself (`cds_phase_seconds` of /metrics), by the CPU clock of the event loop's thread: a
-busy machine does not stretch them. `log` is making the record and handing it over. A phase with a wait (`WAITING`) holds the work of
-other calls where there are any, so with 16 clients it is part of the rest. CPU of the log's threads comes from the system.
+busy machine does not stretch them. `log` is making the record and handing it over. A phase with a wait (`WAITING`) holds the work
+of other calls where there are any, so with 16 clients it is part of the rest. CPU of the log's threads comes from the system.
 """
 
 from __future__ import annotations
