@@ -1,5 +1,5 @@
 # Commands of this repository; `make help` lists them. They need Python 3.11 or newer and nothing else installed.
-# Everything goes into .venv, from lock files with hashes, and again only when a lock file or pyproject.toml has changed.
+# Everything is installed into .venv, from lock files with hashes, and again only when a lock file or pyproject.toml has changed.
 
 PYTHON = python3
 VENV = .venv
@@ -8,6 +8,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input install --quie
 SERVE_ARGS =
 PYTEST_ARGS =
 SOAK_ARGS =
+IN_PARALLEL = -n auto --maxprocesses 4 --dist loadscope # a module's tests in one process, so that they share what they load
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve check test cards golden docs conformance lock \
@@ -15,14 +16,14 @@ SOAK_ARGS =
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
-	@echo "  PYTHON=…                the interpreter that .venv is made from (3.11 or newer)"
+	@echo "  PYTHON=…               the interpreter for .venv (3.11 or newer)"
 
-setup: $(VENV)/dev.stamp ## make .venv with everything for development
+setup: $(VENV)/dev.stamp ## create .venv with everything for development
 
 serve: $(VENV)/serve.stamp ## start the service on 127.0.0.1:8000 (SERVE_ARGS="--port 8001")
 	@$(BIN)/cds-service serve $(SERVE_ARGS)
 
-check: $(VENV)/dev.stamp ## lint, format, types, direction of imports, lock files, the cards' own cases
+check: $(VENV)/dev.stamp ## check lint, format, types, direction of imports, lock files, the cards' cases
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -31,42 +32,43 @@ check: $(VENV)/dev.stamp ## lint, format, types, direction of imports, lock file
 	$(BIN)/cds-service cards fmt --check
 	$(BIN)/cds-service cards check
 
-test: $(VENV)/dev.stamp ## run the tests, without network (PYTEST_ARGS="-k potassium")
-	$(BIN)/python -m pytest -m 'not loopback' --ignore=tests/faults --ignore=tests/e2e $(PYTEST_ARGS)
+test: $(VENV)/dev.stamp ## run the tests in parallel, without network (PYTEST_ARGS="-k potassium")
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m 'not loopback' --ignore=tests/faults --ignore=tests/e2e $(PYTEST_ARGS)
 
-cards: $(VENV)/serve.stamp ## run every card's cases and say what fails, with file and line
+cards: $(VENV)/serve.stamp ## run every card's cases and report what fails, with file and line
 	$(BIN)/cds-service cards check
 
-docs: $(VENV)/dev.stamp ## write the generated parts of the documentation anew
+docs: $(VENV)/dev.stamp ## regenerate the generated parts of the documentation
 	$(BIN)/python -m tests.docs
-golden: $(VENV)/dev.stamp ## write fixtures/requests and fixtures/responses anew: what each kind of EHR receives
+
+golden: $(VENV)/dev.stamp ## regenerate fixtures/requests and fixtures/responses: what each kind of EHR receives
 	$(BIN)/python -m tests.golden
 
-conformance: $(VENV)/dev.stamp ## write cds_service/docs/conformance.md: every requirement of CDS Hooks and the test that shows it
+conformance: $(VENV)/dev.stamp ## regenerate cds_service/docs/conformance.md: every requirement of CDS Hooks and its test
 	$(BIN)/python -m tests.conformance_table
 
 bench: $(VENV)/dev.stamp ## measure the service against its anchors and its targets, about ten minutes
 	$(BIN)/python -m tests.bench.run
 
-bench-short: $(VENV)/dev.stamp ## the same in fewer rounds, under a minute
+bench-short: $(VENV)/dev.stamp ## measure the same in fewer rounds, under a minute
 	$(BIN)/python -m tests.bench.run --short
 
-bench-phases: $(VENV)/dev.stamp ## the share of each phase of a call, by size and number of clients
+bench-phases: $(VENV)/dev.stamp ## measure the share of each phase of a call, by size and number of clients
 	$(BIN)/python -m tests.bench.phases
 
-bench-instructions: $(VENV)/dev.stamp ## instructions a call under callgrind, which noise does not move (needs valgrind)
+bench-instructions: $(VENV)/dev.stamp ## count instructions a call under callgrind, which noise does not move (needs valgrind)
 	$(BIN)/python -m tests.bench.instructions
 
-bench-memory: $(VENV)/dev.stamp ## what a worker occupies in an environment from requirements.txt
+bench-memory: $(VENV)/dev.stamp ## measure what a worker occupies in an environment from requirements.txt
 	$(BIN)/python -m tests.bench.memory
 
 bench-healthchain: $(VENV)/dev.stamp ## install HealthChain under var/, so that `make bench` measures it too
 	$(BIN)/python -m tests.bench.environments healthchain
 
-soak: $(VENV)/dev.stamp ## memory over 50,000 calls with prior cards, as var/soak.svg (SOAK_ARGS="--calls 5000 --prior 3")
+soak: $(VENV)/dev.stamp ## draw memory over 50,000 calls with prior cards, as var/soak.svg (SOAK_ARGS="--calls 5000 --prior 3")
 	$(BIN)/python -m tests.bench.soak $(SOAK_ARGS)
 
-lock: $(VENV)/dev.stamp ## resolve the dependencies of pyproject.toml anew and write both lock files
+lock: $(VENV)/dev.stamp ## resolve the dependencies of pyproject.toml again and write both lock files
 	$(BIN)/uv pip compile pyproject.toml --extra build --extra dev --output-file requirements-dev.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile pyproject.toml --extra build --constraint requirements-dev.txt --output-file requirements.txt $(LOCK_ARGS)
 
@@ -86,7 +88,7 @@ $(VENV)/dev.stamp: requirements-dev.txt pyproject.toml $(BIN)/python
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $(VENV)/serve.stamp $@
 
-# The first interpreter that runs and is new enough. An older default `python3` beside a newer `python3.12` is common, and so are
+# Take the first interpreter that runs and is new enough. An older default `python3` beside a newer `python3.12` is common, and so are
 # launchers that exist and refuse to run.
 $(BIN)/python:
 	@set -e; \
@@ -99,5 +101,5 @@ $(BIN)/python:
 	if ! $$found -c 'import ensurepip, venv' 2>/dev/null; then \
 	  echo "$$found cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv" >&2; exit 1; \
 	fi; \
-	echo "making $(VENV) with $$($$found --version)"; \
+	echo "creating $(VENV) with $$($$found --version)"; \
 	$$found -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }

@@ -1,4 +1,4 @@
-"""The application: routes, error handling and what happens when a process starts and stops."""
+"""Build the web application: routes, error handling, start and end of a server process."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from fastapi.telemetry import TelemetryConfig
 
 from cds_service import __version__
 from cds_service.api_docs import describe_api, docs_routes
-from cds_service.hooks.cors import HookPages, allow_any_page
-from cds_service.hooks.error_handlers import Guard, add_error_handlers
-from cds_service.hooks.routes import Respond, hook_routes
+from cds_service.hooks.cors import HookCorsMiddleware, allow_any_page
+from cds_service.hooks.error_handlers import UnexpectedErrorMiddleware, add_error_handlers
+from cds_service.hooks.routes import hook_routes
+from cds_service.hooks.service_calls import Respond, ServiceCalls
 from cds_service.knowledge.site_knowledge import log_card_states
 from cds_service.playground import playground_routes
 from cds_service.playground.fhir_server import fhir_routes
-from cds_service.process.health import Condition, health_routes
-from cds_service.process.self_check import Checking
-from cds_service.process.shutdown import held_back
+from cds_service.process.health import ProcessState, health_routes
+from cds_service.process.self_check import SelfCheck
+from cds_service.process.shutdown import delay_sigterm
 from cds_service.respond import respond as real_respond
 from cds_service.review_site.card_pages import card_page_routes
 from cds_service.runtime import Runtime, new_runtime
@@ -30,28 +31,31 @@ from cds_service.telemetry import metrics, prometheus
 from cds_service.telemetry.events import Event, place, tell
 from cds_service.telemetry.log_lines import configure_logging
 
-# FastAPI's own telemetry would send paths, query strings and the messages of exceptions; `traces` says what a span may hold.
+# FastAPI's own telemetry would send paths, query strings and the messages of exceptions; `traces` decides what a span may hold.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
 def application() -> FastAPI:
-    """The application of a server process, set up from `CDS_*` variables: `uvicorn --factory cds_service.app:application`."""
+    """Return the application of a server process, set up from `CDS_*` variables.
+
+    For `uvicorn --factory cds_service.app:application`. Changes the process: logging and the garbage collector.
+    """
     settings = load_settings()
     configure_logging(settings.profile)
     app = create_app(settings)
-    settle_collector()
+    freeze_collector()
     return app
 
 
 def create_app(
     settings: Settings, *, runtime: Runtime | None = None, respond: Respond = real_respond, own_address: str = ""
 ) -> FastAPI:
-    """An application for `settings`; `runtime` and `respond` replace the real ones in tests; `own_address`: see `new_runtime`.
+    """Return an application for `settings`, without a change to the process.
 
-    Raises what `new_runtime` raises.
+    `runtime` and `respond` replace the real ones in tests; `own_address`: see `new_runtime`. Raises what `new_runtime` raises.
     """
     held = runtime or new_runtime(settings, own_address)
-    condition = Condition(held, Checking(held, settings.checking_seconds))
+    process = ProcessState(held, SelfCheck(held, settings.checking_seconds))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -62,15 +66,15 @@ def create_app(
             raise
         await held.callers.start()
         log_card_states(held.knowledge)
-        _begin_counting(held, condition)
-        tasks = [asyncio.create_task(work) for work in (condition.watch(), condition.checking.run())]
+        _start_metrics(held, process)
+        tasks = [asyncio.create_task(work) for work in (process.watch(), process.self_check.run())]
         for task in tasks:
-            task.add_done_callback(_say_how_it_ended)
-        condition.started = True
+            task.add_done_callback(_log_failed_task)
+        process.started = True
         tell(Event.STARTED)
-        with held_back(settings.draining_seconds, lambda: _drain(condition, settings)):
+        with delay_sigterm(settings.draining_seconds, lambda: _drain(process, settings)):
             yield
-        condition.draining = True
+        process.draining = True
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -87,18 +91,19 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,
         telemetry=_NO_TELEMETRY,
-        openapi_url="/openapi.json" if dev else None,  # in production nobody needs it, and what is not there can't be attacked
+        openapi_url="/openapi.json" if dev else None,  # of no use in production, so not offered for attack there
         docs_url=None,  # FastAPI's page loads scripts from elsewhere
         redoc_url=None,
     )
     add_error_handlers(app)
-    app.add_middleware(Guard)
+    app.add_middleware(ServiceCalls, runtime=held, respond=respond)  # what is added later stands around it
+    app.add_middleware(UnexpectedErrorMiddleware)
     if dev:  # added last, so outermost: a browser can read errors only where they carry these headers too
         allow_any_page(app)
     elif held.callers.origins:
-        app.add_middleware(HookPages, origins=held.callers.origins)
-    app.include_router(hook_routes(held, respond))
-    app.include_router(health_routes(held, condition))
+        app.add_middleware(HookCorsMiddleware, origins=held.callers.origins)
+    app.include_router(hook_routes(held))
+    app.include_router(health_routes(held, process))
     app.router.routes.extend(card_page_routes(held))
     describe_api(app, held.knowledge.services)
     if dev:
@@ -108,33 +113,33 @@ def create_app(
     return app
 
 
-def _begin_counting(runtime: Runtime, condition: Condition) -> None:
+def _start_metrics(runtime: Runtime, process: ProcessState) -> None:
     metrics.WORKERS.labels(__version__, runtime.settings.profile).set(1)
     metrics.begin_at_zero((one.id for one in runtime.knowledge.services), (one.id for one in runtime.knowledge.cards))
-    condition.measure()
+    process.measure()
     prometheus.reserve()
 
 
-def _say_how_it_ended(task: asyncio.Task[None]) -> None:
+def _log_failed_task(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         tell(Event.UNHANDLED, error=type(error).__name__, place=place(error.__traceback__))
 
 
-def _drain(condition: Condition, settings: Settings) -> None:
-    condition.draining = True
+def _drain(process: ProcessState, settings: Settings) -> None:
+    process.draining = True
     tell(Event.DRAINING, ms=settings.draining_seconds * 1000)
 
 
 async def _close_traces(runtime: Runtime) -> None:
-    """A collector that does not answer holds up the end for at most two seconds."""
+    """Send the last traces; wait at most two seconds for a collector that does not answer."""
     if runtime.traces is not None:
         closing = threading.Thread(target=runtime.traces.close, daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, 2)
 
 
-def settle_collector() -> None:
-    """Sets the garbage collector of a server process up for short pauses, once everything that stays has been made.
+def freeze_collector() -> None:
+    """Set up the garbage collector for short pauses, after all lasting objects were made.
 
     Cards, models and routes live as long as the process: frozen, no collection walks through them again. A request makes hardly
     any cycles, so its objects need no second look while it is served: the older generations are collected rarely, because

@@ -1,4 +1,4 @@
-"""Reads the time of day, once for the whole program; elsewhere it is handed in."""
+"""Read the system's clock; all other modules get the time passed in."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ Clock = Callable[[], datetime]  # aware, UTC
 
 
 def utc_now() -> datetime:
-    """Returns the time of day of this machine, aware, in UTC."""
+    """Return the date and time of this machine, aware, in UTC."""
     return datetime.now(UTC)

@@ -1,4 +1,18 @@
-"""Evaluate a request: gather → read → judge → draw → choose → compose, the same for a server, a terminal, a case and a test."""
+"""Evaluate a request: find the cards to show for one patient at one moment.
+
+All code that uses cards calls `evaluate_request`: a call of an EHR, a command in a terminal, a card's cases, the self-check, a
+test. It runs the stages in one direction, each once:
+
+- gather: get the patient's data, from prefetch or from the EHR's FHIR server, within limits of time and number.
+- read: turn FHIR resources into facts (labs, drugs, problems, orders).
+- judge: decide for every card whether it fires, from facts and the card's criteria. No I/O.
+- draw: write each card that fired, with its suggestions. A card that can't be drawn counts as failed.
+- choose: hold back repeats of cards shown before, cards that give way to others, and cards beyond the limit.
+- compose: join the chosen cards, and the notice on data that could not be checked, into the response.
+
+A card that fails costs only itself. Where no card could be evaluated, the response says that nothing was checked: never an empty
+list, which would say that all is well.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +29,13 @@ from cds_service.criteria.facts import Facts, Patient, PriorCard
 from cds_service.decide.choose import choose
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.decide.judge import judge
-from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.gathered import Gathered
 from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.gather import gather, require
 from cds_service.gather.limits import MAX_ENTRIES, capped
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.present.cards import Presenter, Shown
+from cds_service.present.card_template import Shown
+from cds_service.present.cards import Presenter
 from cds_service.read.draft_orders import WrongPatientError
 from cds_service.read.reader import read
 from cds_service.telemetry import metrics
@@ -34,13 +49,13 @@ if TYPE_CHECKING:
     from cds_service.settings import Settings
 
 Sources = Mapping[str, Gathered]  # what was gathered, by prefetch key
-# The cards that were shown about the patient before, as far as they can hold back one of these decisions.
-# None: none of them can be held back, so nothing was asked.
+# Returns the cards shown before for the patient that can make one of these decisions a repeat; None where no decision can be one,
+# so that the log was not asked.
 ShownBefore = Callable[[Sequence[Decision], Facts], Awaitable[tuple[PriorCard, ...] | None]]
 
 
 class Engine(msgspec.Struct, frozen=True):
-    """What every evaluation needs beside the request: the cards, and the limits of this site."""
+    """Hold what every evaluation needs beside the request: the cards, and the limits of this site."""
 
     knowledge: Knowledge
     presenter: Presenter
@@ -63,26 +78,31 @@ class Engine(msgspec.Struct, frozen=True):
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """An evaluated request: what is answered, and from what."""
+    """An evaluated request: the response, and the facts and decisions behind it."""
 
     body: bytes  # the CDS Hooks response
     facts: Facts
     decisions: list[Decision]
     shown: list[Shown]
-    shadows: list[Shown]  # what cards in shadow would have shown: for the log only
+    shadows: list[Shown]  # cards that fired in shadow: for the log only, not in the response
     sources: Sources
-    broke: bool = False  # no card was evaluated, see `_not_evaluated`
+    engine_failed: bool = False  # no card was evaluated, see `_evaluation_of_failure`
+
+    def __repr__(self) -> str:
+        """Count what it holds: no patient data in tracebacks, and asyncio spells results out each time that it ends."""
+        return f"<Evaluation of {len(self.decisions)} decisions, {len(self.shown)} cards>"
 
     @property
     def all_failed(self) -> bool:
-        """Whether every live card failed, or the evaluation broke as a whole."""
-        return self.broke or {one.outcome for one in self.decisions if one.card.live} == {Outcome.FAILED}
+        """Say whether every live card failed, or the evaluation as a whole."""
+        return self.engine_failed or {one.outcome for one in self.decisions if one.card.live} == {Outcome.FAILED}
 
 
-class RefusedRequest(Exception):  # noqa: N818 - named after what happened to the request
-    """The request gets no cards: `error` answers it; `outcome` and `sources` are for the log.
+class RequestRefusedError(Exception):
+    """Raised where a request gets no cards. `error` is the response; `outcome` and `sources` are for the log.
 
-    `security`: the kind of security event that this is, "" where it is none.
+    `security`: kind of the security event, "" for none. A caller that is refused before its request is read gets
+    `trust.refusal.CallerRefusedError` instead.
     """
 
     def __init__(self, error: CdsError, outcome: str, sources: Sources = MappingProxyType({}), *, security: str = "") -> None:
@@ -100,36 +120,36 @@ async def evaluate_request(
     *,
     client: FhirClient | None = None,
     remaining_ms: float = 0,
-    gone: Callable[[], Awaitable[object]] | None = None,
+    client_gone: Callable[[], Awaitable[object]] | None = None,
     shown_before: ShownBefore | None = None,
 ) -> Evaluation:
     """Evaluate one decoded request at the clock `now` (aware, UTC).
 
-    `client` asks the FHIR server of the call for what was not sent, within `remaining_ms`; without it only what was sent is read.
-    `gone` ends when the client has ended the call. `shown_before` tells which cards were shown before; without it nothing is a
-    repeat. The timings of the call are marked.
+    `client` asks the call's FHIR server for data that was not sent, within `remaining_ms`; without it only prefetch is read.
+    `client_gone` returns when the client has closed the connection. `shown_before` returns the cards shown before; without it no
+    card is a repeat. The timings of the call are marked.
 
-    Raises RefusedRequest (412 where data is missing and this site wants that said so, 400 where a draft order is for another
-    patient, 500 where no card could be evaluated) and AbandonedError where `gone` ended first.
+    Raises RequestRefusedError (412 where data is missing and the site's `on_unavailable` is "412", 400 where a draft order is for
+    another patient, 500 where no card could be evaluated) and AbandonedError where `client_gone` returned first.
     """
-    sources = await _gathered(call, engine, client, remaining_ms, gone)
+    sources = await _gather_data(call, engine, client, remaining_ms, client_gone)
     try:
-        evaluation = await _evaluated(call, sources, engine, now, shown_before)
+        evaluation = await _run_stages(call, sources, engine, now, shown_before)
     except WrongPatientError:
         wrong = BadRequest("An order in `context.draftOrders` is for another patient than `context.patientId`")
-        raise RefusedRequest(wrong, "wrong_patient", sources, security="wrong_patient_order") from None
-    except Exception as error:  # noqa: BLE001 - whatever broke outside of the cards: counted, logged, and said
-        evaluation = _not_evaluated(call, sources, engine, now, error)
-    if evaluation.all_failed and (engine.on_crash == "500" or not evaluation.shown):  # an empty answer would say: checked
+        raise RequestRefusedError(wrong, "wrong_patient", sources, security="wrong_patient_order") from None
+    except Exception as error:  # noqa: BLE001 - any fault outside of a card: counted, logged, and stated in the response
+        evaluation = _evaluation_of_failure(call, sources, engine, now, error)
+    if evaluation.all_failed and (engine.on_crash == "500" or not evaluation.shown):  # no cards would mean: checked, all is well
         failed = EngineFailed("No card could be evaluated: nothing was checked for this patient")
-        raise RefusedRequest(failed, Outcome.FAILED, sources)
+        raise RequestRefusedError(failed, Outcome.FAILED, sources)
     return evaluation
 
 
 async def evaluate_body(body: bytes, engine: Engine, now: datetime, *, dialect: str = "") -> Evaluation:
     """Evaluate the request in `body`, which names its hook, without a FHIR server and without the log.
 
-    Raises CdsError as a server would answer.
+    Raises the CdsError that a server would answer with.
     """
     hooks = [service.hook for service in engine.knowledge.services]
     hook = fitting(members_of(body, "the body").get("hook"), str)
@@ -137,22 +157,22 @@ async def evaluate_body(body: bytes, engine: Engine, now: datetime, *, dialect: 
         raise BadRequest(f"`hook` must be one of {', '.join(hooks)}")
     try:
         return await evaluate_request(decode_request(body, hook, Caller(client="trial", dialect=dialect)), engine, now)
-    except RefusedRequest as refusal:
+    except RequestRefusedError as refusal:
         raise refusal.error from None
 
 
-async def _gathered(
+async def _gather_data(
     call: HookRequest,
     engine: Engine,
     client: FhirClient | None,
     remaining_ms: float,
-    gone: Callable[[], Awaitable[object]] | None,
+    client_gone: Callable[[], Awaitable[object]] | None,
 ) -> Sources:
-    """Gather the data about the patient, as much of it as can be had in time."""
+    """Gather the data about the patient, within the limits of time and number."""
     service = next(one for one in engine.knowledge.services if one.hook == call.hook)
     templates = service.templates(include=call.caller.include)
     try:
-        gathered = await gather(call, templates, client, remaining_ms, gone, engine.knowledge.terminology)
+        gathered = await gather(call, templates, client, remaining_ms, client_gone, engine.knowledge.terminology)
     finally:
         call.timings.mark("gather")
     sources = capped(gathered, engine.max_entries)
@@ -160,14 +180,14 @@ async def _gathered(
         try:
             require({key: one.source for key, one in sources.items()})
         except PreconditionFailed as error:
-            raise RefusedRequest(error, Outcome.COULD_NOT_CHECK, sources) from None
+            raise RequestRefusedError(error, Outcome.COULD_NOT_CHECK, sources) from None
     return sources
 
 
-async def _evaluated(
+async def _run_stages(
     call: HookRequest, sources: Sources, engine: Engine, now: datetime, shown_before: ShownBefore | None
 ) -> Evaluation:
-    """Go the way from what was gathered to the answer: one way, each stage once."""
+    """Run the stages from gathered data to the response, each once."""
     knowledge, presenter, mark = engine.knowledge, engine.presenter, call.timings.mark
     facts = read(
         sources,
@@ -181,9 +201,9 @@ async def _evaluated(
         fhir_server=call.fhirServer,
     )
     mark("read")
-    judged = judge(facts, knowledge, _note_failure)
+    judged = judge(facts, knowledge, _record_failure)
     mark("judge")
-    decisions, drawn = presenter.draw(judged, facts, call.hookInstance, _note_failure, call.caller.dialect)
+    decisions, drawn = presenter.draw(judged, facts, call.hookInstance, _record_failure, call.caller.dialect)
     mark("draw")
     prior = await shown_before(decisions, facts) if shown_before is not None else None
     if prior is not None:
@@ -203,26 +223,27 @@ async def _evaluated(
     return evaluation
 
 
-def _not_evaluated(call: HookRequest, sources: Sources, engine: Engine, now: datetime, error: Exception) -> Evaluation:
-    """Answer where `error` ended the evaluation as a whole: every card failed, and a notice says what was not checked."""
+def _evaluation_of_failure(call: HookRequest, sources: Sources, engine: Engine, now: datetime, error: Exception) -> Evaluation:
+    """Return the evaluation where `error` ended it: every card failed, a notice lists what was not checked."""
     metrics.ENGINE_FAILURES.inc()
     tell(Event.ENGINE_FAILED, error=type(error).__name__, place=place(error.__traceback__))
     knowledge = engine.knowledge
     facts = Facts(now, call.hook, engine.jurisdiction, Patient(call.context.patientId or "", None, None, ""), {})
-    findings = Evaluator(FactIndex(facts), knowledge.criteria, knowledge.per_order, _note_failure)
+    findings = Evaluator(FactIndex(facts), knowledge.criteria, knowledge.per_order, _record_failure)
     failed = [
-        Decision(card, Outcome.FAILED, findings, say=True, error=type(error).__name__) for card in knowledge.cards_at(call.hook)
+        Decision(card, Outcome.FAILED, findings, in_notice=True, error=type(error).__name__)
+        for card in knowledge.cards_at(call.hook)
     ]
     nothing = [None] * len(failed)
     shown, shadows = engine.presenter.compose(failed, nothing, facts, call.hookInstance, call.caller.dialect)
-    return Evaluation(_response(shown), facts, failed, shown, shadows, sources, broke=True)
+    return Evaluation(_response(shown), facts, failed, shown, shadows, sources, engine_failed=True)
 
 
 def _response(shown: Sequence[Shown]) -> bytes:
     return b'{"cards":[' + b",".join([one.body for one in shown]) + b"]}"
 
 
-def _note_failure(name: str, error: Exception) -> None:
-    """Count and log a card or criterion that broke, by class and place, because a message may hold data."""
+def _record_failure(name: str, error: Exception) -> None:
+    """Count and log a failed card or criterion, by class and place, because a message may hold data."""
     metrics.EVALUATION_FAILURES.labels(name).inc()
     tell(Event.EVALUATION_FAILED, card=name, error=type(error).__name__, place=place(error.__traceback__))

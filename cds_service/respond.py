@@ -1,4 +1,17 @@
-"""Respond to one service call, from the decoded request to the logged answer: the story of the program on one page."""
+"""Respond to one service call: the program's story on one page. Start reading here.
+
+A clinician opens a chart or signs an order, and the EHR calls one of our services. `hooks` has identified the caller, then read
+and decoded the body. From here on:
+
+1. The call may use a FHIR server only if it is registered for the caller, and a token only if it is for the same patient.
+   Else the call is refused.
+2. `evaluate_request` finds the cards for the patient. It gathers the data (from prefetch, or from the FHIR server), reads it into
+   facts, judges every card on these facts, draws the cards that fire, and chooses which are shown. It asks the alert log which
+   cards were shown before.
+3. The record of the call goes to the alert log: every decision, its evidence, and the cards. Refused calls get one, too.
+4. Only when the record is stored, the route sends the response. Where the log can't be written, the site's setting decides: the
+   response goes out and the record waits in memory, or the call gets status 503.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +20,35 @@ from starlette.requests import ClientDisconnect
 from cds_service.alert_log.call_record import ReceivedCall, call_record, refused_record, withdraw
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.shown_before import ShownBeforeInLog
-from cds_service.evaluate import Evaluation, RefusedRequest, evaluate_request
+from cds_service.evaluate import Evaluation, RequestRefusedError, evaluate_request
 from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.gather import AbandonedError
 from cds_service.knowledge.services import ServiceDefinition
 from cds_service.read.reader import FOREIGN
-from cds_service.read.subject import Owner, Whose
+from cds_service.read.subject import CallPatient, Ownership
 from cds_service.runtime import Runtime
 from cds_service.telemetry import metrics
 from cds_service.telemetry.call_counts import count_answer
 from cds_service.telemetry.events import Event, tell
-from cds_service.wire.arrival import Arrival
+from cds_service.wire.client_connection import ClientConnection
 from cds_service.wire.errors import CLIENT_WENT_AWAY, BadRequest, CdsError, LogUnavailable
 from cds_service.wire.hook_request import HookRequest
 
 
-async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, arrival: Arrival) -> Evaluation:
-    """Answer one call: return what is answered and from what, after it was logged.
+async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, connection: ClientConnection) -> Evaluation:
+    """Evaluate one call and log it, then return the evaluation, whose body is the response.
 
     Raises CdsError where the call is refused (400, 412 or 500, see `evaluate_request`) and ClientDisconnect where the client
-    ended it, both of which are logged, too; LogUnavailable (503) where the log must have the answer and can't take it.
+    closed the connection; both are logged, too. Raises LogUnavailable (503) where the site requires the log and the record could
+    not be stored.
     """
     hashed = Pseudonyms(runtime.hash_secret, call.caller, call.fhirServer)
     received = ReceivedCall(
-        call, service.id, runtime.clock(), arrival.bytes_in, hashed, runtime.knowledge.hash, runtime.settings.jurisdiction
+        call, service.id, runtime.clock(), connection.body_bytes, hashed, runtime.knowledge.hash, runtime.settings.jurisdiction
     )
     try:
-        evaluation = await _evaluated(received, runtime, arrival)
-    except (RefusedRequest, AbandonedError) as refusal:
+        evaluation = await _evaluate(received, runtime, connection)
+    except (RequestRefusedError, AbandonedError) as refusal:
         error = await _log_refusal(refusal, received, runtime)
         try:
             raise error from None
@@ -55,16 +69,16 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     timings.mark("log")
     if runtime.settings.log_required and not durable:
         withdraw(record)
-        raise LogUnavailable("The answer could not be logged, which this site requires: nothing was said about this patient")
+        raise LogUnavailable("The answer could not be logged, which this site requires: no cards were returned for this patient")
     return evaluation
 
 
-async def _evaluated(received: ReceivedCall, runtime: Runtime, arrival: Arrival) -> Evaluation:
-    """Evaluate the call with the FHIR server that it names, and note what is a matter of security."""
+async def _evaluate(received: ReceivedCall, runtime: Runtime, connection: ClientConnection) -> Evaluation:
+    """Evaluate the call with the FHIR server that it names, and record security events."""
     call, client = received.call, None
     answer_counts = runtime.knowledge.engineering.answer_counts.span
     try:
-        _expect_own_token(call)
+        _refuse_token_of_another_patient(call)
         client = _fhir_client(call, runtime)
         evaluation = await evaluate_request(
             call,
@@ -72,27 +86,27 @@ async def _evaluated(received: ReceivedCall, runtime: Runtime, arrival: Arrival)
             received.at,
             client=client,
             remaining_ms=(call.caller.deadline_ms or runtime.settings.deadline_ms) - call.timings.elapsed_ms(),
-            gone=arrival.gone,
+            client_gone=connection.wait_until_closed,
             shown_before=ShownBeforeInLog(call, runtime.alert_log, received.hashed, answer_counts),
         )
-    except RefusedRequest as refusal:
+    except RequestRefusedError as refusal:
         if refusal.security:
-            _note_security(refusal.security, call)
+            _record_security_event(refusal.security, call)
         raise
     finally:
-        if client is not None and client.ways:
-            _note_ways(client, call)
+        if client is not None and client.quirks:
+            _record_quirks(client, call)
     if foreign := sum(source.note == FOREIGN for source in evaluation.facts.sources.values()):
-        _note_security("wrong_patient_data", call, foreign)
+        _record_security_event("wrong_patient_data", call, foreign)
     return evaluation
 
 
 async def _log_refusal(
-    refusal: RefusedRequest | AbandonedError, received: ReceivedCall, runtime: Runtime
+    refusal: RequestRefusedError | AbandonedError, received: ReceivedCall, runtime: Runtime
 ) -> CdsError | ClientDisconnect:
-    """Log a call that gets no cards, and return the error that answers it."""
+    """Log a call that gets no cards, and return the error to raise."""
     error: CdsError | ClientDisconnect
-    if isinstance(refusal, RefusedRequest):
+    if isinstance(refusal, RequestRefusedError):
         error, sources = refusal.error, refusal.sources
         status, outcome = refusal.error.status, refusal.outcome
     else:
@@ -103,18 +117,18 @@ async def _log_refusal(
     return error
 
 
-def _expect_own_token(call: HookRequest) -> None:
-    """Refuse a call whose token is limited to another patient: one of the two patients is a mistake, and not known which."""
+def _refuse_token_of_another_patient(call: HookRequest) -> None:
+    """Refuse a call whose token is limited to another patient, because either patient could be the wrong one."""
     patient = call.fhirAuthorization.patient if call.fhirAuthorization is not None else None
-    if patient and Owner(call.context.patientId or "", call.fhirServer, {}).meant_by(patient) is not Whose.THE_PATIENTS:
+    if patient and CallPatient(call.context.patientId or "", call.fhirServer, {}).by_reference(patient) is not Ownership.PATIENT:
         wrong = BadRequest("`fhirAuthorization.patient` is another patient than `context.patientId`")
-        raise RefusedRequest(wrong, "wrong_patient", security="wrong_patient_token")
+        raise RequestRefusedError(wrong, "wrong_patient", security="wrong_patient_token")
 
 
 def _fhir_client(call: HookRequest, runtime: Runtime) -> FhirClient | None:
-    """Return a client of the call's FHIR server, where it names one that its caller may have us ask.
+    """Return a client of the FHIR server that the call names, or None where it may not be asked.
 
-    Refuses a call whose registered client names a server that is not its own, whether or not it would be asked.
+    Refuses a call whose registered client names a server that is not its own, even where no request would be sent.
     """
     if not call.fhirServer or call.caller.fhir_bases == ():
         return None
@@ -123,19 +137,19 @@ def _fhir_client(call: HookRequest, runtime: Runtime) -> FhirClient | None:
         if call.caller.fhir_bases is None:
             return None
         foreign = BadRequest("`fhirServer` is not among the FHIR servers that are registered for this client")
-        raise RefusedRequest(foreign, "foreign_server", security="foreign_fhir_server")
+        raise RequestRefusedError(foreign, "foreign_server", security="foreign_fhir_server")
     token = call.fhirAuthorization.access_token if call.fhirAuthorization is not None else None
     return FhirClient(runtime.http, base, token)
 
 
-def _note_ways(client: FhirClient, call: HookRequest) -> None:
-    """Keep the ways of the FHIR server for the call's record, and tell those that were learned in it."""
-    call.ways = tuple(map(str, client.ways))
-    for way, learned in client.ways.items():
+def _record_quirks(client: FhirClient, call: HookRequest) -> None:
+    """Keep the search quirks of the FHIR server for the call's record, and log those that this call learned."""
+    call.quirks = tuple(map(str, client.quirks))
+    for quirk, learned in client.quirks.items():
         if learned:
-            tell(Event.FHIR_WAY, client=call.caller.client, kind=way.kind, why=str(way))
+            tell(Event.FHIR_WAY, client=call.caller.client, kind=quirk.kind, why=str(quirk))
 
 
-def _note_security(kind: str, call: HookRequest, count: int = 1) -> None:
+def _record_security_event(kind: str, call: HookRequest, count: int = 1) -> None:
     metrics.SECURITY_EVENTS.labels(kind).inc(count)
     tell(Event.SECURITY, kind=kind, client=call.caller.client, count=count)

@@ -1,4 +1,4 @@
-"""What one process holds for as long as it runs."""
+"""Hold the parts that a process makes once and keeps: settings, cards, log, HTTP client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ LOG_GRACE = 3.0  # seconds that a process which ends tries to write the last rec
 
 
 class Runtime(msgspec.Struct, frozen=True):
-    """Made once by `new_runtime`, before there is an event loop; opened and closed by the application."""
+    """The lasting parts of one process.
+
+    `new_runtime` makes them before there is an event loop; the application opens and closes them.
+    """
 
     settings: Settings
     callers: Callers
@@ -30,11 +33,11 @@ class Runtime(msgspec.Struct, frozen=True):
     http: HttpClient
     hash_secret: bytes
     traces: Traces | None = None
-    clock: Clock = utc_now  # the time of day of every call; tests hand another one in
+    clock: Clock = utc_now  # the time of every call; tests pass another one
 
     @property
     def engine(self) -> Engine:
-        """What evaluates the requests of this site."""
+        """Return the cards and limits with which requests are evaluated."""
         return Engine.of(self.settings, self.knowledge, self.presenter)
 
     def __repr__(self) -> str:
@@ -42,10 +45,10 @@ class Runtime(msgspec.Struct, frozen=True):
 
 
 def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
-    """Load the cards and prepare everything else; nothing is opened yet but the key of the log's hashes.
+    """Load the cards and prepare the other parts, opening only the key file of the log's hashes.
 
     `own_address`: where the cards link to their pages when no public URL is set; "" for no such links.
-    Raises SettingsError (what production needs, mistakes in the registry of clients, traces without their packages),
+    Raises SettingsError (a setting that production requires, mistakes in the registry of clients, traces without their packages),
     KnowledgeError (mistakes in cards, overlay or approvals), OSError and ValueError (the key file).
     """
     callers = new_callers(settings)

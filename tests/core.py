@@ -27,7 +27,8 @@ from cds_service.gather.gather import gather
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.outbound.http_client import HttpClient
-from cds_service.present.cards import Presenter, Shown
+from cds_service.present.card_template import Shown
+from cds_service.present.cards import Presenter
 from cds_service.read.reader import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
@@ -139,10 +140,20 @@ def a_runtime(folder: Path, known: Knowledge | None = None, callers: Callers | N
 
 def all_requests() -> Iterator[tuple[str, Json]]:
     """(name, request) of the patients above and of every case of every card."""
+    for name, request in _encoded_requests():
+        yield name, msgspec.json.decode(request)
+
+
+@cache
+def _encoded_requests() -> list[tuple[str, bytes]]:
+    return [(name, msgspec.json.encode(request)) for name, request in _new_requests()]
+
+
+def _new_requests() -> Iterator[tuple[str, Json]]:
     for name, (hook, given) in PATIENTS.items():
         yield name, request_from_case(given, hook, NOW)
     for path in sorted(cards_dir().glob("*/cases.yaml")):
-        for case in yaml.safe_load(path.read_text(encoding="utf-8")):
+        for case in yaml.load(path.read_bytes(), yaml.CSafeLoader):
             yield f"{path.parent.name}: {case['name']}", request_from_case(case["given"], case["hook"], NOW)
 
 

@@ -1,4 +1,4 @@
-"""A FHIR server in the process, with the ways of an EHR: what it refuses, requires, lacks. It answers for one base URL."""
+"""A FHIR server in the process, with the quirks of an EHR: what it refuses, requires, lacks. It answers for one base URL."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class EhrServer:
     take it for "one" id; `quiet`: errors without a word.
     """
 
-    def __init__(self, *resources: Json, **ways: Any) -> None:
+    def __init__(self, *resources: Json, **quirks: Any) -> None:
         self.resources = list(resources)
-        self.refuses: set[str] = set(ways.pop("refuses", ()))
-        self.requires: set[tuple[str, str]] = set(ways.pop("requires", ()))
-        self.lacks: set[str] = set(ways.pop("lacks", ()))
-        self.longest: int = ways.pop("longest", 10_000)
-        self.ids: str = ways.pop("ids", "list")
-        self.quiet: bool = ways.pop("quiet", False)
-        assert not ways
+        self.refuses: set[str] = set(quirks.pop("refuses", ()))
+        self.requires: set[tuple[str, str]] = set(quirks.pop("requires", ()))
+        self.lacks: set[str] = set(quirks.pop("lacks", ()))
+        self.longest: int = quirks.pop("longest", 10_000)
+        self.ids: str = quirks.pop("ids", "list")
+        self.quiet: bool = quirks.pop("quiet", False)
+        assert not quirks
         self.asked: list[str] = []  # "GET Observation?…", "POST Observation/_search?…", unquoted
         self.transport = httpx2.MockTransport(self.answer)
 
@@ -111,7 +111,7 @@ class Asked(msgspec.Struct):
 
     answer: Evaluation
     gathered: Sources
-    ways: dict[str, bool]  # that were used; True: learned now
+    quirks: dict[str, bool]  # that were used; True: learned now
 
     @property
     def cards(self) -> list[Json]:
@@ -134,4 +134,4 @@ async def asked(http_client: HttpClient, call: Json, *, include: bool = False, d
     engine = Engine(known, presenter(known))
     answer = await evaluate_request(request, engine, NOW, client=client, remaining_ms=deadline_ms)
     assert not any(decision.error for decision in answer.decisions)
-    return Asked(answer, answer.sources, {str(way): learned for way, learned in client.ways.items()})
+    return Asked(answer, answer.sources, {str(quirk): learned for quirk, learned in client.quirks.items()})

@@ -8,8 +8,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from cds_service import respond
+from cds_service import evaluate
 from cds_service.cli import main
+from cds_service.evaluate import _run_stages
+from cds_service.gather.gather import gather
 from cds_service.wire.hook_request import HookRequest
 
 
@@ -22,6 +24,6 @@ def _faulty(name: str, real: Any) -> Any:
     return work
 
 
-for part in ("gather", "evaluate"):
-    setattr(respond, part, _faulty(part, getattr(respond, part)))
+for part, function in (("gather", gather), ("evaluate", _run_stages)):
+    setattr(evaluate, function.__name__, _faulty(part, function))
 sys.exit(main.main(["serve", *sys.argv[1:]]))

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from cds_service.alert_log import AlertLog
 from cds_service.app import create_app
 from cds_service.evaluate import Evaluation
-from cds_service.hooks.routes import Respond
+from cds_service.hooks.service_calls import Respond
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.services import ServiceDefinition
 from cds_service.outbound.checked_network import Fault, RequestError

@@ -556,7 +556,7 @@ ROWS = [
         clients=(a_client(),),
         arrange=store_down,
         status=503,
-        says=("a repeated request could not be told",),
+        says=("repeated requests can't be recognised",),
         counted=("cds_refused_total", {"status": "503"}),
     ),
     Row(

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from cds_service.criteria.facts import Drug, Facts, Lab, LabSeries
-from cds_service.fhir.bundles import EXPECTED, gathered_raw
+from cds_service.fhir.bundles import gathered_raw
 from cds_service.fhir.draft_entries import draft_entries
+from cds_service.fhir.gathered import EXPECTED
 from cds_service.read.reader import read
 from cds_service.terminology.terminology import Terminology
 

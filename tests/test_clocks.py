@@ -140,3 +140,45 @@ def test_the_time_of_day_is_read_at_one_place_and_only_to_say_when() -> None:
 def test_no_test_reads_the_time_of_day_of_this_machine() -> None:
     tests = Path(__file__).parent
     assert reads_of_the_time_of_day(tests, OF_DAY | {"utc_now"}).keys() <= OTHER_PROCESSES
+
+
+PURE = ("criteria", "decide", "present", "read")
+CLOCK_MODULES = {"time", "cds_service.clock"}
+CLASSES_WITH_A_CLOCK = {"datetime", "date"}
+
+
+def reads_of_a_clock(source: str) -> Iterator[str]:
+    """Yield each import of a module with a clock and each use of `datetime.now` and its like."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (one.name for one in node.names if one.name in CLOCK_MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            names = {node.module or "", *(f"{node.module}.{one.name}" for one in node.names)}
+            yield from sorted(names & CLOCK_MODULES)
+        elif isinstance(node, ast.Attribute) and node.attr in {"now", "utcnow", "today"}:
+            yield from {ast.unparse(node)} if ast.unparse(node.value).rpartition(".")[2] in CLASSES_WITH_A_CLOCK else ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import time",
+        "from time import monotonic",
+        "from cds_service.clock import utc_now",
+        "from cds_service import clock",
+        "datetime.now(UTC)",
+        "datetime.datetime.utcnow()",
+        "date.today()",
+        "read = datetime.now",
+    ],
+)
+def test_each_way_to_read_a_clock_is_found(line: str) -> None:
+    assert list(reads_of_a_clock(line))
+
+
+def test_the_pure_folders_read_no_clock() -> None:
+    """Judging, drawing and reading take the time from `Facts.now` and parameters, so that a replay gives the same."""
+    paths = [path for folder in PURE for path in (PACKAGE / folder).rglob("*.py")]
+    assert {path.parent.name for path in paths} == set(PURE)
+    found = {path.relative_to(PACKAGE).as_posix(): list(reads_of_a_clock(path.read_text(encoding="utf-8"))) for path in paths}
+    assert {name: reads for name, reads in found.items() if reads} == {}

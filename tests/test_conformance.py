@@ -12,8 +12,9 @@ import pytest
 
 from cds_service.api_docs.document import FEEDBACK_EXAMPLE
 from cds_service.hooks.discovery import describe
+from tests.case_runs import responses as all_responses
 from tests.conformance import USER_TOKENS, Json, discovery_problems, feedback_problems, prefetch_problems, problems
-from tests.core import all_requests, answer_to, knowledge
+from tests.core import knowledge
 from tests.golden import kept
 
 # Context fields that may stand in a template, by hook (CDS Hooks library, "Prefetch Token: Yes"); not draftOrders and selections.
@@ -43,11 +44,7 @@ def test_every_golden_response_keeps_the_rules(golden: dict[str, Json]) -> None:
 
 
 def test_every_answer_to_a_case_keeps_the_rules() -> None:
-    found = {
-        name: told
-        for name, request in all_requests()
-        if (told := problems(msgspec.json.decode(answer_to(request).body), request))
-    }
+    found = {name: told for name, request, response in all_responses() if (told := problems(response, request))}
     assert found == {}
 
 

@@ -28,6 +28,7 @@ QUININE = "order: quinine 300 mg, for leg cramps"
 def garbage() -> Iterator[list[Any]]:
     """What the collector finds unreachable while a test runs."""
     gc.collect()
+    gc.freeze()  # what other tests left is not looked through again and again
     gc.set_debug(gc.DEBUG_SAVEALL)
     yield gc.garbage
     gc.set_debug(0)

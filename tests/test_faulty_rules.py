@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import time
 from collections.abc import Callable
@@ -15,9 +14,10 @@ import pytest
 from cds_service.criteria.problem import ProblemCriterion
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.telemetry import metrics
+from tests import proofs
 from tests.core import a_card, answer, cards, small
 
-CALLS = int(os.environ.get("CDS_FAULTED_CALLS", "600"))  # a nightly run can afford more
+CALLS = proofs.examples("CDS_FAULTED_CALLS", 60, 600)
 NAMES = ["one", "two", "three", "four", "five"]
 _real = ProblemCriterion.find
 
@@ -69,6 +69,7 @@ def by_card(known: Knowledge) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.proof
 def test_the_other_cards_answer_every_time_and_it_is_said_and_counted(
     known: Knowledge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

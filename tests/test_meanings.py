@@ -23,14 +23,15 @@ from cds_service.criteria.facts import Allergy, Drug, Lab, Order, Problem
 from cds_service.criteria.findings import Evidence, Truth
 from cds_service.criteria.lab import LabCriterion
 from cds_service.decide.decision import Decision, Outcome
-from cds_service.evaluate import Evaluation, RefusedRequest
+from cds_service.evaluate import Evaluation, RequestRefusedError
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.names_used import with_children
+from tests import proofs
 from tests.core import Json, answer_to, knowledge
 from tests.meanings import FORMS, group, places, rewritten
 from tests.unsaid import SPOKE, Told
 
-REWRITINGS = int(os.environ.get("CDS_MEANINGS", "3000"))
+REWRITINGS = proofs.examples("CDS_MEANINGS", 400, 3000)
 SEED = int(os.environ.get("CDS_SEED", "1"))
 KNOWN = knowledge()
 
@@ -187,13 +188,14 @@ def rewritings(count: int, seed: int) -> Iterator[tuple[Base, str, int, list[str
         yield base, key, position, chosen, random.randrange(2**32)
 
 
+@pytest.mark.proof
 def test_no_datum_in_an_unusual_form_is_taken_for_absent() -> None:
     verdicts: Counter[tuple[str, Verdict]] = Counter()
     wrong: list[str] = []
     for base, key, position, names, seed in rewritings(REWRITINGS, SEED):
         try:
             found = tried(base, key, position, names, Random(seed))
-        except RefusedRequest:
+        except RequestRefusedError:
             wrong.append(f"{names} {base.name!r} {key}[{position}] seed {seed}: refused as another patient's")
             continue
         if found is None:

@@ -18,7 +18,8 @@ from cds_service.app import create_app
 from cds_service.files.paths import fixtures_dir
 from cds_service.runtime import Runtime
 from tests.alert_log_samples import rows
-from tests.core import a_runtime, all_requests, answer_to, cards, knowledge
+from tests.case_runs import responses
+from tests.core import a_runtime, knowledge
 from tests.http_side import Stub, TransportClient, call_body, new_test_app, running
 
 Json = dict[str, Any]
@@ -96,9 +97,9 @@ def taken(action: Json) -> Json | None:
 
 def suggestions() -> Iterator[tuple[Json, Json, Json]]:
     """(request, card, suggestion) for the patients of the tests and of all cards' cases, where orders are drafted."""
-    for _, request in all_requests():
+    for _, request, response in responses():
         if request["hook"] != "patient-view":
-            for card in cards(answer_to(request)):
+            for card in response["cards"]:
                 for suggestion in card.get("suggestions", ()):
                     yield request, card, suggestion
 

@@ -58,13 +58,13 @@ def about_quinine(request: Json) -> list[Decision]:
 def test_an_order_that_was_read_does_not_hide_one_that_was_not() -> None:
     fired, unread = about_quinine(with_an_unreadable_order(ORDER))
     assert (fired.outcome, fired.order is not None) == (Outcome.FIRED, True)
-    assert (unread.outcome, unread.order, unread.say) == (Outcome.COULD_NOT_CHECK, None, True)
+    assert (unread.outcome, unread.order, unread.in_notice) == (Outcome.COULD_NOT_CHECK, None, True)
     assert unread.reason == "1 of 2 draft orders could not be read"
 
 
 def test_where_no_order_is_of_the_kind_the_unread_one_is_said_once() -> None:
     (unread,) = about_quinine(with_an_unreadable_order("order: aspirin 100 mg"))
-    assert (unread.outcome, unread.say) == (Outcome.COULD_NOT_CHECK, True)
+    assert (unread.outcome, unread.in_notice) == (Outcome.COULD_NOT_CHECK, True)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_datum_that_cannot_be_used_is_said_where_it_is_not_known_whether_it_ma
     for problems, say in (("null", False), ("error", True)):
         given = facts("LOINC#2823-3 Potassium 3.0 furlongs", f"source problems: {problems}")
         (one,) = decide(given, known, unexpected)
-        assert (one.outcome, one.say) == (Outcome.COULD_NOT_CHECK, say)
+        assert (one.outcome, one.in_notice) == (Outcome.COULD_NOT_CHECK, say)
 
 
 def test_the_notice_of_an_engine_that_broke_is_in_the_dialect_of_its_ehr(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluate import Evaluation
 from cds_service.knowledge.dialects import topic_code
 from cds_service.knowledge.knowledge import Card, Knowledge
-from cds_service.present.cards import NOT_CHECKED, card_uuid
+from cds_service.present.card_template import card_uuid
+from cds_service.present.cards import NOT_CHECKED
 from tests.core import Json
 
 NEVER_ARRIVED = ("not_obtained", "failed")

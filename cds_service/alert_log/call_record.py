@@ -21,7 +21,8 @@ from cds_service.alert_log.records import CallRecord, CardRecord
 from cds_service.criteria.facts import Facts, Quarantined, Source
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.fhir.resources import bare_id
-from cds_service.present.cards import NOT_CHECKED, Shown
+from cds_service.present.card_template import Shown
+from cds_service.present.cards import NOT_CHECKED
 from cds_service.wire.hook_request import HookRequest
 
 _encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
@@ -29,7 +30,7 @@ _raw_json = msgspec.json.Encoder()
 
 
 class ReceivedCall(msgspec.Struct, frozen=True):
-    """A call as it arrived and what it met: the part of its record that is known before the answer."""
+    """A received call and its circumstances: the part of its record that is known before the response."""
 
     call: HookRequest
     service: str  # id
@@ -53,7 +54,7 @@ def call_record(
         received,
         200,
         _outcome(decisions, shown),
-        sources=_sources(facts.sources, received.call.ways, facts.quarantined),
+        sources=_sources(facts.sources, received.call.quirks, facts.quarantined),
         evaluations=_encoder.encode(evaluation_rows(decisions, received.hashed)),
         facts=_encoder.encode(kept_facts(facts, received.hashed)),
         cards=[
@@ -70,7 +71,7 @@ def refused_record(received: ReceivedCall, sources: Mapping[str, Source], status
     `sources`: state of each prefetch key, as far as known. `status`: 400 for another patient's order or another client's FHIR
     server, 412 for lack of data, 499 where the client went away, 500 where every card failed.
     """
-    return _record(received, status, outcome, sources=_sources(sources, received.call.ways))
+    return _record(received, status, outcome, sources=_sources(sources, received.call.quirks))
 
 
 def withdraw(record: CallRecord) -> None:
@@ -90,14 +91,14 @@ def _outcome(decisions: Iterable[Decision], shown: Sequence[Shown]) -> str:
     return Outcome.NOT_FIRED
 
 
-def _sources(sources: Mapping[str, Source], ways: Sequence[str], quarantined: Sequence[Quarantined] = ()) -> bytes:
-    """Encode the state of each source, what was quarantined, and how the FHIR server was asked."""
+def _sources(sources: Mapping[str, Source], quirks: Sequence[str], quarantined: Sequence[Quarantined] = ()) -> bytes:
+    """Encode the state of each source, the quarantined resources, and the FHIR server's search quirks that were used."""
     states = {name: {"state": one.state, "origin": one.origin, "note": one.note} for name, one in sources.items()}
     described: dict[str, Any] = {"states": states}
     if quarantined:
         described["quarantined"] = quarantined
-    if ways:
-        described["ways"] = ways
+    if quirks:
+        described["ways"] = quirks
     return _encoder.encode(described)
 
 

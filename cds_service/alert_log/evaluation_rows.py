@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.criteria.facts import Allergy, Drug, Lab, Order, Patient, Problem
@@ -11,12 +14,13 @@ from cds_service.criteria.findings import Evidence, Truth
 from cds_service.decide.decision import Decision, Outcome
 
 _WORDS = {truth: truth.name.lower() for truth in Truth}
+_NOT_FIRED = Outcome.NOT_FIRED  # as a module name, because looking a member up in its enumeration is slow
 
 Row = dict[str, Any]
 
 
-def evaluation_rows(decisions: Sequence[Decision], hashed: Pseudonyms) -> list[Row]:
-    """Return the truths of all criteria, then one row for each decision, ready for JSON."""
+def evaluation_rows(decisions: Sequence[Decision], hashed: Pseudonyms) -> list[Row | msgspec.Raw]:
+    """Return the truths of all criteria, then one row for each decision, ready for JSON with sorted members."""
     described: dict[int, Row] = {}  # evidence by identity: several criteria and cards use the same result
     return _truths(decisions, hashed) + [_row(decision, hashed, described) for decision in decisions]
 
@@ -37,9 +41,18 @@ def _truths(decisions: Iterable[Decision], hashed: Pseudonyms) -> list[Row]:
     ]
 
 
-def _row(decision: Decision, hashed: Pseudonyms, described: dict[int, Row]) -> Row:
+@lru_cache(maxsize=1000)  # far more than there are cards
+def _row_of_silent(card: str, version: str, content_hash: str) -> msgspec.Raw:
+    """Return the encoded row of a card that did not fire about the patient, the same in every call: so are most rows."""
+    row = {"card": card, "version": version, "hash": content_hash[:16], "outcome": _NOT_FIRED}
+    return msgspec.Raw(msgspec.json.encode(row, order="deterministic"))
+
+
+def _row(decision: Decision, hashed: Pseudonyms, described: dict[int, Row]) -> Row | msgspec.Raw:
     """Return the row of one decision; evidence of cards that did not fire stands in the call's facts."""
     card = decision.card
+    if decision.outcome is _NOT_FIRED and decision.order is None and not decision.unknown:
+        return _row_of_silent(card.id, card.file.version, card.hash)
     findings = decision.findings
     row: Row = {
         "card": card.id,
@@ -64,8 +77,9 @@ def _row(decision: Decision, hashed: Pseudonyms, described: dict[int, Row]) -> R
 def _evidence(decision: Decision, hashed: Pseudonyms, described: dict[int, Row]) -> list[Row]:
     """Return each piece of evidence once, with the criteria that used it."""
     used: dict[int, tuple[Evidence, list[str]]] = {}
+    groups = decision.card.groups
     for name, finding in decision.findings.evaluated(decision.card.criteria):
-        if name not in decision.card.groups:
+        if finding.evidence and name not in groups:
             for item in finding.evidence:
                 used.setdefault(id(item), (item, []))[1].append(name)
     return [

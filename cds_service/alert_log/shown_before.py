@@ -15,7 +15,7 @@ from cds_service.alert_log.records import RETRY
 from cds_service.criteria.facts import Facts, PriorCard
 from cds_service.decide.decision import Decision
 from cds_service.decide.repeat_rule import look_back
-from cds_service.present.cards import card_uuid
+from cds_service.present.card_template import card_uuid
 from cds_service.wire.hook_request import HookRequest
 
 

@@ -1,4 +1,4 @@
-"""The description of the HTTP interface: an OpenAPI document, and a page that shows it."""
+"""Describe the HTTP interface: an OpenAPI document, and a page that shows it."""
 
 from cds_service.api_docs.document import describe_api
 from cds_service.api_docs.page import docs_routes

@@ -1,4 +1,4 @@
-"""Completes the OpenAPI document of FastAPI: the bodies of plain routes, with golden fixtures as examples."""
+"""Complete FastAPI's OpenAPI document: the bodies of plain routes, with golden fixtures as examples."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _EXAMPLES = {"patient-view": "severe-potassium", "order-select": "quinine-for-ma
 _SILENT = "nothing-to-say"
 
 _DESCRIPTION = (
-    "CDS Hooks 2.0 services for patients with muscle cramps. Answers are JSON; every answer that is no success is an "
-    "OperationOutcome, and unknown members of a request are ignored. In production every call carries `Authorization: Bearer` "
-    'and a token that the EHR has signed (CDS Hooks, "Trusting CDS Clients"); the dev profile takes calls without one.'
+    "CDS Hooks 2.0 services for patients with muscle cramps. Responses are JSON; every unsuccessful one is an "
+    "OperationOutcome. Unknown members of a request are ignored. In production every call carries `Authorization: Bearer` "
+    'and a token signed by the EHR (CDS Hooks, "Trusting CDS Clients"); the dev profile accepts calls without one.'
 )
 _REFUSALS = {
     400: "The body is not JSON, or lacks what CDS Hooks requires; the text names the field.",
     401: "The caller was not accepted. The body is empty.",
     404: "There is no service with this id.",
-    405: "The path does not take this method.",
-    412: "Required data was neither sent nor could it be asked for; the text names the keys.",
+    405: "The path does not support this method.",
+    412: "Required data was not sent and could not be fetched; the text names the keys.",
     413: "The body is too long.",
     415: "The body is compressed.",
-    503: "It could not be taken now; send it again later.",
+    503: "It could not be accepted now; send it again later.",
 }
 FEEDBACK_EXAMPLE = {
     "feedback": [
@@ -47,12 +47,12 @@ FEEDBACK_EXAMPLE = {
 
 
 def describe_api(app: FastAPI, services: Iterable[ServiceDefinition]) -> None:
-    """Make `app.openapi()` the complete document, built when it is first asked for."""
-    known = tuple(services)
+    """Make `app.openapi()` the complete document, built at the first request."""
+    all_services = tuple(services)
 
     @cache
     def complete() -> Json:
-        return _document(app, known)
+        return _document(app, all_services)
 
     app.openapi = complete  # type: ignore[method-assign]  # FastAPI's documented way to extend it
 
@@ -62,11 +62,11 @@ def _document(app: FastAPI, services: tuple[ServiceDefinition, ...]) -> Json:
     paths = document["paths"]
     for operations in paths.values():
         for operation in operations.values():
-            operation["responses"].pop("422", None)  # FastAPI's own; here a wrong parameter is answered with 400
+            operation["responses"].pop("422", None)  # FastAPI's default; this service returns 400 for a wrong parameter
     discovery, feedback, health = paths.pop("/cds-services"), paths["/cds-services/{id}/feedback"]["post"], paths["/health"]
     discovery["get"]["responses"] = {
         "200": _body("The services.", "Services"),
-        "304": {"description": "The document is still what `If-None-Match` names."},
+        "304": {"description": "The document has not changed since the one that `If-None-Match` names."},
         **_refused(401),
     }
     for parameter in feedback["parameters"]:
@@ -74,10 +74,12 @@ def _document(app: FastAPI, services: tuple[ServiceDefinition, ...]) -> Json:
     feedback["requestBody"] = {"required": True, **_content("Feedback", feedback=FEEDBACK_EXAMPLE)}
     feedback["responses"] = {
         "200": _body("It is stored.", "Received"),
-        "202": _body("It is held in memory until the log can be written again.", "Received"),
+        "202": _body("It is kept in memory until the log can be written again.", "Received"),
         **_refused(400, 401, 404, 413, 415, 503),
     }
-    health["get"]["responses"] = {"200": _body("Always, as cards go out even then.", "Health")}
+    health["get"]["responses"] = {
+        "200": _body("The state of the service. Always 200, also when degraded, because cards are still sent.", "Health")
+    }
     calls = {f"/cds-services/{service.id}": {"post": _call(service)} for service in services}
     document["paths"] = {"/cds-services": discovery, **calls, **paths}
     document["components"] = {"schemas": SCHEMAS}

@@ -1,4 +1,4 @@
-"""Serves `/docs`: the OpenAPI document as one page, without scripts and without help from other hosts.
+"""Serve `/docs`: the OpenAPI document as one page, without scripts and without other hosts.
 
 By hand, because the packaged pages (Swagger UI, ReDoc, Scalar) show nothing without scripts and print little.
 """
@@ -24,7 +24,10 @@ _HEADERS = {
 
 
 def docs_routes(app: FastAPI, *, banner: str) -> APIRouter:
-    """Return the routes of `/docs` and its style sheet. `banner`: what stands above everything, "" for nothing."""
+    """Return the routes of `/docs` and its style sheet.
+
+    `banner` is a line above the page, "" for none.
+    """
     router = APIRouter(include_in_schema=False)
 
     @cache
@@ -35,7 +38,7 @@ def docs_routes(app: FastAPI, *, banner: str) -> APIRouter:
 
     @cache
     def style() -> bytes:
-        sheets = ("cds_service.review_site", "cds_service.api_docs")  # that of the review pages, and what only this page has
+        sheets = ("cds_service.review_site", "cds_service.api_docs")  # that of the review pages, and this page's own
         return b"".join(files(package).joinpath("templates", "style.css").read_bytes() for package in sheets)
 
     @router.get("/docs")

@@ -1,7 +1,7 @@
-"""Describes the bodies of CDS Hooks 2.0 as this service takes and gives them, in JSON Schema, for the documentation alone.
+"""Describe the requests and responses of CDS Hooks 2.0 in JSON Schema, for the documentation only.
 
-`hook_request` decodes a call and `present` encodes a card without these: they read leniently and write fast. A call may hold
-other members and extensions, which are ignored. Tests check the golden responses against these schemas.
+`wire.hook_request` decodes a request and `present` encodes a card without these schemas. A request may hold other members and
+extensions, which are ignored. Tests check the golden responses against these schemas.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _SELECTIONS = {"selections": {"type": "array", "items": TEXT, "minItems": 1, "de
 
 def _call(hook: str, description: str, context: str) -> Schema:
     return _object(
-        f"{description} Send every prefetch key of discovery (`null` where there is nothing), or a server to ask.",
+        f"{description} Send every prefetch key of discovery (`null` where there is nothing), or a FHIR server to query.",
         {"hook": _one_of(hook), "hookInstance": _text("A UUID of this call.", minLength=1), "context": _is(context)},
         {
             "fhirServer": TEXT,
@@ -92,9 +92,9 @@ SCHEMAS: dict[str, Schema] = {
         },
         {"acceptedSuggestions": _list("AcceptedSuggestion"), "overrideReason": _or_null(_is("OverrideReason"))},
     ),
-    "AcceptedSuggestion": _object("A suggestion that was taken over, by its uuid.", {"id": TEXT}),
+    "AcceptedSuggestion": _object("A suggestion that was accepted, by its uuid.", {"id": TEXT}),
     "OverrideReason": _object(
-        "Why a card was overridden: one of its reasons, a comment, or both. Of a comment, only the length is kept.",
+        "Why a card was overridden: one of its reasons, a comment, or both. Of a comment, only the length is stored.",
         {},
         {"reason": _or_null(_is("Coding")), "userComment": TEXT},
     ),
@@ -109,7 +109,7 @@ SCHEMAS: dict[str, Schema] = {
     "Card": _object(
         "What the clinician sees. No member is null or empty.",
         {
-            "uuid": _text("For feedback; the same call gets the same."),
+            "uuid": _text("For feedback; the same call gets the same uuid."),
             "summary": _text(maxLength=139),
             "detail": _text("GitHub Flavored Markdown without HTML."),
             "indicator": _one_of("info", "warning", "critical"),
@@ -128,7 +128,7 @@ SCHEMAS: dict[str, Schema] = {
         {"url": URL, "topic": _is("Coding")},
     ),
     "Suggestion": _object(
-        "A change that the clinician can take over whole.",
+        "A change that the clinician can accept as a whole.",
         {"label": TEXT, "uuid": _text("For feedback."), "actions": _list("Action")},
         {"isRecommended": {"type": "boolean"}},
     ),
@@ -140,25 +140,25 @@ SCHEMAS: dict[str, Schema] = {
     "Link": _object("Where to read more.", {"label": TEXT, "url": URL, "type": _one_of("absolute")}),
     "Coding": _object("A code of a system.", {"code": TEXT, "system": TEXT}, {"display": TEXT}),
     "Received": _object(
-        "How many items were taken, and which were refused.",
+        "How many items were accepted, and which were refused.",
         {"received": {"type": "integer"}},
         {"refused": _list("RefusedItem")},
     ),
     "RefusedItem": _object("An item that could not be read.", {"index": {"type": "integer"}, "why": TEXT}),
     "Health": _object(
-        "The state of the service; further members tell counts since the start, the cards and the state of the log.",
+        "The state of the service; further members give counts since the start, the cards and the state of the log.",
         {"status": _one_of("ok", "degraded"), "profile": _one_of("dev", "production"), "version": TEXT},
     ),
     "OperationOutcome": _object(
-        "Every response that is no success. It repeats nothing that was sent.",
+        "The body of every unsuccessful response. It repeats nothing from the request.",
         {"resourceType": _one_of("OperationOutcome"), "issue": _list("Issue")},
     ),
     "Issue": _object(
-        "What is wrong: a FHIR issue type, words for the integrator, and the trace that leads to the line in the log.",
+        "What is wrong: a FHIR issue type, a text for the integrator, and the trace id of the line in the log.",
         {
             "severity": _one_of("error"),
             "code": TEXT,
-            "details": _object("Words.", {"text": TEXT}),
+            "details": _object("The text.", {"text": TEXT}),
             "diagnostics": TEXT,
         },
     ),

@@ -1,4 +1,4 @@
-"""What `cards check` asks of the cards beside their cases: numbers, lengths, links, complete orders."""
+"""Check the content of cards besides their cases: numbers, lengths, links, complete orders."""
 
 from __future__ import annotations
 
@@ -16,23 +16,20 @@ from cds_service.knowledge.knowledge import Card, Knowledge
 
 MOST_LINKS = 3  # sources that a card names as links; its page has all
 
-_MOVE = "put what can wait on its `page`"
+_MOVE = "move what is not urgent to its `page`"
 
 
 def content_problems(folder: Path, knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]:
     """Return what is wrong with the content of the cards in `folder` (`cards/`).
 
-    `runs` are the runs of their cases.
+    `runs` are the results of their cases.
     """
     problems = [*typed_numbers(folder, knowledge), *too_long(runs), *incomplete_orders(knowledge), *too_many_links(knowledge)]
-    return problems + [Problem("cards/sources.yaml", 1, name, told) for name, told in refused_links(knowledge.sources)]
+    return problems + [Problem("cards/sources.yaml", 1, name, message) for name, message in refused_links(knowledge.sources)]
 
 
 def too_long(runs: Iterable[Run]) -> Iterator[Problem]:
-    """Report cards whose longest case gives an EHR more than the card's length allows.
-
-    Counted are summary and detail.
-    """
+    """Report cards whose longest case exceeds the card's length; summary and detail are counted."""
     longest: dict[str, tuple[int, int, Run]] = {}
     for run in runs:
         for one in run.own:
@@ -51,12 +48,12 @@ def too_long(runs: Iterable[Run]) -> Iterator[Problem]:
 
 
 def incomplete_orders(knowledge: Knowledge) -> Iterator[Problem]:
-    """Report orders of drugs that could not be signed as they are offered."""
+    """Report offered drug orders that lack something a clinician needs to sign them."""
     for name, order in knowledge.orders.items():
         if order.get("resourceType") == "MedicationRequest" and "status" in order:  # the others change a draft
             place = knowledge.order_places[name]
             for lacking in _lacking(order):
-                yield Problem(place.file, place.line, name, f"is no complete order: it has no {lacking}")
+                yield Problem(place.file, place.line, name, f"is not a complete order: it has no {lacking}")
 
 
 def _lacking(order: Resource) -> Iterator[str]:
@@ -75,10 +72,12 @@ def _lacking(order: Resource) -> Iterator[str]:
 
 
 def too_many_links(knowledge: Knowledge) -> Iterator[Problem]:
-    """Report cards that name more sources as links than a reader looks at."""
+    """Report cards with more links than `MOST_LINKS`."""
     for card in knowledge.cards:
         if len(card.file.links) > MOST_LINKS:
-            yield _of(card, "links", f"names {len(card.file.links)} sources; keep the {MOST_LINKS} that matter, its page has all")
+            yield _of(
+                card, "links", f"names {len(card.file.links)} sources; keep the {MOST_LINKS} most important; its page lists all"
+            )
 
 
 def _of(card: Card, path: str, message: str) -> Problem:

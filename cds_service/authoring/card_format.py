@@ -1,7 +1,7 @@
-"""Lays card files out in one way, so that a diff shows only what changed.
+"""Format card files in one layout, so that a diff shows only what changed.
 
-Rows, paragraphs and passages stand in block style, a field to a line; what is too long for one line is folded or opened.
-Comments, quotes and the order of names stay as they are, and what the file says stays the same.
+Rows, paragraphs and passages are in block style, one field a line; what is too long for one line is folded or put in block style.
+Comments, quotes, the order of names and the content stay as they are.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ WIDTH = 129  # characters of a line
 _IN_BLOCKS = ("table", "detail", "page")  # lists of which each item is opened
 _SHARED = ("criteria.yaml", "thresholds.yaml", "engineering.yaml")
 _INDENT = 2
-_FAR_COMMENT = re.compile(r"^( *[\w-]+:) {2,}(?=# )", re.MULTILINE)  # beside what stood on one line before it was opened
-_ITEM_COMMENT = re.compile(r"^( *)(- \{.*\}) +(# .*)$", re.MULTILINE)  # put above its item, which may be opened
+_FAR_COMMENT = re.compile(
+    r"^( *[\w-]+:) {2,}(?=# )", re.MULTILINE
+)  # after a value that was on one line before it was put in block style
+_ITEM_COMMENT = re.compile(r"^( *)(- \{.*\}) +(# .*)$", re.MULTILINE)  # moved above its item, which may become a block
 _FOLDABLE = re.compile(r"\S+( \S+)*")  # words with single spaces between them: folding changes nothing else
 
 
@@ -34,9 +36,9 @@ def card_files(folder: Path) -> Iterator[Path]:
 
 
 def format_cards(folder: Path, *, write: bool) -> list[Problem]:
-    """Lay out all card files anew; without `write` only report which would change.
+    """Format all card files; without `write` only report which would change.
 
-    Raises KnowledgeError for a file that is not YAML, and writes none that would then say something else.
+    Raises KnowledgeError for a file that is not YAML, or whose content would change; such a file is not written.
     """
     problems: list[Problem] = []
     for path in card_files(folder):
@@ -51,14 +53,14 @@ def format_cards(folder: Path, *, write: bool) -> list[Problem]:
             continue
         if not write:
             line = next((number for number, (old, new) in enumerate(_lines(text, laid_out), 1) if old != new), 1)
-            problems.append(Problem(shown_as, line, "", "is not laid out as other cards; run `cds-service cards fmt`"))
+            problems.append(Problem(shown_as, line, "", "is not formatted; run `cds-service cards fmt`"))
             continue
         draft = path.with_suffix(".yaml.new")
         draft.write_text(laid_out, encoding="utf-8")
         if YamlFile(draft, shown_as).data != before.data:
             draft.unlink()
             raise KnowledgeError(
-                [Problem(shown_as, 1, "", "can't be laid out without changing what it says; write it more simply")]
+                [Problem(shown_as, 1, "", "can't be formatted without changing its content; write it more simply")]
             )
         draft.replace(path)
     return problems
@@ -71,10 +73,7 @@ def _lines(one: str, other: str) -> Iterator[tuple[str, str]]:
 
 
 def formatted(text: str) -> str:
-    """Return `text`, the content of a card file, in the one layout.
-
-    Text that has the layout comes back as it is.
-    """
+    """Return `text`, the content of a card file, formatted; formatted text stays as it is."""
     data = _yaml().load(_ITEM_COMMENT.sub(r"\1\3\n\1\2", text))
     if isinstance(data, CommentedMap):
         for entry in data.values():
@@ -104,9 +103,9 @@ def _dumped(data: Any, width: int) -> str:
 
 
 def _open(node: Any, indent: int) -> None:
-    """Fold texts and open flow collections that are too long for a line.
+    """Fold texts, and put flow collections in block style, that are too long for a line.
 
-    They stand in a block collection that begins at column `indent`.
+    `node` is a block collection that begins at column `indent`.
     """
     in_map = isinstance(node, CommentedMap)
     for key, value in list(node.items() if in_map else enumerate(node)):
@@ -123,10 +122,7 @@ def _open(node: Any, indent: int) -> None:
 
 
 def _folded(text: str, width: int) -> Any:
-    """Return `text` as a folded scalar with lines of at most `width` characters.
-
-    It is broken between words.
-    """
+    """Return `text` as a folded scalar with lines of at most `width` characters, broken between words."""
     folded: Any = FoldedScalarString(text)
     breaks: list[int] = []
     start = 0

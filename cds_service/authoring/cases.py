@@ -1,4 +1,7 @@
-"""The cases of the cards: given a patient in shorthand, what a card says. Run through the same code as a real request."""
+"""Load and run the cases of cards, through the same code as a real request.
+
+A case gives a patient in shorthand and what the card must do.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,17 @@ from cds_service.files.conversion_errors import Keys
 from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
 from cds_service.knowledge.card_file import File, Hook, Indicator
 from cds_service.knowledge.knowledge import Card, Knowledge
-from cds_service.present.cards import NOT_CHECKED, Presenter, Shown
+from cds_service.present.card_template import Shown
+from cds_service.present.cards import NOT_CHECKED, Presenter
 from cds_service.present.suggestions import suggestion_uuid
 from cds_service.wire.hook_request import decode_request
 
 
 class Fires(File, frozen=True, kw_only=True):
-    """What a card that fires says and offers; texts are compared without Markdown emphasis and escapes."""
+    """Expect a card that fires: what it says and offers.
+
+    Texts are compared without Markdown emphasis and escapes.
+    """
 
     indicator: Indicator
     says: list[str] = []
@@ -41,13 +48,13 @@ class CaseFile(File, frozen=True, kw_only=True):
     expect: Fires | Literal["silent", "not checked"]  # of the card in whose folder the case stands
     now: datetime = datetime.fromisoformat("2025-12-01T09:00:00+00:00")
     jurisdiction: Literal["US", "GB"] = "US"
-    vignette: str = ""  # the case it was made from, in the reviewers' collection
-    prior: dict[str, date] = {}  # cards that were shown before about the same, and the day
+    vignette: str = ""  # the case in the reviewers' collection that it was made from
+    prior: dict[str, date] = {}  # cards shown before with the same subject, and the day
     others: dict[str, Literal["silent", "shown"]] = {}  # what other cards do for the same patient
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One case with the place where it stands."""
+    """Hold one case and its place in the files."""
 
     card: Card
     file: CaseFile
@@ -56,7 +63,7 @@ class Case(msgspec.Struct, frozen=True):
 
     @property
     def of_site(self) -> bool:
-        """Whether the overlay brought or changed it."""
+        """Return whether the overlay added or changed it."""
         return not self.source.places[self.position,].file.startswith("cards/")
 
     def problem(self, message: str) -> Problem:
@@ -65,7 +72,7 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct):
-    """What came of one case: `problems` is empty where it passed."""
+    """Hold the result of one case; `problems` is empty where it passed."""
 
     case: Case
     problems: list[Problem]
@@ -73,18 +80,20 @@ class Run(msgspec.Struct):
 
     @property
     def decisions(self) -> list[Decision]:
-        """The decisions of the card that the case is about."""
+        """Return the decisions of the card that the case is about."""
         return [one for one in self.evaluation.decisions if one.card is self.case.card] if self.evaluation is not None else []
 
     @property
     def own(self) -> list[Shown]:
-        """The cards that the case is about as they are drawn, those of a draft card too."""
+        """Return the drawn cards that the case is about, also those of a draft card."""
         drawn = [*self.evaluation.shown, *self.evaluation.shadows] if self.evaluation is not None else []
         return [one for one in drawn if one.decision is not None and one.decision.card is self.case.card]
 
 
 def load_cases(folder: Path, knowledge: Knowledge) -> list[Case]:
-    """All cases in `folder` (`cards/`), with those that the overlay has instead of them; none of retired cards.
+    """Return all cases in `folder` (`cards/`), without those of retired cards.
+
+    Where the overlay changes cases, those of the overlay are returned.
 
     Raises KnowledgeError for files that cannot be read.
     """
@@ -100,7 +109,9 @@ def load_cases(folder: Path, knowledge: Knowledge) -> list[Case]:
                 source = knowledge.overlay.over(source, f"{card.id}/cases.yaml")
             files = [source.convert(CaseFile, data, (position,)) for position, data in enumerate(source.data or [])]
             if not files:
-                problems.append(source.problem((), "has no case; a card needs some that fire and some that are silent"))
+                problems.append(
+                    source.problem((), "has no case; a card needs cases in which it fires and cases in which it is silent")
+                )
             cases.extend(Case(card, file, source, position) for position, file in enumerate(files))
         except KnowledgeError as error:
             problems.extend(error.problems)
@@ -110,7 +121,7 @@ def load_cases(folder: Path, knowledge: Knowledge) -> list[Case]:
 
 
 def run_cases(cases: Iterable[Case], knowledge: Knowledge) -> Iterator[Run]:
-    """Run each case; one that cannot be expanded or answered is a problem of that case."""
+    """Run each case; a case that cannot be expanded has that as its problem."""
     presenter = Presenter(knowledge)
     for case in cases:
         try:
@@ -125,7 +136,10 @@ async def _evaluated(case: Case, knowledge: Knowledge, presenter: Presenter) -> 
     file = case.file
 
     async def shown_before(decisions: Sequence[Decision], _: Facts) -> tuple[PriorCard, ...]:
-        """Make the cards that the case says were shown before: with the same words as now. Others can't be repeats."""
+        """Return the cards that the case names as shown before, with today's content.
+
+        A card that does not fire now cannot be a repeat.
+        """
         fired = {decision.card.id: decision for decision in decisions if decision.row >= 0}
         return tuple(
             PriorCard(name, datetime.combine(day, time(), UTC), fired[name].about, fired[name].indicator)
@@ -143,24 +157,24 @@ def _mistakes(case: Case, evaluation: Evaluation, knowledge: Knowledge) -> Itera
     own = [one for one in evaluation.decisions if one.card is case.card]
     expect = case.file.expect
     shadows = {one.decision.card.id: one for one in evaluation.shadows if one.decision is not None}
-    one = shown.get(case.card.id) or shadows.get(case.card.id)  # a draft is tried out by its cases before anybody sees it
+    one = shown.get(case.card.id) or shadows.get(case.card.id)  # the cases of a draft card are run before it is shown
     for decision in own:
         if decision.outcome is Outcome.FAILED:
             yield f"the evaluation failed with {decision.error}"
     if isinstance(expect, Fires):
         if one is None:
-            yield f"must show the card, and it is {', '.join(decision.outcome for decision in own) or 'not asked'}"
+            yield f"must show the card, and it is {', '.join(decision.outcome for decision in own) or 'not evaluated'}"
         else:
             yield from _wrong_words(expect, one.body)
     else:
         if one is not None:
             yield f"must be {expect}, and the card is shown as {one.indicator}"
-        said = any(decision.say for decision in own)
+        said = any(decision.in_notice for decision in own)
         notice = any(other.decision is None for other in evaluation.shown)
         if (expect == "not checked") != said or (said and case.card.live and not notice):
             yield f"must be {expect}, and the notice '{NOT_CHECKED}' is {'given' if said else 'not given'}"
     for name, wanted in case.file.others.items():
-        # A card that is not there any more cannot be shown; deleting its folder breaks no other card's cases.
+        # A card whose folder was deleted cannot be shown; that must not break another card's cases.
         if knowledge.card(name) is not None and (name in shown) != (wanted == "shown"):
             yield f"the card {name} must be {wanted}"
 

@@ -1,4 +1,7 @@
-"""How much of the knowledge its cases exercise: what no case has ever shown could be wrong without anybody noticing."""
+"""Measure how much of the knowledge its cases exercise.
+
+What no case shows could be wrong unnoticed.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from cds_service.criteria.kind import MET_OR_UNMET
 from cds_service.criteria.kinds import Criterion
 from cds_service.decide.decision import Outcome
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.present.cards import holds
+from cds_service.present.card_template import holds
 
 CLOSE = Decimal("0.1")  # "just beside" a threshold: within a tenth of it
 
 
 class Coverage:
-    """Collects what runs of cases have shown, and tells what is missing."""
+    """Collect what runs of cases have shown, and report what is missing."""
 
     def __init__(self, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
@@ -50,12 +53,12 @@ class Coverage:
                             self._suggestions.add((card.id, suggestion.id))
 
     def missing(self) -> Iterator[str]:
-        """What no case has shown, a sentence each."""
+        """Yield a sentence for each thing that no case has shown."""
         used = {name: criterion for card in self._knowledge.cards for name, criterion in card.criteria.items()}
         for name, criterion in used.items():
-            seen = self._truths.get(name, set())
+            shown = self._truths.get(name, set())
             for truth in _to_show(criterion, used):
-                if truth not in seen:
+                if truth not in shown:
                     yield f"criterion {name} is never {truth.name.lower()}"
             for threshold in criterion.limits:
                 values = self._values.get(name, set())
@@ -83,7 +86,10 @@ class Coverage:
 
 
 def _to_show(criterion: Criterion, used: Mapping[str, Criterion]) -> tuple[Truth, ...]:
-    """Return the truths that cases must show; a group is never unknown where none of its members is."""
+    """Return the truths that cases must show.
+
+    A group is never unknown where none of its members is.
+    """
     if criterion.children and not any(Truth.UNKNOWN in used[name].truths_in_cases for name in criterion.children):
         return MET_OR_UNMET
     return criterion.truths_in_cases

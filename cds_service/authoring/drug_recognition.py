@@ -1,9 +1,8 @@
-"""How well drugs are recognised, measured on a table of products that somebody else classified.
+"""Measure how well drugs are recognised, on a table of products classified by others.
 
 The table (CSV) has the columns rxcui, name, route, ingredients and classes; several ingredients or classes are joined by `|`.
-Where its classes are cut differently from ours, a file of differences says so, each with a reason; no row is named in it. What
-can't be judged is counted on its own: a recognised drug that the table does not know anywhere (dihydrocodeine in a table without
-it).
+Where its classes differ from ours, a file of differences gives rules with a reason each; it names no single row. A recognised
+drug that is nowhere in the table (dihydrocodeine in a table without it) cannot be judged and is counted separately.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 
 
 class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Drugs of the class `table` that are of our classes `ours`, or of none.
+    """Map drugs of the class `table` to our classes `ours`, which may be none.
 
     It holds for `ingredients` (all where none is named) of products whose name has the pattern `name` (all where it is empty).
     """
@@ -41,21 +40,24 @@ class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Spelling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that names in the table say and its ingredients do not: a `name` pattern, and the `ingredients` that it means."""
+    """Map a `name` pattern to `ingredients` that the table names in the product name only."""
 
     name: str
     ingredients: tuple[str, ...]
 
 
 class Differences(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a table has to be read. Rules about drugs, words and forms, never about single products."""
+    """Hold rules for reading a table: about drugs, words and forms.
+
+    They never name single products.
+    """
 
     differences: tuple[Difference, ...] = ()
     spellings: tuple[Spelling, ...] = ()
 
 
 class Miss(msgspec.Struct, frozen=True):
-    """A product that was taken for a class, or not, other than the table has it."""
+    """Hold a product whose class was recognised differently from the table."""
 
     kind: Literal["missed", "wrong", "not judged"]
     class_id: str
@@ -66,7 +68,7 @@ class Miss(msgspec.Struct, frozen=True):
 
 
 class ClassFigures(msgspec.Struct):
-    """Counts of products for one class; `recall` and `precision` in percent, None where there is nothing to divide by."""
+    """Count products of one class; `recall` and `precision` in percent, None without products."""
 
     found: int = 0
     missed: int = 0
@@ -83,14 +85,14 @@ class ClassFigures(msgspec.Struct):
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """`figures` by class, for every class that has a file; `misses` in the order of the table."""
+    """Hold the figures of each class, and the misses in table order."""
 
     products: int
     figures: dict[str, ClassFigures]
     misses: list[Miss]
 
     def confusions(self) -> Counter[tuple[str, str, str]]:
-        """How often (class, recognised drug, what the table has) was wrong."""
+        """Return how often each (class, recognised drug, ingredients in the table) was wrong."""
         return Counter((one.class_id, one.recognised, one.table) for one in self.misses if one.kind == "wrong")
 
 
@@ -108,7 +110,9 @@ def read_differences(path: Path) -> Differences:
 
 
 def measure(products: Path, terms: Terminology, by: By, differences: Differences | None = None) -> Measurement:
-    """Recognise every product of the CSV file `products` by its name, its RxNorm code or both, and compare.
+    """Recognise every product of the CSV file `products`, and compare.
+
+    `by`: its name, its RxNorm code, or both.
 
     Raises KnowledgeError for a file without the columns.
     """
@@ -127,7 +131,7 @@ def measure(products: Path, terms: Terminology, by: By, differences: Differences
             if class_id in wanted:
                 figures.missed += 1
                 kind: Literal["missed", "wrong", "not judged"] = "missed"
-            elif of_class and not any(table.knows(name) for name in of_class):
+            elif of_class and not any(table.contains(name) for name in of_class):
                 figures.not_judged += 1
                 kind = "not judged"
             else:
@@ -139,10 +143,10 @@ def measure(products: Path, terms: Terminology, by: By, differences: Differences
 
 
 class _Table:
-    """What the table says a product is, in our classes."""
+    """Return the classes of a product by the table, in our classes."""
 
     def __init__(self, rows: Sequence[_Row], terms: Terminology, differences: Differences) -> None:
-        alone: dict[str, set[str]] = defaultdict(set)  # a product of one ingredient says which classes that ingredient has
+        alone: dict[str, set[str]] = defaultdict(set)  # a product with one ingredient gives the classes of that ingredient
         for row in rows:
             if len(row.ingredients) == 1:
                 alone[row.ingredients[0]].update(row.classes)
@@ -152,10 +156,10 @@ class _Table:
         ]
         self._spellings = [(pattern("spellings", one.name, one.name), one.ingredients) for one in differences.spellings]
         names = {name for row in rows for name in row.ingredients}
-        self._known = {ours for name in names for ours in terms.drug((), (name,)).ingredients}
+        self._ingredients = {ours for name in names for ours in terms.drug((), (name,)).ingredients}
 
-    def knows(self, ingredient: str) -> bool:
-        return ingredient in self._known
+    def contains(self, ingredient: str) -> bool:
+        return ingredient in self._ingredients
 
     def classes(self, row: _Row) -> set[str]:
         spelt = [name for words, names in self._spellings if words.search(row.name) for name in names]
@@ -189,7 +193,7 @@ def _rows(path: Path) -> Iterator[_Row]:
             raise KnowledgeError([Problem(str(path), 1, "", f"has no column {', '.join(missing)}")])
         for row in reader:
             if None in row or None in row.values():
-                raise KnowledgeError([Problem(str(path), reader.line_num, "", "has not as many cells as the first line")])
+                raise KnowledgeError([Problem(str(path), reader.line_num, "", "has more or fewer cells than the first line")])
             yield _Row(row["rxcui"], row["name"], _parts(row["ingredients"]), _parts(row["classes"]))
 
 

@@ -1,4 +1,4 @@
-"""What `cds-service cards check` looks at beside the cases: whether everything that the cards emit is valid."""
+"""Check that the cards emit valid FHIR, and report the result of `cards check`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from cds_service.knowledge.overlay import CASES
 
 
 def emitted_problems(knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]:
-    """Every resource of the cards that the cases showed that is not FHIR R4B, and every order template that no case emitted."""
+    """Return a problem for each emitted resource that is not FHIR R4B.
+
+    These are the resources of cards shown in cases, and all order templates.
+    """
     problems: list[Problem] = []
     for run in runs:
         for one in run.evaluation.shown if run.evaluation is not None else ():
@@ -28,7 +31,7 @@ def emitted_problems(knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]
                     for wrong in problems_r4b(resource)
                 ]
     for name, template in knowledge.orders.items():
-        if "status" in template:  # the others are fields that change a draft
+        if "status" in template:  # the others are fields that change a draft order
             filled = msgspec.json.decode(msgspec.json.encode(template).replace(b"{patient.reference}", b"Patient/example"))
             place = knowledge.order_places[name]
             problems += [Problem(place.file, place.line, name, f"is not FHIR R4B: {wrong}") for wrong in problems_r4b(filled)]
@@ -36,10 +39,10 @@ def emitted_problems(knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]
 
 
 def report(knowledge: Knowledge, runs: Sequence[Run], emitted: Iterable[Problem]) -> tuple[list[str], bool]:
-    """What `cds-service cards check` prints, and whether all is well.
+    """Return the lines that `cds-service cards check` prints, and whether all checks passed.
 
-    With an overlay, the cases of `cards/` and those of the site are counted apart: where the first fail, the site has changed
-    what the card does, and either the overlay is wrong or it has to bring cases of its own.
+    With an overlay, the cases of `cards/` and those of the site are counted separately. Where the first fail, the site has
+    changed what the card does: either the overlay is wrong or it needs cases of its own.
     """
     emitted = list(emitted)
     own = [run for run in runs if run.case.of_site]
@@ -47,11 +50,11 @@ def report(knowledge: Knowledge, runs: Sequence[Run], emitted: Iterable[Problem]
     lines = [str(problem) for problem in (*(problem for run in own for problem in run.problems), *emitted)]
     changed = Counter(run.case.card.id for run in base if run.problems)
     if knowledge.overlay is not None and changed:
-        lines.append("With the overlay, these cases of cards/ no longer hold:")
+        lines.append("With the overlay, these cases of cards/ no longer pass:")
     lines += [str(problem) for run in base for problem in run.problems]
     if knowledge.overlay is not None:
         lines += [
-            f"overlay: {number} of {card}; where that is what the site wants, say so in overlay/{card}/{CASES}"
+            f"overlay: {number} of {card}; if the site intends this, write what it expects into overlay/{card}/{CASES}"
             for card, number in changed.items()
         ]
         lines.append(f"overlay {knowledge.overlay_hash[:12] or 'without knowledge'}: {_count(own)}")
@@ -65,12 +68,12 @@ def _count(runs: Sequence[Run]) -> str:
 
 
 def resources_in(card: dict[str, Any]) -> list[dict[str, Any]]:
-    """The resources that the suggestions of a card would create or update."""
+    """Return the resources that the suggestions of a card would create or update."""
     return [action["resource"] for item in card.get("suggestions", []) for action in item["actions"] if "resource" in action]
 
 
 def card_schema() -> str:
-    """The JSON schema of a card file, for completion and red underlines in editors."""
+    """Return the JSON schema of a card file, for completion and checks in editors."""
     schema = msgspec.json.schema(CardFile)
     for kind, struct in KINDS.items():
         for field in number_fields(kind):  # a number, or the name of one in thresholds.yaml

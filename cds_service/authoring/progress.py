@@ -1,4 +1,7 @@
-"""How far a long command is, on standard error: a bar in a terminal, else one line per file."""
+"""Show the progress of a long command on standard error.
+
+In a terminal it is a bar, elsewhere a line per file.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-_EVERY = 4096  # rows between two looks at the clock
+_EVERY = 4096  # rows between two readings of the clock
 _PAUSE = 0.2  # seconds between two drawings
 _WIDTH = 30
 
 
 class Progress:
-    """Progress over files, one after the other. `stream` is written to only by the thread that works."""
+    """Show progress over files, one after the other; for use by one thread."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -22,7 +25,7 @@ class Progress:
 
     @contextmanager
     def of(self, name: str, size: int) -> Iterator[Progress]:
-        """Progress over a file of `size` bytes; ends with the rows and seconds that it took."""
+        """Start a file of `size` bytes; print rows and seconds at its end."""
         self._name, self._size, self._rows = name, max(size, 1), 0
         self._started = self._drawn = time.monotonic()
         yield self
@@ -30,8 +33,8 @@ class Progress:
         self._stream.write(f"{self._clear()}{name}: {self._rows:,} rows in {seconds:.1f} s\n")
         self._stream.flush()
 
-    def at(self, position: int, rows: int) -> None:
-        """`position` bytes, `rows` rows of the file are read."""
+    def advance(self, position: int, rows: int) -> None:
+        """Note that `position` bytes and `rows` rows of the file are read."""
         self._rows = rows
         if not self._bar or rows % _EVERY:
             return

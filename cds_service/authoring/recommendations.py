@@ -1,7 +1,7 @@
-"""`cards/recommendations.yaml`: every recommendation of the two source documents, and the cards that carry it.
+"""Read and prove `cards/recommendations.yaml`: each recommendation of the two source documents, and its cards.
 
-The table is proved, not only written down: in the named case the named criteria must be met, the named words must be on the card
-and the named suggestions must be offered; what is said on the card's own page only, to which it links, must stand there.
+In the named case the named criteria must be met, the named words must be on the card and the named suggestions must be offered;
+words that are only on the page that the card links to must be there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SHOWN_AS = "cards/recommendations.yaml"
 
 
 class Carried(File, frozen=True, kw_only=True):
-    """How one card carries a recommendation, and the case that shows it."""
+    """Describe how one card carries a recommendation, and name the case that shows it."""
 
     card: Text
     criteria: list[str] = []  # met in the case
@@ -39,7 +39,7 @@ class Carried(File, frozen=True, kw_only=True):
 
 
 class Recommendation(File, frozen=True, kw_only=True):
-    """One recommendation, in our own words."""
+    """Hold one recommendation, in our own words."""
 
     document: Literal["S1", "S2"]
     about: Text
@@ -47,7 +47,10 @@ class Recommendation(File, frozen=True, kw_only=True):
 
 
 class Recommendations:
-    """The recommendations by id, in the order of the documents. Raises KnowledgeError where the file can't be read."""
+    """Hold the recommendations by id, in the order of the documents.
+
+    Raises KnowledgeError where the file cannot be read.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._file = YamlFile(folder / "recommendations.yaml", _SHOWN_AS)
@@ -58,7 +61,10 @@ class Recommendations:
         return [(name, row) for name, row in self.rows.items() if any(one.card == card for one in row.carried)]
 
     def problems(self, knowledge: Knowledge, runs: Iterable[Run]) -> list[Problem]:
-        """Every row that names something that does not exist, or that its case does not show."""
+        """Return a problem for each row that its case does not prove.
+
+        A row may also name something that does not exist.
+        """
         by_case = {(run.case.card.id, run.case.file.name): run for run in runs}
         return [
             self._file.problem((name, "carried", position), message)
@@ -117,12 +123,15 @@ def _unknown_overrides(carried: Carried, card: Card) -> Iterator[str]:
 
 
 def plain_words(markdown: str) -> str:
-    """Markdown of a card without emphasis and escapes, on one line."""
+    """Return Markdown of a card without emphasis and escapes, on one line."""
     return " ".join(unescape(re.sub(r"\*\*|\\", "", markdown)).split())
 
 
 def as_text(recommendations: Recommendations) -> str:
-    """The table, one line per recommendation and card: id, card, what carries it, case; separated by ` | `."""
+    """Return the table as text, a line per recommendation and card.
+
+    Columns: id, card, what carries it, case; separated by ` | `.
+    """
     return "".join(
         f"{name} | {carried.card} | {carried_by(carried)} | {carried.case}\n"
         for name, row in recommendations.rows.items()
@@ -131,7 +140,7 @@ def as_text(recommendations: Recommendations) -> str:
 
 
 def carried_by(carried: Carried) -> str:
-    """What carries a recommendation, in words."""
+    """Return in words what carries a recommendation."""
     parts = [
         *(f"criterion '{name.replace('_', ' ')}'" for name in carried.criteria),
         *(f"“{text}”" for text in carried.says),

@@ -1,8 +1,8 @@
-"""Makes the local RxNorm lookup from RXNCONSO.RRF and RXNREL.RRF of NLM's RxNorm Current Prescribable Content.
+"""Make the local RxNorm lookup from RXNCONSO.RRF and RXNREL.RRF of NLM's Current Prescribable Content.
 
 Source of the columns and of the direction: RxNorm Technical Documentation, 12.4 (RXNCONSO), 12.7 (RXNREL) and Appendix 1. A row
 of RXNREL says what the second concept has to the first: `1191||CUI|RO|315431||CUI|has_ingredient` is "315431 has_ingredient
-1191". Files are read line by line; what is kept are the names and relations of RxNorm's own concepts, not the other sources'.
+1191". Files are read line by line; only names and relations of RxNorm's own concepts are kept, not those of other sources.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _DOWN = frozenset(
     {"has_ingredient", "has_ingredients", "has_precise_ingredient", "has_part", "has_boss", "consists_of", "contains"}
     | {"tradename_of", "isa", "form_of", "quantified_form_of"}
 )
-# The same relations as the other row of each pair writes them.
+# The same relations, as written in the other row of each pair.
 _UP = frozenset(
     {"ingredient_of", "ingredients_of", "precise_ingredient_of", "part_of", "boss_of", "constitutes", "contained_in"}
     | {"has_tradename", "inverse_isa", "has_form", "has_quantified_form"}
 )
-# N, and E: a name without quantity that isn't prescribed as such; O: an old code, which records keep. Y are an editor's rejects.
+# N; E: a name without quantity, not prescribed as such; O: an old code, which records still hold. Y: rejected by an editor.
 _NAMES_KEPT = frozenset({"", "N", "E", "O"})
 _RELATIONS_KEPT = frozenset({"", "N", "E"})
 
@@ -46,7 +46,9 @@ _ISO = re.compile(r"(20[0-9]{2})-([01][0-9])-([0-3][0-9])")
 
 
 def load(conso: Path, rel: Path, to: Path, release: str, progress: Progress) -> Release:
-    """Read the two files and write the lookup `to`. `release` is its ISO date (see `release_of`).
+    """Read the two files and write the lookup to the file `to`.
+
+    `release` is its ISO date (see `release_of`).
 
     Raises KnowledgeError with file, line and what is wrong there, and OSError.
     """
@@ -67,9 +69,11 @@ def load(conso: Path, rel: Path, to: Path, release: str, progress: Progress) -> 
 
 
 def release_of(conso: Path, given: str | None) -> str:
-    """The ISO date of the release: as `given` (2025-09-02 or 09022025), else from the file names around `conso`.
+    """Return the ISO date of the release.
 
-    Raises KnowledgeError where neither says one.
+    It is `given` (2025-09-02 or 09022025), else found in file names around `conso`.
+
+    Raises KnowledgeError where neither gives a date.
     """
     if given is not None:
         found = _day(given)
@@ -81,7 +85,7 @@ def release_of(conso: Path, given: str | None) -> str:
     for name in (conso.name, *(folder.name for folder in folders), *readmes):
         if (found := _day(name)) is not None:
             return found
-    raise _wrong(conso, 1, "the release is not in the names of files or folders; say it with --release 2025-09-02")
+    raise _wrong(conso, 1, "no file or folder name gives the release; give it with --release 2025-09-02")
 
 
 def _day(text: str) -> str | None:
@@ -98,7 +102,7 @@ def _day(text: str) -> str | None:
 
 
 def _names(path: Path, progress: Progress) -> tuple[dict[str, str], dict[str, str], Input]:
-    """Name by RXCUI of every product, and term type by RXCUI of every product and ingredient."""
+    """Return the names of products, and term types of products and ingredients, by RXCUI."""
     names: dict[str, str] = {}
     types: dict[str, str] = {}
     rows = _Rows(path, _CONSO_COLUMNS, progress)
@@ -121,7 +125,7 @@ def _names(path: Path, progress: Progress) -> tuple[dict[str, str], dict[str, st
 
 
 def _relations(path: Path, types: dict[str, str], progress: Progress) -> tuple[dict[str, list[str]], Input]:
-    """What stands directly below each concept on the way to its ingredients."""
+    """Return the concepts directly below each concept on the way to its ingredients."""
     below: dict[str, list[str]] = defaultdict(list)
     shared = {code: code for code in types}  # one string per code, not one per row
     rows = _Rows(path, _REL_COLUMNS, progress)
@@ -140,9 +144,9 @@ def _relations(path: Path, types: dict[str, str], progress: Progress) -> tuple[d
 
 
 def _ingredients(code: str, below: dict[str, list[str]], types: dict[str, str]) -> set[str]:
-    """The ingredients, and salts of them, that a product leads to.
+    """Return the ingredients, and their salts, that a product leads to.
 
-    A brand name stands for a family, so it is asked only where nothing more exact leads to an ingredient.
+    A brand name stands for a family of products, so it is followed only where nothing more exact leads to an ingredient.
     """
     return _walk(code, below, types, through_brands=False) or _walk(code, below, types, through_brands=True)
 
@@ -165,7 +169,10 @@ def _walk(code: str, below: dict[str, list[str]], types: dict[str, str], *, thro
 
 
 class _Rows:
-    """The rows of an RRF file as lists of texts; `line` is the number of the one that was read last."""
+    """Iterate over the rows of an RRF file as lists of texts.
+
+    `line` is the number of the last row read.
+    """
 
     def __init__(self, path: Path, columns: int, progress: Progress) -> None:
         self.path, self.columns, self.progress = path, columns, progress
@@ -178,7 +185,7 @@ class _Rows:
             for self.line, raw in enumerate(file, 1):
                 self.digest.update(raw)
                 read += len(raw)
-                progress.at(read, self.line)
+                progress.advance(read, self.line)
                 try:
                     row = raw.decode("utf-8").rstrip("\r\n").split("|")
                 except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Sample patients for people who try the service, dated relative to the moment of asking."""
+"""Load sample patients to try the service with, dated relative to now."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ PATIENT_VIEW: Hook = "patient-view"
 
 
 class Sample(File, frozen=True, kw_only=True):
-    """A patient with one story: `given` is the chart and `orders` what a clinician may draft, both in shorthand."""
+    """Describe a patient: `given` is the chart, `orders` are draft orders, both in shorthand."""
 
     title: str
-    person: str  # given and family name, which tell the story in a list of patients
+    person: str  # given and family name, which hint at the story in a list of patients
     story: str  # what to expect, and why
-    hook: Hook  # where the story is told
+    hook: Hook  # the hook to try it at
     given: list[Line]
     orders: list[Line] = []
     id: str = ""  # of the Patient; the sample's name
 
     def request(self, now: datetime, hook: Hook | None = None, orders: Sequence[Line] | None = None) -> dict[str, Any]:
-        """The CDS Hooks request at `now` (aware), at the sample's hook and with its orders where nothing else is asked for.
+        """Return the CDS Hooks request at `now` (aware).
+
+        `hook` and `orders` default to those of the sample.
 
         There are no orders at patient-view. Raises ShorthandError for `orders` that can't be expanded.
         """
@@ -38,7 +40,10 @@ class Sample(File, frozen=True, kw_only=True):
         return request_from_case([*self.given, *(drafted if at != PATIENT_VIEW else ())], at, now, self._patient())
 
     def resources(self, now: datetime) -> list[Resource]:
-        """The chart at `now` as FHIR R4 resources, the Patient first; the same as in the prefetch of `request`."""
+        """Return the chart at `now` as FHIR R4 resources, the Patient first.
+
+        They are those in the prefetch of `request`.
+        """
         patient, *bundles = self.request(now, PATIENT_VIEW)["prefetch"].values()
         return [patient, *(entry["resource"] for bundle in bundles if bundle for entry in bundle["entry"])]
 
@@ -48,6 +53,6 @@ class Sample(File, frozen=True, kw_only=True):
 
 
 def load_samples(folder: Path) -> dict[str, Sample]:
-    """The samples in `folder` (`fixtures/`) by name. Raises KnowledgeError."""
+    """Return the samples in `folder` (`fixtures/`) by name. Raises KnowledgeError."""
     file = YamlFile(folder / "samples.yaml", "fixtures/samples.yaml")
     return {name: replace(file.convert(Sample, data, (name,)), id=name) for name, data in file.data.items()}

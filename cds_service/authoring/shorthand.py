@@ -1,4 +1,6 @@
-"""Expands the shorthand of a card's cases into a CDS Hooks request, so that clinicians can write cases.
+"""Expand the shorthand of a card's cases into a CDS Hooks request.
+
+It lets clinicians write cases.
 
     patient: female, 58 years
     LOINC#2823-3 Potassium 2.4 mmol/L at 2025-11-28, preliminary, note "haemolysed", range 3.5-5.1
@@ -9,7 +11,7 @@
     order: RXNORM#997010 quinine sulfate 324 MG Oral Capsule, for leg cramps, dose 324 mg nightly
     order: service: basic metabolic panel                  source labs: error
 
-What is not said is an ordinary case (an engineering choice): a woman of 50, final results of three days ago, active and
+Defaults are those of an ordinary case (an engineering choice): a woman of 50, final results of three days ago, active and
 confirmed problems, active medications, all orders selected, all sources complete.
 """
 
@@ -28,7 +30,7 @@ from cds_service.criteria.facts import SOURCES
 
 __all__ = ["HOOKS", "Line", "ShorthandError", "request_from_case"]
 
-Line = str | Mapping[str, object]  # where YAML has read `patient: female` as a mapping of one key, that counts as its text
+Line = str | Mapping[str, object]  # YAML reads `patient: female` as a mapping of one key; it is read as text again
 
 HOOKS = ("patient-view", "order-select", "order-sign")
 BASE = "https://ehr.example/fhir"  # in fullUrls and next links only: the request names no FHIR server
@@ -55,14 +57,14 @@ _LINES = ("patient:", "problem:", "allergy:", "takes:", "prescribed:", "order:",
 def request_from_case(
     given: Sequence[Line], hook: str, now: datetime, patient: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The request that the lines of a case stand for, at `now` (timezone-aware); `json.dumps` of it is what an EHR would send.
+    """Return the request that the lines of a case stand for, ready for `json.dumps`.
 
-    `patient` is what the Patient has besides, at least an `id`, which then begins the ids of all other resources too, so that
-    several patients can stand on one server. The same lines give the same request. Raises `ShorthandError` (line and character)
-    for whatever can't be expanded.
+    `now` is timezone-aware. `patient` holds further members of the Patient, at least an `id`; the ids of all other resources
+    then begin with it, so that one server can hold several patients. The same lines give the same request. Raises
+    `ShorthandError` (line and character) for a line that cannot be expanded.
     """
     if hook not in HOOKS:
-        raise ShorthandError(1, 1, f"{hook!r} is no hook of this service", HOOKS)
+        raise ShorthandError(1, 1, f"{hook!r} is not a hook of this service", HOOKS)
     lines = [_text(line, number) for number, line in enumerate(given, 1)]
     case = _Case(hook, now, patient or {})
     for number, line in enumerate(lines, 1):
@@ -75,7 +77,7 @@ def _text(line: Line, number: int) -> str:
     if isinstance(line, str):
         return line.strip()
     if len(line) != 1:
-        raise ShorthandError(number, 1, "one line says one thing", _LINES)
+        raise ShorthandError(number, 1, "a line holds one item", _LINES)
     key, value = next(iter(line.items()))
     return f"{key}: {'null' if value is None else value}".strip()
 
@@ -88,17 +90,17 @@ class _Case:
         self.found: dict[str, list[Resource]] = {name: [] for name in SOURCES}
         self.orders: list[tuple[Resource, bool]] = []
         self.states: dict[str, Part] = {}
-        self.taken: set[str] = set()  # references with an id of their own
+        self.taken: set[str] = set()  # references that lines have given an id
 
     def read(self, text: str, number: int) -> None:
-        """Add what one line says."""
+        """Add the resource or state of one line."""
         first, *rest = split(text, number)
         keyword = _KEYWORD.match(first.text)
         begin = keyword or CODE.match(first.text)
         kind = begin[1].lower().split()[0] if begin else ""
         main = first.after(keyword.end()) if keyword else first
         if not main.text:
-            main.fail(f"nothing stands after {kind}:")
+            main.fail(f"nothing follows {kind}:")
         if keyword and kind == "source":
             self._source(Part(keyword[1].split()[1].lower(), number, keyword.end(1) - len(keyword[1].split()[1]) + 1), main, rest)
         elif keyword and kind == "patient":
@@ -115,7 +117,7 @@ class _Case:
             self.found[source].append(build(main, rest, self.now))
             self._claim(self.found[source][-1], first)
         else:
-            first.fail(f"{first.text.split()[0]!r} begins no line", _LINES)
+            first.fail(f"{first.text.split()[0]!r} cannot begin a line", _LINES)
 
     def _claim(self, resource: Resource, first: Part) -> None:
         if "id" in resource:
@@ -126,26 +128,26 @@ class _Case:
     def _source(self, source: Part, main: Part, rest: Sequence[Part]) -> None:
         name = source.text
         if name not in SOURCES:
-            source.fail(f"{name!r} is no source", SOURCES)
+            source.fail(f"{name!r} is not a source", SOURCES)
         states = STATES[:3] if name == "patient" else STATES
         if main.text.lower() not in states or rest:
-            (rest[0] if rest else main).fail(f"{(rest[0] if rest else main).text!r} is no state of a source", states)
+            (rest[0] if rest else main).fail(f"{(rest[0] if rest else main).text!r} is not a state of a source", states)
         if name in self.states:
             main.fail(f"a second state of {name}")
         self.states[name] = main
 
     def request(self, instance: str) -> dict[str, Any]:
-        """The request, complete with ids and subjects."""
+        """Return the request, complete with ids and subjects."""
         for name, state in self.states.items():
             if self.found[name] and state.text.lower() != "partial":
-                state.fail(f"other lines say what {name} holds", ("partial",))
+                state.fail(f"other lines already give what {name} holds", ("partial",))
         patient = self.found["patient"][0] if self.found["patient"] else resources.default_patient(self.now)
         patient |= self.patient
         patient_id = patient.setdefault("id", "patient-1")
         orders = [order for order, _ in self.orders]
         found = [*(one for name, some in self.found.items() if name != "patient" for one in some), *orders]
-        _name(found, patient_id, self.taken, f"{patient_id}-" if self.patient else "")
-        prefetch = {name: self._key(name, patient) for name in SOURCES if self._state(name) != "absent"}
+        _assign_ids(found, patient_id, self.taken, f"{patient_id}-" if self.patient else "")
+        prefetch = {name: self._prefetch_value(name, patient) for name in SOURCES if self._state(name) != "absent"}
         context: dict[str, Any] = {"userId": "Practitioner/practitioner-1", "patientId": patient_id}
         if self.hook == "order-select":
             context["selections"] = [_reference(order) for order, selected in self.orders if selected]
@@ -160,8 +162,8 @@ class _Case:
     def _state(self, name: str) -> str:
         return self.states[name].text.lower() if name in self.states else ""
 
-    def _key(self, name: str, patient: Resource) -> Resource | None:
-        """The value of one prefetch key."""
+    def _prefetch_value(self, name: str, patient: Resource) -> Resource | None:
+        """Return the value of one prefetch key."""
         state = self._state(name)
         if state == "error":
             return {"resourceType": "OperationOutcome", "issue": [{"severity": "error", "code": "exception"}]}
@@ -178,8 +180,11 @@ class _Case:
         return bundle
 
 
-def _name(found: Sequence[Resource], patient_id: str, taken: set[str], prefix: str) -> None:
-    """Give every resource its subject, and an id that begins with `prefix` where it has none; `taken` references are in use."""
+def _assign_ids(found: Sequence[Resource], patient_id: str, taken: set[str], prefix: str) -> None:
+    """Give every resource its subject, and an id with `prefix` where it has none.
+
+    `taken` are the references in use.
+    """
     for resource in found:
         kind = resource["resourceType"]
         if "id" not in resource:

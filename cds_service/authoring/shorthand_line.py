@@ -1,7 +1,7 @@
-"""One line of case shorthand: its comma parts with their positions, its options and its dates.
+"""Split one line of case shorthand into parts with positions, options and dates.
 
 `LOINC#2823-3 Potassium 2.4 mmol/L at 2025-11-28, preliminary, note "Specimen haemolysed, twice"`: the first part says what it
-is, the others are options in any order. Commas in double quotes do not divide.
+is, the others are options in any order. Commas in double quotes do not split.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import msgspec
 
 
 class ShorthandError(ValueError):
-    """A line that can't be expanded: which line and character (both from 1), what is wrong, and what is allowed there."""
+    """Report a line that cannot be expanded, and what is allowed there.
+
+    Line and character count from 1.
+    """
 
     def __init__(self, line: int, column: int, problem: str, allowed: Iterable[str] = ()) -> None:
         choices = ", ".join(allowed)
@@ -27,7 +30,7 @@ class ShorthandError(ValueError):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A piece of a line and where it begins."""
+    """Hold a piece of a line and where it begins."""
 
     text: str
     line: int
@@ -38,40 +41,43 @@ class Part(msgspec.Struct, frozen=True):
         raise ShorthandError(self.line, self.column, problem, allowed)
 
     def after(self, length: int) -> Part:
-        """What is left after the first `length` characters, without space around it."""
+        """Return the rest after the first `length` characters, without space around it."""
         rest = self.text[length:]
         return Part(rest.strip(), self.line, self.column + length + len(rest) - len(rest.lstrip()))
 
     @property
     def unquoted(self) -> str:
-        """The text without double quotes around it."""
+        """Return the text without double quotes around it."""
         return self.text[1:-1] if len(self.text) > 1 and self.text[0] == self.text[-1] == '"' else self.text
 
 
 class Options(msgspec.Struct):
-    """The options of a line: of each kind the parts that were written."""
+    """Hold the options of a line: the parts of each kind."""
 
     values: dict[str, list[Part]]
 
-    def one(self, name: str) -> Part | None:
-        """The only part of a kind; raises `ShorthandError` where there are two."""
+    def single(self, name: str) -> Part | None:
+        """Return the only part of a kind; raises `ShorthandError` where there are two."""
         parts = self.values.get(name, [])
         if len(parts) > 1:
             parts[1].fail(f"a second {name}")
         return parts[0] if parts else None
 
     def text(self, name: str, default: str = "") -> str:
-        """The text of the only part of a kind, without quotes."""
-        part = self.one(name)
+        """Return the text of the only part of a kind, without quotes."""
+        part = self.single(name)
         return part.unquoted if part is not None else default
 
     def all(self, name: str) -> list[Part]:
-        """All parts of a kind."""
+        """Return all parts of a kind."""
         return self.values.get(name, [])
 
 
 def split(text: str, line: int) -> list[Part]:
-    """The comma parts of a line. Raises `ShorthandError` for an empty part and for a quote that does not end."""
+    """Return the comma parts of a line.
+
+    Raises `ShorthandError` for an empty part or an open quote.
+    """
     parts: list[Part] = []
     start, quote = 0, -1
     for n, character in enumerate(text + ","):
@@ -79,11 +85,11 @@ def split(text: str, line: int) -> list[Part]:
             quote = n if quote < 0 else -1
         elif character == "," and (quote < 0 or n == len(text)):
             if quote >= 0:
-                raise ShorthandError(line, quote + 1, 'this " has no end')
+                raise ShorthandError(line, quote + 1, 'this " is never closed')
             part = Part(text[:n], line, 1).after(start)
             if not part.text:
                 raise ShorthandError(
-                    line, start + 1, "nothing stands before the comma" if n < len(text) else "nothing stands here"
+                    line, start + 1, "there is nothing before the comma" if n < len(text) else "there is nothing here"
                 )
             parts.append(part)
             start = n + 1
@@ -91,7 +97,9 @@ def split(text: str, line: int) -> list[Part]:
 
 
 def options(parts: Iterable[Part], words: Mapping[str, str], values: Iterable[str], number: str = "") -> Options:
-    """Sort parts into options: `words` maps a bare word to its kind, `values` are keywords that a text follows.
+    """Sort parts into options.
+
+    `words` maps a bare word to its kind; `values` are keywords before a text.
 
     With `number` a part that starts with a digit is of that kind. Raises `ShorthandError` for anything else.
     """
@@ -116,7 +124,12 @@ _DATES = ("2025-11-28", "2025-11", "2025", "2025-11-28T08:00:00Z", "08:00", "tod
 
 
 def when(part: Part, now: datetime) -> str:
-    """A FHIR date or dateTime (UTC). Also "08:00" of today, "yesterday", "3 days ago". Raises `ShorthandError`."""
+    """Return the FHIR date or dateTime (UTC) of a part.
+
+    It may be a date, "08:00" of today, "yesterday" or "3 days ago".
+
+    Raises `ShorthandError`.
+    """
     text = part.unquoted.strip()
     low = text.lower()
     today = now.date()
@@ -137,14 +150,14 @@ def when(part: Part, now: datetime) -> str:
             return text
         moment = datetime.fromisoformat(text)
     except ValueError:
-        part.fail(f"{text!r} is no date", _DATES)
+        part.fail(f"{text!r} is not a date", _DATES)
     if moment.tzinfo is None:
         part.fail("a time needs its zone", ("2025-11-28T08:00:00Z", "2025-11-28T08:00:00+01:00"))
     return text
 
 
 def instant(part: Part, now: datetime) -> str:
-    """A FHIR instant. Raises `ShorthandError` also for a date without time."""
+    """Return a FHIR instant. Raises `ShorthandError`, also for a date without time."""
     moment = when(part, now)
     if "T" not in moment:
         part.fail("a time of day is needed", ("2025-11-28T12:00:00Z", "3 hours ago", "08:00"))
@@ -152,7 +165,10 @@ def instant(part: Part, now: datetime) -> str:
 
 
 def months_before(day: date, months: int) -> date:
-    """The same day of the month, `months` earlier; the last day of a month that is shorter."""
+    """Return the same day of the month, `months` earlier.
+
+    In a shorter month it is the last day.
+    """
     year, month = divmod(day.year * 12 + day.month - 1 - months, 12)
     year = max(year, 1)
     return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))

@@ -1,4 +1,4 @@
-"""The FHIR R4 resources that lines of case shorthand stand for; ids and subjects are given later, see `shorthand`.
+"""Make the FHIR R4 resource of a line of case shorthand; `shorthand` adds ids and subjects.
 
 Each function takes the first part of a line (without its keyword), the other parts, and the moment of the case. All raise
 `ShorthandError`.
@@ -24,7 +24,7 @@ SYSTEMS = {
     "DMD": "https://dmd.nhs.uk",
 }
 CODE = re.compile(r"([A-Za-z][A-Za-z0-9]*)#(\S*)")
-_DEFAULT_AGE = 50  # years, of a patient about whom no line says anything
+_DEFAULT_AGE = 50  # years; of a patient without a `patient:` line
 _DEFAULT_RESULT_AGE = timedelta(days=3)
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
@@ -50,12 +50,15 @@ _TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 
 
 def default_patient(now: datetime) -> Resource:
-    """The patient about whom no line says anything: a woman of 50."""
+    """Return the patient of a case without a `patient:` line: a woman of 50."""
     return {"resourceType": "Patient", "gender": "female", "birthDate": _birth_date(now, _DEFAULT_AGE * 12)}
 
 
 def patient(main: Part, rest: Sequence[Part], now: datetime) -> Resource:
-    """`female, 58 years`: born that many years and a month ago; `male, born 1967-03-01`; `unknown age`; `deceased`."""
+    """Make a Patient: `female, 58 years`, `male, born 1967-03-01`, `unknown age`, `deceased`.
+
+    An age means born that many years and a month ago.
+    """
     resource: Resource = {"resourceType": "Patient"}
     value: str | bool
     for part in (main, *rest):
@@ -84,11 +87,14 @@ def patient(main: Part, rest: Sequence[Part], now: datetime) -> Resource:
 
 
 def result(main: Part, rest: Sequence[Part], now: datetime) -> Resource:
-    """`LOINC#2823-3 Potassium 2.4 mmol/L at 2025-11-28`: an Observation, final and three days old where nothing else is said."""
+    """Make an Observation: `LOINC#2823-3 Potassium 2.4 mmol/L at 2025-11-28`.
+
+    The default is final and three days old.
+    """
     found = options(rest, dict.fromkeys(_RESULT_STATES, "status"), ("at", "issued", "note", "range", "id"))
     coding, text = _codes(main)
     status = found.text("status", "final")
-    date = found.one("at")
+    date = found.single("at")
     if at := _AT.fullmatch(text.text):
         if date is not None:
             date.fail("a second date")
@@ -98,13 +104,13 @@ def result(main: Part, rest: Sequence[Part], now: datetime) -> Resource:
     name, value = _value(text, status)
     resource["code"] = {"coding": coding, **({"text": name} if name else {})}
     resource["effectiveDateTime"] = when(date, now) if date else (now.date() - _DEFAULT_RESULT_AGE).isoformat()
-    if issued := found.one("issued"):
+    if issued := found.single("issued"):
         resource["issued"] = instant(issued, now)
     resource |= value
-    if limits := found.one("range"):
+    if limits := found.single("range"):
         ends = _RANGE.fullmatch(limits.unquoted)
         if ends is None or not any(ends.groups()):
-            limits.fail(f"{limits.text!r} is no range", ("range 3.5-5.1", "range 3.5-", "range -5.1"))
+            limits.fail(f"{limits.text!r} is not a range", ("range 3.5-5.1", "range 3.5-", "range -5.1"))
         unit = {"unit": value["valueQuantity"]["unit"]} if "unit" in value.get("valueQuantity", {}) else {}
         sides = zip(("low", "high"), ends.groups(), strict=True)
         resource["referenceRange"] = [{side: {"value": _number(end), **unit} for side, end in sides if end}]
@@ -112,7 +118,7 @@ def result(main: Part, rest: Sequence[Part], now: datetime) -> Resource:
 
 
 def problem(main: Part, rest: Sequence[Part], now: datetime) -> Resource:
-    """`ICD10#R25.2 Cramp and spasm`, `leg cramps`: a Condition, active and confirmed where nothing else is said."""
+    """Make a Condition, by default active and confirmed: `ICD10#R25.2 Cramp and spasm`, `leg cramps`."""
     words = {
         **dict.fromkeys(_CLINICAL, "clinical"),
         **dict.fromkeys(_VERIFICATION, "verification"),
@@ -124,48 +130,54 @@ def problem(main: Part, rest: Sequence[Part], now: datetime) -> Resource:
     if severity := found.text("severity"):
         resource["severity"] = {"coding": [{"system": SYSTEMS["SNOMED"], "code": _SEVERITIES[severity]}], "text": severity}
     for option, field in (("onset", "onsetDateTime"), ("abated", "abatementDateTime"), ("recorded", "recordedDate")):
-        if date := found.one(option):
+        if date := found.single(option):
             resource[field] = when(date, now)
     return resource | _annotated(found)
 
 
 def allergy(main: Part, rest: Sequence[Part], now: datetime) -> Resource:
-    """`quinine, reaction thrombocytopenic purpura`: an AllergyIntolerance, active and confirmed where nothing else is said."""
+    """Make an AllergyIntolerance: `quinine, reaction thrombocytopenic purpura`.
+
+    The default is active and confirmed.
+    """
     words = {**dict.fromkeys(_ALLERGY_CLINICAL, "clinical"), **dict.fromkeys(_ALLERGY_VERIFICATION, "verification")}
     found = options(rest, words, ("reaction", "recorded", "note", "id"))
     systems = ("allergyintolerance-clinical", "allergyintolerance-verification")
     resource: Resource = {"resourceType": "AllergyIntolerance"} | _statuses(found, *systems) | {"code": _concept(main)}
     if reactions := found.all("reaction"):
         resource["reaction"] = [{"manifestation": [_concept(reaction)]} for reaction in reactions]
-    if date := found.one("recorded"):
+    if date := found.single("recorded"):
         resource["recordedDate"] = when(date, now)
     return resource | _annotated(found)
 
 
 def statement(main: Part, rest: Sequence[Part], now: datetime) -> Resource:
-    """`tonic water with quinine, 1 glass nightly`: a MedicationStatement; a part that starts with a number is the dose."""
+    """Make a MedicationStatement: `tonic water with quinine, 1 glass nightly`.
+
+    A part that starts with a number is the dose.
+    """
     found = options(
         rest, dict.fromkeys(_STATEMENT_STATES, "status"), ("since", "until", "for", "dose", "route", "note", "id"), "dose"
     )
     resource: Resource = {"resourceType": "MedicationStatement", "status": found.text("status", "active")}
     resource["medicationCodeableConcept"] = _concept(main)
-    bounds = {end: when(date, now) for end, name in (("start", "since"), ("end", "until")) if (date := found.one(name))}
-    return resource | ({"effectivePeriod": bounds} if bounds else {}) | _use(found, "dosage")
+    bounds = {end: when(date, now) for end, name in (("start", "since"), ("end", "until")) if (date := found.single(name))}
+    return resource | ({"effectivePeriod": bounds} if bounds else {}) | _usage(found, "dosage")
 
 
 def prescription(main: Part, rest: Sequence[Part], now: datetime) -> Resource:
-    """`RXNORM#313988 furosemide 40 MG Oral Tablet, since 2025-11-29`: a MedicationRequest, active where nothing else is said."""
+    """Make a MedicationRequest, by default active: `RXNORM#313988 furosemide 40 MG Oral Tablet, since 2025-11-29`."""
     return _request(main, options(rest, dict.fromkeys(_REQUEST_STATES, "status"), _REQUEST_OPTIONS, "dose"), now, "active")
 
 
 def order(main: Part, rest: Sequence[Part], now: datetime) -> tuple[Resource, bool]:
-    """A draft MedicationRequest, or with `service:` a ServiceRequest; and whether it is selected."""
+    """Make a draft MedicationRequest, or with `service:` a ServiceRequest; return also whether it is selected."""
     words = {**dict.fromkeys(_REQUEST_STATES, "status"), "not selected": "unselected"}
     if service := re.match(r"service\s*:", main.text, re.IGNORECASE):
         found = options(rest, words, ("for", "note", "id", "status"))
         code = _concept(main.after(service.end()))
         resource = {"resourceType": "ServiceRequest", "status": _draft_status(found), "intent": "order", "code": code}
-        return resource | _use(found, "") | _annotated(found), not found.all("unselected")
+        return resource | _usage(found, "") | _annotated(found), not found.all("unselected")
     found = options(rest, words, (*_REQUEST_OPTIONS, "status", "replaces"), "dose")
     resource = _request(main, found, now, _draft_status(found))
     if replaced := found.text("replaces"):
@@ -177,26 +189,26 @@ _REQUEST_OPTIONS = ("since", "for", "dose", "route", "note", "id")
 
 
 def _draft_status(found: Options) -> str:
-    part = found.one("status")
+    part = found.single("status")
     if part is not None and part.text.lower() not in _REQUEST_STATES:
-        part.fail(f"{part.text!r} is no status", _REQUEST_STATES)
+        part.fail(f"{part.text!r} is not a status", _REQUEST_STATES)
     return part.text.lower() if part is not None else "draft"
 
 
 def _request(main: Part, found: Options, now: datetime, status: str) -> Resource:
     resource: Resource = {"resourceType": "MedicationRequest", "status": found.text("status", status).lower(), "intent": "order"}
     resource["medicationCodeableConcept"] = _concept(main)
-    if since := found.one("since"):
+    if since := found.single("since"):
         resource["authoredOn"] = when(since, now)
-    return resource | _use(found, "dosageInstruction")
+    return resource | _usage(found, "dosageInstruction")
 
 
-def _use(found: Options, dosage: str) -> Resource:
-    """Reason, dose, route, note and id."""
+def _usage(found: Options, dosage: str) -> Resource:
+    """Return the members for reason, dose, route, note and id."""
     resource = _annotated(found)
     if reasons := found.all("for"):
         resource["reasonCode"] = [_concept(reason) for reason in reasons]
-    route = {"route": {"text": found.text("route")}} if found.one("route") else {}
+    route = {"route": {"text": found.text("route")}} if found.single("route") else {}
     doses: list[Resource] = [{"text": dose.unquoted} | route for dose in found.all("dose")]
     if doses or route:
         resource[dosage] = doses or [route]
@@ -205,14 +217,14 @@ def _use(found: Options, dosage: str) -> Resource:
 
 def _annotated(found: Options) -> Resource:
     resource: Resource = {"note": [{"text": note.unquoted} for note in found.all("note")]} if found.all("note") else {}
-    if part := found.one("id"):
+    if part := found.single("id"):
         resource["id"] = _id(part)
     return resource
 
 
 def _id(part: Part) -> str:
     if not re.fullmatch(r"[A-Za-z0-9.-]{1,64}", part.unquoted):
-        part.fail(f"{part.text!r} is no id", ("letters", "digits", "-", "."))
+        part.fail(f"{part.text!r} is not an id", ("letters", "digits", "-", "."))
     return part.unquoted
 
 
@@ -226,14 +238,14 @@ def _statuses(found: Options, clinical: str, verification: str) -> Resource:
 
 
 def _codes(part: Part) -> tuple[list[Resource], Part]:
-    """The codes that stand first, and the text after them."""
+    """Return the codes at the start of a part, and the text after them."""
     coding: list[Resource] = []
     while found := CODE.match(part.text):
         system = SYSTEMS.get(found[1].upper())
         if system is None:
-            part.fail(f"{found[1]!r} is no code system", [f"{name}#" for name in SYSTEMS])
+            part.fail(f"{found[1]!r} is not a code system", [f"{name}#" for name in SYSTEMS])
         if not found[2]:
-            part.fail(f"no code stands after {found[0]}")
+            part.fail(f"no code follows {found[0]}")
         coding.append({"system": system, "code": found[2]})
         part = part.after(found.end())
     return coding, part
@@ -248,7 +260,10 @@ def _concept(part: Part) -> Resource:
 
 
 def _value(part: Part, status: str) -> tuple[str, Resource]:
-    """The name and the value of a result: 2.4 mmol/L, < 2.0 mmol/L, "Positive" or SNOMED#77386006."""
+    """Return the name and the value of a result.
+
+    Values: 2.4 mmol/L, < 2.0 mmol/L, "Positive", SNOMED#77386006.
+    """
     if string := _STRING.fullmatch(part.text):
         return string["name"].strip(), {"valueString": string["value"]}
     if coded := _CODED.fullmatch(part.text):
@@ -259,7 +274,7 @@ def _value(part: Part, status: str) -> tuple[str, Resource]:
         return quantity["name"].strip(), {"valueQuantity": value}
     if status in _WITHOUT_VALUE:
         return part.unquoted, {}
-    return part.fail("no value stands here", ("2.4 mmol/L", "0.9", "< 2.0 mmol/L", '"Positive"', "SNOMED#77386006"))
+    return part.fail("there is no value here", ("2.4 mmol/L", "0.9", "< 2.0 mmol/L", '"Positive"', "SNOMED#77386006"))
 
 
 def _number(text: str) -> float | int:

@@ -1,6 +1,6 @@
-"""Finds numbers typed into texts of cards although a criterion has them.
+"""Find numbers typed into texts of cards that a criterion has too.
 
-They would stay when the criterion changes.
+A typed number would stay when the criterion changes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from cds_service.knowledge.templates import Template
 _NUMBER = re.compile(r"(?<![\w.,])(\d{1,3}(?:,\d{3})+|\d+(?:\.\d+)?)(?!\w|[.,]\d)")
 _UP_TO = re.compile(r"\bto *$")  # before the last number of a range
 _NEXT_WORD = re.compile(r"(?:\s*(?:-|to|or|and)\s*\d+(?:\.\d+)?)?[\s-]*([^\W\d_][\w/.]*|%|°\s?[CF])")
-# Words after a number that say what it counts. A number of one kind is not that of a criterion of another kind; where the word is
-# not listed, any kind could be meant.
+# Words after a number that say what it counts. A number of one kind cannot be the number of a criterion of another kind; a word
+# that is not listed could mean any kind.
 _KINDS: dict[str, frozenset[str]] = {
     "days": frozenset({"day", "days"}),
     "hours": frozenset({"h", "hour", "hours"}),
@@ -49,9 +49,9 @@ class _Used(NamedTuple):
 
 
 def typed_numbers(folder: Path, knowledge: Knowledge) -> Iterator[Problem]:
-    """Yield each typed number that a criterion has, with the placeholder to write.
+    """Yield a problem for each typed number that a criterion has, with the placeholder to write.
 
-    `folder` is `cards/`; what the overlay of `knowledge` says is looked at too. Raises KnowledgeError.
+    `folder` is `cards/`; the overlay of `knowledge` is checked too. Raises KnowledgeError.
     """
     for card in knowledge.cards:
         file = YamlFile(folder / card.id / CARD, f"cards/{card.id}/{CARD}")
@@ -64,10 +64,12 @@ def typed_numbers(folder: Path, knowledge: Knowledge) -> Iterator[Problem]:
                 for number, kind, is_last in _numbers(text):
                     same = _same(used, number, kind)
                     if same and str(number) not in one.quoted:
-                        told = f"has {number}, which is `{same}`: write that, or where a source says it name it in `quoted`"
-                        yield file.problem(one.keys, told)
+                        message = f"has {number}, which is `{same}`: write that, or if a source says it, list it in `quoted`"
+                        yield file.problem(one.keys, message)
                     elif is_last and (limit := _same(used, _next(number), kind)):
-                        yield file.problem(one.keys, f"has {number}, the last before `{limit}`: write below which number that is")
+                        yield file.problem(
+                            one.keys, f"has {number}, the last before `{limit}`: write 'below' with that placeholder"
+                        )
 
 
 def _same(used: dict[Decimal, list[_Used]], number: Decimal, kind: str) -> str:
@@ -82,13 +84,13 @@ def _next(number: Decimal) -> Decimal:
 def _may_be(kind: str, of_criterion: str) -> bool:
     """Return whether a number of `kind` may be one of a criterion's kind.
 
-    "" is a kind that is not known.
+    "" is an unknown kind.
     """
     return kind == of_criterion or (kind == "" and of_criterion != "count") or (of_criterion == "" and kind != "other")
 
 
 def _used(card: Card, knowledge: Knowledge) -> dict[Decimal, list[_Used]]:
-    """Return, by number, the placeholders that say it."""
+    """Return, by number, the placeholders that stand for it."""
     found: dict[Decimal, list[_Used]] = {}
     for name in card.criteria:
         said = spoken_numbers(name, knowledge.criteria)
@@ -100,9 +102,9 @@ def _used(card: Card, knowledge: Knowledge) -> dict[Decimal, list[_Used]]:
 
 
 def _numbers(text: str) -> Iterator[tuple[Decimal, str, bool]]:
-    """Yield (number, what it counts, whether it ends a range) of each number in a text.
+    """Yield each number in a text, what it counts, whether it ends a range.
 
-    "" where what it counts is not known.
+    What it counts is "" where it is unknown.
     """
     for match in _NUMBER.finditer(text):
         word = _NEXT_WORD.match(text, match.end())

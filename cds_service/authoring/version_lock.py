@@ -1,9 +1,8 @@
-"""`cards/versions.lock`: which content each card version stands for, so that content cannot change under an unchanged version.
+"""Keep `cards/versions.lock`, so that no card's content changes without a new version.
 
-The content of a card is what decides and what is shown: its file without `version`, `history` and the review dates, and what it
-takes from the shared files: criteria, orders, override reasons, links. The codes of the value sets are not part of it; they have
-a hash of their own in the alert log. Comments and layout are no content, nor is whether a number stands in a text or criterion
-itself or by its name: what counts is the number.
+The lock holds a hash of the content of each card: its file without `version`, `history` and the review dates, and what it takes
+from the shared files: criteria, orders, override reasons, links. The codes of the value sets are not part of it; the alert log
+has a hash of them. Comments and layout do not count, nor whether a text or criterion writes a number itself or by its name.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _HEAD = """\
 
 
 class Locked(File, frozen=True, kw_only=True):
-    """What the lock holds about one card."""
+    """Hold the entry of one card in the lock."""
 
     version: Text
     status: Literal["draft", "active", "retired"]
@@ -40,7 +39,10 @@ class Locked(File, frozen=True, kw_only=True):
 
 
 def contents(folder: Path, knowledge: Knowledge) -> dict[str, str]:
-    """The hash (SHA-256, hexadecimal) of the content of every card in `folder` (`cards/`), by card id. Raises KnowledgeError."""
+    """Return the hash (SHA-256, hexadecimal) of each card's content in `folder` (`cards/`), by card id.
+
+    Raises KnowledgeError.
+    """
     shared = {name: YamlFile(folder / name, f"cards/{name}").data for name in ("criteria.yaml", "orders.yaml")}
     return {card.id: _content(folder, card, knowledge, shared) for card in knowledge.cards}
 
@@ -51,7 +53,7 @@ def _content(folder: Path, card: Card, knowledge: Knowledge, shared: Mapping[str
     written = {name: value for name, value in own.items() if name not in _NO_CONTENT}
     if "criteria" in written:
         written["criteria"] = {name: resolved(body, knowledge.thresholds) for name, body in own["criteria"].items()}
-    common = {name: shared["criteria.yaml"].get(name) for name in card.criteria}  # its own stand in the card
+    common = {name: shared["criteria.yaml"].get(name) for name in card.criteria}  # its own criteria are in the card file
     content = {
         "card": content_with_numbers(written, knowledge.criteria, shared["orders.yaml"]),
         "criteria": {name: body and resolved(body, knowledge.thresholds) for name, body in common.items()},
@@ -63,7 +65,7 @@ def _content(folder: Path, card: Card, knowledge: Knowledge, shared: Mapping[str
 
 
 def lock_problems(folder: Path, knowledge: Knowledge) -> list[Problem]:
-    """What is wrong with the versions, and where the lock does not tell what the cards are; a sentence with what to do."""
+    """Return what is wrong with the versions and the lock, with what to do."""
     if not (folder / LOCK).exists():
         return [*_history_problems(folder, knowledge), Problem(_SHOWN_AS, 1, "", f"is missing; {_WRITE}")]
     locked = _read(folder)
@@ -75,13 +77,13 @@ def lock_problems(folder: Path, knowledge: Knowledge) -> list[Problem]:
         before = locked.get(card.id)
         if before is None or before.version != card.file.version:
             now = f"{card.id} {card.file.version}"
-            problems.append(Problem(_SHOWN_AS, 1, card.id, f"does not know {now}; {_WRITE}"))
+            problems.append(Problem(_SHOWN_AS, 1, card.id, f"has no entry for {now}; {_WRITE}"))
     gone = sorted(set(locked) - {card.id for card in knowledge.cards})
     return problems + [Problem(_SHOWN_AS, 1, name, f"names a card that has no folder; {_WRITE}") for name in gone]
 
 
 def version_problems(folder: Path, knowledge: Knowledge) -> list[Problem]:
-    """Cards whose content, status or version changed in a way that their version or history does not tell."""
+    """Return cards whose content, status or version changed without a matching version or history."""
     locked = _read(folder) if (folder / LOCK).exists() else {}
     content = contents(folder, knowledge)
     problems = _history_problems(folder, knowledge)
@@ -100,7 +102,7 @@ def _wrong(card: Card, before: Locked, content: str) -> Iterator[tuple[str, str]
             f"was {before.status} and can't become {file.status}: a card goes draft, active, retired; start a card with a new id",
         )
     if _number(file.version) < _number(before.version):
-        yield "version", f"is lower than {before.version}, which was there before; raise it"
+        yield "version", f"is lower than {before.version}, the version in the lock; raise it"
     elif file.version == before.version and content != before.content:
         yield (
             "version",
@@ -125,7 +127,10 @@ def _history_problems(folder: Path, knowledge: Knowledge) -> list[Problem]:
 
 
 def write_lock(folder: Path, knowledge: Knowledge) -> None:
-    """Writes the lock for the cards as they are. Raises KnowledgeError, and writes nothing, where `version_problems` has some."""
+    """Write the lock for the cards as they are.
+
+    Raises KnowledgeError, and writes nothing, where `version_problems` finds any.
+    """
     if problems := version_problems(folder, knowledge):
         raise KnowledgeError(problems)
     content = contents(folder, knowledge)

@@ -1,4 +1,4 @@
-"""`cds-service cards approve` and `approvals`: what a site has looked at and allows to be shown."""
+"""Run `cds-service cards approve` and `cards approvals`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cds_service.settings import load_settings
 
 
 def add_approval_commands(cards: argparse._SubParsersAction[Any]) -> None:
-    """Add them to the commands under `cards`."""
+    """Add `approve` and `approvals` to the commands under `cards`."""
     approving = cards.add_parser("approve", help="approve a card as it is now; production shows only approved cards")
     approving.add_argument("id", help="id of the card")
     approving.add_argument("--by", required=True, help="who approves")
-    approving.add_argument("--note", required=True, help="what was looked at, and on whose behalf")
+    approving.add_argument("--note", required=True, help="what was reviewed, and on whose behalf")
     approving.set_defaults(run=_approve)
-    listing = cards.add_parser("approvals", help="what this site has approved, and what has changed since")
+    listing = cards.add_parser("approvals", help="list the approvals of this site, and what has changed since")
     listing.set_defaults(run=_approvals)
 
 
@@ -40,16 +40,16 @@ def _approve(options: argparse.Namespace) -> int:
     )
     problems = [problem for run in runs for problem in run.problems] + emitted_problems(knowledge, runs)
     if problems:
-        print(*problems, f"not approved: {card.id} doesn't do what its cases say", sep="\n", file=sys.stderr)
+        print(*problems, f"not approved: {card.id} fails its own cases or checks (see above)", sep="\n", file=sys.stderr)
         return 1
     path = approvals_path(settings)
     try:
-        given = approve(path, card, options.by, options.note, utc_now())
+        approval = approve(path, card, options.by, options.note, utc_now())
     except (ApprovalError, OSError) as error:
         print(f"not approved: {error}", file=sys.stderr)
         return 1
-    print(f"{card.id} {given.version} ({card.hash[:12]}, {len(runs)} cases passed) is approved by {given.by}, in {path}.")
-    print("It takes effect when the service is started again.")
+    print(f"{card.id} {approval.version} ({card.hash[:12]}, {len(runs)} cases passed) is approved by {approval.by}, in {path}.")
+    print("Restart the service to use it.")
     return 0
 
 
@@ -60,8 +60,8 @@ def _approvals(_: argparse.Namespace) -> int:
     approvals = load_approvals(path)
     print(f"{path}{'' if path.exists() else ' (no such file yet)'}")
     for card in knowledge.cards:
-        told = standing(card, approvals)
-        print(f"{card.id:28} {card.file.version:8} {card.file.status:8} {card.hash[:12]}  {told}")
+        state = standing(card, approvals)
+        print(f"{card.id:28} {card.file.version:8} {card.file.status:8} {card.hash[:12]}  {state}")
     for name in sorted({one.card for one in approvals} - {card.id for card in knowledge.cards}):
-        print(f"{name:28} approved, and there is no such card any more")
+        print(f"{name:28} approved, but this card no longer exists")
     return 0

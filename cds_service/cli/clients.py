@@ -1,4 +1,4 @@
-"""`cds-service clients check`: what is wrong with the registry of EHR clients, or what it says."""
+"""Run `cds-service clients check`: check the registry of EHR clients, or summarise it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def add_clients_commands(commands: argparse._SubParsersAction[Any]) -> None:
     clients = commands.add_parser("clients", help="the EHR clients that may call").add_subparsers(
         required=True, metavar="COMMAND"
     )
-    check = clients.add_parser("check", help="every problem of the registry with its line, or what it says")
-    check.add_argument("file", type=Path, nargs="?", metavar="FILE", help="a registry; without it that of CDS_CLIENTS_FILE")
+    check = clients.add_parser("check", help="list every problem of the registry with its line, or summarise it")
+    check.add_argument("file", type=Path, nargs="?", metavar="FILE", help="a registry; default: that of CDS_CLIENTS_FILE")
     check.set_defaults(run=_check)
 
 
@@ -30,7 +30,7 @@ def _check(options: argparse.Namespace) -> int:
     settings = load_settings()
     path: Path | None = options.file or settings.clients_file
     if path is None:
-        print("which file? Name it, or set CDS_CLIENTS_FILE", file=sys.stderr)
+        print("no registry: name its file, or set CDS_CLIENTS_FILE", file=sys.stderr)
         return 2
     try:
         clients = load_registry(path)
@@ -59,7 +59,10 @@ def _summary(client: Client, public_url: str) -> str:
     if client.fhir_bases is None:
         bases = "any"
     else:
-        bases = ", ".join(f"{one.url}{' (private)' if one.private else ''}" for one in client.fhir_bases) or "none is asked"
+        bases = (
+            ", ".join(f"{one.url}{' (private)' if one.private else ''}" for one in client.fhir_bases)
+            or "none: data is taken from prefetch only"
+        )
     rows = [
         ("issuer", client.iss),
         ("keys", keys),

@@ -1,6 +1,6 @@
-"""Draws `cds-service codes unread`: what a client sends that is not understood.
+"""Run `cds-service codes unread`: list what clients send and the service does not understand.
 
-Its shape is that of `codes.yaml` of the overlay, to be mapped there.
+With `--yaml` in the shape of `codes.yaml` of the overlay, to be mapped there.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ _SECTIONS = {
 
 
 def add_codes_commands(commands: argparse._SubParsersAction[Any], instant: Callable[[str], datetime]) -> None:
-    """Add the commands under `codes`; `instant` reads a time."""
+    """Add the commands under `codes`; `instant` reads a time from an argument."""
     codes = commands.add_parser("codes", help="codes that a site uses").add_subparsers(required=True, metavar="COMMAND")
-    unread = codes.add_parser("unread", help="codes, units and statuses in the log that were not understood, most frequent first")
+    unread = codes.add_parser(
+        "unread", help="list codes, units and statuses in the log that were not understood, most frequent first"
+    )
     unread.add_argument("--since", type=instant, help="only calls from this ISO time on, UTC where no zone is given")
     unread.add_argument("--client", help="only calls of this client")
-    unread.add_argument("--yaml", action="store_true", help="in the shape of codes.yaml, to be filled in at each ?")
+    unread.add_argument("--yaml", action="store_true", help="print them in the shape of codes.yaml, to fill in at each ?")
     unread.set_defaults(run=_unread)
 
 
@@ -44,10 +46,10 @@ def _unread(options: argparse.Namespace) -> int:
     try:
         found = unread_codes(path, options.since, options.client)
     except FileNotFoundError:
-        print(f"{path}: no log there yet; CDS_LOG_PATH says where it is", file=sys.stderr)
+        print(f"{path}: there is no alert log yet; CDS_LOG_PATH names the file", file=sys.stderr)
         return 1
     except sqlite3.DatabaseError as error:
-        print(f"{path}: is no alert log that can be read ({error})", file=sys.stderr)
+        print(f"{path}: cannot be read as an alert log ({error})", file=sys.stderr)
         return 1
     print("\n".join(_as_yaml(found) if options.yaml else _as_table(found)))
     return 0
@@ -64,27 +66,27 @@ def _as_table(found: Iterable[UnreadCode]) -> Iterator[str]:
 
 
 def _as_yaml(found: list[UnreadCode]) -> Iterator[str]:
-    """Return what can be mapped as sections of the file, the rest as comments.
+    """Yield the lines of a `codes.yaml`: codes that can be mapped, the rest as comments.
 
     Each code stands once.
     """
     sections: dict[str, dict[str, str]] = {section: {} for section, _ in _SECTIONS.values()}
     others: list[str] = []
     for one in found:
-        seen = f"{one.calls} calls of {one.client or 'a client without a name'}, last {one.last[:10]}"
-        seen += f"; its name says {one.meaning}" if one.meaning else ""
+        origin = f"{one.calls} calls of {one.client or 'a client without a name'}, last {one.last[:10]}"
+        origin += f"; its name says {one.meaning}" if one.meaning else ""
         if one.kind in _SECTIONS and one.system and one.code and " " not in one.system + one.code:
             section, missing = _SECTIONS[one.kind]
             entry = f"  - {{system: {_quoted(one.system)}, code: {_quoted(one.code)}, {missing}}}"
-            sections[section].setdefault(entry, f"  # {seen}")
+            sections[section].setdefault(entry, f"  # {origin}")
         else:
-            others.append(f"# {one.kind} {one.system} {one.code}: {seen}".replace("  ", " "))
+            others.append(f"# {one.kind} {one.system} {one.code}: {origin}".replace("  ", " "))
     for section, entries in sections.items():
         if entries:
             yield f"{section}:"
             yield from (entry + comment for entry, comment in entries.items())
     if others:
-        yield "# Not to be mapped here:"
+        yield "# Cannot be mapped here:"
         yield from others
 
 

@@ -1,4 +1,4 @@
-"""`cds-service`: run the service, try a request, check and read the cards, export the log."""
+"""Run the command line `cds-service`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cds_service import __version__
 from cds_service.cli.approvals import add_approval_commands
 from cds_service.cli.clients import add_clients_commands
 from cds_service.cli.codes import add_codes_commands
-from cds_service.cli.requests import add_trial_commands
+from cds_service.cli.requests import add_request_commands
 from cds_service.cli.terminology import add_terminology_commands
 from cds_service.clock import utc_now
 from cds_service.doctor.command import add_doctor_command
@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status (0 well, 1 something failed, 2 wrong use)."""
+    """Run one command and return its exit status.
+
+    0: success, 1: something failed, 2: wrong usage.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingsError, KnowledgeError) as error:
         print(error, file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader of a pipe went away: nothing is left to say
+    except BrokenPipeError:  # the reader of a pipe (head, less) has closed it: stop without an error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -70,29 +73,29 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--workers", type=_at_least_one, default=1, help="processes that share the port and the log")
     serve.set_defaults(run=_serve)
 
-    add_trial_commands(commands, _instant)
+    add_request_commands(commands, _instant)
 
     sample = commands.add_parser("sample", help="print a sample request, dated today, to send with curl")
-    sample.add_argument("name", nargs="?", help="one of the samples; without it they are listed")
+    sample.add_argument("name", nargs="?", help="name of a sample; without it, list them")
     sample.set_defaults(run=_sample)
 
     cards = commands.add_parser("cards", help="the clinical content").add_subparsers(required=True, metavar="COMMAND")
     check = cards.add_parser("check", help="run all cards' cases and check what the cards emit")
-    check.add_argument("--links", action="store_true", help="list instead what each source's link leads to, as its address tells")
-    check.set_defaults(run=_check)
-    show = cards.add_parser("show", help="the review of one card, in sentences generated from its data")
-    show.add_argument("id", nargs="?", help="id of the card; without it the cards are listed")
-    show.add_argument(
-        "--html", nargs="?", const="-", metavar="FILE", help="as a web page, to standard output where no file is named"
+    check.add_argument(
+        "--links", action="store_true", help="list instead where each source's link leads, judged by its address, without network"
     )
+    check.set_defaults(run=_check)
+    show = cards.add_parser("show", help="print the review of one card, in sentences generated from its data")
+    show.add_argument("id", nargs="?", help="id of the card; without it, list the cards")
+    show.add_argument("--html", nargs="?", const="-", metavar="FILE", help="as a web page; default: to standard output")
     show.set_defaults(run=_show)
     site = cards.add_parser("site", help="write the review pages of all cards into a folder")
     site.add_argument("folder", type=Path, metavar="DIR")
     site.set_defaults(run=_site)
     rows = cards.add_parser("rows", help="print which card and case carries each recommendation of the source documents")
     rows.set_defaults(run=_rows)
-    fmt = cards.add_parser("fmt", help="lay the card files out anew; what they say and their comments stay")
-    fmt.add_argument("--check", action="store_true", help="write nothing, and name the files that are laid out otherwise")
+    fmt = cards.add_parser("fmt", help="reformat the card files; content and comments stay the same")
+    fmt.add_argument("--check", action="store_true", help="write nothing; list the files that would change")
     fmt.set_defaults(run=_fmt)
     lock = cards.add_parser("lock", help="write cards/versions.lock; refuses where content changed and the version did not")
     lock.set_defaults(run=_lock)
@@ -151,22 +154,22 @@ def _serve(options: argparse.Namespace) -> int:
     settings = load_settings(profile=options.profile)
     configure_logging(settings.profile)
     if options.workers > 1:
-        # Workers are processes of their own and read the settings again; a mistake is told here, once.
+        # Each worker process reads the settings again; loading them here reports a mistake once.
         new_runtime(settings)
         os.environ["CDS_PROFILE"] = settings.profile
         app: object = "cds_service.app:application"
     else:
-        from cds_service.app import create_app, settle_collector
+        from cds_service.app import create_app, freeze_collector
 
         host = f"[{options.host}]" if ":" in options.host else options.host
         own_address = f"http://{host}:{options.port}" if settings.profile == "dev" and options.port else ""
         app = create_app(settings, own_address=own_address)
-        settle_collector()
-    see_that_it_is_free(options.host, options.port)
+        freeze_collector()
+    require_free_port(options.host, options.port)
     if settings.profile == "dev":
         if not _is_loopback(options.host):
             print(_OPEN_TO_THE_NETWORK.format(host=options.host), file=sys.stderr, flush=True)
-        print(_what_next(options.host, options.port, settings), flush=True)
+        print(_start_screen(options.host, options.port, settings), flush=True)
     with _shared_metrics() if options.workers > 1 else nullcontext():
         uvicorn.run(
             app,  # type: ignore[arg-type]
@@ -179,13 +182,13 @@ def _serve(options: argparse.Namespace) -> int:
             access_log=False,
             log_config=None,
             server_header=False,
-            timeout_graceful_shutdown=max(4, settings.deadline_ms // 1000 + 1),  # what is under way has its deadline
+            timeout_graceful_shutdown=max(4, settings.deadline_ms // 1000 + 1),  # calls under way still get their deadline
         )
     return 0
 
 
-def see_that_it_is_free(host: str, port: int) -> None:
-    """Raises SettingsError where another program listens there, before this one says that it does."""
+def require_free_port(host: str, port: int) -> None:
+    """Raise SettingsError where another program listens on `host`:`port`, before the start screen is printed."""
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
@@ -195,7 +198,7 @@ def see_that_it_is_free(host: str, port: int) -> None:
 
 _OPEN_TO_THE_NETWORK = """
 WARNING: the dev profile listens on {host}, which other machines may reach. It is made for one machine: browser pages of any
-origin may call it, and without CDS_CLIENTS_FILE so may anybody. Never with data of real patients.
+origin may call it, and without CDS_CLIENTS_FILE any program may too. Never use it with data of real patients.
 """
 
 
@@ -212,11 +215,11 @@ def _shared_metrics() -> AbstractContextManager[None]:
     return metrics_of_workers()
 
 
-def _what_next(host: str, port: int, settings: Settings) -> str:
+def _start_screen(host: str, port: int, settings: Settings) -> str:
     base = f"http://{host}:{port}"
     command = Path(sys.argv[0]).absolute()
     here = Path.cwd()
-    who = "answers anybody" if settings.clients_file is None else "answers the registered clients"
+    who = "answers every caller" if settings.clients_file is None else "answers the registered clients"
     shown = command.relative_to(here) if command.is_relative_to(here) else command.name
     # Browsers let a page of the public sandbox call 127.0.0.1 although it has no TLS.
     set_up = {"patientId": "mild-potassium", "fhirServiceUrl": f"{base}/fhir", "serviceDiscoveryURL": f"{base}/cds-services"}
@@ -258,21 +261,21 @@ def _check(options: argparse.Namespace) -> int:
     from cds_service.authoring.cases import load_cases, run_cases
     from cds_service.authoring.emitted_resources import emitted_problems, report
     from cds_service.authoring.recommendations import Recommendations
-    from cds_service.authoring.source_links import listed, refused_links
+    from cds_service.authoring.source_links import link_lines, refused_links
     from cds_service.authoring.version_lock import lock_problems
 
     folder, knowledge = _load(load_settings())
     if options.links:
         refused = list(refused_links(knowledge.sources))
-        print("\n".join([*listed(knowledge.sources), *(f"{name}: {told}" for name, told in refused)]))
+        print("\n".join([*link_lines(knowledge.sources), *(f"{name}: {problem}" for name, problem in refused)]))
         return 1 if refused else 0
     runs = list(run_cases(load_cases(folder, knowledge), knowledge))
     problems = emitted_problems(knowledge, runs) + content_problems(folder, knowledge, runs)
-    if knowledge.overlay is None:  # versions and recommendations are about the cards that are shipped, not what a site changes
+    if knowledge.overlay is None:  # versions and recommendations concern the shipped cards, not a site's overlay
         problems += Recommendations(folder).problems(knowledge, runs) + lock_problems(folder, knowledge)
-    lines, well = report(knowledge, runs, problems)
+    lines, passed = report(knowledge, runs, problems)
     print("\n".join(lines))
-    return 0 if well else 1
+    return 0 if passed else 1
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -334,7 +337,7 @@ def _fmt(options: argparse.Namespace) -> int:
 def _lock(_: argparse.Namespace) -> int:
     from cds_service.authoring.version_lock import LOCK, write_lock
 
-    # The lock is about the cards that are shipped: what a site says differently is not part of it.
+    # The lock covers the shipped cards; a site's overlay is not part of it.
     folder, knowledge = _load(load_settings().model_copy(update={"overlay_dir": None}))
     write_lock(folder, knowledge)
     print(f"{len(knowledge.cards)} cards in {folder / LOCK}")
@@ -353,7 +356,7 @@ def _export(options: argparse.Namespace) -> int:
 
     settings = load_settings()
     if not settings.log_path.exists():
-        print(f"{settings.log_path}: no log there yet; CDS_LOG_PATH says where it is", file=sys.stderr)
+        print(f"{settings.log_path}: there is no alert log yet; CDS_LOG_PATH names the file", file=sys.stderr)
         return 1
     if options.calls and options.format == "csv":
         print("--calls needs --format ndjson", file=sys.stderr)
@@ -361,7 +364,7 @@ def _export(options: argparse.Namespace) -> int:
     try:
         export(settings.log_path, options.format, options.since, sys.stdout.buffer, calls=options.calls)
     except sqlite3.DatabaseError as error:
-        print(f"{settings.log_path}: is no alert log that can be read ({error})", file=sys.stderr)
+        print(f"{settings.log_path}: cannot be read as an alert log ({error})", file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,4 @@
-"""`cds-service fire` and `explain`: what the cards say about a request file, and why."""
+"""Run `cds-service fire` and `explain`: evaluate a request file, and explain the result."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from cds_service.knowledge.knowledge import Knowledge
 
 
-def add_trial_commands(commands: argparse._SubParsersAction[Any], instant: Callable[[str], datetime]) -> None:
-    """Add them to `commands`; `instant` reads the time of `--now`."""
+def add_request_commands(commands: argparse._SubParsersAction[Any], instant: Callable[[str], datetime]) -> None:
+    """Add `fire` and `explain` to `commands`; `instant` reads the time of `--now`."""
     for name, meaning, run in (
         ("fire", "evaluate a request file without a server and draw the cards", _fire),
-        ("explain", "say why each card fires or does not for a request file, criterion by criterion", _explain),
+        ("explain", "explain why each card fires or does not for a request file, criterion by criterion", _explain),
     ):
         command = commands.add_parser(name, help=meaning)
         command.add_argument("request", type=Path, metavar="REQUEST.json", help="a CDS Hooks request, '-' for standard input")
@@ -35,9 +35,9 @@ def add_trial_commands(commands: argparse._SubParsersAction[Any], instant: Calla
             "--json", action="store_true", help=f"print the {'response' if name == 'fire' else 'explanation'} as JSON"
         )
         if name == "fire":
-            command.add_argument("--dialect", default="", help="as an EHR of this kind gets it: epic, oracle, sandbox")
+            command.add_argument("--dialect", default="", help="draw the cards as this EHR receives them: epic, oracle, sandbox")
         else:
-            command.add_argument("--card", metavar="ID", help="only this card")
+            command.add_argument("--card", metavar="ID", help="explain only this card")
             command.set_defaults(dialect="")
         command.set_defaults(run=run)
 
@@ -45,10 +45,10 @@ def add_trial_commands(commands: argparse._SubParsersAction[Any], instant: Calla
 def _fire(options: argparse.Namespace) -> int:
     from cds_service.explain.terminal import draw_cards
 
-    tried = _tried(options)
-    if isinstance(tried, int):
-        return tried
-    evaluation, _ = tried
+    evaluated = _evaluate(options)
+    if isinstance(evaluated, int):
+        return evaluated
+    evaluation, _ = evaluated
     response = msgspec.json.decode(evaluation.body)
     print(msgspec.json.format(evaluation.body).decode() if options.json else draw_cards(response["cards"]))
     return 0
@@ -58,10 +58,10 @@ def _explain(options: argparse.Namespace) -> int:
     from cds_service.explain.explain import explain
     from cds_service.explain.text import draw_explanation
 
-    tried = _tried(options)
-    if isinstance(tried, int):
-        return tried
-    evaluation, knowledge = tried
+    evaluated = _evaluate(options)
+    if isinstance(evaluated, int):
+        return evaluated
+    evaluation, knowledge = evaluated
     explanation = explain(evaluation.facts, evaluation.decisions, knowledge, evaluation.sources)
     if options.card is not None:
         if knowledge.card(options.card) is None:
@@ -69,8 +69,8 @@ def _explain(options: argparse.Namespace) -> int:
             return 2
         if options.card in explanation.elsewhere and not options.json:
             hooks = explanation.elsewhere[options.card]
-            told = f"it speaks at {', '.join(hooks)}" if hooks else "it is retired"
-            print(f"{options.card} does not speak at {explanation.hook}: {told}")
+            reason = f"its hooks are {', '.join(hooks)}" if hooks else "it is retired"
+            print(f"{options.card} is not evaluated at {explanation.hook}: {reason}")
             return 0
         explanation.cards = [card for card in explanation.cards if card.card == options.card]
     if options.json:
@@ -80,8 +80,8 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tried(options: argparse.Namespace) -> tuple[Evaluation, Knowledge] | int:
-    """Evaluate the request file; return an exit status where that fails, after saying why."""
+def _evaluate(options: argparse.Namespace) -> tuple[Evaluation, Knowledge] | int:
+    """Evaluate the request file; where that fails, print why and return an exit status."""
     from cds_service.evaluate import Engine, evaluate_body
     from cds_service.present.cards import Presenter
     from cds_service.wire.errors import CdsError

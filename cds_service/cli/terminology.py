@@ -1,4 +1,4 @@
-"""`cds-service terminology`: load RxNorm, and measure how well drugs are recognised."""
+"""Run `cds-service terminology`: load RxNorm, and measure how well drugs are recognised."""
 
 from __future__ import annotations
 
@@ -25,16 +25,20 @@ def add_terminology_commands(commands: argparse._SubParsersAction[Any]) -> None:
     load = terminology.add_parser("load", help="make the local RxNorm lookup from files of NLM's Current Prescribable Content")
     load.add_argument("conso", type=Path, metavar="RXNCONSO.RRF")
     load.add_argument("rel", type=Path, metavar="RXNREL.RRF")
-    load.add_argument("--to", type=Path, metavar="FILE", help="where to write it; without it where CDS_RXNORM_FILE says")
-    load.add_argument("--release", metavar="DATE", help="date of the release, where no file or folder name has it")
+    load.add_argument("--to", type=Path, metavar="FILE", help="file to write; default: CDS_RXNORM_FILE")
+    load.add_argument("--release", metavar="DATE", help="date of the release; needed where no file or folder name has it")
     load.set_defaults(run=_load)
     measure = terminology.add_parser("measure", help="measure recognition against a table of products")
     measure.add_argument(
         "products", type=Path, metavar="PRODUCTS.csv", help="with the columns rxcui, name, route, classes, ingredients"
     )
-    measure.add_argument("--by", choices=["text", "code", "both"], default="text", help="what is known of a product (text)")
-    measure.add_argument("--differences", type=Path, metavar="FILE", help="YAML: how the table has to be read, and why")
-    measure.add_argument("--misses", action="store_true", help="list every product that was judged otherwise than in the table")
+    measure.add_argument(
+        "--by", choices=["text", "code", "both"], default="text", help="recognise a product by this (default: text)"
+    )
+    measure.add_argument(
+        "--differences", type=Path, metavar="FILE", help="YAML file: where the classes of the table differ from ours, and why"
+    )
+    measure.add_argument("--misses", action="store_true", help="list every product whose result differs from the table")
     measure.set_defaults(run=_measure)
 
 
@@ -51,7 +55,7 @@ def _load(options: argparse.Namespace) -> int:
     without = about.counts.get("without ingredient", 0)
     products = sum(about.counts.values()) - without
     print(f"RxNorm of {about.release}: {products:,} products in {to}, {without:,} without an ingredient left out")
-    print("It is used from the next start of the service on.")
+    print("The service uses it from its next start.")
     return 0
 
 

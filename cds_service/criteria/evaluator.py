@@ -1,8 +1,8 @@
-"""Evaluates criteria when they are first asked for, for the patient or for one draft order."""
+"""Evaluate criteria lazily, for the patient or for one draft order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from cds_service.criteria.fact_index import FactIndex
@@ -16,19 +16,19 @@ class Evaluable(Protocol):
     """A criterion, of whatever kind (see `kinds`)."""
 
     def find(self, index: FactIndex, evaluator: Evaluator) -> Finding:
-        """Return what it finds; may raise, see `Evaluator`."""
+        """Return the finding; may raise, see `Evaluator`."""
 
 
 class Evaluator(dict[str, Finding]):
     """The findings of criteria by name: `evaluator[name]` evaluates it the first time and remembers it.
 
-    The one that is made first is for the patient; `for_order` gives one for each order, which asks the first for all that does
-    not depend on the order. Raises KeyError for a criterion that does not exist, and nothing else: one that breaks is unknown.
+    The first one is for the patient; `for_order` gives one for each order, which takes from the first the findings that do not
+    depend on the order. Raises KeyError for a criterion that does not exist. A criterion that raises is unknown.
 
     Attributes:
         order: the draft order that a card is decided for; None for the patient.
         orders: the draft orders to look at: that one, or all that are selected.
-        order_absent: what it means that none of `orders` is what was looked for.
+        order_absent: the finding where none of `orders` matches.
     """
 
     __slots__ = ("_criteria", "_index", "_on_error", "_patient", "_per_order", "order", "order_absent", "orders")
@@ -36,7 +36,8 @@ class Evaluator(dict[str, Finding]):
     def __init__(self, index: FactIndex, criteria: Mapping[str, Evaluable], per_order: frozenset[str], on_error: OnError) -> None:
         """Make the evaluator for the patient.
 
-        `per_order`: the names of the criteria that depend on the order. `on_error(name, exception)` is told of each that breaks.
+        `per_order`: the names of the criteria that depend on the order. `on_error(name, exception)` is called for each that
+        raises.
         """
         self._index = index
         self._criteria = criteria
@@ -56,26 +57,23 @@ class Evaluator(dict[str, Finding]):
         return focused
 
     def for_unread_orders(self) -> Evaluator:
-        """Return an evaluator of the same criteria about the orders that are there and could not be read."""
+        """Return an evaluator of the same criteria about the orders that could not be read."""
         return self._beside(orders=())
 
     @property
     def for_patient(self) -> Evaluator:
-        """The evaluator that remembers what does not depend on the order."""
+        """Return the evaluator that remembers findings independent of the order."""
         return self if self._patient is None else self._patient
 
-    def own(self) -> Iterator[tuple[str, Finding]]:
-        """Yield (name, finding) of what was evaluated here and not by the evaluator for the patient."""
-        for name, finding in self.items():
-            if self._patient is None or name in self._per_order:
-                yield name, finding
+    def own(self) -> Iterable[tuple[str, Finding]]:
+        """Return (name, finding) of what was evaluated here, not by the evaluator for the patient."""
+        if self._patient is None:
+            return self.items()
+        return [item for item in self.items() if item[0] in self._per_order]
 
-    def evaluated(self, names: Iterable[str]) -> Iterator[tuple[str, Finding]]:
-        """Yield (name, finding) of those of `names` that were evaluated: the others could not change the decision."""
-        for name in names:
-            finding = self.get(name)
-            if finding is not None:
-                yield name, finding
+    def evaluated(self, names: Iterable[str]) -> list[tuple[str, Finding]]:
+        """Return (name, finding) of those of `names` that were evaluated: the others could not change the decision."""
+        return [(name, finding) for name in names if (finding := self.get(name)) is not None]
 
     def _beside(self, orders: Sequence[Order]) -> Evaluator:
         other = Evaluator(self._index, self._criteria, self._per_order, self._on_error)
@@ -91,7 +89,7 @@ class Evaluator(dict[str, Finding]):
             criterion = self._criteria[name]
             try:
                 finding = criterion.find(self._index, self)
-            except Exception as error:  # noqa: BLE001 - law 5: one criterion that breaks must not silence the other cards
+            except Exception as error:  # noqa: BLE001 - one criterion that raises must not silence the other cards
                 self._on_error(name, error)
                 finding = _FAILED
         self[name] = finding

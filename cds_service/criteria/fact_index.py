@@ -1,4 +1,4 @@
-"""The facts of one request, indexed once for all criteria."""
+"""Index the facts of one request once, for all criteria."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from cds_service.criteria.facts import Allergy, Drug, Facts, Lab, LabSeries, Problem, Source, SourceState, Unusable
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, MET, UNMET, Finding
 
-SPOKEN_SOURCES = {
+SOURCE_NAMES = {
     "patient": "patient",
     "labs": "laboratory results",
     "statements": "medication statements",
@@ -25,21 +25,22 @@ _NEVER_SENT = Source(SourceState.ABSENT)
 
 
 class FactIndex:
-    """The facts of one request by what criteria look for, made once per request.
+    """The indexed facts of one request, made once per request.
 
-    Each `…_absent` is the finding of a criterion that found nothing of that kind: unmet where everything was seen, else unknown.
+    Each `…_absent` is the finding of a criterion that found nothing of that kind: unmet where all its sources are complete, else
+    unknown.
 
     Attributes:
         facts: what was read of the request.
-        selected_orders: the draft orders that cards are about; at order-select those that were picked.
+        selected_orders: the draft orders that cards are about; at order-select only the selected ones.
         active_by_class: the active medications by drug class.
         with_drafts_by_class: the same, and the medications that the draft orders of the session start.
         problems_by_set: the present problems by problem set.
         allergies_by_class: the allergies by drug class.
-        medication_absent: no active medication says what was looked for, of whatever drug.
+        medication_absent: no active medication of any drug matches.
         drug_absent: no active medication is of the drug classes; unknown also where one of them could not be recognised.
         drug_and_draft_absent: the same, with the medications of draft orders.
-        order_absent: no draft order is what was looked for.
+        order_absent: no draft order matches.
         result_absent: there is no result of an analyte.
     """
 
@@ -58,7 +59,7 @@ class FactIndex:
         self._index_drugs(facts.drugs, drafted)
         self._index_problems(facts.problems)
         self._index_allergies(facts.allergies)
-        self._note_what_absence_means(facts, drafted)
+        self._set_findings_of_absence(facts, drafted)
 
     def newest(self, analyte: str) -> NewestResults:
         """Return the results of `analyte` (an id of cards/value_sets/labs.yaml) that can decide, found once per request."""
@@ -69,15 +70,15 @@ class FactIndex:
         return newest
 
     def problem_absent(self, sets: Iterable[str]) -> Finding:
-        """Return what it means that no problem of `sets` was found: unknown also where an unclear one may be of them."""
-        nothing = self._pregnancy_absent if "pregnancy" in sets else self._problem_absent
-        for problem in self._unclear_problems if nothing is UNMET else ():
+        """Return the finding where no problem of `sets` was found; unknown where an unclear one may match."""
+        absent = self._pregnancy_absent if "pregnancy" in sets else self._problem_absent
+        for problem in self._unclear_problems if absent is UNMET else ():
             if not problem.sets or not problem.sets.isdisjoint(sets):
                 return Finding(IS_UNKNOWN, (problem,), "not_readable", problem.unclear)
-        return nothing
+        return absent
 
     def allergy_absent(self, classes: Iterable[str]) -> Finding:
-        """Return what it means that no allergy to `classes` was found: unknown also where an unclear one may be to them."""
+        """Return the finding where no allergy to `classes` was found; unknown where an unclear one may match."""
         for allergy in self._unclear_allergies if self._allergy_absent is UNMET else ():
             if not allergy.classes or not allergy.classes.isdisjoint(classes):
                 return Finding(IS_UNKNOWN, (allergy,), "not_readable", allergy.unclear)
@@ -115,11 +116,11 @@ class FactIndex:
             for name in allergy.classes:
                 self.allergies_by_class.setdefault(name, []).append(allergy)
 
-    def _note_what_absence_means(self, facts: Facts, drafted: Iterable[Drug]) -> None:
+    def _set_findings_of_absence(self, facts: Facts, drafted: Iterable[Drug]) -> None:
         sources = facts.sources
         self.result_absent = _absent_from(sources, "labs")
         self._problem_absent = _absent_from(sources, "problems")
-        self._pregnancy_absent = _absent_from(sources, "problems", "labs")  # which is recorded as either
+        self._pregnancy_absent = _absent_from(sources, "problems", "labs")  # recorded as a problem or as a result
         self._allergy_absent = _absent_from(sources, "allergies")
         orders = sources.get("orders")
         self.order_absent = UNMET
@@ -134,24 +135,27 @@ class FactIndex:
 
 
 def _absent_from(sources: Mapping[str, Source], *names: str) -> Finding:
-    """Return what it means that nothing was found in the sources `names`: unmet where all are complete, else unknown."""
+    """Return the finding where the sources `names` hold no match: unmet where all are complete."""
     for name in names:
         source = sources.get(name, _NEVER_SENT)
         if not source.complete:
             unread = source.state is SourceState.PARTIAL and not source.more
-            note = f"{SPOKEN_SOURCES[name]}: {source.note or 'not sent'}"
+            note = f"{SOURCE_NAMES[name]}: {source.note or 'not sent'}"
             return Finding(IS_UNKNOWN, cause="not_readable" if unread else "not_obtained", note=note)
     return UNMET
 
 
 class NewestResults(msgspec.Struct, gc=False):
-    """What can decide about one analyte: its newest usable result, preliminary ones since, and newer ones that cannot be used."""
+    """The results of one analyte that can decide.
+
+    The newest usable one, preliminary ones since, and newer ones that cannot be used.
+    """
 
     usable: Lab | None
     days: int  # age of `usable`
     preliminary: list[tuple[Lab, int]]  # newest first, with their age in days
     unusable: list[tuple[Unusable, int]]
-    in_future: bool  # there is a result with a date in the future, which counts only for whether there is one
+    in_future: bool  # a result is dated in the future: it counts as recorded and for nothing else
     met: Finding  # with `usable` as its evidence
     unmet: Finding
 
@@ -171,7 +175,7 @@ def _newest(series: LabSeries, now: datetime) -> NewestResults:
     unusable = [
         (bad, (now - bad.effective.start).days if bad.effective is not None else 0)
         for bad in series.unusable
-        # A result dated in the future is ignored and named by the card.
+        # A result dated in the future is ignored; the card names it.
         if bad.reason != "future" and (bad.effective is None or since is None or bad.effective.start >= since)
     ]
     evidence = (usable,) if usable is not None else ()

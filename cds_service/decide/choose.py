@@ -1,7 +1,7 @@
-"""Choose which of the cards that fired are shown: once, after all could be drawn. Pure.
+"""Choose which of the drawn cards that fired are shown. Pure.
 
-In this order: the repeat rule, one card for each subject, the limit on cards that inform, and the notices that a shown card makes
-needless. Cards in shadow take part in the repeat rule only, as they take nothing from the cards that are shown.
+In this order: the repeat rule, one card for each subject, the limit on info cards, then notices on covered subjects. Only the
+repeat rule applies to cards in shadow, so that they never suppress a shown card.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ def choose(
     answer_counts: timedelta,
     most: int,
 ) -> list[Decision]:
-    """Return the decisions in the same order, with each card held back that is not to be shown.
+    """Return the decisions in the same order, each suppressed card with the outcome that says why.
 
-    `shown_before`: what was shown about this patient. `answer_counts`: how long an answer given at order-select counts at
-    order-sign. `most`: cards in one answer, warnings and louder ones not limited.
+    `shown_before`: the cards shown about this patient. `answer_counts`: how long an answer given at order-select counts at
+    order-sign. `most`: the limit on cards in one response; warnings and critical cards are never cut.
     """
     chosen = list(decisions)
     if shown_before:
-        _hold_repeats_back(chosen, shown_before, hook, now, answer_counts)
+        _suppress_repeats(chosen, shown_before, hook, now, answer_counts)
     _give_way(chosen)
     _limit(chosen, most)
     _drop_needless_notices(chosen)
     return chosen
 
 
-def _hold_repeats_back(
+def _suppress_repeats(
     decisions: list[Decision], shown_before: Sequence[PriorCard], hook: str, now: datetime, answer_counts: timedelta
 ) -> None:
-    """Hold back a card that was shown before and has nothing new to say."""
+    """Suppress cards that were shown before and have no new content."""
     for position, decision in enumerate(decisions):
         if decision.outcome is Outcome.FIRED:
             prior = repeated(decision, shown_before, hook, now, answer_counts)
@@ -53,32 +53,36 @@ def _hold_repeats_back(
 
 
 def _give_way(decisions: list[Decision]) -> None:
-    """Show at most one card per subject: a card gives way to one of lower rank that covers its subjects or that it names."""
-    taken: dict[str, str] = {}
-    spoken: dict[str, str] = {}  # subjects whatever the order
-    loud: dict[str, str] = {}  # those of warnings and louder
+    """Show at most one card per subject.
+
+    A card gives way to an earlier one that covers one of its subjects, or a subject that its `gives_way_to` names.
+    """
+    # Subject -> id of the shown card that covers it:
+    covered: dict[str, str] = {}  # for one order, or for the patient
+    covered_anywhere: dict[str, str] = {}  # for any order
+    covered_by_warning: dict[str, str] = {}  # by a warning or critical card, for any order
     for position, decision in enumerate(decisions):
         if not decision.shows:
             continue
         suffix = f" {decision.order.key}" if decision.order is not None else ""
         own = [f"{subject}{suffix}" for subject in decision.card.file.subjects]
         file = decision.card.file
-        ways = ((taken, own), (spoken, file.gives_way_to), (loud, file.gives_way_to_warnings))
-        louder = next((shown[subject] for shown, subjects in ways for subject in subjects if subject in shown), "")
-        if louder:
-            decisions[position] = _change(decision, outcome=Outcome.GAVE_WAY, gave_way_to=louder)
+        rules = ((covered, own), (covered_anywhere, file.gives_way_to), (covered_by_warning, file.gives_way_to_warnings))
+        earlier = next((shown[subject] for shown, subjects in rules for subject in subjects if subject in shown), "")
+        if earlier:
+            decisions[position] = _change(decision, outcome=Outcome.GAVE_WAY, gave_way_to=earlier)
             continue
-        taken.update(dict.fromkeys(own, decision.card.id))
-        spoken.update(dict.fromkeys(file.subjects, decision.card.id))
+        covered.update(dict.fromkeys(own, decision.card.id))
+        covered_anywhere.update(dict.fromkeys(file.subjects, decision.card.id))
         if decision.indicator != "info":
-            loud.update(dict.fromkeys(file.subjects, decision.card.id))
+            covered_by_warning.update(dict.fromkeys(file.subjects, decision.card.id))
 
 
 def _limit(decisions: list[Decision], most: int) -> None:
-    """Show at most `most` cards. Warnings are all shown; cards that inform share what is left."""
+    """Suppress info cards beyond `most` cards in one response; warnings and critical cards are all shown."""
     shown = [position for position, decision in enumerate(decisions) if decision.shows]
-    informing = [position for position in shown if decisions[position].indicator == "info"]
-    for position in informing[max(0, most - (len(shown) - len(informing))) :]:
+    info = [position for position in shown if decisions[position].indicator == "info"]
+    for position in info[max(0, most - (len(shown) - len(info))) :]:
         decisions[position] = _change(decisions[position], outcome=Outcome.CAPPED)
 
 
@@ -86,5 +90,5 @@ def _drop_needless_notices(decisions: list[Decision]) -> None:
     """Drop notices on subjects that a shown card about the patient covers."""
     covered = {subject for one in decisions if one.shows and one.order is None for subject in one.card.file.subjects}
     for position, decision in enumerate(decisions):
-        if decision.outcome is Outcome.COULD_NOT_CHECK and decision.say and covered.issuperset(decision.card.file.subjects):
-            decisions[position] = _change(decision, say=False)
+        if decision.outcome is Outcome.COULD_NOT_CHECK and decision.in_notice and covered.issuperset(decision.card.file.subjects):
+            decisions[position] = _change(decision, in_notice=False)

@@ -1,7 +1,7 @@
 """Judge facts by the knowledge of the cards: facts in, frozen decisions out.
 
-Pure: no I/O, no clock, no FHIR, no framework; the same input gives the same output. Each card of the hook is decided on its own:
-a card that fails is reported as failed and the others still answer. Which of the cards that fired are shown is for `choose`.
+Pure: no I/O, no clock, no FHIR, no framework; the same input gives the same output. Each card of the hook is decided by itself:
+one that raises has the outcome FAILED, and the others are still decided. `choose` then selects the cards that are shown.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _DECEASED = "the patient is recorded as deceased"
 
 
 def judge(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decision]:
-    """Return all decisions of `facts.hook`, in the order of the cards' ranks; no card fires about a patient who has died.
+    """Decide every card of `facts.hook`, in rank order; none fires for a deceased patient.
 
-    `on_error(card or criterion id, exception)` is told of every failure; it counts and logs.
+    `on_error(card or criterion id, exception)` is called for every failure; it counts and logs.
     """
     index = FactIndex(facts)
     findings = Evaluator(index, knowledge.criteria, knowledge.per_order, on_error)
@@ -31,13 +31,13 @@ def judge(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisio
     of_order = [(order, findings.for_order(order)) for order in index.selected_orders]
     decisions: list[Decision] = []
     for card in knowledge.cards_at(facts.hook):
-        focused = False
+        about_orders = False
         if card.file.for_each:
             for order, own in of_order:
                 if own[card.file.for_each].truth is not IS_UNMET:
-                    focused = True
+                    about_orders = True
                     decisions.append(_judge_safely(card, own, order, facts, on_error))
-        if not focused:
+        if not about_orders:
             decisions.append(_judge_safely(card, findings, None, facts, on_error))
         elif index.order_absent is not UNMET:  # the orders that were read must not hide that there are others
             unread = _judge_safely(card, findings.for_unread_orders(), None, facts, on_error)
@@ -49,13 +49,16 @@ def judge(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisio
 def _judge_safely(card: Card, findings: Evaluator, order: Order | None, facts: Facts, on_error: OnError) -> Decision:
     try:
         return judge_card(card, findings, order, facts.hook)
-    except Exception as error:  # noqa: BLE001 - law 5, as above
+    except Exception as error:  # noqa: BLE001 - one card that raises must not silence the others
         on_error(card.id, error)
-        return Decision(card, Outcome.FAILED, findings, order, say=True, error=type(error).__name__)
+        return Decision(card, Outcome.FAILED, findings, order, in_notice=True, error=type(error).__name__)
 
 
 def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) -> Decision:
-    """Find the first row that holds within the card's common conditions; unknown where an unknown could change that."""
+    """Decide one card: the first row that holds under its common conditions.
+
+    COULD_NOT_CHECK where an unknown criterion could change that.
+    """
     file = card.file
     for name in file.fire_when:
         if findings[name].truth is IS_UNMET:
@@ -72,14 +75,20 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
         return Decision(card, Outcome.FIRED, findings, order, row, unknown, about=about(card.file, row, findings, order))
     for item in file.not_checked:
         if common is IS_MET and all(findings[name].truth is IS_MET for name in item.when):
-            say = hook == "order-sign"
-            return Decision(card, Outcome.COULD_NOT_CHECK, findings, order, unknown=unknown, reason=item.because, say=say)
-    # Where it is not known whether the card is about this patient at all, that is what could not be checked.
+            return Decision(
+                card,
+                Outcome.COULD_NOT_CHECK,
+                findings,
+                order,
+                unknown=unknown,
+                reason=item.because,
+                in_notice=hook == "order-sign",
+            )
+    # An unknown among the common conditions comes first: the card may not be about this patient at all.
     unsure = conditions if common is IS_UNKNOWN else rows
     if unsure.blocking is None or common is IS_UNMET or best is IS_UNMET:
         return Decision(card, Outcome.NOT_FIRED, findings, order, unknown=unknown)
     finding = findings[unsure.blocking]
-    say = unsure.speaks and _worth_a_notice(card, findings, finding, hook)
     return Decision(
         card,
         Outcome.COULD_NOT_CHECK,
@@ -88,12 +97,12 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
         unknown=unknown,
         reason=finding.note,
         words=finding.words,
-        say=say,
+        in_notice=unsure.says_so and _belongs_in_notice(card, findings, finding, hook),
     )
 
 
 def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
-    """(position of the first row that holds or -1, the best truth of any row)."""
+    """Return (position of the first row that holds or -1, highest truth of any row)."""
     best = IS_UNMET
     for position, row in enumerate(table):
         truth = unsure.holds(row.when, row.unless)
@@ -103,13 +112,14 @@ def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
     return -1, best
 
 
-def _worth_a_notice(card: Card, findings: Evaluator, finding: Finding, hook: str) -> bool:
-    """Data that did not arrive is always said, and so is a datum that may be alarming by a card that speaks at the chart.
+def _belongs_in_notice(card: Card, findings: Evaluator, finding: Finding, hook: str) -> bool:
+    """Tell whether the notice lists an unknown that keeps a card from deciding.
 
-    Another one that cannot be used only when an order is signed that needs it, or where what tells whether it needs it did not
-    arrive; when a chart is opened only by a card that says so (`chart_notice_when`).
+    Always: data that did not arrive, and a possibly alarming result of a card with `chart_notice_when`. Other unusable data:
+    at order-sign where a criterion of `notice_when` is met or its data did not arrive; at patient-view by `chart_notice_when`
+    in the same way.
     """
-    if _always_said(card, finding):
+    if _always_in_notice(card, finding):
         return True
     if hook == "order-sign":
         needs = [findings[name] for name in card.file.notice_when]
@@ -117,26 +127,26 @@ def _worth_a_notice(card: Card, findings: Evaluator, finding: Finding, hook: str
         needs = [findings[name] for name in card.file.chart_notice_when]
     else:
         return False
-    return not needs or any(one.truth is IS_MET or one.cause in _NEVER_ARRIVED for one in needs)
+    return not needs or any(need.truth is IS_MET or need.cause in _NEVER_ARRIVED for need in needs)
 
 
-def _always_said(card: Card, finding: Finding) -> bool:
+def _always_in_notice(card: Card, finding: Finding) -> bool:
     return finding.cause in _NEVER_ARRIVED or (finding.alarming and bool(card.file.chart_notice_when))
 
 
 class _Unsure:
-    """Applies a card's policies for unknowns, and remembers which unknowns mattered."""
+    """Apply a card's policies for unknowns and remember which unknowns mattered."""
 
     def __init__(self, card: Card, findings: Evaluator) -> None:
         self.card = card
         self.findings = findings
         self.names: list[str] = []
         self.blocking: str | None = None  # the unknown that keeps the card from deciding
-        self.speaks = False  # that unknown is to be said
+        self.says_so = False  # by its policy `say_so` the notice may list it
         self._weight = (False, False, False)
 
     def holds(self, when: list[str], unless: list[str]) -> Truth:
-        """Kleene's AND over `when` and the negation of `unless`, after policies: carry_on counts an unknown as unmet."""
+        """Return Kleene's AND of `when` and of the negated `unless`; `carry_on` counts an unknown as unmet."""
         findings = self.findings
         unknown: list[str] = []
         for name in when:
@@ -158,14 +168,14 @@ class _Unsure:
             policy = self.card.policy(name, missing=findings[name].cause == "not_recorded")
             if policy != "carry_on":
                 result = min(result, IS_UNKNOWN)
-                self._blocks(name, policy == "say_so")
+                self._block(name, policy == "say_so")
             elif name in when:
                 result = IS_UNMET
         return result
 
-    def _blocks(self, name: str, speaks: bool) -> None:
-        """Of several, one that speaks is said: one that is said always before others, and of those an alarming one."""
+    def _block(self, name: str, says_so: bool) -> None:
+        """Keep the most important of several unknowns: `say_so`, then always in the notice, then alarming."""
         finding = self.findings[name]
-        weight = (speaks, _always_said(self.card, finding), finding.alarming)
+        weight = (says_so, _always_in_notice(self.card, finding), finding.alarming)
         if self.blocking is None or weight > self._weight:
-            self.blocking, self.speaks, self._weight = name, speaks, weight
+            self.blocking, self.says_so, self._weight = name, says_so, weight

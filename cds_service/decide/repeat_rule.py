@@ -1,9 +1,9 @@
-"""Tell when a card that fired is not shown again. Pure: which cards were shown before is handed in.
+"""Suppress a card that was shown before and has nothing new. Pure: the earlier cards are handed in.
 
-Two rules: a card's own `repeat` rule (so many days, whoever saw it), for what merely informs; and for every card about an order,
-that what a clinician overrode when the order was picked is not shown to the same clinician again when it is signed. Neither holds
-back a critical card, one that is louder than before, or one about something that it was not about before: for an order that is
-all that the card goes by, so that a drug or a result that came since shows it again. Without prior cards nothing is held back.
+Two rules. A card's own `repeat` rule suppresses an info card for so many days, whichever user saw it. And a card about an order
+that a clinician overrode at order-select is not shown to the same clinician again at order-sign. Neither suppresses a critical
+card, one with a higher indicator than before, or one about something new: for a card about an order all its evidence counts, so
+a drug or a result that came since shows it again. Without earlier cards nothing is suppressed.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ if TYPE_CHECKING:
     from cds_service.decide.decision import Decision
     from cds_service.knowledge.card_file import CardFile, Repeat
 
-_LOUDNESS = {"": 0, "info": 1, "warning": 2, "critical": 3}
+_SEVERITY = {"": 0, "info": 1, "warning": 2, "critical": 3}
 
 
 def about(file: CardFile, row: int, findings: Evaluator, order: Order | None) -> str:
-    """Name what a card that fires with this row of its table is about, names joined with ", ".
+    """Return the names of what a card that fires with this row is about, joined with ", ".
 
-    By its `repeat` rule the evidence that this names; about an order the drug and all that speaks for the card.
+    With a `repeat` rule: the evidence of the criteria in its `about`. For a card about an order: the drug and all evidence of
+    the card. Else "".
     """
-    holds = file.table[row]
-    if file.repeat is not None and (order is None or holds.indicator == "info"):
+    held = file.table[row]
+    if file.repeat is not None and (order is None or held.indicator == "info"):
         return _evidence(findings, file.repeat.about)
     if order is None:
         return ""
-    said = (name for paragraph in file.detail for name in paragraph.when)
-    return _evidence(findings, (*file.fire_when, *holds.when, *said), name_of(order))
+    detail = (name for paragraph in file.detail for name in paragraph.when)
+    return _evidence(findings, (*file.fire_when, *held.when, *detail), name_of(order))
 
 
 def look_back(decision: Decision, hook: str, answer_counts: timedelta) -> timedelta | None:
-    """How far back a card shown before could hold back this one, which fired; None where none can.
+    """Return how far back an earlier card can suppress this fired one; None where none can.
 
     `answer_counts`: how long an answer given at order-select counts at order-sign.
     """
@@ -47,26 +48,26 @@ def look_back(decision: Decision, hook: str, answer_counts: timedelta) -> timede
         return None
     if (rule := _rule(decision)) is not None:
         return timedelta(days=rule.after_days)
-    return answer_counts if _is_signed_after_it_could_be_answered(decision, hook) else None
+    return answer_counts if _may_have_been_answered(decision, hook) else None
 
 
 def repeated(
     decision: Decision, shown_before: Iterable[PriorCard], hook: str, now: datetime, answer_counts: timedelta
 ) -> PriorCard | None:
-    """Return the card shown before that this one, which fired, would repeat."""
+    """Return the earlier card that this fired one would repeat; None where there is none."""
     back = look_back(decision, hook, answer_counts)
     if back is None:
         return None
     by_rule = _rule(decision) is not None
     for prior in shown_before:
         recent = prior.card == decision.card.id and now - prior.shown_at < back
-        if recent and _tells_nothing_new(decision, prior) and (by_rule or _was_answered(decision, prior)):
+        if recent and _has_nothing_new(decision, prior) and (by_rule or _was_answered(decision, prior)):
             return prior
     return None
 
 
 def _rule(decision: Decision) -> Repeat | None:
-    """The card's own rule, where what it says now merely informs: a warning is not kept back for being known."""
+    """Return the card's own rule, which applies to info cards only: a warning is shown again."""
     file = decision.card.file
     return file.repeat if decision.indicator == "info" else None
 
@@ -76,26 +77,29 @@ def _evidence(findings: Evaluator, names: Iterable[str], first: str = "") -> str
     return ", ".join(sorted({name_of(item) for item in evidence} | ({first} if first else set())))
 
 
-def _is_signed_after_it_could_be_answered(decision: Decision, hook: str) -> bool:
-    named = decision.order is not None and decision.order.reference  # an order without an id can't be recognised
-    return hook == "order-sign" and bool(named) and "order-select" in decision.card.file.hooks
+def _may_have_been_answered(decision: Decision, hook: str) -> bool:
+    has_id = decision.order is not None and decision.order.reference  # an order without an id can't be recognised
+    return hook == "order-sign" and bool(has_id) and "order-select" in decision.card.file.hooks
 
 
-def _tells_nothing_new(decision: Decision, prior: PriorCard) -> bool:
-    """Not louder than before, and about nothing that it was not about before."""
-    return _LOUDNESS[decision.indicator] <= _LOUDNESS[prior.indicator] and _names(decision.about) <= _names(prior.about)
+def _has_nothing_new(decision: Decision, prior: PriorCard) -> bool:
+    """Tell whether the indicator is not higher than before and the card is about nothing new."""
+    return _SEVERITY[decision.indicator] <= _SEVERITY[prior.indicator] and _names(decision.about) <= _names(prior.about)
 
 
 def _was_answered(decision: Decision, prior: PriorCard) -> bool:
-    """It was shown about this order when that was picked, and overridden by who signs; another row as loud is another reason."""
+    """Tell whether the same user overrode this card for this order at order-select.
+
+    Another row with the same indicator is another reason, and does not count.
+    """
     file = decision.card.file
-    quieter = _LOUDNESS[decision.indicator] < _LOUDNESS[prior.indicator]
+    lower = _SEVERITY[decision.indicator] < _SEVERITY[prior.indicator]
     return (
         prior.hook == "order-select"
         and decision.order is not None
         and prior.order == decision.order.reference
         and prior.version == file.version
-        and (prior.row == decision.row or quieter)
+        and (prior.row == decision.row or lower)
         and prior.same_user
         and prior.answered == "overridden"
     )

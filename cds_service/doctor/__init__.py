@@ -1,1 +1,1 @@
-"""`cds-service doctor`: checks a running service from outside, as an EHR would."""
+"""Check a running service from outside, as an EHR would: `cds-service doctor`."""

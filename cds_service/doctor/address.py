@@ -1,4 +1,4 @@
-"""Checks the address of a service: encrypted, with a certificate that EHRs accept."""
+"""Check the address of a service: encrypted, with a certificate that EHRs accept."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ CERTIFICATE_DAYS = 14
 
 
 def address(url: str, public_url: str) -> Iterator[Finding]:
-    """Whether the address is one that EHRs may use, and the one that they are given."""
+    """Check that EHRs may use the address, and that it is the public one."""
     parts = urlsplit(url)
     if parts.scheme == "https":
         yield Finding("address", "ok", "https")
     elif _is_this_machine(parts.hostname or ""):
-        yield Finding("address", "ok", "http, and only this machine can reach it")
+        yield Finding("address", "ok", "http, reachable from this machine only")
     else:
         mend = "serve it over https, for example behind a reverse proxy; CDS Hooks demands TLS"
-        yield Finding("address", "FAIL", "http: tokens and patient data would travel readable", mend)
+        yield Finding("address", "FAIL", "http: tokens and patient data would travel unencrypted", mend)
     if public_url and public_url.rstrip("/") != url:
-        mend = "check the public URL itself: tokens are compared with it (`aud`), and EHRs are told it"
-        yield Finding("public URL", "warning", "it is not the address that is checked here", mend)
+        mend = "run doctor with the public URL itself: EHRs call it, and the `aud` of tokens is compared with it"
+        yield Finding("public URL", "warning", "differs from the address that is checked here", mend)
     elif public_url:
-        yield Finding("public URL", "ok", "it is the address that is checked here")
+        yield Finding("public URL", "ok", "is the address that is checked here")
 
 
 def _is_this_machine(host: str) -> bool:
@@ -41,7 +41,10 @@ def _is_this_machine(host: str) -> bool:
 
 
 def certificate(url: str, trust: ssl.SSLContext) -> Finding:
-    """Whether the certificate is trusted, is for this host and stays valid for a while; TLS 1.2 or newer."""
+    """Check that the certificate is trusted, names this host and stays valid.
+
+    The connection must use TLS 1.2 or newer.
+    """
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
@@ -58,7 +61,10 @@ def certificate(url: str, trust: ssl.SSLContext) -> Finding:
         return Finding("certificate", "FAIL", f"no TLS connection ({error.reason})", "offer TLS 1.2 or 1.3 on this port")
     except OSError as error:
         return Finding(
-            "certificate", "FAIL", f"no connection ({error.strerror or error})", "see whether it runs and the port is open"
+            "certificate",
+            "FAIL",
+            f"no connection ({error.strerror or error})",
+            "check that the service runs and the port is open",
         )
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(shown["notAfter"]), UTC)
     days = (ends - utc_now()).days

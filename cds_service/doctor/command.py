@@ -1,4 +1,4 @@
-"""`cds-service doctor URL`: one line per check, and what to mend."""
+"""Run `cds-service doctor URL`: print one line per check, and what to change."""
 
 from __future__ import annotations
 
@@ -16,28 +16,32 @@ TOKEN_VARIABLE = "CDS_DOCTOR_FHIR_TOKEN"  # noqa: S105 (the name of a variable)
 
 
 def add_doctor_command(commands: argparse._SubParsersAction[Any]) -> None:
-    """Add it to the commands."""
+    """Add `doctor` to the commands."""
     doctor = commands.add_parser(
         "doctor",
         help="check a running service from outside, as an EHR would",
-        description="Checks a running service from outside, as an EHR would, and says what to mend. It sends a few calls and one "
-        "feedback about a patient who does not exist; they stand in the service's alert log.",
+        description="Check a running service from outside, as an EHR would, and say what to change. It sends a few calls and one "
+        "feedback about a patient who does not exist; the service records them in its alert log.",
         epilog=f"{TOKEN_VARIABLE} holds an access token for --fhir-base, where that needs one. "
         "Exit status: 0 nothing failed, 1 something did, 2 wrong use.",
     )
-    doctor.add_argument("url", metavar="URL", help="of the service, with or without /cds-services")
-    doctor.add_argument("--public-url", default="", help="the address that EHRs are given")
-    doctor.add_argument("--origin", default="", help="of a web page that calls it, to check CORS")
+    doctor.add_argument("url", metavar="URL", help="URL of the service, with or without /cds-services")
+    doctor.add_argument("--public-url", default="", help="the URL that EHRs are configured with")
+    doctor.add_argument("--origin", default="", help="origin of a web page that calls the service, to check CORS")
     doctor.add_argument("--key", type=Path, metavar="FILE", help="private key of a client, JWK or PEM, to sign calls")
     doctor.add_argument("--iss", default="", help="issuer of the tokens, with --key")
-    doctor.add_argument("--kid", default="", help="id of the key, where the JWK has none")
-    doctor.add_argument("--alg", default="", help="default: what the key says or is, ES384 or RS384 and the like")
-    doctor.add_argument("--aud", default="", help="audience of the tokens, where it is not the URL that is called")
-    doctor.add_argument("--jku", default="", help="address of the client's public keys, for the header of the tokens")
-    doctor.add_argument("--fhir-base", default="", help="a FHIR server to ask as the service does where data was not sent")
-    doctor.add_argument("--patient", default="", help="id of a test patient there, to try each prefetch query")
+    doctor.add_argument("--kid", default="", help="id of the key, if the JWK has none")
     doctor.add_argument(
-        "--ca", type=Path, metavar="FILE", help="PEM file of an authority of your own, to trust beside the others"
+        "--alg", default="", help="signature algorithm; default: as the key states or implies, such as ES384 or RS384"
+    )
+    doctor.add_argument("--aud", default="", help="audience of the tokens; default: the URL that is called")
+    doctor.add_argument("--jku", default="", help="URL of the client's public keys, for the header of the tokens")
+    doctor.add_argument(
+        "--fhir-base", default="", help="base URL of a FHIR server to query as the service does for data that was not sent"
+    )
+    doctor.add_argument("--patient", default="", help="id of a test patient on it, to try each prefetch query")
+    doctor.add_argument(
+        "--ca", type=Path, metavar="FILE", help="PEM file of a certificate authority of your own, trusted in addition"
     )
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(run=_doctor)
@@ -55,7 +59,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from cds_service.doctor.token import KeyFileError, load_signer
 
     if not options.url.startswith(("http://", "https://")) or bool(options.key) != bool(options.iss):
-        print("URL must begin with http:// or https://, and --key and --iss go together", file=sys.stderr)
+        print("URL must begin with http:// or https://, and --key and --iss must be given together", file=sys.stderr)
         return 2
     trust = ssl.create_default_context()
     try:
@@ -69,24 +73,24 @@ def _doctor(options: argparse.Namespace) -> int:
     target = Target(url=base_of(options.url), public_url=options.public_url, origin=options.origin, signer=signer)
     with httpx2.Client(verify=trust, timeout=10, trust_env=False) as http:
         checkup = Checkup(target, http, trust)
-        findings = _told(checkup.findings(), quiet=options.json)
+        findings = _printed(checkup.findings(), quiet=options.json)
         if options.fhir_base:
             token = os.environ.get(TOKEN_VARIABLE, "")
-            asked = examine_fhir(options.fhir_base, checkup.templates, options.patient, token, http)
-            findings += _told(asked, quiet=options.json)
+            of_fhir = examine_fhir(options.fhir_base, checkup.templates, options.patient, token, http)
+            findings += _printed(of_fhir, quiet=options.json)
     if options.json:
         result = {"url": target.url, "failed": failed(findings), "findings": [msgspec.structs.asdict(one) for one in findings]}
         print(msgspec.json.format(msgspec.json.encode(result)).decode())
     return 1 if failed(findings) else 0
 
 
-def _told(findings: Iterable[Finding], *, quiet: bool) -> list[Finding]:
-    """All of them, each printed as soon as it is there."""
-    told = []
+def _printed(findings: Iterable[Finding], *, quiet: bool) -> list[Finding]:
+    """Collect the findings; unless `quiet`, print each as soon as it is made."""
+    found = []
     for one in findings:
-        told.append(one)
+        found.append(one)
         if not quiet:
             mend = f". {one.mend[0].upper()}{one.mend[1:]}." if one.mend else ""
             line = f"{one.level:8} {one.check}: {one.found}{mend}"
-            print("".join(char if char.isprintable() else "?" for char in line), flush=True)  # ids are the server's own
-    return told
+            print("".join(char if char.isprintable() else "?" for char in line), flush=True)  # ids come from the server
+    return found

@@ -1,4 +1,4 @@
-"""Checks a FHIR server as this service asks it where data was not sent: what it is, each prefetch template, and its own ways."""
+"""Check a FHIR server as the service queries it: version, each prefetch template, its quirks."""
 
 from __future__ import annotations
 
@@ -10,43 +10,46 @@ import httpx2
 import msgspec
 
 from cds_service.doctor.finding import Finding
-from cds_service.outbound.search_support import Way, adapted, issues_of, repairs, type_of
+from cds_service.outbound.search_support import Quirk, adapted, issues_of, repairs, type_of
 
-_LISTS = {"MedicationStatement": "MedicationRequest", "MedicationRequest": "MedicationStatement"}
+_OTHER_LIST = {"MedicationStatement": "MedicationRequest", "MedicationRequest": "MedicationStatement"}
 
 
 class _Reply(NamedTuple):
-    status: int  # 0: there was no answer
+    status: int  # 0: no response
     found: Any  # JSON, or None
-    ways: tuple[Way, ...] = ()  # how it was asked again
+    quirks: tuple[Quirk, ...] = ()  # how the search had to be changed
 
 
 def examine_fhir(base: str, templates: Mapping[str, str], patient: str, token: str, http: httpx2.Client) -> Iterator[Finding]:
-    """Its capabilities and, about `patient` (an id, "" for none), each template. `token` is sent and never part of a finding."""
+    """Check the capabilities of the server at `base` and, for `patient`, each prefetch template.
+
+    `patient` is an id, "" for none. `token` is sent and never part of a finding.
+    """
     server = _FhirServer(base, token, http)
-    status, found, _ = server.ask("metadata")
+    status, found, _ = server.get("metadata")
     if not isinstance(found, dict) or found.get("resourceType") != "CapabilityStatement":
         mend = "give the base URL of the FHIR server, the part before /metadata"
-        yield Finding("FHIR server", "FAIL", f"metadata: {_said(status)}", mend)
+        yield Finding("FHIR server", "FAIL", f"metadata: {_status_text(status)}", mend)
         return
-    yield _version(str(found.get("fhirVersion")))
+    yield _version_finding(str(found.get("fhirVersion")))
     if not patient:
         yield Finding(
-            "FHIR data", "warning", "not asked for", "give --patient, the id of a test patient, to try each prefetch query"
+            "FHIR data", "warning", "not checked", "give --patient, the id of a test patient, to try each prefetch query"
         )
         return
     medications: list[str] = []
     for key, template in templates.items():
         filled = template.replace("{{context.patientId}}", quote(patient, safe=""))
         if "{{" not in filled:
-            reply = server.ask(filled)
+            reply = server.get(filled)
             medications += _medications_of(reply.found)
-            yield _answered(key, reply, search="?" in filled)
+            yield _query_finding(key, reply, search="?" in filled)
     if medications:
-        yield _referenced(server, list(dict.fromkeys(medications))[:2])
+        yield _references_finding(server, list(dict.fromkeys(medications))[:2])
 
 
-_MOST_WAYS = 4  # with which a search is asked again; a server that names one fault at a time needs as many calls
+_MOST_QUIRKS = 4  # changes to one search; a server that reports one fault at a time needs as many calls
 
 
 class _FhirServer:
@@ -55,51 +58,56 @@ class _FhirServer:
         self._headers = {"accept": "application/fhir+json", **({"authorization": f"Bearer {token}"} if token else {})}
         self._http = http
 
-    def ask(self, query: str, ways: tuple[Way, ...] = ()) -> _Reply:
-        """The answer; where a search is refused, that to the search as the service asks it again, from call to call."""
-        asked = adapted(query, ways)
+    def get(self, query: str, quirks: tuple[Quirk, ...] = ()) -> _Reply:
+        """Send a query.
+
+        A search that the server refuses is changed and sent again, as the service does it.
+        """
+        changed = adapted(query, quirks)
         try:
-            if any(way.kind == "by form" for way in ways):
+            if any(quirk.kind == "by form" for quirk in quirks):
                 form = {"content-type": "application/x-www-form-urlencoded"}
-                url, parameters = f"{self._base}/{type_of(asked)}/_search", asked.partition("?")[2]
+                url, parameters = f"{self._base}/{type_of(changed)}/_search", changed.partition("?")[2]
                 answer = self._http.post(url, headers=self._headers | form, content=parameters.encode())
             else:
-                answer = self._http.get(f"{self._base}/{asked}", headers=self._headers)
+                answer = self._http.get(f"{self._base}/{changed}", headers=self._headers)
         except httpx2.HTTPError:
-            return _Reply(0, None, ways)
-        told = repairs(asked, answer.status_code, issues_of(answer.content)) if len(ways) < _MOST_WAYS else ()
-        again = tuple(way for way in told if way not in ways)
+            return _Reply(0, None, quirks)
+        suggested = repairs(changed, answer.status_code, issues_of(answer.content)) if len(quirks) < _MOST_QUIRKS else ()
+        again = tuple(quirk for quirk in suggested if quirk not in quirks)
         if again and again[0].kind != "lacks":
-            return self.ask(query, (*ways, *again))
+            return self.get(query, (*quirks, *again))
         try:
-            return _Reply(answer.status_code, msgspec.json.decode(answer.content), ways or again)
+            return _Reply(answer.status_code, msgspec.json.decode(answer.content), quirks or again)
         except msgspec.DecodeError:
-            return _Reply(answer.status_code, None, ways or again)
+            return _Reply(answer.status_code, None, quirks or again)
 
 
-def _version(version: str) -> Finding:
+def _version_finding(version: str) -> Finding:
     if version.startswith("4."):
         return Finding("FHIR server", "ok", f"FHIR {version}")
-    return Finding("FHIR server", "warning", f"FHIR {version}", "the service is made for R4; see what it reads of other versions")
+    return Finding(
+        "FHIR server", "warning", f"FHIR {version}", "the service is made for R4; shapes of STU3 and DSTU2 are read too"
+    )
 
 
-def _answered(key: str, reply: _Reply, *, search: bool) -> Finding:
+def _query_finding(key: str, reply: _Reply, *, search: bool) -> Finding:
     kind = reply.found.get("resourceType") if isinstance(reply.found, dict) else None
     if reply.status == 200 and (kind == "Bundle") == search and kind not in (None, "OperationOutcome"):
         entries = len(reply.found.get("entry", [])) if search else 1
-        told = f"{entries} found on the first page" if search else f"a {kind}"
-        own = f"; its own ways: {', '.join(map(str, reply.ways))}" if reply.ways else ""
-        return Finding(f"FHIR {key}", "ok", told + own)
-    lacking = next((way.type for way in reply.ways if way.kind == "lacks"), "")
-    if lacking in _LISTS:
-        mend = f"nothing, where {_LISTS[lacking]} is read; without both, every medication is unknown"
+        result = f"{entries} found on the first page" if search else f"a {kind}"
+        quirks = f"; search quirks: {', '.join(map(str, reply.quirks))}" if reply.quirks else ""
+        return Finding(f"FHIR {key}", "ok", result + quirks)
+    lacking = next((quirk.type for quirk in reply.quirks if quirk.kind == "lacks"), "")
+    if lacking in _OTHER_LIST:
+        mend = f"nothing to do while {_OTHER_LIST[lacking]} can be read; without both, every medication is unknown"
         return Finding(f"FHIR {key}", "warning", f"the server has no {lacking}", mend)
-    mend = "see whether the token's scopes cover it" if reply.status in (401, 403) else "see whether the server knows this query"
-    return Finding(f"FHIR {key}", "FAIL", _said(reply.status), mend)
+    mend = "check that the token's scopes cover it" if reply.status in (401, 403) else "check that the server supports this query"
+    return Finding(f"FHIR {key}", "FAIL", _status_text(reply.status), mend)
 
 
 def _medications_of(found: Any) -> Iterator[str]:
-    """The ids of the Medications on the server that a search's results refer to."""
+    """Yield the ids of the Medications that the results of a search refer to."""
     entries = found.get("entry") if isinstance(found, dict) else None
     for entry in entries if isinstance(entries, list) else []:
         resource = entry.get("resource") if isinstance(entry, dict) else None
@@ -109,17 +117,17 @@ def _medications_of(found: Any) -> Iterator[str]:
             yield key
 
 
-def _referenced(server: _FhirServer, ids: list[str]) -> Finding:
-    """Whether Medications that are only referred to can be read, by a list of ids or one by one."""
-    listed = server.ask(f"Medication?_id={','.join(quote(one, safe='') for one in ids)}")
+def _references_finding(server: _FhirServer, ids: list[str]) -> Finding:
+    """Check that referenced Medications can be read, together or one by one."""
+    listed = server.get(f"Medication?_id={','.join(quote(one, safe='') for one in ids)}")
     if listed.status == 200 and isinstance(listed.found, dict) and len(listed.found.get("entry", [])) >= len(ids):
-        return Finding("FHIR medications", "ok", "those that are only referred to are read by a list of ids")
-    single = server.ask(f"Medication/{quote(ids[0], safe='')}")
+        return Finding("FHIR medications", "ok", "referenced ones are read by a list of ids")
+    single = server.get(f"Medication/{quote(ids[0], safe='')}")
     if single.status == 200:
-        return Finding("FHIR medications", "ok", "those that are only referred to are read one by one")
-    mend = "let the token read Medication; until then these drugs are unknown"
-    return Finding("FHIR medications", "FAIL", f"prescriptions only refer to them: {_said(single.status)}", mend)
+        return Finding("FHIR medications", "ok", "referenced ones are read one by one")
+    mend = "give the token the scope to read Medication; until then these drugs are unknown"
+    return Finding("FHIR medications", "FAIL", f"prescriptions only refer to them: {_status_text(single.status)}", mend)
 
 
-def _said(status: int) -> str:
-    return f"status {status}, and not what was asked for" if status else "no answer"
+def _status_text(status: int) -> str:
+    return f"status {status}, without the expected resource" if status else "no response"

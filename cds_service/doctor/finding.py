@@ -1,4 +1,4 @@
-"""What one check found."""
+"""Define the result of one check."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ Level = Literal["ok", "warning", "FAIL"]
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What one check found. No text of it repeats a token or a body."""
+    """Hold the result of one check.
+
+    No text in it repeats a token or a body.
+    """
 
     check: str
     level: Level
     found: str
-    mend: str = ""  # what to do; empty where it is ok
+    mend: str = ""  # what to change; empty where it is ok
 
 
 def failed(findings: Iterable[Finding]) -> bool:
-    """Whether something has to be mended."""
+    """Return whether a check failed."""
     return any(one.level == "FAIL" for one in findings)

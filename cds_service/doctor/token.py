@@ -1,4 +1,7 @@
-"""Signs calls as an EHR does (CDS Hooks 2.0, "Trusting CDS Clients"), with a key from a JWK or PEM file."""
+"""Sign calls as an EHR does, with a key from a JWK or PEM file.
+
+Source: CDS Hooks 2.0, "Trusting CDS Clients".
+"""
 
 from __future__ import annotations
 
@@ -18,24 +21,24 @@ _BY_CURVE = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 
 
 class KeyFileError(ValueError):
-    """A key file that can't be used; the text repeats nothing of it."""
+    """Report a key file that cannot be used; the text repeats nothing of it."""
 
 
 class Signer(msgspec.Struct, frozen=True):
-    """Makes tokens. Its repr holds no key."""
+    """Make tokens; its repr holds no key."""
 
     key: ECKey | RSAKey
     iss: str
     kid: str
     alg: str
-    aud: str = ""  # where it is not the URL that is called
+    aud: str = ""  # "": the URL that is called
     jku: str = ""
 
     def __repr__(self) -> str:
         return "Signer(…)"
 
     def token(self, url: str) -> str:
-        """A signed token for one call of `url`."""
+        """Return a signed token (compact JWT) for one call of `url`."""
         now = int(time.time())
         header = {"alg": self.alg, "typ": "JWT", "kid": self.kid, **({"jku": self.jku} if self.jku else {})}
         claims = {"iss": self.iss, "aud": self.aud or url, "iat": now, "exp": now + LIFETIME, "jti": str(uuid4())}
@@ -43,7 +46,9 @@ class Signer(msgspec.Struct, frozen=True):
 
 
 def load_signer(path: Path, *, iss: str, kid: str = "", alg: str = "", aud: str = "", jku: str = "") -> Signer:
-    """A signer with the private key in `path`; `kid` and `alg` default to what the key says or is.
+    """Return a signer with the private key in `path`.
+
+    `kid` and `alg` default to those of the key.
 
     Raises KeyFileError, and OSError where the file can't be read.
     """
@@ -68,7 +73,7 @@ def _load_key(data: bytes) -> ECKey | RSAKey:
         else:
             raise KeyFileError("is neither a JWK nor a PEM file")
     except (JoseError, msgspec.DecodeError, ValueError, TypeError, KeyError) as error:
-        raise KeyFileError(str(error) if isinstance(error, KeyFileError) else "holds no key that can be read") from None
+        raise KeyFileError(str(error) if isinstance(error, KeyFileError) else "holds no readable key") from None
     if not isinstance(key, ECKey | RSAKey) or not key.is_private:
         raise KeyFileError("must be a private key, elliptic curve or RSA")
     return key

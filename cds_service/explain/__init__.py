@@ -1,1 +1,1 @@
-"""Explain each card of an answer, criterion by criterion, in English."""
+"""Explain each card of a response, criterion by criterion, in English."""

@@ -1,6 +1,6 @@
-"""What a criterion saw, as rows and words for people: value, unit, date, code and where it came from. Pure.
+"""Turn evidence into rows for people: value, unit, date, code and where it came from. Pure.
 
-For explanations to the person who sent the request, so ids of resources stand in it; texts of the EHR are cleaned.
+The rows are for the person who sent the request, so they hold ids of resources; texts of the EHR are cleaned.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from cds_service.criteria.findings import Evidence
 from cds_service.criteria.wording import number, spoken_unit
 from cds_service.terminology.terminology import Terminology
 
-NOTHING_KNOWN = "not recognised as anything that a card looks for"
+NOT_RECOGNISED = "not recognised as anything that a card looks for"
 
 
-class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing of the request. `text` is its name; the other fields are "" where it has none."""
+class EvidenceRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Hold one piece of evidence as texts.
+
+    `text` is its name; other fields are "" where it has none.
+    """
 
     kind: str  # result, medication, problem, allergy, order, patient
     text: str
@@ -33,16 +36,16 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def words(self) -> str:
-        """On one line: "potassium 2.4 mmol/L (2025-11-28)"."""
+        """Return it on one line: "potassium 2.4 mmol/L (2025-11-28)"."""
         said = " ".join(part for part in (self.text, self.value, self.unit) if part)
         return f"{said} ({self.date})" if self.date else said
 
 
-def seen(item: Evidence, facts: Facts, terminology: Terminology) -> Seen:
-    """One piece of evidence."""
+def evidence_row(item: Evidence, facts: Facts, terminology: Terminology) -> EvidenceRow:
+    """Return the row of one piece of evidence."""
     match item:
         case Lab():
-            return Seen(
+            return EvidenceRow(
                 kind="result",
                 text=terminology.analytes[item.analyte].name,
                 value=f"{item.comparator}{number(item.reported_value)}",
@@ -57,7 +60,7 @@ def seen(item: Evidence, facts: Facts, terminology: Terminology) -> Seen:
             return _medication("medication", item, terminology, item.started.text if item.started is not None else "")
         case Order():
             if item.drug is None:
-                return Seen(
+                return EvidenceRow(
                     kind="order", text=item.resource_type, source="orders", reference=item.reference, meaning="no medication"
                 )
             row = _medication("order", item.drug, terminology)
@@ -68,12 +71,12 @@ def seen(item: Evidence, facts: Facts, terminology: Terminology) -> Seen:
             names = [terminology.problem_names[one] for one in sorted(item.sets)]
             onset = item.onset.text if item.onset is not None else ""
             meaning = _known(names) + _unclear(item)
-            return Seen("problem", cleaned(item.text), "", "", onset, item.code, item.source, item.reference, meaning)
+            return EvidenceRow("problem", cleaned(item.text), "", "", onset, item.code, item.source, item.reference, meaning)
         case Allergy():
             names = [terminology.class_display(one) for one in sorted(item.classes)]
             reaction = f"; reaction: {cleaned(item.reaction)}" if item.reaction else ""
             text = cleaned(item.text)
-            return Seen(
+            return EvidenceRow(
                 "allergy",
                 text,
                 source=item.source,
@@ -83,17 +86,17 @@ def seen(item: Evidence, facts: Facts, terminology: Terminology) -> Seen:
         case Patient():
             age = facts.age_years
             value, unit = (str(age), "years") if age is not None else ("", "")
-            return Seen("patient", item.sex or "patient", value, unit, source="patient", reference=item.reference)
+            return EvidenceRow("patient", item.sex or "patient", value, unit, source="patient", reference=item.reference)
 
 
-def all_seen(facts: Facts, terminology: Terminology) -> list[Seen]:
-    """Everything that was read of the request, results newest first, with what each was recognised as."""
-    rows = [seen(facts.patient, facts, terminology)]
+def evidence_rows(facts: Facts, terminology: Terminology) -> list[EvidenceRow]:
+    """Return a row for everything that was read from the request, results newest first."""
+    rows = [evidence_row(facts.patient, facts, terminology)]
     for analyte, series in facts.labs.items():
-        rows += [seen(lab, facts, terminology) for lab in series.results]
+        rows += [evidence_row(lab, facts, terminology) for lab in series.results]
         rows += [_unusable(bad, terminology.analytes[analyte].name) for bad in series.unusable]
     evidence: Iterable[Evidence] = (*facts.drugs, *facts.problems, *facts.allergies, *facts.orders)
-    return rows + [seen(item, facts, terminology) for item in evidence]
+    return rows + [evidence_row(item, facts, terminology) for item in evidence]
 
 
 def _remarks(lab: Lab) -> Iterator[str]:
@@ -109,23 +112,23 @@ def _remarks(lab: Lab) -> Iterator[str]:
         yield lab.sampling
 
 
-def _medication(kind: str, drug: Drug, terminology: Terminology, date: str = "") -> Seen:
+def _medication(kind: str, drug: Drug, terminology: Terminology, date: str = "") -> EvidenceRow:
     text = cleaned(drug.text) or "a medication without a name"
     meaning = _known([terminology.class_display(one) for one in sorted(drug.classes)])
     if drug.code_disagrees:
         meaning += f"; its code stands for {cleaned(drug.code_disagrees)}"
     if not drug.identified:
         meaning = "has no name or code that could be recognised"
-    return Seen(kind, text, date=date, code=drug.code, source=drug.source, reference=drug.reference, meaning=meaning)
+    return EvidenceRow(kind, text, date=date, code=drug.code, source=drug.source, reference=drug.reference, meaning=meaning)
 
 
-def _unusable(bad: Unusable, name: str) -> Seen:
+def _unusable(bad: Unusable, name: str) -> EvidenceRow:
     date = bad.effective.text if bad.effective is not None else ""
-    return Seen("result", name, date=date, source="labs", reference=bad.reference, meaning=f"not used: {bad.explanation}")
+    return EvidenceRow("result", name, date=date, source="labs", reference=bad.reference, meaning=f"not used: {bad.explanation}")
 
 
 def _known(names: list[str]) -> str:
-    return ", ".join(names) or NOTHING_KNOWN
+    return ", ".join(names) or NOT_RECOGNISED
 
 
 def _unclear(item: Problem | Allergy) -> str:

@@ -1,4 +1,7 @@
-"""The shape of an explanation: why each card fired or did not. `explain` makes it; as JSON it is what `explain --json` prints."""
+"""Define an explanation: why each card fired or did not.
+
+Its JSON is the output of `explain --json`.
+"""
 
 from __future__ import annotations
 
@@ -9,52 +12,55 @@ import msgspec
 
 from cds_service.criteria.facts import Quarantined, Source
 from cds_service.decide.decision import Outcome
-from cds_service.explain.evidence import Seen
+from cds_service.explain.evidence import EvidenceRow
 from cds_service.knowledge.card_file import Indicator
 
 TruthWord = Literal["met", "unmet", "unknown"]
 Effect = Literal["holds", "stops", "unsure"]
 
 
-class Look(msgspec.Struct, omit_defaults=True):
-    """One criterion of a card. It stops the card, leaves it unsure, or holds: is as wanted, or makes no difference."""
+class CriterionExplanation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Explain one criterion of a card.
+
+    It stops the card, leaves it unsure, or holds: is as wanted, or makes no difference.
+    """
 
     name: str
     says: str  # the criterion in English
     wanted: Literal["met", "unmet"]
     truth: TruthWord
     effect: Effect
-    found: str = ""  # the evidence in words, else where it looked or why it is not known
+    found: str = ""  # the evidence in words, else what was searched or why it is unknown
     cause: str = ""  # of an unknown: not_recorded, not_readable, not_obtained, failed
     policy: str = ""  # of an unknown: what the card does with it
-    evidence: list[Seen] = []
-    members: list[Look] = []  # where it is a group
-    source: list[str] = []  # on whose word the card looks at it: ids of cards/sources.yaml, or engineering
+    evidence: list[EvidenceRow] = []
+    members: list[CriterionExplanation] = []  # where it is a group
+    source: list[str] = []  # what it rests on: ids of cards/sources.yaml, or engineering
 
     @property
     def because(self) -> str:
-        """This criterion as a reason."""
+        """Return this criterion as a reason."""
         found = f" ({self.found})" if self.found else ""
         found += f" [{', '.join(self.source)}]" if self.source else ""
         if self.truth == "unknown":
             carried = "; the card then counts it as not met" if self.effect == "stops" else ""
             return f"not known: {self.says}{found}{carried}"
-        return f"{'not met' if self.truth == 'unmet' else 'it is silent where this is met'}: {self.says}{found}"
+        return f"{'not met' if self.truth == 'unmet' else 'it does not fire where this is met'}: {self.says}{found}"
 
 
-class RowLook(msgspec.Struct):
-    """One row of a card's table."""
+class RowExplanation(msgspec.Struct):
+    """Explain one row of a card's table."""
 
     number: int  # from 1
     indicator: Indicator
     summary: str  # with its placeholders
     truth: TruthWord
     reached: bool  # False: an earlier row holds, or the card's common conditions stop it
-    criteria: list[Look]
+    criteria: list[CriterionExplanation]
 
 
-class CardLook(msgspec.Struct, omit_defaults=True):
-    """One decision: a card about the patient, or about one order."""
+class CardExplanation(msgspec.Struct, omit_defaults=True):
+    """Explain one decision: a card about the patient, or about one order."""
 
     card: str
     title: str
@@ -62,28 +68,28 @@ class CardLook(msgspec.Struct, omit_defaults=True):
     outcome: Outcome
     because: str
     order: str = ""  # the order that it is about, in words
-    row: int = 0  # that it fired with, from 1
+    row: int = 0  # with which it fired, from 1
     shadow: str = ""  # why it is logged and never shown
-    said: bool = False  # what could not be checked is told to the clinician
-    stops: list[str] = []  # the criteria behind `because`; were all of them otherwise, the card would go on
-    conditions: list[Look] = []
-    rows: list[RowLook] = []
-    other_orders: list[OrderLook] = []
+    said: bool = False  # whether the clinician gets a notice of what could not be checked
+    stops: list[str] = []  # the criteria behind `because`: the card would go on if each had the other truth
+    conditions: list[CriterionExplanation] = []
+    rows: list[RowExplanation] = []
+    other_orders: list[OrderExplanation] = []
 
     @property
     def shown(self) -> bool:
         return self.outcome is Outcome.FIRED and not self.shadow
 
 
-class OrderLook(msgspec.Struct):
-    """An order that the card was not decided for."""
+class OrderExplanation(msgspec.Struct):
+    """Explain why a card was not decided for an order."""
 
     order: str
     because: str
 
 
 class Unused(msgspec.Struct, frozen=True):
-    """A resource that was sent and of which the cards have nothing."""
+    """Name a resource that was sent and that no card uses, with the reason."""
 
     reference: str  # "Condition/123"; the type alone where it has no id
     source: str  # name of the prefetch key
@@ -93,13 +99,13 @@ class Unused(msgspec.Struct, frozen=True):
 
 
 class Explanation(msgspec.Struct):
-    """All decisions of one answer, in the order of the cards' ranks."""
+    """Explain all decisions of one response, in the order of the cards' ranks."""
 
     hook: str
     now: datetime
     sources: dict[str, Source]
-    read: list[Seen]
+    read: list[EvidenceRow]
     quarantined: list[Quarantined]
     unused: list[Unused]
-    cards: list[CardLook]
-    elsewhere: dict[str, list[str]]  # cards that do not speak at this hook, with the hooks at which they do
+    cards: list[CardExplanation]
+    elsewhere: dict[str, list[str]]  # cards that are not evaluated at this hook, with their hooks; none: retired

@@ -1,7 +1,7 @@
-"""Writes what each term of a card means, where it stands.
+"""Write what each term of a card means, in full where it is used.
 
-Numbers with their unit, source and date, groups opened.
-For who signs a card: nothing that it rests on has to be looked up in another file.
+Numbers come with unit, source and date, and groups are expanded, so that the person who signs a card need not look anything up in
+another file.
 """
 
 from __future__ import annotations
@@ -14,25 +14,22 @@ from cds_service.knowledge.knowledge import Knowledge
 
 
 class Meanings:
-    """The terms of one `Knowledge` in full."""
+    """Write the terms of one `Knowledge` in full."""
 
     def __init__(self, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
-        self._say = Sentences(knowledge.criteria, knowledge.terminology)
+        self._sentences = Sentences(knowledge.criteria, knowledge.terminology)
 
     def term(self, name: str) -> str:
-        """Return the criterion `name` with where it comes from.
-
-        A group by its name, its members in brackets.
-        """
+        """Return the criterion `name` with its sources; a group by its name, its members in brackets."""
         if isinstance(self._knowledge.criteria[name], Composite):
-            return f"{self._say.of(name)} ({self.opened(name)})"
-        return self.opened(name)
+            return f"{self._sentences.of(name)} ({self.expanded(name)})"
+        return self.expanded(name)
 
-    def opened(self, name: str) -> str:
+    def expanded(self, name: str) -> str:
         """Return the criterion `name` with its sources, a group by its members alone."""
         criterion = self._knowledge.criteria[name]
-        said = self._say.meaning(name)
+        said = self._sentences.meaning(name)
         if isinstance(criterion, Composite):
             joined = " and " if isinstance(criterion, AllCriterion) else "; or "
             said = joined.join(self.term(one) for one in criterion.of)

@@ -1,4 +1,7 @@
-"""Criteria and cards in English, generated from the data that is evaluated, so that words and logic cannot drift apart."""
+"""Write criteria and cards as English sentences.
+
+They are generated from the data that is evaluated, so that words and logic cannot drift apart.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +14,19 @@ from cds_service.terminology.terminology import Terminology
 
 
 class Sentences:
-    """Says what each criterion means, with the names of the value sets (`kind.Names`)."""
+    """Write what each criterion means, with the names of the value sets (implements `kind.Names`)."""
 
     def __init__(self, criteria: Mapping[str, Criterion], terminology: Terminology) -> None:
         self._criteria = criteria
         self._terminology = terminology
 
     def of(self, name: str) -> str:
-        """Return the criterion `name` as a phrase; a group of criteria is called by its name."""
+        """Return the criterion `name` as a phrase; a group by its name."""
         criterion = self._criteria[name]
         return _name(name) if isinstance(criterion, Composite) else criterion.sentence(self)
 
     def meaning(self, name: str) -> str:
-        """Return what `name` means; for a group its members, which are called by their names where they are groups."""
+        """Return what `name` means; for a group its members, each nested group by its name."""
         return self._criteria[name].sentence(self)
 
     def row(self, row: Row) -> str:
@@ -45,7 +48,7 @@ class Sentences:
 
 
 def unknown_policy(card: CardFile) -> list[str]:
-    """What the card does where a criterion is unknown, a sentence for each that is not the default."""
+    """Return a sentence for each criterion whose `on_unknown` or `on_missing` is not the default."""
     words = {
         "say_so": "the card says that it could not check",
         "stay_silent": "the card stays silent",
@@ -56,7 +59,10 @@ def unknown_policy(card: CardFile) -> list[str]:
 
 
 def repetition(card: CardFile) -> str:
-    """When the card is shown again about the same patient; "" where it may always be."""
+    """Return when the card is shown again for the same patient.
+
+    "" without a `repeat` rule.
+    """
     if card.repeat is None:
         return ""
     said = f"not shown again for {card.repeat.after_days} days about the same patient"

@@ -1,4 +1,4 @@
-"""Cards and reviews of cards as plain text for a terminal."""
+"""Draw cards and reviews of cards as plain text for a terminal."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+!|~>\-])")
 
 
 def draw_cards(cards: Iterable[dict[str, Any]]) -> str:
-    """CDS Hooks cards as boxes, as an EHR might show them."""
+    """Return CDS Hooks cards drawn as boxes, as an EHR might show them."""
     drawn = [_box(card) for card in cards]
-    return "\n".join(drawn) if drawn else "No cards: nothing to say for this request.\n"
+    return "\n".join(drawn) if drawn else "No cards for this request.\n"
 
 
 def _box(card: dict[str, Any]) -> str:
@@ -52,14 +52,17 @@ def _plain(markdown: str) -> str:
 
 
 def draw_review(card: Card, knowledge: Knowledge) -> str:
-    """One card for a reviewer: when it fires, what it says, what it does not see. All sentences come from its data."""
+    """Return one card as text for a reviewer.
+
+    It tells when the card fires, what it says and what it does not see.
+    """
     file = card.file
     say, meaning = Sentences(knowledge.criteria, knowledge.terminology), Meanings(knowledge)
     lines = [f"{file.title} ({file.id} {file.version}, {file.status})", f"Owner: {file.owner}"]
     lines.append(
         f"Reviewed: {file.reviewed_on or 'not yet'}   Review due: {file.review_due or 'not set'}   Content: {card.hash[:12]}"
     )
-    lines += ["", *textwrap.wrap(file.why, WIDTH), "", f"Speaks at: {', '.join(file.hooks)}"]
+    lines += ["", *textwrap.wrap(file.why, WIDTH), "", f"Hooks: {', '.join(file.hooks)}"]
     if file.for_each:
         lines += textwrap.wrap(f"For each order: {say.of(file.for_each)}", WIDTH)
     lines += _section("Only when", [meaning.term(name) for name in file.fire_when])
@@ -71,7 +74,7 @@ def draw_review(card: Card, knowledge: Knowledge) -> str:
     ]
     lines += _section("First row that holds", rows, numbered=True)
     lines += _section(
-        "Could not check, and says so, when",
+        "Says that it could not check when",
         [f"{' and '.join(say.of(name) for name in row.when)}: {row.because}" for row in file.not_checked],
     )
     lines += _section("Says", [_condition(say, item.when, item.unless) + item.text for item in file.detail])
@@ -84,7 +87,7 @@ def draw_review(card: Card, knowledge: Knowledge) -> str:
     )
     lines += _section("On its page", [f"{item.text} [{', '.join(item.source)}]" for item in file.page])
     lines += _section("Reasons to override", [knowledge.overrides[code].display for code in file.overrides])
-    lines += _section("Terms", [f"{name.replace('_', ' ')}: {meaning.opened(name)}" for name in sorted(card.criteria)])
+    lines += _section("Terms", [f"{name.replace('_', ' ')}: {meaning.expanded(name)}" for name in sorted(card.criteria)])
     lines += _section("Where something is unknown", unknown_policy(file))
     lines += _section("Gives way to cards about", file.gives_way_to)
     lines += _section("Gives way to warnings about", file.gives_way_to_warnings)

@@ -1,1 +1,1 @@
-"""Decode FHIR JSON of three versions into typed structures, and validate what is emitted."""
+"""Decode FHIR JSON of three versions into typed structures, and validate emitted resources."""

@@ -1,4 +1,4 @@
-"""Reads the JSON of a Bundle entry by entry, so that an entry that doesn't fit costs only itself."""
+"""Decode the JSON of a Bundle entry by entry, so that an invalid entry costs only itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cds_service.fhir.resources import Resource
 
 
 class SentEntry(msgspec.Struct, frozen=True, gc=False):
-    """One entry of a Bundle: its resource with the JSON of that, or why it can't be read."""
+    """One entry of a Bundle: its resource with its JSON, or why it can't be read."""
 
     position: int  # in the Bundle, from 0
     resource: Resource | None = None
@@ -95,7 +95,7 @@ def _sent_resource(json: bytes, position: int, url: str) -> SentEntry:
 
 
 def items(entries: Raw) -> list[Raw]:
-    """The items of an array; an object that was sent in place of one is its only item."""
+    """Return the items of an array; an object in place of one is the only item."""
     try:
         return _decode_list(entries)
     except msgspec.ValidationError:
@@ -103,7 +103,7 @@ def items(entries: Raw) -> list[Raw]:
 
 
 def objects(raw: bytes | Raw) -> list[Raw]:
-    """The items of a JSON array of objects; none where it is something else."""
+    """Return the items of a JSON array of objects; none for anything else."""
     try:
         found = _decode_list(raw)
     except msgspec.ValidationError:
@@ -112,7 +112,7 @@ def objects(raw: bytes | Raw) -> list[Raw]:
 
 
 def type_of(json: bytes | Raw) -> object:
-    """The `resourceType` of a JSON value, whatever it is; None where there is none."""
+    """Return the `resourceType` of a JSON value, of whatever type; None without one."""
     try:
         return _decode_typed(json).resourceType
     except msgspec.ValidationError:
@@ -120,7 +120,7 @@ def type_of(json: bytes | Raw) -> object:
 
 
 def type_of_entry(entry: bytes | Raw) -> object:
-    """The `resourceType` of the resource in an entry, whatever it is; None where there is none."""
+    """Return the `resourceType` of the resource in an entry, of whatever type; None without one."""
     try:
         resource = _decode_raw_entry(entry).resource
     except msgspec.ValidationError:
@@ -129,6 +129,6 @@ def type_of_entry(entry: bytes | Raw) -> object:
 
 
 def reason_of(error: msgspec.ValidationError) -> str:
-    """Why a structure did not fit: "status: Expected `str | null`, got `object`". Names of fields and types only."""
+    """Return why a structure did not fit, without values: "status: Expected `str | null`, got `object`"."""
     message, _, path = str(error).partition(" - at `")
     return f"{path.strip('`').removeprefix('$.')}: {message}" if path else message

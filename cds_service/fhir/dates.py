@@ -1,4 +1,4 @@
-"""Reads FHIR dates and times into instants with their precision."""
+"""Read FHIR dates and times into instants with their precision."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def when(text: str | None) -> When | None:
 
 
 def ended(text: str | None, now: datetime) -> bool:
-    """Whether a period that ends at `text` is over at `now`. A day, month or year lasts until its end."""
+    """Tell whether a period that ends at `text` is over at `now`; a day, month or year counts to its end."""
     end = when(text)
     if end is None or end.has_time:
         return end is not None and end.start < now
@@ -38,7 +38,7 @@ def _start(text: str) -> datetime | None:
                 return None
             start = datetime.fromisoformat((text + "-01-01")[:10]).replace(tzinfo=UTC)
         elif text[4] != "-" or text[7] != "-" or text[10] not in "Tt ":
-            return None  # other forms of ISO 8601, which FHIR does not know
+            return None  # other forms of ISO 8601, which FHIR does not allow
         else:
             start = datetime.fromisoformat(text)
             start = start.replace(tzinfo=UTC) if start.tzinfo is None else start.astimezone(UTC)

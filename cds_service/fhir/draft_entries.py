@@ -1,4 +1,4 @@
-"""Decodes the Bundle of draft orders, once a call, into resources that each keep their JSON as it was sent.
+"""Decode the Bundle of draft orders into resources that keep their JSON as sent.
 
 `draftOrders` of the public sandbox and of EHRs is often not a valid Bundle: it has no type, no fullUrl, or objects where FHIR has
 arrays. An entry that can't be read is quarantined, and then the orders are known in part only.
@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from cds_service.criteria.facts import Quarantined, Source, SourceState
 from cds_service.fhir.bundle_entries import SentEntry, sent_entries
-from cds_service.fhir.bundles import Gathered, keep_url
+from cds_service.fhir.gathered import Gathered, keep_url
 from cds_service.fhir.resources import Resource, bare_id
 
 SOURCE = "draftOrders"
@@ -32,14 +32,14 @@ ORDERS = DRUG_ORDERS | {
     "VisionPrescription",
 }
 _READ = ORDERS | {"Medication"}
-# In lower case: types that may hold an order and are not one, or are misspelt, so that it is not clear what is ordered.
+# In lower case: types that are not orders and may contain one, or may be misspelt orders.
 _LIKE_AN_ORDER = frozenset(one.lower() for one in _READ) | {
     "bundle", "medicationadministration", "medicationdispense", "medicationprescription", "medicationstatement",
 }  # fmt: skip
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
-    """One resource of the draft orders: an order, or what came with the orders."""
+    """One resource of the draft orders: an order, or a resource sent with the orders."""
 
     resource: Resource
     json: bytes  # of the resource, as it was sent: a suggestion changes this
@@ -47,7 +47,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
 
 
 class DraftEntries(msgspec.Struct, frozen=True):
-    """What the EHR sent as draft orders."""
+    """The draft orders as sent."""
 
     drafts: tuple[Draft, ...] = ()
     quarantined: tuple[Quarantined, ...] = ()
@@ -56,7 +56,7 @@ class DraftEntries(msgspec.Struct, frozen=True):
 
     @property
     def gathered(self) -> Gathered:
-        """Everything that was sent with the orders, as the target of references."""
+        """Return everything that was sent with the orders, as targets of references."""
         return Gathered(Source(SourceState.PRESENT), [draft.resource for draft in self.drafts], by_url=self.by_url)
 
 
@@ -84,7 +84,7 @@ def draft_entries(raw: bytes | Raw) -> DraftEntries:
 
 
 def _unusable(resource: Resource) -> str:
-    """Why it is not clear whether a resource is an order; "" where that is clear."""
+    """Return why it is not clear whether a resource is an order; "" where it is."""
     kind = resource.resourceType
     if kind is None:
         return "resourceType: missing"
@@ -92,5 +92,5 @@ def _unusable(resource: Resource) -> str:
 
 
 def _matters(entry: SentEntry) -> bool:
-    """Whether an entry that can't be used may be an order; other types are not looked at here."""
+    """Tell whether an unusable entry may be an order."""
     return entry.resource_type in ("", "Bundle") or entry.resource_type in _READ

@@ -1,8 +1,7 @@
 """Flattens panels, components and reports into one list of Observations.
 
-Members may be contained or referenced.
-What a part does not say of itself it has from what holds it: whose it is, when it was taken, its status, its specimen, and what
-was noted. What it says of itself counts. Only one level of references is followed, so that no circle can be.
+Members may be contained or referenced. A part takes from its panel what it does not state itself: patient, time, status, specimen
+and notes. Only one level of references is followed, so that a circle does no harm.
 """
 
 from __future__ import annotations
@@ -19,11 +18,10 @@ _DEEPEST = 10  # FHIR allows one; each is visited once, however deep
 
 
 def flattened(observations: list[Resource], by_url: Mapping[str, Resource]) -> list[Resource]:
-    """Return Observations and reports as Observations that hold no others, in order.
+    """Return Observations and reports as Observations that contain no others, in order.
 
-    The same list where none does.
-    `by_url`: resources by the bare id of a `urn:` fullUrl that is not their own id. A member that is not at hand and is named by
-    its reference stands among them without a value.
+    The same list where none does. `by_url`: resources by the bare id of a `urn:` fullUrl that is not their own id. A member that
+    was not sent and whose reference has a display is in the list without a value.
     """
     if not any(_holds_others(one) for one in observations):
         return observations
@@ -45,9 +43,9 @@ def flattened(observations: list[Resource], by_url: Mapping[str, Resource]) -> l
 
 
 def out_of_reach(observations: list[Resource], by_url: Mapping[str, Resource]) -> int:
-    """How many results nobody can know that these hold: members that are neither at hand nor named, and what lies too deep.
+    """Count the results that were not sent: members without resource and display, and parts nested too deeply.
 
-    Members of a panel that has a value of its own, or is withdrawn, are not missed.
+    Members of a panel with a value of its own, or of a withdrawn one, do not count.
     """
     at_hand = _at_hand(observations, by_url)
     count = 0
@@ -62,7 +60,7 @@ def out_of_reach(observations: list[Resource], by_url: Mapping[str, Resource]) -
 
 
 def _is_reached(reference: Reference, held: Collection[str]) -> bool:
-    """Whether a member is among those that are `held`, says what it is by its name, or is no result at all."""
+    """Tell whether a member is among `held`, has a display, or is not an Observation."""
     sent = reference.reference or ""
     if reference.display or sent in held or bare_id(sent) in held:
         return True
@@ -78,17 +76,17 @@ def _too_deep(one: Resource, depth: int) -> int:
 
 
 def contains_results(report: Resource) -> bool:
-    """Return whether a report holds Observations of its own."""
+    """Tell whether a report contains Observations."""
     return any(one.resourceType == "Observation" for one in listed(report.contained))
 
 
 def is_panel(observation: Resource) -> bool:
-    """Return whether an Observation holds others, so that it needs no value."""
+    """Tell whether an Observation has members or components, so that it needs no value."""
     return bool(observation.component or observation.hasMember or observation.related or contains_results(observation))
 
 
 def _at_hand(observations: list[Resource], by_url: Mapping[str, Resource]) -> dict[str, Resource]:
-    """The results that a reference can lead to, by bare id."""
+    """Return the results that a reference can lead to, by bare id."""
     at_hand = {key: one for key, one in by_url.items() if one.resourceType == "Observation"}
     at_hand.update((one.id, one) for one in observations if one.resourceType == "Observation" and one.id)
     return at_hand
@@ -128,7 +126,7 @@ def _with_parts(one: Resource, depth: int) -> Iterable[Resource]:
 
 
 def _part(part: Resource, holder: Resource) -> Resource:
-    """`part` with what it does not say of itself."""
+    """Return `part` with what it does not state itself taken from `holder`."""
     given: dict[str, object] = {"resourceType": "Observation"}
     if part.subject is None and part.patient is None:
         given |= {"subject": holder.subject, "patient": holder.patient}

@@ -1,9 +1,9 @@
-"""Defines one tolerant structure for all resource types and versions (R4, STU3, DSTU2) that this service reads.
+"""Define one tolerant structure for all resource types and versions (R4, STU3, DSTU2).
 
-JSON is decoded straight into it; the decoder skips fields that no reader needs. A field's type is the union of what real clients
-send for it (an object where FHIR wants an array, a string where R4 wants a CodeableConcept), and of what other resource types
-have under that name (`Claim.total` is money, `PractitionerRole.code` an array), so that they do not fail the first pass. What
-does not fit is quarantined entry by entry, see `bundles`.
+JSON is decoded straight into it; the decoder skips fields that no reader needs. The type of a field is the union of what real
+clients send (an object where FHIR has an array, a string where R4 has a CodeableConcept) and of what other resource types have
+under that name (`Claim.total` is money, `PractitionerRole.code` an array), so that these pass too. An entry that does not fit is
+quarantined by itself, see `bundles`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgspec
 
 T = TypeVar("T")
 
-NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what msgspec raises for a text that is not JSON
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what msgspec raises for input that is not JSON
 
-# What is longer is no name, code or note that could be read, and doesn't fit. Lengths are characters.
+# Longer texts do not fit: a real name, code or note is shorter. Lengths are characters.
 Text = Annotated[str, msgspec.Meta(max_length=2_000)]
 Prose = Annotated[str, msgspec.Meta(max_length=20_000)]
 
@@ -26,7 +26,7 @@ class Coding(msgspec.Struct, gc=False):
     system: Text | None = None
     code: Text | int | None = None  # a number is sent for RxNorm codes, see `pairs`
     display: Text | None = None
-    extension: Any = None  # how sure a German diagnosis is, see `conditions`
+    extension: Any = None  # certainty of a German diagnosis, see `condition_status`
 
 
 class CodeableConcept(msgspec.Struct, gc=False):
@@ -40,11 +40,11 @@ class Reference(msgspec.Struct, gc=False):
 
 
 class Subject(msgspec.Struct, gc=False):
-    """The reference to the patient that nearly every resource has; the name beside it is not read."""
+    """The reference to the patient in nearly every resource; the display beside it is not read."""
 
     reference: Text | None = None
     type: Any = None  # R4: the type of what is meant
-    identifier: Any = None  # an Identifier in place of a reference or beside it; `subject` looks at it where nothing else helps
+    identifier: Any = None  # an Identifier, in place of a reference or beside it; `subject` reads it last
 
 
 class Period(msgspec.Struct, gc=False):
@@ -136,7 +136,7 @@ class Ingredient(msgspec.Struct, gc=False):
 
     itemCodeableConcept: CodeableConcept | None = None
     itemReference: Reference | None = None
-    isActive: bool | None = None  # false for what a tablet is made of
+    isActive: bool | None = None  # false for excipients
     item: Reference | None = None
     strength: Ratio | None = None  # R4
     amount: Ratio | None = None  # STU3, DSTU2
@@ -167,7 +167,7 @@ class Resource(msgspec.Struct, gc=False):
     resourceType: Text | None = None
     id: Text | None = None
     status: Text | None = None
-    modifierExtension: Any = None  # present: something in it may turn the meaning round
+    modifierExtension: Any = None  # present: it may reverse the meaning
     code: CodeableConcept | list[CodeableConcept] | None = None  # an array in types that are not read
     subject: Subject | list[Subject] | None = None
     patient: Subject | Text | None = None
@@ -244,7 +244,7 @@ class Resource(msgspec.Struct, gc=False):
     gender: Text | None = None
     deceasedBoolean: bool | Text | None = None
     deceasedDateTime: Text | None = None
-    identifier: Any = None  # nearly every type has it, and it is read of the Patient alone
+    identifier: Any = None  # nearly every type has it; it is read only in a Patient
     # Bundle, OperationOutcome
     entry: list[Entry] | Entry | None = None
     link: list[Link] | Link | None = None
@@ -254,28 +254,28 @@ class Resource(msgspec.Struct, gc=False):
 
 
 def listed(value: list[T] | T | None) -> list[T]:
-    """The values of a field that is an array in FHIR, whichever way it was sent."""
+    """Return the values of a field that is an array in FHIR, sent as an array or a single value."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
 
 
 def first(value: list[T] | T | None) -> T | None:
-    """The first value of a field that is an array in some types or versions."""
+    """Return the first value of a field that is an array in some types or versions."""
     if isinstance(value, list):
         return value[0] if value else None
     return value
 
 
 def pairs(concept: CodeableConcept | None) -> tuple[tuple[str, str], ...]:
-    """(system, code) of each coding that has a code; "" for a missing system."""
+    """Return (system, code) of each coding with a code; "" for a missing system."""
     if concept is None or concept.coding is None:
         return ()
     return tuple([(coding.system or "", str(coding.code)) for coding in listed(concept.coding) if coding.code])
 
 
 def texts(concept: CodeableConcept | None) -> tuple[str, ...]:
-    """The text of a concept and the displays of its codings, as sent, without repetitions."""
+    """Return the text of a concept and the different displays of its codings, as sent."""
     if concept is None:
         return ()
     found = [concept.text] if concept.text else []
@@ -285,7 +285,7 @@ def texts(concept: CodeableConcept | None) -> tuple[str, ...]:
 
 
 def status_code(value: CodeableConcept | str | None) -> str:
-    """A status that is a code in DSTU2 and STU3 and a CodeableConcept in R4; "" where there is none."""
+    """Return a status that is a code in DSTU2 and STU3 and a CodeableConcept in R4; "" without one."""
     if value is None or isinstance(value, str):
         return value or ""
     codes = pairs(value)
@@ -293,7 +293,10 @@ def status_code(value: CodeableConcept | str | None) -> str:
 
 
 def bare_id(reference: str | None) -> str:
-    """The id in "123", "Patient/123", "https://ehr.example/fhir/Patient/123/_history/4", "urn:uuid:123" or "#123"; "" in None."""
+    """Return the id in a reference; "" for None.
+
+    "123" in "123", "Patient/123", "https://ehr.example/fhir/Patient/123/_history/4", "urn:uuid:123" and "#123".
+    """
     if not reference:
         return ""
     reference = reference.partition("/_history")[0].rpartition("/")[2]
@@ -301,5 +304,5 @@ def bare_id(reference: str | None) -> str:
 
 
 def is_urn(reference: str) -> bool:
-    """Whether a reference or fullUrl is a `urn:`, whose scheme has no case (RFC 8141)."""
+    """Tell whether a reference or fullUrl is a `urn:`, in any case (RFC 8141)."""
     return reference.startswith(("urn:", "URN:"))

@@ -1,4 +1,4 @@
-"""Strict FHIR: what this service emits is checked with the models of fhir.resources (R4B; see decisions/0002)."""
+"""Validate emitted resources with the models of fhir.resources (R4B; see decisions/0002)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def problems_r4b(resource: dict[str, Any]) -> list[str]:
-    """What is wrong with `resource` as FHIR R4B: places and kinds of mistakes, no values. Empty where it is valid."""
+    """Return the errors of `resource` as FHIR R4B: places and kinds, without values; none where valid."""
     # Imported here: the models cost 0.3 s and 15 MB, and most requests change no order.
     from fhir.resources.R4B import get_fhir_model_class
     from pydantic import ValidationError
@@ -16,7 +16,7 @@ def problems_r4b(resource: dict[str, Any]) -> list[str]:
         model.model_validate(resource)
     except ValidationError as error:
         return [f"{'.'.join(str(part) for part in item['loc'])}: {item['type']}" for item in error.errors(include_input=False)]
-    except (KeyError, ValueError, TypeError):  # a type that is unknown, malformed, no text; also inside `contained`
+    except (KeyError, ValueError, TypeError):  # an unknown or malformed type, or not a text; inside `contained` too
         return ["resourceType: not a resource of FHIR R4B"]
     except RecursionError:
         return ["nested too deeply"]
@@ -24,4 +24,5 @@ def problems_r4b(resource: dict[str, Any]) -> list[str]:
 
 
 def is_valid_r4b(resource: dict[str, Any]) -> bool:
+    """Tell whether `resource` is valid FHIR R4B."""
     return not problems_r4b(resource)

@@ -17,7 +17,7 @@ from cds_service.gather.fhir_outcome import STATUSES, FhirError, Outcome
 from cds_service.outbound.base_urls import FhirBase, under
 from cds_service.outbound.checked_network import RequestError
 from cds_service.outbound.http_client import HttpClient, Response
-from cds_service.outbound.search_support import Way, adapted, issues_of, repairs, type_of
+from cds_service.outbound.search_support import Quirk, adapted, issues_of, repairs, type_of
 from cds_service.telemetry.metrics import FHIR_FETCHES, FHIR_WAYS
 
 MAX_ANSWER_BYTES = 5 * 1024 * 1024
@@ -43,7 +43,7 @@ class FhirClient:
         self._deadline = self._retry_until = 0.0  # of the event loop's clock
         self._answered = self._failed = False
         self._pause = 0.0  # seconds for which the server asks to be left alone (Retry-After)
-        self.ways: dict[Way, bool] = {}  # the server's ways that this call used; True: learned in this call
+        self.quirks: dict[Quirk, bool] = {}  # the server's quirks that this call used; True: learned in this call
 
     @property
     def base_url(self) -> str:
@@ -79,18 +79,18 @@ class FhirClient:
     async def search(self, query: str) -> bytes:
         """Return the body of the response to a search, which is relative to the base. Raises FhirError.
 
-        The search is adapted to the ways of the server. Where the server refuses it and says why, it is repaired and sent once
+        The search is adapted to the quirks of the server. Where the server refuses it and says why, it is repaired and sent once
         more, and what helped is remembered.
         """
-        known = self._server.ways.of(query)
-        for way in known:
-            self.ways.setdefault(way, False)
-        if any(way.kind == "lacks" for way in known):
+        known = self._server.quirks.of(query)
+        for quirk in known:
+            self.quirks.setdefault(quirk, False)
+        if any(quirk.kind == "lacks" for quirk in known):
             raise FhirError(Outcome.LACKS)
         try:
             return await self._search_by(query, known)
         except FhirError as error:
-            learned = tuple(way for way in repairs(adapted(query, known), error.status, error.issues) if way not in known)
+            learned = tuple(quirk for quirk in repairs(adapted(query, known), error.status, error.issues) if quirk not in known)
             if not learned:
                 raise
             if learned[0].kind == "lacks":
@@ -102,15 +102,15 @@ class FhirClient:
             body = await self._search_by(query, repaired)
         except FhirError as error:
             # A server that names one fault at a time now names another: the first is mended, and the next call starts there.
-            if any(way not in repaired for way in repairs(adapted(query, repaired), error.status, error.issues)):
+            if any(quirk not in repaired for quirk in repairs(adapted(query, repaired), error.status, error.issues)):
                 self.learn(learned)
             raise
         self.learn(learned)
         return body
 
-    async def _search_by(self, query: str, ways: tuple[Way, ...]) -> bytes:
-        query = adapted(query, ways)
-        if not any(way.kind == "by form" for way in ways):
+    async def _search_by(self, query: str, quirks: tuple[Quirk, ...]) -> bytes:
+        query = adapted(query, quirks)
+        if not any(quirk.kind == "by form" for quirk in quirks):
             return await self.get(self.target(query))
         return await self.get(self.target(f"{type_of(query)}/_search"), query.partition("?")[2].encode())
 
@@ -127,18 +127,18 @@ class FhirClient:
             FHIR_FETCHES.labels(error.outcome).inc()
         return await self._once(target, form)
 
-    def learn(self, ways: Iterable[Way]) -> None:
-        """Remember ways of the server for later calls."""
-        for way in ways:
-            self._server.ways.keep([way])
-            self.ways[way] = True
-            FHIR_WAYS.labels(way.kind).inc()
+    def learn(self, quirks: Iterable[Quirk]) -> None:
+        """Remember quirks of the server for later calls."""
+        for quirk in quirks:
+            self._server.quirks.keep([quirk])
+            self.quirks[quirk] = True
+            FHIR_WAYS.labels(quirk.kind).inc()
 
-    def knows(self, way: Way) -> bool:
-        """Say whether the server is known to have this way, and count it as used."""
-        known = way in self._server.ways.of(f"{way.type}?")
+    def knows(self, quirk: Quirk) -> bool:
+        """Say whether the server is known to have this quirk, and count it as used."""
+        known = quirk in self._server.quirks.of(f"{quirk.type}?")
         if known:
-            self.ways.setdefault(way, False)
+            self.quirks.setdefault(quirk, False)
         return known
 
     async def _once(self, target: httpx2.URL, form: bytes | None) -> bytes:

@@ -6,7 +6,8 @@ import httpx2
 import msgspec
 
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.fhir.bundles import Gathered, gathered_raw, joined
+from cds_service.fhir.bundles import gathered_raw
+from cds_service.fhir.gathered import Gathered, joined
 from cds_service.fhir.resources import NOT_JSON
 from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.fhir_outcome import FhirError, Outcome
@@ -23,7 +24,7 @@ class FhirRequest(msgspec.Struct, frozen=True):
     key: str  # prefetch key, which says which types of resources the response may hold
     url: str  # relative to the base, or absolute under it
     page: int = 1  # of a search; later pages are asked for as the server linked them
-    exact: bool = False  # send as written, not adapted to the ways of the server
+    exact: bool = False  # send as written, not adapted to the quirks of the server
 
     def next(self, url: str) -> FhirRequest:
         """Return the request for the page after this one."""

@@ -17,7 +17,8 @@ from urllib.parse import quote
 import msgspec
 
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.fhir.bundles import Gathered, gathered, gathered_raw
+from cds_service.fhir.bundles import gathered, gathered_raw
+from cds_service.fhir.gathered import Gathered
 from cds_service.fhir.resources import NOT_JSON
 from cds_service.gather.concurrency import together
 from cds_service.gather.fhir_client import FhirClient
@@ -25,7 +26,7 @@ from cds_service.gather.fhir_requests import Asked, FhirRequest, ask, result_of
 from cds_service.gather.missing_targets import missing_targets
 from cds_service.gather.referenced_resources import FindMissing, read_referenced
 from cds_service.outbound.search_support import left_out
-from cds_service.read.subject import Owner
+from cds_service.read.subject import CallPatient
 from cds_service.wire.errors import PreconditionFailed
 from cds_service.wire.hook_request import Context, HookRequest
 
@@ -60,14 +61,14 @@ async def gather(
     templates: Mapping[str, str],
     ehr: FhirClient | None,
     remaining_ms: float,
-    gone: Callable[[], Awaitable[object]] | None = None,
+    client_gone: Callable[[], Awaitable[object]] | None = None,
     terminology: Terminology | None = None,
 ) -> dict[str, Gathered]:
     """Return what is known for each key of `templates`, and under `bundles.TARGETS` what was read because they refer to it.
 
     `remaining_ms` is the time until the response is due; FHIR requests get 800 ms of it, or all but 150 ms where that is less.
-    `ehr` is None when there is no FHIR server to ask. `gone` returns when the client has ended the call; it is called only when
-    there is something to ask. Raises AbandonedError when it returns first. `terminology` says which references need reading;
+    `ehr` is None when there is no FHIR server to ask. `client_gone` returns when the client has ended the call; it is called only
+    when there is something to ask. Raises AbandonedError when it returns first. `terminology` says which references need reading;
     without it none are read.
     """
     results = {key: _prefetched(request, key) for key in templates}
@@ -86,13 +87,13 @@ async def gather(
         _settle_lists(results)
         if find is not None:
             patients = results["patient"].resources if "patient" in results else ()
-            owner = Owner(request.context.patientId or "", request.fhirServer, {}, patients)
-            await read_referenced(results, find, fhir, owner)
+            call_patient = CallPatient(request.context.patientId or "", request.fhirServer, {}, patients)
+            await read_referenced(results, find, fhir, call_patient)
 
     with fhir.session(min(FHIR_SHARE_MS, remaining_ms - RESERVE_MS) / 1000):
-        if gone is None:
+        if client_gone is None:
             await ask_all()
-        elif not await _done_before(gone, ask_all()):
+        elif not await _done_before(client_gone, ask_all()):
             raise AbandonedError(results)
     return results
 
@@ -112,9 +113,9 @@ def _settle_lists(results: dict[str, Gathered]) -> None:
             results[name] = Gathered(Source(SourceState.EMPTY, one.source.origin, one.source.note))
 
 
-async def _done_before(gone: Callable[[], Awaitable[object]], work: Coroutine[None, None, None]) -> bool:
-    """Run `work` until `gone` returns, leave neither running, and say whether `work` was done first."""
-    working, waiting = asyncio.create_task(work), asyncio.ensure_future(gone())
+async def _done_before(client_gone: Callable[[], Awaitable[object]], work: Coroutine[None, None, None]) -> bool:
+    """Run `work` until `client_gone` returns, leave neither running, and say whether `work` was done first."""
+    working, waiting = asyncio.create_task(work), asyncio.ensure_future(client_gone())
     try:
         await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -162,7 +163,7 @@ async def _complete(key: str, template: str, sent: Gathered, context: Context, f
     if query is None:
         return sent
     found = result_of(await ask(fhir, FhirRequest(key, query), asked))
-    others = left_out(query, fhir.ways)
+    others = left_out(query, fhir.quirks)
     if found.source.state is SourceState.ERROR or others is None:
         return found
     return _merged(found, result_of(await ask(fhir, FhirRequest(key, others), asked)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from cds_service.criteria.facts import SourceState
-from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.gathered import Gathered
 
 MAX_ENTRIES = 2000  # of one call, where a site sets no other number
 MAX_QUARANTINED = 100  # of one source; how many there were stands in its note

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import httpx2
 import msgspec
 
-from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.gathered import Gathered
 from cds_service.fhir.resources import Reference, Resource, bare_id, first, listed, pairs, texts
 from cds_service.outbound.base_urls import base_place, place
 from cds_service.read.drug_status import DENIED, status_of

@@ -13,15 +13,15 @@ from urllib.parse import quote
 import msgspec
 
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.gathered import Gathered
 from cds_service.fhir.resources import Resource
 from cds_service.gather.concurrency import together
 from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.fhir_outcome import FhirError, Outcome
 from cds_service.gather.fhir_requests import FhirRequest, ask, ask_page, result_of
 from cds_service.gather.missing_targets import MissingTargets
-from cds_service.outbound.search_support import Way
-from cds_service.read.subject import Owner, Whose
+from cds_service.outbound.search_support import Quirk
+from cds_service.read.subject import CallPatient, Ownership
 from cds_service.telemetry.metrics import FHIR_REFERENCES
 
 MAX_READ = 50  # resources in one call
@@ -36,9 +36,9 @@ _WORDS = {"Medication": "medications", "Condition": "reasons", "Observation": "r
 _NO_SEARCH = frozenset({Outcome.REFUSED, Outcome.NOT_FOUND, Outcome.FORBIDDEN, Outcome.UNUSABLE, Outcome.EMPTY})
 
 
-async def read_referenced(results: dict[str, Gathered], find: FindMissing, fhir: FhirClient, owner: Owner) -> None:
+async def read_referenced(results: dict[str, Gathered], find: FindMissing, fhir: FhirClient, call_patient: CallPatient) -> None:
     """Add to `results` (by key) what `find` says is missing, and note in them what could not be read."""
-    reading = _Reading(results, fhir, owner)
+    reading = _Reading(results, fhir, call_patient)
     for number in range(ROUNDS):
         missing = find(results)
         if number == 0:
@@ -53,10 +53,10 @@ async def read_referenced(results: dict[str, Gathered], find: FindMissing, fhir:
 class _Reading:
     """The reading of references in one call."""
 
-    def __init__(self, results: dict[str, Gathered], fhir: FhirClient, owner: Owner) -> None:
+    def __init__(self, results: dict[str, Gathered], fhir: FhirClient, call_patient: CallPatient) -> None:
         self.results = results
         self.fhir = fhir
-        self.owner = owner
+        self.call_patient = call_patient
         self.sought: dict[str, set[str]] = {kind: set() for kind in _KEYS}  # ids, with those beyond the limit
         self.found: dict[str, list[Resource]] = {kind: [] for kind in _KEYS}
         self.left = MAX_READ
@@ -102,7 +102,7 @@ class _Reading:
         if len(ids) == 1:
             return await self._one(kind, ids[0])
         found: list[Resource] = []
-        if takes_ids := not self.fhir.knows(Way("one by one", kind)):
+        if takes_ids := not self.fhir.knows(Quirk("one by one", kind)):
             listed = ",".join(quote(one, safe="") for one in ids)
             response = await ask(self.fhir, FhirRequest(_KEYS[kind], f"{kind}?_id={listed}", exact=True), set())
             if response.pages:
@@ -115,7 +115,7 @@ class _Reading:
                 return []
         found += [one for read in await together(self._one(kind, one) for one in ids) for one in read]
         if found and takes_ids:
-            self.fhir.learn([Way("one by one", kind)])
+            self.fhir.learn([Quirk("one by one", kind)])
         return found
 
     async def _one(self, kind: str, id: str) -> list[Resource]:  # noqa: A002 (FHIR's word)
@@ -126,7 +126,7 @@ class _Reading:
             return []
 
     def _may_be_used(self, resource: Resource) -> bool:
-        return resource.resourceType == "Medication" or self.owner.whose(resource) is Whose.THE_PATIENTS
+        return resource.resourceType == "Medication" or self.call_patient.ownership(resource) is Ownership.PATIENT
 
 
 def _count(kind: str, outcome: str, number: int) -> None:

@@ -1,4 +1,4 @@
-"""Reading a request body, with a limit to its length, to its time, and to what all bodies under way take together."""
+"""Read a request body within limits: its length, its time, and the memory of all bodies together."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ from cds_service.telemetry.metrics import SHED
 from cds_service.wire.errors import BodyTimeout, Overloaded, PayloadTooLarge, UnsupportedMediaType
 
 BODY_SECONDS = 10.0  # for a whole body, from its headers on
-SMALL = 64 * 1024  # bytes of each body that there is always room for, so that large ones don't keep ordinary calls out
+SMALL = (
+    64 * 1024
+)  # first bytes of each body, which take none of the shared memory, so that large bodies can't block ordinary calls
 
 
-class Room:
-    """Memory for the bodies that are being received, beyond the first 64 KiB of each."""
+class BodyMemory:
+    """Limit the memory for bodies that are being received, beyond the first 64 KiB of each."""
 
     def __init__(self, size: int) -> None:
         """`size` in bytes."""
         self.left = size
 
     def take(self, size: int) -> None:
-        """Raises Overloaded where there is not so much room."""
+        """Take `size` bytes. Raises Overloaded where fewer are left."""
         if size > self.left:
             SHED.labels("bodies").inc()
             raise Overloaded("Too many large bodies are being sent; please try again in a second")
         self.left -= size
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int, room: Room) -> bytes:
-    """The body of an HTTP request, of at most `limit` bytes. Any content type will do; what counts is whether it reads as JSON.
+async def read_body(scope: Scope, receive: Receive, limit: int, memory: BodyMemory) -> bytes:
+    """Return the body of an HTTP request, at most `limit` bytes, whatever its Content-Type.
 
     Raises PayloadTooLarge as soon as that is known, UnsupportedMediaType for a compressed body, BodyTimeout for one that does not
-    arrive in time, Overloaded where there is no room for it, ClientDisconnect.
+    arrive in time, Overloaded where `memory` has too few bytes left, ClientDisconnect.
     """
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and (len(value) > 18 or int(value) > limit):
@@ -42,12 +44,12 @@ async def read_body(scope: Scope, receive: Receive, limit: int, room: Room) -> b
             raise UnsupportedMediaType("The body must not be compressed (Content-Encoding)")
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            return await _received(receive, limit, room)
+            return await _receive_all(receive, limit, memory)
     except TimeoutError:
         raise BodyTimeout(f"The body did not arrive within {BODY_SECONDS:g} seconds") from None
 
 
-async def _received(receive: Receive, limit: int, room: Room) -> bytes:
+async def _receive_all(receive: Receive, limit: int, memory: BodyMemory) -> bytes:
     chunks: list[bytes] = []
     size = taken = 0
     more = True
@@ -61,13 +63,13 @@ async def _received(receive: Receive, limit: int, room: Room) -> bytes:
             if size > limit:
                 raise _too_large(limit)
             if size - SMALL > taken:
-                room.take(size - SMALL - taken)
+                memory.take(size - SMALL - taken)
                 taken = size - SMALL
             chunks.append(chunk)
             more = message.get("more_body", False)
         return b"".join(chunks)
     finally:
-        room.left += taken
+        memory.left += taken
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

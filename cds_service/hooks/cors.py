@@ -1,4 +1,4 @@
-"""Which pages of a browser may call (CORS): any in the dev profile; in production those that registered clients list."""
+"""Let browser pages call this service (CORS): any page in the dev profile, registered origins in production."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _HEADERS = ["Authorization", "Content-Type"]  # by name: `*` does not cover Auth
 
 
 def allow_any_page(app: FastAPI) -> None:
-    """For the dev profile: a page of the public sandbox may call a service on this machine, and read its errors."""
+    """Let every page call, for the dev profile: the public sandbox can call this machine and read errors."""
     app.add_middleware(
         CORSMiddleware, allow_origins=["*"], allow_methods=_METHODS, allow_headers=_HEADERS, allow_private_network=True
     )
 
 
-class HookPages:
-    """ASGI middleware: pages of `origins` may use the paths under /cds-services, and nothing else of this service."""
+class HookCorsMiddleware:
+    """ASGI middleware that lets pages of `origins` use the paths under /cds-services, and only these."""
 
     def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""The answer of `GET /cds-services`: made once when the service starts, served from memory ever after."""
+"""Make the response of `GET /cds-services`, once at start."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cds_service.knowledge.services import ServiceDefinition
 
 
 class Discovery(msgspec.Struct, frozen=True):
-    """The body, as JSON, and its entity tag (quoted, as in the ETag header)."""
+    """A discovery response: the body, as JSON, and its entity tag (quoted, as in the ETag header)."""
 
     body: bytes
     etag: str
 
     def matches(self, if_none_match: str | None) -> bool:
-        """Whether the client, by its If-None-Match header, already has this body (RFC 9110, section 13.1.2)."""
+        """Say whether the client already has this body, by its If-None-Match header (RFC 9110, section 13.1.2)."""
         tags = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
         return self.etag in tags or "*" in tags
 
 
 def describe(services: Iterable[ServiceDefinition], *, include: bool = False) -> Discovery:
-    """The discovery answer for `services`. Members without a value are left out, as CDS Hooks demands.
+    """Return the discovery response for `services`, without empty members, as CDS Hooks demands.
 
     `include`: for a client whose EHR supports `_include` in prefetch templates.
     """

@@ -1,4 +1,4 @@
-"""Every failure becomes one OperationOutcome: what this service raises, what the framework raises, and what nobody foresaw."""
+"""Turn every error into an HTTP response: this service's errors, the framework's, and unexpected exceptions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, place, tell
-from cds_service.trust.refused import RefusedError
+from cds_service.trust.refusal import CallerRefusedError
 from cds_service.wire.errors import CdsError, new_trace, operation_outcome
 
 _FRAMEWORK = {
@@ -19,11 +19,14 @@ _FRAMEWORK = {
     405: ("not-supported", "This path doesn't take this method; the Allow header says which it takes"),
 }
 
+FORESEEN = (CdsError, CallerRefusedError, RequestValidationError, HTTPException)
 
-class Guard:
-    """ASGI middleware, the last resort: an unforeseen exception is counted, logged without its message, and answered with 500.
 
-    The message is left out because it may repeat what was sent. This is the one place that catches everything.
+class UnexpectedErrorMiddleware:
+    """ASGI middleware that counts, logs and answers an unexpected exception with status 500.
+
+    The log line holds the class and the place of the exception, without its message, which may repeat request data. No other
+    code of the server catches every exception of a request.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -43,56 +46,51 @@ class Guard:
         try:
             await self.app(scope, receive, watched_send)
         except ClientDisconnect:
-            return  # nobody is there to be answered
+            return  # there is no client left to answer
         except Exception as error:  # noqa: BLE001
             trace = new_trace()
             metrics.UNEXPECTED_ERRORS.inc()
             tell(Event.UNEXPECTED_ERROR, error=type(error).__name__, place=_place(error), trace=trace)
             if not started:
-                response = _outcome(500, "exception", "The service failed; its log has the details under this trace", trace)
+                response = _error_response(
+                    500, "exception", "The service failed; its log has the details under this trace", trace
+                )
                 await response(scope, receive, send)
 
 
 def _place(error: Exception) -> str:
-    """File, line and function where `error` was raised; for a group, those of its first member."""
+    """Return file, line and function where `error` was raised; for a group, those of its first member."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return f"{place(error.__traceback__)} ({type(error).__name__})"
 
 
-def _outcome(status: int, code: str, text: str, trace: str, headers: dict[str, str] | None = None) -> Response:
+def _error_response(status: int, code: str, text: str, trace: str, headers: dict[str, str] | None = None) -> Response:
     metrics.REFUSED.labels(str(status)).inc()
     return Response(operation_outcome(code, text, trace), status, headers, media_type="application/json")
 
 
-async def _refused(_: Request, error: CdsError) -> Response:
-    trace = new_trace()
-    tell(Event.REFUSED, status=error.status, code=error.code, trace=trace)
-    return _outcome(error.status, error.code, str(error), trace, dict(error.headers))
-
-
-async def _nobody(_: Request, __: RefusedError) -> Response:
-    """The same whatever the reason, which stands in our log only (CDS Hooks best practices; RFC 9110 wants the header)."""
-    return Response(status_code=401, headers={"www-authenticate": "Bearer"})
-
-
-async def _not_served(request: Request, error: HTTPException) -> Response:
-    if error.status_code not in _FRAMEWORK:
-        return await http_exception_handler(request, error)
-    code, text = _FRAMEWORK[error.status_code]
-    return _outcome(error.status_code, code, text, new_trace(), dict(error.headers or {}))
-
-
-async def _invalid(_: Request, error: RequestValidationError) -> Response:
-    """Instead of FastAPI's 422, whose body repeats what was sent."""
-    places = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors())
-    return _outcome(400, "invalid", f"Missing or of the wrong type: {places}", new_trace())
+async def error_response(request: Request, error: Exception) -> Response:
+    """Return the response to one of FORESEEN, the same for a service call and for a route of the framework."""
+    match error:
+        case CdsError():
+            trace = new_trace()
+            tell(Event.REFUSED, status=error.status, code=error.code, trace=trace)
+            return _error_response(error.status, error.code, str(error), trace, dict(error.headers))
+        case CallerRefusedError():  # the reason stands only in the log (CDS Hooks best practices); RFC 9110 requires the header
+            return Response(status_code=401, headers={"www-authenticate": "Bearer"})
+        case RequestValidationError():  # FastAPI's own 422 would repeat the values sent
+            places = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors())
+            return _error_response(400, "invalid", f"Missing or of the wrong type: {places}", new_trace())
+        case HTTPException() if error.status_code in _FRAMEWORK:
+            code, text = _FRAMEWORK[error.status_code]
+            return _error_response(error.status_code, code, text, new_trace(), dict(error.headers or {}))
+        case HTTPException():
+            return await http_exception_handler(request, error)
+    raise error
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Answer CdsError, and what the framework raises, with an OperationOutcome; who is not accepted gets an empty 401."""
-    # Starlette types handlers as taking any Exception; each is only called with the class it is registered for.
-    app.add_exception_handler(CdsError, _refused)  # type: ignore[arg-type]
-    app.add_exception_handler(RefusedError, _nobody)  # type: ignore[arg-type]
-    app.add_exception_handler(HTTPException, _not_served)  # type: ignore[arg-type]
-    app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
+    """Have the framework's routes answer foreseen errors with `error_response`."""
+    for kind in FORESEEN:
+        app.add_exception_handler(kind, error_response)

@@ -1,10 +1,10 @@
-"""Feedback on cards: what a clinician did with them, as EHRs send it.
+"""Decode feedback: what clinicians did with cards, as EHRs send it.
 
-The shape is that of CDS Hooks 2.0 (`overrideReason`: one reason as a Coding, and a comment). Understood too: a CodeableConcept
+The shape is that of CDS Hooks 2.0 (`overrideReason`: one reason as a Coding, and a comment). Also understood: a CodeableConcept
 as the reason, a reason that is written flat into `overrideReason`, comments as a list (drafts of later versions), the outcome
 `ignored` (the same), and Epic's spelling (`overrideReasons`, with the reason in `reason` or in an extension). Items are kept in
-the order in which they came, repeated and contradictory ones among them: what a clinician did last is for the reader of the log
-to say. An item that can't be read is refused on its own, and the others are taken.
+the order in which they came, also repeated and contradictory ones: the reader of the log decides which one is the clinician's
+last. An item that can't be read is refused on its own, and the others are taken.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ _FLAT = ("code", "system", "display", "coding", "text")  # of a reason
 OUTCOMES = ("accepted", "overridden", "ignored")
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_CODE = re.compile(r"[A-Za-z0-9._:|/+-]{1,200}")  # no spaces: what a person writes has some
-_KEPT_MEMBERS = frozenset(
-    {"card", "outcome", "outcomeTimestamp", "id", "code", "system"}
-)  # whose codes are kept of a refused item
+_CODE = re.compile(r"[A-Za-z0-9._:|/+-]{1,200}")  # no spaces: a text that a person writes has some
+# Members of a refused item whose codes are kept.
+_KEPT_MEMBERS = frozenset({"card", "outcome", "outcomeTimestamp", "id", "code", "system"})
 _MAX_RAW = 2_000  # characters kept of a refused item
-_MAX_TOLD = 3  # refused items that an error for the whole batch names
+_MAX_NAMED = 3  # refused items that an error for the whole batch names
 _EPIC = "com.epic.cdshooks.feedback.overrideReason"
 
 
@@ -46,28 +45,31 @@ class _Reason(msgspec.Struct):
 
 
 class RefusedItem(msgspec.Struct, frozen=True):
-    """The position of an item that can't be read, and why; nothing of what it held."""
+    """The position of an item that can't be read, and the reason, without its content."""
 
     index: int
     why: str
 
 
 class Batch(msgspec.Struct):
-    """What was read of a batch, what was refused, and the traces of that for the log."""
+    """A decoded batch: the items read, those refused, and the log's records of those refused."""
 
     records: list[FeedbackRecord]
     refused: list[RefusedItem]
     kept: list[QuarantineRecord]
 
-    def expect_some(self) -> None:
-        """Raises BadRequest, naming the first items, where there were items and none could be read."""
+    def expect_record(self) -> None:
+        """Raise BadRequest that names the first items, where items were sent and none could be read."""
         if self.refused and not self.records:
-            told = "; ".join(f"`feedback[{one.index}]`: {one.why}" for one in self.refused[:_MAX_TOLD])
-            raise BadRequest(f"No item of `feedback` could be read. {told}")
+            reasons = "; ".join(f"`feedback[{one.index}]`: {one.why}" for one in self.refused[:_MAX_NAMED])
+            raise BadRequest(f"No item of `feedback` could be read. {reasons}")
 
 
 def decode_feedback(body: bytes, service: str, received_at: datetime, caller: Caller = ANONYMOUS) -> Batch:
-    """The items of `{"feedback": [...]}` that `caller` sent, at most 1000. Raises BadRequest where there is no such list."""
+    """Decode the items of `{"feedback": [...]}` that `caller` sent, at most 1000.
+
+    Raises BadRequest where `feedback` is missing, is not a list, or is too long.
+    """
     body = checked_text(body)
     members = members_of(body, "the body")
     check_whole(body, "the body")
@@ -89,7 +91,7 @@ def decode_feedback(body: bytes, service: str, received_at: datetime, caller: Ca
 
 
 def _record(raw: Raw, service: str, received_at: datetime, caller: Caller) -> FeedbackRecord:
-    """One item. Raises BadRequest with what is wrong with it."""
+    """Decode one item. Raises BadRequest that says what is wrong with it."""
     members = fitting(raw, dict[str, Raw])
     if members is None:
         raise BadRequest("an item must be an object")
@@ -119,18 +121,18 @@ def _record(raw: Raw, service: str, received_at: datetime, caller: Caller) -> Fe
 
 
 def _uuid(sent: str) -> str:
-    """A uuid in lower case, as ours are: its letters have no case (RFC 9562). What is none stays as it is."""
+    """Return a uuid in lower case (RFC 9562: its letters have no case), any other text unchanged."""
     return sent.lower() if _UUID.fullmatch(sent) else sent
 
 
 def _length(comment: Raw | None) -> int:
-    """The characters of a comment, or of all comments of a list."""
+    """Count the characters of a comment, or of all comments of a list."""
     several = fitting(comment, list[Raw])
     return sum(len(fitting(one, str) or "") for one in (several if several is not None else [comment]))
 
 
 def _objects(raw: Raw | None) -> list[dict[str, Raw]]:
-    """The objects in a list, or the one object that stands where a list could."""
+    """Return the objects of a list, or a single object sent in place of a list."""
     one = fitting(raw, dict[str, Raw])
     if one is not None:
         return [one]
@@ -139,13 +141,13 @@ def _objects(raw: Raw | None) -> list[dict[str, Raw]]:
 
 
 def _accepted(raw: Raw | None) -> list[str]:
-    """Uuids in `[{"id": ...}]`. What doesn't fit is left out: the outcome is worth more than a complaint about its detail."""
+    """Return the uuids in `[{"id": ...}]`, without those that don't fit, so that the outcome is not lost with them."""
     ids = (fitting(suggestion.get("id"), str) for suggestion in _objects(raw))
     return [_uuid(uuid) for uuid in ids if uuid and len(uuid) <= MAX_ID]
 
 
 def _reason(override: dict[str, Raw]) -> _Reason:
-    """The reason in `reason`, or in `override` itself; a text that looks like a code is one."""
+    """Return the reason in `reason`, or in `override` itself; a text that looks like a code counts as one."""
     raw = override.get("reason")
     code = fitting(raw, str) or ""
     if _CODE.fullmatch(code):
@@ -159,7 +161,10 @@ def _reason(override: dict[str, Raw]) -> _Reason:
 
 
 def _epic_reason(extension: dict[str, Raw], text: str) -> _Reason:
-    """Epic numbers its override reasons per site (`reasonCategory`), so the extension's name stands in for a code system."""
+    """Return the reason of Epic's extension, with the extension's name in place of a code system.
+
+    Epic numbers its override reasons per site (`reasonCategory`).
+    """
     category, display, title = (
         fitting(extension.get(f"{_EPIC}.{name}"), str) or "" for name in ("reasonCategory", "reasonDisplay", "reasonTitle")
     )
@@ -167,7 +172,7 @@ def _epic_reason(extension: dict[str, Raw], text: str) -> _Reason:
 
 
 def _timestamp(text: str | None) -> str:
-    """`text` where it is an ISO 8601 instant, else ""."""
+    """Return `text` where it is an ISO 8601 instant, else ""."""
     try:
         datetime.fromisoformat(text or "")
     except ValueError:
@@ -176,7 +181,7 @@ def _timestamp(text: str | None) -> str:
 
 
 def _without_words(value: Any, name: str = "") -> Any:
-    """`value` with the length in place of each text that is no code in a known member: anything else may be about people."""
+    """Return `value` with only the codes in known members; each other text, which may be about people, becomes its length."""
     if isinstance(value, dict):
         return {key if _CODE.fullmatch(key) else "…": _without_words(inner, key) for key, inner in value.items()}
     if isinstance(value, list):

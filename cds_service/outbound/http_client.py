@@ -29,7 +29,7 @@ import msgspec
 from cds_service.outbound.checked_network import CheckedBackend, Fault, HeardStream, RequestError, Resolve
 from cds_service.outbound.checked_network import resolve as system_resolve
 from cds_service.outbound.circuit_breaker import CircuitBreaker
-from cds_service.outbound.search_support import Ways
+from cds_service.outbound.search_support import Quirks
 
 Headers = Sequence[tuple[bytes, bytes]]
 _Place = tuple[bool, str]  # (private, origin): requests to one place share connections
@@ -55,7 +55,7 @@ class Server:
 
     def __init__(self) -> None:
         self.breaker = CircuitBreaker()
-        self.ways = Ways()
+        self.quirks = Quirks()
         self.slots = asyncio.Semaphore(_MAX_REQUESTS)
 
 

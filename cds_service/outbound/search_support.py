@@ -1,7 +1,7 @@
 """Learn how a FHIR server wants to be searched: parameters it refuses or requires, types it lacks.
 
 FHIR lets a server choose which parameters it supports, and refuse a search. `repairs` says how to ask once more; what helped is
-kept in `Ways` and used from the start the next time. Pure but for the clock that is handed in.
+kept in `Quirks` and used from the start the next time. Pure but for the clock that is handed in.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 
 from cds_service.fhir.resources import NOT_JSON
 
-KEPT_SECONDS = 3600.0  # then a way is learned again: servers are upgraded, and a mistake must not last
-MAX_WAYS = 64  # of one server
+KEPT_SECONDS = 3600.0  # then a quirk is learned again: servers are upgraded, and a mistake must not last
+MAX_QUIRKS = 64  # of one server
 MOST_REPAIRS = 4  # of one search; a server that objects to more does not support what is asked for
 REFUSALS = frozenset({400, 404, 405, 413, 414, 422, 431, 501})  # statuses that may mean: asked in the wrong way
 TOO_LONG = frozenset({413, 414, 431})  # about the length of the address
@@ -48,8 +48,8 @@ _NO_TYPE = re.compile(
 )
 
 
-class Way(NamedTuple):
-    """One way of a server: how it wants searches of a resource type."""
+class Quirk(NamedTuple):
+    """One quirk of a server: how it wants searches of a resource type."""
 
     kind: Kind
     type: str
@@ -75,27 +75,27 @@ class Issue(NamedTuple):
     text: str
 
 
-class Ways:
-    """The ways learned of one server, each kept for an hour."""
+class Quirks:
+    """The quirks learned of one server, each kept for an hour."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._until: dict[Way, float] = {}
+        self._until: dict[Quirk, float] = {}
 
-    def keep(self, ways: Iterable[Way]) -> None:
-        """Remember ways that helped."""
-        for way in ways:
-            self._until.pop(way, None)
-            self._until[way] = self._clock() + KEPT_SECONDS
-        while len(self._until) > MAX_WAYS:
+    def keep(self, quirks: Iterable[Quirk]) -> None:
+        """Remember quirks that helped."""
+        for quirk in quirks:
+            self._until.pop(quirk, None)
+            self._until[quirk] = self._clock() + KEPT_SECONDS
+        while len(self._until) > MAX_QUIRKS:
             del self._until[next(iter(self._until))]
 
-    def of(self, query: str) -> tuple[Way, ...]:
-        """Return the known ways for searches like `query`; none for a read of one resource."""
+    def of(self, query: str) -> tuple[Quirk, ...]:
+        """Return the known quirks for searches like `query`; none for a read of one resource."""
         if not self._until or "?" not in query:
             return ()
         kind, now = type_of(query), self._clock()
-        return tuple(way for way, until in self._until.items() if way.type == kind and until > now)
+        return tuple(quirk for quirk, until in self._until.items() if quirk.type == kind and until > now)
 
 
 def type_of(query: str) -> str:
@@ -103,48 +103,48 @@ def type_of(query: str) -> str:
     return re.split(r"[?/]", query, maxsplit=1)[0]
 
 
-def adapted(query: str, ways: Iterable[Way]) -> str:
-    """Return `query` as a server with these ways accepts it."""
+def adapted(query: str, quirks: Iterable[Quirk]) -> str:
+    """Return `query` as a server with these quirks accepts it."""
     kind, _, rest = query.partition("?")
     parts = rest.split("&") if rest else []
-    for way in ways:
-        if way.kind == "without":
-            parts = [part for part in parts if _name(part) != way.parameter]
-        elif way.kind == "with" and way.parameter not in map(_name, parts):
-            parts.append(f"{way.parameter}={REQUIRED[kind, way.parameter]}")
-        elif way.kind == "by subject":
+    for quirk in quirks:
+        if quirk.kind == "without":
+            parts = [part for part in parts if _name(part) != quirk.parameter]
+        elif quirk.kind == "with" and quirk.parameter not in map(_name, parts):
+            parts.append(f"{quirk.parameter}={REQUIRED[kind, quirk.parameter]}")
+        elif quirk.kind == "by subject":
             parts = [re.sub(r"^patient=(?:Patient(?:/|%2F))?", "subject=Patient/", part) for part in parts]
     return f"{kind}?{'&'.join(parts)}" if parts else kind
 
 
-def left_out(query: str, ways: Iterable[Way]) -> str | None:
+def left_out(query: str, quirks: Iterable[Quirk]) -> str | None:
     """Return the search for what a required category leaves out, or None where it leaves out nothing."""
-    for way in ways:
-        if way.kind == "with" and way.type == type_of(query) and (value := _LEFT_OUT.get((way.type, way.parameter))):
-            return f"{query}&{way.parameter}={value}"
+    for quirk in quirks:
+        if quirk.kind == "with" and quirk.type == type_of(query) and (value := _LEFT_OUT.get((quirk.type, quirk.parameter))):
+            return f"{query}&{quirk.parameter}={value}"
     return None
 
 
-def repairs(query: str, status: int, issues: Iterable[Issue]) -> tuple[Way, ...]:
+def repairs(query: str, status: int, issues: Iterable[Issue]) -> tuple[Quirk, ...]:
     """Return how to ask once more after `query` was refused with `status`; nothing where that would be a guess.
 
-    A single way "lacks" means that asking again is useless: the server has no resources of this type.
+    A single quirk "lacks" means that asking again is useless: the server has no resources of this type.
     """
     if status not in REFUSALS or "?" not in query:
         return ()
     kind, _, rest = query.partition("?")
     told = list(issues)
     if status in TOO_LONG or any(_TOO_LONG.search(issue.text) for issue in told):
-        return (Way("by form", kind),)
+        return (Quirk("by form", kind),)
     sent = [_name(part) for part in rest.split("&")]
     if any(_lacks_type(kind, sent, status, issue) for issue in told):
-        return (Way("lacks", kind),)
+        return (Quirk("lacks", kind),)
     if status == 404:
         return ()
-    found = dict.fromkeys(way for issue in told for way in _named(kind, sent, issue))
+    found = dict.fromkeys(quirk for issue in told for quirk in _named(kind, sent, issue))
     if found:
         return tuple(found)[:MOST_REPAIRS]
-    return tuple(Way("without", kind, name) for name in _NICETIES if name in sent)
+    return tuple(Quirk("without", kind, name) for name in _NICETIES if name in sent)
 
 
 def issues_of(body: bytes) -> tuple[Issue, ...]:
@@ -182,22 +182,22 @@ def _lacks_type(kind: str, sent: list[str], status: int, issue: Issue) -> bool:
     return status == 404 or (kind.lower() in words and words.isdisjoint(["parameter", "parameters", *sent]))
 
 
-def _named(kind: str, sent: list[str], issue: Issue) -> Iterator[Way]:
-    """Find the ways that an issue names: parameters required and not sent, else parameters sent and refused."""
+def _named(kind: str, sent: list[str], issue: Issue) -> Iterator[Quirk]:
+    """Find the quirks that an issue names: parameters required and not sent, else parameters sent and refused."""
     for clause in re.split(r"[;\n]|\.\s", _LIST.sub("", issue.text)):
         requires = issue.code == "required" or _REQUIRES.search(clause) is not None
         missing = [
             name for of, name in REQUIRED if of == kind and name not in sent and re.search(rf"\b{name}\b", clause, re.IGNORECASE)
         ]
         if requires and missing:
-            yield from (Way("with", kind, name) for name in missing)
+            yield from (Quirk("with", kind, name) for name in missing)
         elif requires and "patient" in sent and re.search(r"\bsubject\b", clause, re.IGNORECASE):
-            yield Way("by subject", kind)
+            yield Quirk("by subject", kind)
         else:
             refused = [name for name in sent if _is_parameter(name, clause)]
-            yield from (Way("without", kind, name) for name in refused if name in _DROPPED)
+            yield from (Quirk("without", kind, name) for name in refused if name in _DROPPED)
             if "patient" in refused and not requires:
-                yield Way("by subject", kind)
+                yield Quirk("by subject", kind)
 
 
 def _is_parameter(name: str, clause: str) -> bool:

@@ -1,4 +1,7 @@
-"""The page for developers, in the dev profile only: fire a hook at this very service, see the cards drawn and why."""
+"""Serve the pages on which developers fire a hook and see cards and reasons.
+
+Only the dev profile has them.
+"""
 
 from cds_service.playground.routes import playground_routes
 

@@ -1,4 +1,4 @@
-"""Whether an element of a resource fits what a FHIR search asks for: tokens, references and dates (FHIR R4, 3.1.1.4)."""
+"""Match elements of resources with FHIR search values: tokens, references, dates (FHIR R4, 3.1.1.4)."""
 
 from __future__ import annotations
 
@@ -14,38 +14,49 @@ PREFIXES = ("eq", "ne", "gt", "ge", "lt", "le")  # of dates
 
 
 def fits(value: Any, kind: Kind, wanted: Sequence[str]) -> bool:
-    """Whether `value`, the JSON of an element or None, is one of `wanted`. Raises BadRequest for a date that can't be read."""
+    """Return whether `value`, the JSON of an element or None, matches one of `wanted`.
+
+    Raises BadRequest for a date that cannot be read.
+    """
     parts = value if isinstance(value, list) else [value]
     return any(_FITS[kind](part, text) for text in wanted for part in parts)
 
 
 def _token(value: Any, wanted: str) -> bool:
-    """`code`, `system|code`, `|code` (without a system), `system|` (any code of it), in a CodeableConcept; or a plain code."""
+    """Match a code or a CodeableConcept.
+
+    `wanted` is `code`, `system|code`, `|code` (without a system) or `system|` (any code of it).
+    """
     system, bar, code = wanted.rpartition("|")
     if isinstance(value, str):
-        return value == code  # its only system is FHIR's own
-    coding = [(one.get("system", ""), one.get("code", "")) for one in (value or {}).get("coding", ())]
-    return wanted != "" and any(code in ("", theirs) and (not bar or system == of) for of, theirs in coding)
+        return value == code  # a code of FHIR itself, without a system
+    codings = [(one.get("system", ""), one.get("code", "")) for one in (value or {}).get("coding", ())]
+    return wanted != "" and any(code in ("", coded) and (not bar or system == of) for of, coded in codings)
 
 
 def _reference(value: Any, wanted: str) -> bool:
-    """An id, `Patient/id`, or an absolute URL that ends so."""
-    theirs: str = value["reference"]
-    return theirs == wanted or theirs.endswith(f"/{wanted}") or wanted.endswith(f"/{theirs}")
+    """Match an id, `Patient/id`, or an absolute URL that ends with it."""
+    reference: str = value["reference"]
+    return reference == wanted or reference.endswith(f"/{wanted}") or wanted.endswith(f"/{reference}")
 
 
 def _date(value: str | None, wanted: str) -> bool:
-    """A date with a prefix or without one. What a date leaves open is a span of time, from its start to when it is over."""
+    """Match a date, with a prefix or without one.
+
+    Both dates are spans of time: 2025 lasts from its first to its last second.
+    """
     prefix = wanted[:2] if wanted[:2].isalpha() else "eq"
-    asked, theirs = _span(wanted.removeprefix(prefix)), _span(value)
-    if asked is None or prefix not in PREFIXES:
-        raise BadRequest(f"A date must look like 2025-11-28 or 2025-11-28T08:00:00Z, after nothing or {', '.join(PREFIXES)}")
-    if theirs is None:
+    searched, span = _span(wanted.removeprefix(prefix)), _span(value)
+    if searched is None or prefix not in PREFIXES:
+        raise BadRequest(
+            f"A date must look like 2025-11-28 or 2025-11-28T08:00:00Z, with or without one of {', '.join(PREFIXES)} before it"
+        )
+    if span is None:
         return False
-    (low, high), (start, over) = asked, theirs
-    inside = low <= start and over <= high
-    fitting = {"eq": inside, "ne": not inside, "gt": high < over, "ge": low < over, "lt": start < low, "le": start < high}
-    return fitting[prefix]
+    (low, high), (start, end) = searched, span
+    inside = low <= start and end <= high
+    matches = {"eq": inside, "ne": not inside, "gt": high < end, "ge": low < end, "lt": start < low, "le": start < high}
+    return matches[prefix]
 
 
 def _span(text: str | None) -> tuple[datetime, datetime] | None:

@@ -1,7 +1,9 @@
-"""The sample patients behind a small read-only FHIR R4 server, for people who try the service in the public CDS Hooks sandbox.
+"""Serve the sample patients as a small read-only FHIR R4 server.
 
-Reads, and searches by GET or by POST to `_search`, with the parameters of `SEARCHES`. A parameter that is not known is refused
-and not ignored, so that nobody takes all results for those that were asked for. It is served in the dev profile only.
+It lets the public CDS Hooks sandbox try the service.
+
+It supports read, and search by GET or by POST to `_search`, with the parameters of `SEARCHES`. An unknown parameter is refused,
+not ignored: otherwise all results would pass for those that the search selects. The dev profile alone serves it.
 
 Why it is written here: the one maintained library (fhirstarter 4.2) leaves every search to its user and pins an older FastAPI.
 """
@@ -20,11 +22,11 @@ from cds_service.authoring.samples import load_samples
 from cds_service.authoring.shorthand_resources import Resource
 from cds_service.clock import Clock, utc_now
 from cds_service.files.paths import fixtures_dir
-from cds_service.hooks.body import Room, read_body
+from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.playground.fhir_search import Kind, fits
 from cds_service.wire.errors import BadRequest, UnknownService, UnsupportedMediaType
 
-# resource type → search parameter → the element that it looks at
+# resource type → search parameter → the element that it searches
 _OF_PATIENT = {"_id": "id", "patient": "subject", "subject": "subject"}
 _DRUG = _OF_PATIENT | {"code": "medicationCodeableConcept", "status": "status"}
 SEARCHES: dict[str, dict[str, str]] = {
@@ -44,7 +46,7 @@ _KINDS: dict[str, Kind] = {  # of parameters; all others are tokens
 }
 _CONTROLS = {"_count", "_offset", "_sort", "_format", "_pretty", "_total"}
 _FORMATS = {"json", "text/json", "application/json", "application/fhir+json", "application/json+fhir"}
-PAGE, LARGEST_PAGE = 50, 500  # resources where `_count` says nothing, and at most
+PAGE, LARGEST_PAGE = 50, 500  # resources a page without `_count`, and at most
 MAX_PARAMETERS = 100
 MAX_FORM_BYTES = 64 * 1024
 
@@ -53,7 +55,10 @@ Query = list[tuple[str, str]]
 
 
 def fhir_routes(public_url: str = "", clock: Clock = utc_now) -> APIRouter:
-    """All endpoints under /fhir. `public_url` is the address of the service where that isn't the one that it is asked at."""
+    """Return all endpoints under /fhir.
+
+    `public_url` replaces the URL of the request in links, unless it is "".
+    """
     router = APIRouter(prefix="/fhir", tags=["Sample patients (FHIR R4, read-only)"])
 
     def base(request: Request) -> str:
@@ -74,7 +79,7 @@ def fhir_routes(public_url: str = "", clock: Clock = utc_now) -> APIRouter:
     async def find_by_form(kind: str, request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
             raise UnsupportedMediaType("The parameters of a search come as application/x-www-form-urlencoded")
-        form = await read_body(request.scope, request.receive, MAX_FORM_BYTES, Room(0))
+        form = await read_body(request.scope, request.receive, MAX_FORM_BYTES, BodyMemory(0))
         query = _pairs(request.url.query) + _pairs(form.decode(errors="replace"))
         return _json(search(charts(clock().date()), kind, query, base(request)), query)
 
@@ -82,7 +87,9 @@ def fhir_routes(public_url: str = "", clock: Clock = utc_now) -> APIRouter:
     async def read(kind: str, id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
         found = _of_type(charts(clock().date()), kind).get(id)
         if found is None:
-            raise UnknownService("There is no such resource among the sample patients; a search without parameters lists a type")
+            raise UnknownService(
+                "There is no such resource among the sample patients; a search without parameters lists all of a type"
+            )
         return _json(found, _pairs(request.url.query))
 
     return router
@@ -90,7 +97,10 @@ def fhir_routes(public_url: str = "", clock: Clock = utc_now) -> APIRouter:
 
 @lru_cache(maxsize=1)
 def charts(day: date) -> Charts:
-    """The resources of all sample patients, as of the start of `day` (UTC), so that nothing of them lies in the future."""
+    """Return the resources of all sample patients, as of the start of `day` (UTC).
+
+    So no date in them is in the future.
+    """
     found: Charts = {kind: {} for kind in SEARCHES}
     for sample in load_samples(fixtures_dir()).values():
         for resource in sample.resources(datetime.combine(day, time.min, UTC)):
@@ -99,7 +109,10 @@ def charts(day: date) -> Charts:
 
 
 def search(found: Charts, kind: str, query: Query, base: str) -> Resource:
-    """A page of the resources of a type that fit `query`, as a Bundle. Raises UnknownService for the type, else BadRequest."""
+    """Return a page of the resources of type `kind` that match `query`, as a Bundle.
+
+    Raises UnknownService for a type that is not served, BadRequest for a search that cannot be run.
+    """
     results = list(_of_type(found, kind).values())
     elements = SEARCHES[kind]
     controls = {name: value for name, value in query if name in _CONTROLS}
@@ -108,12 +121,12 @@ def search(found: Charts, kind: str, query: Query, base: str) -> Resource:
             wanted, kind_of = value.split(","), _KINDS.get(name, "token")
             results = [one for one in results if fits(one.get(elements[name]), kind_of, wanted)]
         elif name not in _CONTROLS:
-            known = ", ".join(sorted({*elements, *_CONTROLS}))
-            raise BadRequest(f"A search parameter is not known for {kind}; known are {known}, without modifiers")
+            supported = ", ".join(sorted({*elements, *_CONTROLS}))
+            raise BadRequest(f"A search parameter is not supported for {kind}; supported are {supported}, without modifiers")
     for key in reversed(controls["_sort"].split(",") if controls.get("_sort") else []):
         name = key.removeprefix("-")
         if name not in elements or (name != "_id" and _KINDS.get(name) != "date"):
-            raise BadRequest("`_sort` takes `_id` and dates, with - before what is to be sorted downwards")
+            raise BadRequest("`_sort` takes `_id` and dates, with - before a parameter to sort it in descending order")
         results.sort(key=lambda one, at=elements[name]: str(one.get(at, "")), reverse=key != name)  # type: ignore[misc]
     count, offset = min(_number(controls, "_count", PAGE), LARGEST_PAGE), _number(controls, "_offset", 0)
     links = [{"relation": "self", "url": f"{base}/{kind}?{urlencode(query)}"}]
@@ -128,7 +141,7 @@ def search(found: Charts, kind: str, query: Query, base: str) -> Resource:
 
 
 def capability_statement(base: str, day: date) -> Resource:
-    """What this server can do, made from `SEARCHES`; `day` is the date of the statement."""
+    """Return the CapabilityStatement, made from `SEARCHES`; `day` is its date."""
     interaction = [{"code": "read"}, {"code": "search-type"}]
     resources = [
         {
@@ -153,7 +166,7 @@ def capability_statement(base: str, day: date) -> Resource:
 
 def _of_type(found: Charts, kind: str) -> dict[str, Resource]:
     if kind not in found:
-        raise UnknownService(f"Resources of this type are not served here; {', '.join(found)} are")
+        raise UnknownService(f"Resources of this type are not served; {', '.join(found)} are")
     return found[kind]
 
 
@@ -172,8 +185,8 @@ def _pairs(text: str) -> Query:
 
 
 def _json(resource: Resource, query: Query) -> Response:
-    """`resource`, in the only format that there is. Raises BadRequest where another one is asked for."""
-    wanted = dict(query).get("_format", "json").replace(" ", "+")  # "application/fhir+json" comes unescaped, and + means a space
+    """Return `resource` as JSON. Raises BadRequest where `_format` requests anything else."""
+    wanted = dict(query).get("_format", "json").replace(" ", "+")  # an unescaped + in "application/fhir+json" arrives as a space
     if wanted.partition(";")[0] not in _FORMATS:
-        raise BadRequest("`_format` must be json, because nothing else is written here")
+        raise BadRequest("`_format` must be json, the only format of this server")
     return Response(msgspec.json.encode(resource), media_type="application/fhir+json")

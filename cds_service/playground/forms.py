@@ -1,4 +1,4 @@
-"""What the forms of the playground send: who may send them, how they are read, and the CDS Hooks request that they ask for."""
+"""Read the forms of the playground and make the CDS Hooks request of each."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MAX_ORDER = 300  # characters
 Form = Mapping[str, bytes]
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """What is to be fired."""
+class FormCall(msgspec.Struct, frozen=True):
+    """Hold the service to call, the body to send and a title."""
 
     service: str
     body: bytes
@@ -36,7 +36,10 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def from_this_site(headers: Headers) -> bool:
-    """Whether a form was sent by a page of this service, or by a program. Browsers say which page sends; programs say nothing."""
+    """Return whether a page of this service or a program sent the form.
+
+    Browsers name the page that sends (Sec-Fetch-Site, Origin); programs do not.
+    """
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site == "same-origin"
@@ -45,7 +48,10 @@ def from_this_site(headers: Headers) -> bool:
 
 
 def read_form(content_type: str, body: bytes) -> Form:
-    """The fields of a form, as bytes; the last of a name counts, and an uploaded file is a field like others."""
+    """Return the fields of a form as bytes, uploaded files included.
+
+    The last field of a name counts.
+    """
     if not content_type.lower().startswith("multipart/form-data"):
         return {name: value.encode() for name, value in parse_qsl(body.decode("utf-8", "replace"), max_num_fields=50)}
     header = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
@@ -58,12 +64,17 @@ def read_form(content_type: str, body: bytes) -> Form:
 
 
 def text(form: Form, name: str) -> str:
-    """A field as one line of text; "" where it was not sent."""
+    """Return a field as one line of text; "" where it was not sent."""
     return " ".join(form.get(name, b"").decode("utf-8", "replace").split())
 
 
-def wanted(form: Form, samples: Mapping[str, Sample], services: Mapping[str, ServiceDefinition], now: datetime) -> Wanted:
-    """What a form asks to be fired at `now`. `services` are by hook. Raises BadRequest in words for the page."""
+def call_from_form(
+    form: Form, samples: Mapping[str, Sample], services: Mapping[str, ServiceDefinition], now: datetime
+) -> FormCall:
+    """Return the call that a form requests, dated `now`; `services` are by hook.
+
+    Raises BadRequest with a text for the page.
+    """
     hook = text(form, "hook")
     if hook and hook not in services:
         raise BadRequest(f"Choose one of the hooks {', '.join(services)}")
@@ -75,8 +86,11 @@ def wanted(form: Form, samples: Mapping[str, Sample], services: Mapping[str, Ser
     return _of_sample(form, sample, hook, services, now)
 
 
-def _pasted(form: Form, hook: str, services: Mapping[str, ServiceDefinition]) -> Wanted:
-    """The request as it was written, whatever it is: what the service says to it is what the page is for."""
+def _pasted(form: Form, hook: str, services: Mapping[str, ServiceDefinition]) -> FormCall:
+    """Return a pasted request unchanged, valid or not.
+
+    The page shows how the service responds to it.
+    """
     body = form.get("file", b"").strip() or form.get("request", b"").strip()
     if not body:
         raise BadRequest("Paste a request, or choose a file")
@@ -86,10 +100,10 @@ def _pasted(form: Form, hook: str, services: Mapping[str, ServiceDefinition]) ->
         except BadRequest:
             hook = ""
     service = services.get(hook) or next(iter(services.values()))
-    return Wanted(service.id, body, "A request of your own")
+    return FormCall(service.id, body, "A request of your own")
 
 
-def _of_sample(form: Form, sample: Sample, hook: str, services: Mapping[str, ServiceDefinition], now: datetime) -> Wanted:
+def _of_sample(form: Form, sample: Sample, hook: str, services: Mapping[str, ServiceDefinition], now: datetime) -> FormCall:
     order = text(form, "order")
     if len(order) > MAX_ORDER:
         raise BadRequest(f"An order may have at most {MAX_ORDER} characters")
@@ -106,17 +120,17 @@ def _of_sample(form: Form, sample: Sample, hook: str, services: Mapping[str, Ser
     try:
         request = sample.request(now, at, [line] if order else None)
     except ShorthandError as error:
-        column = error.column - len(line) + len(order)  # what the field holds begins behind the keyword
+        column = error.column - len(line) + len(order)  # the text of the field begins after the keyword
         raise BadRequest(f"The order could not be read at character {max(column, 1)}: {error.problem}") from None
-    request["hookInstance"] = str(uuid4())  # each firing is a moment of its own, not the same call sent again
+    request["hookInstance"] = str(uuid4())  # each call is new, not a repetition of the one before
     body = msgspec.json.encode(request)
     if not text(form, "same"):
         body = _as_new_patient(request["context"]["patientId"], body)
-    return Wanted(services[at].id, body, sample.title)
+    return FormCall(services[at].id, body, sample.title)
 
 
 def _as_new_patient(patient: str, body: bytes) -> bytes:
-    """The request about somebody about whom nothing was shown before, so that no card is held back as a repeat."""
+    """Give the request a new patient id, so that no card is a repeat."""
     fresh = f"{patient}-{secrets.token_hex(3)}"
     request = msgspec.json.decode(body.replace(f'"Patient/{patient}"'.encode(), f'"Patient/{fresh}"'.encode()))
     request["context"]["patientId"] = fresh

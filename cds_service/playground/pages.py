@@ -1,4 +1,7 @@
-"""Draws the pages of the playground. Imported when the first page is asked for: a process that draws none pays nothing."""
+"""Draw the pages of the playground.
+
+Imported at the first request for a page, so that a process without such requests stays small.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from cds_service import __version__
 from cds_service.authoring.samples import Sample
 from cds_service.criteria.escaping import cleaned
 from cds_service.decide.decision import Outcome
-from cds_service.explain.explanation import CardLook
+from cds_service.explain.explanation import CardExplanation
 from cds_service.explain.text import MOST_UNUSED, outcome_words
 from cds_service.files.page_templates import page_templates
 from cds_service.knowledge.knowledge import Knowledge
@@ -26,16 +29,16 @@ from cds_service.settings import DEV_BANNER
 MOST_SHOWN = 200_000  # characters of a body on a page; the whole is in its file
 
 _TOKEN = re.compile(r'("(?:\\.|[^"\\])*")(\s*:)?|(-?\d[\d.eE+-]*)|\b(true|false|null)\b')
-# Characters that have no width or turn the direction of what follows.
-_UNSEEN = re.compile("[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
-_INTERESTING = (
+# Characters without width, or that change the direction of the text after them.
+_INVISIBLE = re.compile("[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_DISPLAY_ORDER = (
     Outcome.FAILED, Outcome.FIRED, Outcome.COULD_NOT_CHECK, Outcome.GAVE_WAY, Outcome.REPEATED, Outcome.CAPPED,
     Outcome.NOT_APPLICABLE, Outcome.NOT_FIRED,
 )  # fmt: skip
 
 
 class Pages:
-    """The pages, for one set of cards and samples."""
+    """Draw the pages for one set of cards and samples."""
 
     def __init__(self, knowledge: Knowledge, samples: Mapping[str, Sample]) -> None:
         self._knowledge = knowledge
@@ -48,18 +51,21 @@ class Pages:
         self._pages.globals.update(drafts=list(dict.fromkeys(line.removeprefix("order:").strip() for line in orders)))
 
     def home(self, values: Mapping[str, str], error: str = "") -> str:
-        """The forms, filled with `values`, with what was wrong with them."""
+        """Return the page with the forms, filled with `values`.
+
+        `error` says why the last form was refused, "" where none was.
+        """
         return self._pages.get_template("home.html").render(values=values, error=error)
 
     def run(self, run: Run) -> str:
-        """One call: its cards, why, both bodies, times, and how to repeat it."""
-        looks = run.explanation.cards if run.explanation is not None else []
-        looks = sorted(looks, key=lambda look: _INTERESTING.index(look.outcome))
+        """Return the page of one call: cards, reasons, bodies, timings, how to repeat it."""
+        cards = run.explanation.cards if run.explanation is not None else []
+        cards = sorted(cards, key=lambda card: _DISPLAY_ORDER.index(card.outcome))
         outcome = msgspec.json.decode(run.response) if run.status != 200 and _is_json(run.response) else None
         return self._pages.get_template("run.html").render(
             run=run,
-            looks=looks,
-            counts=_counts(looks),
+            explained=cards,
+            counts=_counts(cards),
             chart=_chart(run.request),
             outcome=outcome,
             times=_times(run),
@@ -69,12 +75,12 @@ class Pages:
         )
 
     def gone(self) -> str:
-        """What is said where a call is not remembered any more."""
+        """Return the page for a call that this process no longer remembers."""
         return self._pages.get_template("gone.html").render()
 
 
 def style() -> bytes:
-    """The style sheet: that of the review pages, and what only the playground has."""
+    """Return the style sheet: that of the review pages, and the playground's own."""
     base = files("cds_service.review_site").joinpath("templates", "style.css").read_bytes()
     return base + files("cds_service.playground").joinpath("static", "playground.css").read_bytes()
 
@@ -84,14 +90,17 @@ def script() -> bytes:
 
 
 def pretty(body: bytes) -> str:
-    """A body with its JSON indented, and what can't be seen in it escaped, which is the same JSON; as it is where it is none."""
+    """Return a body with its JSON indented and invisible characters escaped.
+
+    A body that is not JSON stays as it is.
+    """
     if not _is_json(body):
         return body.decode("utf-8", "replace")
-    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", msgspec.json.format(body, indent=2).decode())
+    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", msgspec.json.format(body, indent=2).decode())
 
 
 def coloured(body: bytes) -> Markup:
-    """A body as HTML: indented, and with its keys, texts and numbers told apart."""
+    """Return a body as HTML: indented, with keys, texts and numbers in different colours."""
     whole = pretty(body)
     parts: list[Markup] = []
     end = 0
@@ -113,20 +122,23 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-def _counts(looks: list[CardLook]) -> dict[str, int]:
-    spoken = [outcome_words(look) for look in looks]
+def _counts(cards: list[CardExplanation]) -> dict[str, int]:
+    spoken = [outcome_words(card) for card in cards]
     return {one: spoken.count(one) for one in dict.fromkeys(spoken)}
 
 
 def _times(run: Run) -> list[tuple[str, float, float]]:
-    """(phase, ms, share of the whole in percent)"""
+    """Return (phase, ms, percent of the whole) for each phase."""
     rest = run.total_ms - sum(run.phases.values())
     rows = [*run.phases.items(), ("everything else" if run.phases else "the whole call", rest)]
     return [(name.replace("_", " "), ms, 100 * ms / run.total_ms) for name, ms in rows]
 
 
 def _chart(body: bytes) -> dict[str, Any]:
-    """Who and what the request is about, as far as that can be read: `patient`, `about`, `hook`, `orders`."""
+    """Return what can be read about the patient and orders of a request.
+
+    The keys are `patient`, `about`, `hook` and `orders`.
+    """
     found: dict[str, Any] = {"patient": "", "about": "", "hook": "", "orders": []}
     if not _is_json(body) or not isinstance(request := msgspec.json.decode(body), dict):
         return found
@@ -145,7 +157,7 @@ def _chart(body: bytes) -> dict[str, Any]:
 
 
 def _at(value: Any, *path: str | int) -> Any:
-    """What stands at a path; None where there is nothing, or something else than what the path needs."""
+    """Return the value at a path in JSON; None where the path leads nowhere."""
     for key in path:
         if isinstance(key, int):
             value = value[key] if isinstance(value, list) and len(value) > key else None
@@ -155,9 +167,12 @@ def _at(value: Any, *path: str | int) -> Any:
 
 
 def _curl(run: Run) -> tuple[str, str]:
-    """The call as a shell command: (with its body in a file, with its body in the command or "" where that isn't JSON)."""
+    """Return the call as two shell commands.
+
+    The first has the body in a file, the second in the command; the second is "" where the body is not JSON.
+    """
     begin = f"curl -sS -H 'content-type: application/json' {shlex.quote(run.url)}"
     file = f"{begin} --data-binary @request.json"
-    # No line of JSON text can be the word that ends the body: a text in it holds no line break.
+    # No line of JSON can equal the end marker: JSON texts hold no line break.
     whole = f"{begin} --data-binary @- <<'END_OF_REQUEST'\n{pretty(run.request)}\nEND_OF_REQUEST" if _is_json(run.request) else ""
     return file, whole

@@ -1,4 +1,4 @@
-"""The review pages of the cards, drawn in memory."""
+"""Draw the review pages of the cards in memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from cds_service.settings import DEV_BANNER
 
 
 def review_pages(runtime: Runtime) -> dict[str, str]:
-    """All files of the review site by name, after running the cards' cases. Not for the event loop's thread."""
+    """Run the cards' cases and return all files of the review site by name.
+
+    It takes seconds: call it in a thread, not in the event loop.
+    """
     folder = runtime.settings.cards_dir or cards_dir()
     runs = list(run_cases(load_cases(folder, runtime.knowledge), runtime.knowledge))
     with TemporaryDirectory() as name:

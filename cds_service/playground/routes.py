@@ -1,4 +1,7 @@
-"""The routes of the playground, which the application has in the dev profile only. No script or style but its own ever runs."""
+"""Route the playground, in the dev profile only.
+
+Its pages run no script or style but their own.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from cds_service.hooks.body import Room, read_body
+from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.runtime import Runtime
 from cds_service.wire.errors import BadRequest, Forbidden, PayloadTooLarge
 
@@ -32,7 +35,7 @@ HEADERS = {
 
 
 def playground_routes(runtime: Runtime) -> list[Route]:
-    """`/` and all below `/playground` and `/cards`."""
+    """Return the routes of `/`, `/playground/…` and `/cards…`."""
     page = _Playground(runtime)
     return [
         Route("/", page.home, methods=["GET"]),
@@ -49,7 +52,10 @@ def playground_routes(runtime: Runtime) -> list[Route]:
 
 
 class _Playground:
-    """What the pages need is made when the first is asked for: a process that draws none stays as small as it is."""
+    """Answer requests for the pages.
+
+    What they need is made at the first request, so that other processes stay small.
+    """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -83,15 +89,15 @@ class _Playground:
         return _page(self._pages.home({"sample": request.query_params.get("sample", "")}))
 
     async def fire(self, request: Request) -> Response:
-        from cds_service.playground.forms import text, wanted
+        from cds_service.playground.forms import call_from_form, text
 
         try:
             form = await self._form(request)
         except PayloadTooLarge as error:
-            return _page(self._pages.home({}, f"{error}, the form's own among them"), error.status)
+            return _page(self._pages.home({}, f"{error}, including those of the form itself"), error.status)
         services = {service.hook: service for service in self._runtime.knowledge.services}
         try:
-            call = wanted(form, self._samples, services, self._runtime.clock())
+            call = call_from_form(form, self._samples, services, self._runtime.clock())
         except BadRequest as error:
             values = {name: text(form, name) for name in ("sample", "hook", "order", "same")}
             values["request"] = form.get("request", b"").decode("utf-8", "replace")
@@ -136,7 +142,10 @@ class _Playground:
         return Response(status_code=204)  # browsers ask for it on pages that name none
 
     async def review(self, request: Request) -> Response:
-        """A page of the review site, drawn when it is first asked for: that runs all cases of all cards once, in some seconds."""
+        """Return a page of the review site.
+
+        The first request runs all cases of all cards, in some seconds.
+        """
         name = request.path_params.get("name", "")
         if not name:
             return _see_other("/cards/index.html")
@@ -149,17 +158,20 @@ class _Playground:
         from cds_service.playground.forms import MAX_FORM_BYTES, from_this_site, read_form
 
         if not from_this_site(request.headers):
-            raise Forbidden("A form of the playground is taken from its own pages only")
+            raise Forbidden("A form of the playground is accepted from its own pages only")
         limit = min(MAX_FORM_BYTES, self._runtime.settings.max_body_bytes)
-        body = await read_body(request.scope, request.receive, limit, Room(limit))
+        body = await read_body(request.scope, request.receive, limit, BodyMemory(limit))
         return dict(read_form(request.headers.get("content-type", ""), body))
 
 
 def _feedback(run: Run, form: dict[str, str]) -> tuple[dict[str, Any], str]:
-    """The item of feedback that a form asks for, and what it says in words. Raises BadRequest."""
+    """Return the item of feedback of a form, as JSON and in words.
+
+    Raises BadRequest for a card that the response does not have.
+    """
     card = next((one for one in run.cards if one.get("uuid") == form.get("card")), None)
     if card is None:
-        raise BadRequest("The answer has no such card")
+        raise BadRequest("The response has no such card")
     for suggestion in card.get("suggestions", []):
         if suggestion.get("uuid") == form.get("suggestion"):
             accepted = {"acceptedSuggestions": [{"id": suggestion["uuid"]}]}

@@ -1,7 +1,7 @@
-"""Fires calls at the application in which the playground itself runs, and remembers the last few with what came back.
+"""Send calls to the application of this process, and keep the last few.
 
 A call is a real HTTP request to `/cds-services/{id}`, handed to the application in this process (httpx2.ASGITransport): it passes
-through the same middleware, routes and log as one from the network; only the socket is left out.
+through the same middleware, routes and log as one from the network, without a socket.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from cds_service.clock import Clock
 from cds_service.evaluate import Evaluation
 from cds_service.explain.explain import explain
 from cds_service.explain.explanation import Explanation
-from cds_service.hooks.routes import WATCH
+from cds_service.hooks.service_calls import ON_EVALUATION
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.telemetry.timings import Timings
 
-MOST_RUNS = 16  # in memory, of one process; the oldest goes first
+MOST_RUNS = 16  # kept in memory by each process; the oldest is dropped first
 
 
-class Sent(msgspec.Struct):
-    """One piece of feedback and the answer to it."""
+class SentFeedback(msgspec.Struct):
+    """Hold one item of feedback and the response to it."""
 
     card: str
     words: str
@@ -39,7 +39,10 @@ class Sent(msgspec.Struct):
 
 
 class Run(msgspec.Struct):
-    """One call and its answer. Bodies are as they were on the wire; times are in milliseconds."""
+    """Hold one call and its response.
+
+    Bodies are as they were on the wire; times are in ms.
+    """
 
     id: str
     title: str
@@ -52,7 +55,7 @@ class Run(msgspec.Struct):
     total_ms: float
     phases: dict[str, float] = {}
     explanation: Explanation | None = None  # None where the call was refused
-    feedback: list[Sent] = []
+    feedback: list[SentFeedback] = []
 
     @property
     def url(self) -> str:
@@ -60,12 +63,12 @@ class Run(msgspec.Struct):
 
     @property
     def cards(self) -> list[dict[str, Any]]:
-        """The cards of the answer; none where the call was refused."""
+        """Return the cards of the response; none where the call was refused."""
         return list(msgspec.json.decode(self.response)["cards"]) if self.status == 200 else []
 
 
 class Runs:
-    """The last calls of this process."""
+    """Send calls, and keep the last ones of this process."""
 
     def __init__(self, knowledge: Knowledge, clock: Clock) -> None:
         self._knowledge = knowledge
@@ -76,11 +79,11 @@ class Runs:
         return self._runs.get(run_id)
 
     async def fire(self, app: ASGIApp, base_url: str, service: str, body: bytes, title: str) -> Run:
-        """Sends `body` to a service and keeps what came back."""
-        seen: list[tuple[Evaluation, Timings]] = []
+        """Send `body` to a service, and keep the response with its explanation."""
+        evaluations: list[tuple[Evaluation, Timings]] = []
         at = self._clock()
-        watched = _watched(app, lambda evaluation, timings: seen.append((evaluation, timings)))
-        answered, total_ms = await _post(watched, base_url, f"/cds-services/{service}", body)
+        observed = _with_callback(app, lambda evaluation, timings: evaluations.append((evaluation, timings)))
+        response, total_ms = await _post(observed, base_url, f"/cds-services/{service}", body)
         run = Run(
             id=secrets.token_hex(8),
             title=title,
@@ -88,12 +91,12 @@ class Runs:
             service=service,
             base_url=base_url,
             request=body,
-            status=answered.status_code,
-            response=answered.content,
+            status=response.status_code,
+            response=response.content,
             total_ms=total_ms,
         )
-        if seen and run.status == 200:
-            evaluation, timings = seen[-1]
+        if evaluations and run.status == 200:
+            evaluation, timings = evaluations[-1]
             run.phases = dict(timings.phases)
             run.explanation = explain(evaluation.facts, evaluation.decisions, self._knowledge, evaluation.sources)
         self._runs[run.id] = run
@@ -101,29 +104,29 @@ class Runs:
             self._runs.popitem(last=False)
         return run
 
-    async def give_feedback(self, app: ASGIApp, run: Run, item: dict[str, Any], words: str) -> Sent:
-        """Sends one item of feedback to the service of `run`; its `outcomeTimestamp` is now."""
+    async def give_feedback(self, app: ASGIApp, run: Run, item: dict[str, Any], words: str) -> SentFeedback:
+        """Send one item of feedback to the service of `run`; its `outcomeTimestamp` is now."""
         item = item | {"outcomeTimestamp": self._clock().isoformat(timespec="seconds")}
         body = msgspec.json.encode({"feedback": [item]})
-        answered, _ = await _post(app, run.base_url, f"/cds-services/{run.service}/feedback", body)
-        sent = Sent(item["card"], words, body, answered.status_code, answered.content)
+        response, _ = await _post(app, run.base_url, f"/cds-services/{run.service}/feedback", body)
+        sent = SentFeedback(item["card"], words, body, response.status_code, response.content)
         run.feedback.append(sent)
         return sent
 
 
-def _watched(app: ASGIApp, watch: Callable[[Evaluation, Timings], None]) -> ASGIApp:
-    """Return `app` with the extension by which it tells how it evaluated a call."""
+def _with_callback(app: ASGIApp, on_evaluation: Callable[[Evaluation, Timings], None]) -> ASGIApp:
+    """Wrap `app` so that it hands the evaluation and timings of each call to `on_evaluation`."""
 
     async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, "extensions": {WATCH: watch}}, receive, send)
+        await app({**scope, "extensions": {ON_EVALUATION: on_evaluation}}, receive, send)
 
     return call
 
 
 async def _post(app: ASGIApp, base_url: str, path: str, body: bytes) -> tuple[httpx2.Response, float]:
-    """The answer to a POST of JSON, and how many milliseconds it took."""
+    """Return the response to a POST of JSON, and how many ms it took."""
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url=base_url) as client:
         started = time.perf_counter()
-        answered = await client.post(path, content=body, headers={"content-type": "application/json"})
-        return answered, (time.perf_counter() - started) * 1000
+        response = await client.post(path, content=body, headers={"content-type": "application/json"})
+        return response, (time.perf_counter() - started) * 1000

@@ -1,4 +1,4 @@
-"""A changed draft order: what was received with some fields replaced, only where the result is a valid R4B resource."""
+"""Change fields of a received draft order, where the result is valid R4B."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def patched_order(order: Order, fields: dict[str, Any]) -> bytes:
-    """The JSON of the order with `fields` replaced; b"" where it could not be emitted as a valid resource.
+    """Return the JSON of the order with `fields` replaced; b"" where that is not valid R4B.
 
-    The other members stay as they were sent, byte by byte, because a round trip through numbers or a model loses precision.
+    The other members stay byte for byte as they were sent, because decoding and encoding numbers loses precision.
     """
     if fields.get("resourceType") != order.resource_type:
         return b""

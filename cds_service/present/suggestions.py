@@ -1,6 +1,6 @@
-"""Draws the suggestions of a card as JSON, without what is needless.
+"""Draw the suggestions of a card as JSON, without needless ones. Pure.
 
-Needless is what another card offers, was measured lately or is taken already. Pure.
+Needless: another card offers the same, it was measured lately, or the patient takes it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from cds_service.present.changed_order import patched_order
 from cds_service.terminology.terminology import Terminology
 
 LABEL_LIMIT = 80
-AGAIN = "repeat-"  # how the name of an order begins that is offered although there is a recent result
+AGAIN = "repeat-"  # prefix of the names of orders that are offered despite a recent result
 _NAMESPACE = UUID("5b0a6f4e-6c1f-5a53-9f5c-2f6b5f0a7c11").bytes
 _CONCEPTS = ("medicationCodeableConcept", "code")
 
 _encode = msgspec.json.Encoder().encode
-Say = Callable[[str, str], str]
+Render = Callable[[str, str], str]  # (name, field) of a placeholder -> its text
 
 
 def derived_uuid(name: str) -> str:
-    """Return a UUID (version 5) that is always the same for a name."""
+    """Return the UUID (version 5) of a name."""
     digest = sha1(_NAMESPACE + name.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
@@ -44,18 +44,18 @@ def suggestion_uuid(card: str, suggestion: str) -> str:
 
 
 class Ordered(msgspec.Struct, frozen=True):
-    """What an action would order.
+    """The order that an action would create.
 
-    `key` is the same for the same test or drug, whichever card offers it.
+    `key`: the same for the same test or drug in every card.
     """
 
     key: str
-    analyte: str = ""  # of a laboratory test that is not to be repeated while there is a recent result
+    analyte: str = ""  # of a laboratory test that a recent result makes needless
     ingredients: frozenset[str] = frozenset()
 
 
 def ordered(name: str, resource: Resource, terminology: Terminology) -> Ordered:
-    """Return what the order `name` of orders.yaml is."""
+    """Return what the order `name` of orders.yaml would order."""
     kind = resource["resourceType"]
     concept: Resource = next((resource[one] for one in _CONCEPTS if one in resource), {})
     codings = [(one.get("system"), one.get("code")) for one in concept.get("coding", [])]
@@ -68,9 +68,9 @@ def ordered(name: str, resource: Resource, terminology: Terminology) -> Ordered:
 
 
 class Needless:
-    """What need not be offered in one answer.
+    """The orders that need not be offered in one response.
 
-    What it offers already, what was measured `lately`, what the patient takes.
+    Those that it offers already, tests measured `lately`, drugs that the patient takes.
     """
 
     def __init__(self, facts: Facts, lately: timedelta) -> None:
@@ -78,11 +78,11 @@ class Needless:
         self._lately = lately
         self.offered: set[str] = set()
 
-    def __contains__(self, one: Ordered) -> bool:
+    def __contains__(self, order: Ordered) -> bool:
         return (
-            one.key in self.offered
-            or (bool(one.analyte) and self._measured(one.analyte))
-            or (bool(one.ingredients) and not one.ingredients.isdisjoint(self._taken))
+            order.key in self.offered
+            or (bool(order.analyte) and self._measured(order.analyte))
+            or (bool(order.ingredients) and not order.ingredients.isdisjoint(self._taken))
         )
 
     def _measured(self, analyte: str) -> bool:
@@ -92,13 +92,13 @@ class Needless:
 
     @cached_property
     def _taken(self) -> frozenset[str]:
-        """The ingredients of what is taken and of drafts that start something."""
+        """Return the ingredients of active medications and of draft orders that start one."""
         drafted = (order.drug for order in self._facts.orders if order.drug is not None and order.action == "start")
         return frozenset(name for drug in (*self._facts.drugs, *drafted) for name in drug.ingredients)
 
 
 class Suggestion:
-    """One suggestion, its JSON a template; `cds-service cards check` checks that the resources in it are R4B."""
+    """One suggestion as a JSON template; `cds-service cards check` validates its resources as R4B."""
 
     def __init__(
         self, offer: Offer, created: Mapping[str, Resource], orders: Mapping[str, Resource], terminology: Terminology
@@ -133,27 +133,27 @@ class Suggestion:
             actions.append(built)
         return suggestion
 
-    def draw(self, card: str, say: Say, order: Order | None) -> DrawnSuggestion | None:
+    def draw(self, card: str, render: Render, order: Order | None) -> DrawnSuggestion | None:
         """Draw the suggestion with all its actions, for the card with the uuid `card`.
 
-        None where the order does not allow it: it has no id that could be named, or can't be changed as suggested.
+        None where the order has no id to refer to, or can't be changed as suggested.
         """
         changed = patched_order(order, self._update) if self._update is not None and order is not None else b""
         named = order is not None and order.reference
         if (self._deletes and not named) or (self._update is not None and not changed):
             return None
 
-        def say_json(name: str, field: str) -> str:
+        def render_json(name: str, field: str) -> str:
             if field == "uuid":
                 return suggestion_uuid(card, self.file.id)
             if field == "changed":
                 return changed.decode()
-            return _encode(say(name, field))[1:-1].decode()
+            return _encode(render(name, field))[1:-1].decode()
 
-        return DrawnSuggestion(self, say_json, self._json[self._all].render(say_json).encode(), changed)
+        return DrawnSuggestion(self, render_json, self._json[self._all].render(render_json).encode(), changed)
 
     def needed(self, needless: Needless) -> tuple[int, ...]:
-        """Return the positions of the actions that are worth offering: all, some of several tests, or none."""
+        """Return the positions of the actions to offer: all, some of several tests, or none."""
         if not self._judged:
             return self._all
         needed = tuple(position for position, one in enumerate(self._ordered) if one not in needless)
@@ -164,11 +164,11 @@ class Suggestion:
         return [self._ordered[position].key for position in positions] if self._judged else [one.key for one in self._ordered]
 
     def json(self, drawn: DrawnSuggestion, positions: tuple[int, ...]) -> bytes:
-        """Return the JSON with the actions at `positions`. Cannot fail: what these say was drawn with all of them."""
-        return drawn.whole_json if positions == self._all else self._template(positions).render(drawn.say).encode()
+        """Return the JSON with the actions at `positions`; it cannot fail, as all actions were drawn before."""
+        return drawn.whole_json if positions == self._all else self._template(positions).render(drawn.render).encode()
 
     def _template(self, positions: tuple[int, ...]) -> Template:
-        """Return the template for `positions`; its label names the tests that are there."""
+        """Return the template for `positions`, whose label names only their tests."""
         found = self._json.get(positions)
         if found is None:
             actions = [self.file.actions[position] for position in positions]
@@ -179,21 +179,21 @@ class Suggestion:
 
 
 class DrawnSuggestion(msgspec.Struct, frozen=True, gc=False):
-    """A suggestion for one patient, of which actions may still be left out."""
+    """A suggestion for one patient; some actions may still be left out."""
 
     suggestion: Suggestion
-    say: Say  # each placeholder as JSON
+    render: Render  # each placeholder as JSON
     whole_json: bytes
     changed_order: bytes  # the JSON of the received order as this suggestion changes it; b"" where it changes none
 
 
 def _joined(descriptions: Sequence[str]) -> str:
-    """Join descriptions into one label; the words that all begin with are said once."""
+    """Join descriptions into one label, with their common first words once."""
     words = [description.split() for description in descriptions]
     same = len(list(takewhile(lambda column: len(set(column)) == 1, zip(*words, strict=False))))
     return ", ".join([*descriptions[:1], *(" ".join(one[same:]) for one in words[1:])])
 
 
 def cut(text: str) -> str:
-    """Return `text` with at most as many characters as a label may have."""
+    """Cut `text` to `LABEL_LIMIT` characters."""
     return text if len(text) <= LABEL_LIMIT else f"{text[: LABEL_LIMIT - 1].rstrip()}…"

@@ -1,1 +1,1 @@
-"""Run a server process: health, self-check, limits of connections, shutdown."""
+"""Run a server process: health, self-check, connection limits, shutdown."""

@@ -1,4 +1,4 @@
-"""What a process says about itself to those who run it: whether it lives, is ready, works, and still fires."""
+"""Report the health of a process to its operators: alive, ready, working, cards still firing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 
 from cds_service import __version__
 from cds_service.knowledge.site_knowledge import card_states
-from cds_service.process.self_check import Checking
+from cds_service.process.self_check import SelfCheck
 from cds_service.runtime import Runtime
 from cds_service.telemetry import metrics
 from cds_service.telemetry.call_counts import flush
@@ -20,18 +20,18 @@ from cds_service.telemetry.prometheus import CONTENT_TYPE, exposition
 _STATES = ("ok", "degraded", "failed")
 
 
-class Condition:
-    """The state of one process between its start and its end."""
+class ProcessState:
+    """Hold the state of one process between its start and its end."""
 
-    def __init__(self, runtime: Runtime, checking: Checking) -> None:
+    def __init__(self, runtime: Runtime, self_check: SelfCheck) -> None:
         self.started = False
         self.draining = False
-        self.checking = checking
+        self.self_check = self_check
         self._runtime = runtime
         self._waiting_since: float | None = None  # of time.monotonic
 
     def not_ready(self) -> list[str]:
-        """Why no calls should be sent to this process; nothing where it is ready."""
+        """Return the reasons not to send calls to this process; an empty list where it is ready."""
         reasons = {
             "starting": not self.started,
             "draining": self.draining,
@@ -41,13 +41,13 @@ class Condition:
         return [reason for reason, applies in reasons.items() if applies]
 
     async def watch(self) -> None:
-        """Keeps the metrics of this process at most a second old, until it is cancelled."""
+        """Measure every second until cancelled, so that the metrics are at most a second old."""
         while True:
             self.measure()
             await asyncio.sleep(1)
 
     def measure(self) -> None:
-        """Sets the metrics that have no event of their own."""
+        """Set the metrics that no event sets, and flush the call counts."""
         log = self._runtime.alert_log.health()
         if not log.waiting:
             self._waiting_since = None
@@ -60,58 +60,64 @@ class Condition:
         flush()
 
 
-def health_routes(runtime: Runtime, condition: Condition) -> APIRouter:
-    """`/health…` and `/metrics`."""
+def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
+    """Return the routes `/health…` and `/metrics`."""
     router = APIRouter(tags=["Operation"])
     states = card_states(runtime.knowledge)
 
     @router.get("/health", summary="Whether everything works")
     async def health() -> dict[str, Any]:
-        """Always 200, because cards go out. `status` is `degraded` while the alert log can't be written, while used tokens
-        can't be looked up, once a card broke, and while the known patients are not decided as before.
+        """Report the state of every part, always with 200, because calls are answered.
+
+        `status` is `degraded` while the alert log can't be written, while used tokens can't be looked up, after a card failed,
+        and while the known patients are not decided as before.
         """
         log = runtime.alert_log.health()
         failures = metrics.counts(metrics.EVALUATION_FAILURES)
-        broken = failures or metrics.count(metrics.ENGINE_FAILURES) or log.state != "ok" or runtime.callers.degraded
+        degraded = failures or metrics.count(metrics.ENGINE_FAILURES) or log.state != "ok" or runtime.callers.degraded
         return {
-            "status": "degraded" if broken or condition.checking.alarming else "ok",
+            "status": "degraded" if degraded or process.self_check.alarming else "ok",
             "profile": runtime.settings.profile,
             "version": __version__,
             "cards": states,
-            # All since this process started: requests answered with 500, and cards or criteria that broke, by id
+            # Counts since this process started: requests answered with 500, and cards or criteria that failed, by id
             "unexpected_errors": metrics.count(metrics.UNEXPECTED_ERRORS),
             "evaluation_failures": failures,
             "security_events": metrics.counts(metrics.SECURITY_EVENTS),
             "callers": runtime.callers.health(),
-            "checking": condition.checking.state,
+            "checking": process.self_check.state,
             "log": msgspec.structs.asdict(log),
         }
 
     @router.get("/health/live", summary="Whether the process answers")
     async def live() -> dict[str, str]:
-        """Always 200. Who gets no answer may end the process."""
+        """Answer 200. A supervisor that gets no answer may end the process."""
         return {"status": "live"}
 
     @router.get("/health/ready", summary="Whether calls should be sent here")
     async def ready() -> Response:
-        """503, and why, while the process starts or ends, without cards, or where the log is required and can't be written."""
-        reasons = condition.not_ready()
-        return _answer({"status": "not ready" if reasons else "ready", "because": reasons}, 503 if reasons else 200)
+        """Answer 200, or 503 with the reasons.
+
+        Reasons: the process starts or ends, it has no cards, or the log is required and can't be written.
+        """
+        reasons = process.not_ready()
+        return _json({"status": "not ready" if reasons else "ready", "because": reasons}, 503 if reasons else 200)
 
     @router.get("/health/checking", summary="Whether the known patients are decided as before")
     async def checking() -> Response:
-        """503 unless that is known: also where checking is off, has not begun, is overdue, or has no patient that makes a card
-        fire.
-        """
-        report = condition.checking.report()
-        return _answer(report, 200 if report["status"] == "ok" else 503)
+        """Answer 200 only where the last check passed.
 
-    @router.get("/metrics", summary="What was counted, over all workers, for Prometheus", include_in_schema=False)
-    async def shown_metrics() -> Response:
+        Else 503: also where checking is off, has not begun, is overdue, or has no patient that makes a card fire.
+        """
+        report = process.self_check.report()
+        return _json(report, 200 if report["status"] == "ok" else 503)
+
+    @router.get("/metrics", summary="Metrics of all workers, for Prometheus", include_in_schema=False)
+    async def all_metrics() -> Response:
         return Response(exposition(), media_type=CONTENT_TYPE)
 
     return router
 
 
-def _answer(report: dict[str, Any], status: int) -> Response:
+def _json(report: dict[str, Any], status: int) -> Response:
     return Response(msgspec.json.encode(report), status, {"cache-control": "no-store"}, media_type="application/json")

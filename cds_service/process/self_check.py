@@ -1,11 +1,11 @@
-"""Known patients, decided again and again: the one way to notice that a service which answers has stopped to fire.
+"""Evaluate two known patients at intervals, to notice a service that answers calls but fires no cards.
 
-One patient about whom the cards speak and one about whom they have nothing to say go the whole way of a call (decode → gather →
-read → judge → draw → choose), at the clock and with the knowledge of this process. They do not go through the alert log,
-which holds what was shown to people and nothing else, and which says by itself whether it can be written.
+Cards fire for the positive patient and none for the negative one. Both go the whole way of a call (decode → gather → read →
+judge → draw → choose) at the clock and with the knowledge of this process. They are kept out of the alert log, which holds only
+what was shown to people and reports by itself whether it can be written.
 
-What counts is what cards decide, not what is shown: a card that a site has not approved fires in shadow, and that is well. Drafts
-are left out, as they may fire at anything while they are written.
+The check compares decisions, not shown cards: a card that a site has not approved fires in shadow, and that is right. Drafts are
+left out, because they may fire at anything while they are being written.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from cds_service.telemetry.events import Event, place, tell
 from cds_service.wire.hook_request import decode_request
 
 POSITIVE, NEGATIVE = "quinine-for-cramps", "normal-chart"  # samples; an order needs no threshold that a site may have moved
-_SPOKE = (Outcome.FIRED, Outcome.CAPPED, Outcome.GAVE_WAY)
+_FIRED = (Outcome.FIRED, Outcome.CAPPED, Outcome.GAVE_WAY)
 _LATE = 2.5  # intervals without a result before it counts as overdue
 
 State = Literal["off", "starting", "ok", "failed", "overdue", "unproven"]
 
 
 class CheckFailedError(Exception):
-    """A known patient was not decided as it should be. The text holds ids of cards only."""
+    """Raised where a known patient was not decided as expected. The text holds only ids of cards."""
 
 
-class Checking:
-    """Decides the known patients of one process every `interval` seconds (0: never)."""
+class SelfCheck:
+    """Evaluate the known patients of one process every `interval` seconds (0: never)."""
 
     def __init__(self, runtime: Runtime, interval: float) -> None:
         self._runtime = runtime
@@ -46,9 +46,9 @@ class Checking:
         self._samples = {"positive": samples[POSITIVE], "negative": samples[NEGATIVE]}
         settings = runtime.settings
         self._shipped = settings.cards_dir is None and settings.overlay_dir is None
-        self._known: dict[str, set[str]] = {}  # which cards spoke at first
+        self._expected: dict[str, set[str]] = {}  # check → ids of the cards that fired at the first check
         self._last: float | None = None  # of time.monotonic
-        self.failing: dict[str, str] = {}  # check → what is wrong
+        self.failing: dict[str, str] = {}  # check → the difference found
 
     @property
     def state(self) -> State:
@@ -60,32 +60,32 @@ class Checking:
             return "overdue"
         if self.failing:
             return "failed"
-        return "ok" if self._known["positive"] else "unproven"
+        return "ok" if self._expected["positive"] else "unproven"
 
     @property
     def alarming(self) -> bool:
-        """Whether something that was right is not right any more, or is not known to be."""
+        """Say whether the last check failed, or is overdue."""
         return self.state in ("failed", "overdue")
 
     def report(self) -> dict[str, object]:
-        """For `/health/checking`."""
+        """Return the body of `/health/checking`."""
         age = None if self._last is None else round(time.monotonic() - self._last, 1)
-        known = {check: sorted(cards) for check, cards in self._known.items()}
-        return {"status": self.state, "seconds_ago": age, "every": self._interval, "fires": known, "failing": self.failing}
+        fires = {check: sorted(cards) for check, cards in self._expected.items()}
+        return {"status": self.state, "seconds_ago": age, "every": self._interval, "fires": fires, "failing": self.failing}
 
     async def run(self) -> None:
-        """Checks at once and then at every interval, until it is cancelled."""
+        """Check at once and then at every interval, until cancelled."""
         while self._interval:
             await self.check()
             await asyncio.sleep(self._interval)
 
     async def check(self) -> None:
-        """Decides both patients once, and says what changed. Raises nothing: whatever fails is what this is there to find."""
+        """Evaluate both patients once, and log a change. Catches every exception, because any fault fails the check."""
         before = self.failing
         failing: dict[str, str] = {}
         for check in self._samples:
             try:
-                self._compare(check, await self._fires(check))
+                self._compare(check, await self._fired_cards(check))
             except CheckFailedError as error:
                 failing[check] = str(error)
                 if check not in before:
@@ -97,44 +97,51 @@ class Checking:
             metrics.CHECK_OK.labels(check).set(check not in failing)
         if before and not failing:
             tell(Event.CHECK_RECOVERED)
-        if self._last is None and not failing and not self._known["positive"]:
+        if self._last is None and not failing and not self._expected["positive"]:
             tell(Event.CHECK_UNPROVEN)
         self.failing = failing
         self._last = time.monotonic()
         metrics.CHECK_RUN.set(time.time())
 
     def _compare(self, check: str, fires: set[str]) -> None:
-        """Raises CheckFailedError. What a site's own cards say of these patients is not known beforehand; it must not change."""
+        """Compare the fired cards with those expected. Raises CheckFailedError where they differ.
+
+        For the cards that came with the service the result is known beforehand. For a site's own cards, the first check says
+        what to expect.
+        """
         if self._shipped and fires and check == "negative":
             raise CheckFailedError(f"fires: {_names(fires)}")
         if self._shipped and not fires and check == "positive":
             raise CheckFailedError("nothing fires")
-        known = self._known.setdefault(check, fires)
-        if fires != known:
-            raise CheckFailedError(f"fires: {_names(fires)}; at the start: {_names(known)}")
+        expected = self._expected.setdefault(check, fires)
+        if fires != expected:
+            raise CheckFailedError(f"fires: {_names(fires)}; at the start: {_names(expected)}")
 
-    async def _fires(self, check: str) -> set[str]:
-        """Ids of cards that speak about the patient, live or in shadow. Raises CheckFailedError where one broke or is lost."""
+    async def _fired_cards(self, check: str) -> set[str]:
+        """Return the ids of the cards that fire for the patient, live or in shadow.
+
+        Raises CheckFailedError where a card failed or is missing from the response.
+        """
         runtime, sample = self._runtime, self._samples[check]
         now = runtime.clock()
         call = decode_request(msgspec.json.encode(sample.request(now)), sample.hook)
         evaluation = await evaluate_request(call, runtime.engine, now)
-        _expect_whole(evaluation)
-        return {one.card.id for one in evaluation.decisions if one.outcome in _SPOKE and one.card.file.status == "active"}
+        _expect_complete(evaluation)
+        return {one.card.id for one in evaluation.decisions if one.outcome in _FIRED and one.card.file.status == "active"}
 
 
-def _expect_whole(evaluation: Evaluation) -> None:
-    """What was decided is also drawn, and in the body that an EHR would get."""
-    broken = {one.card.id for one in evaluation.decisions if one.outcome is Outcome.FAILED}
-    if broken:
-        raise CheckFailedError(f"broke: {_names(broken)}")
+def _expect_complete(evaluation: Evaluation) -> None:
+    """Check that every card that fired was drawn and is in the response body. Raises CheckFailedError."""
+    failed = {one.card.id for one in evaluation.decisions if one.outcome is Outcome.FAILED}
+    if failed:
+        raise CheckFailedError(f"failed: {_names(failed)}")
     fired = {one.card.id for one in evaluation.decisions if one.outcome is Outcome.FIRED}
     drawn = {one.decision.card.id for one in (*evaluation.shown, *evaluation.shadows) if one.decision is not None}
     if fired != drawn:
         raise CheckFailedError(f"fired, not drawn: {_names(fired ^ drawn)}")
     sent = [card["uuid"] for card in msgspec.json.decode(evaluation.body)["cards"]]
     if sent != [one.uuid for one in evaluation.shown]:
-        raise CheckFailedError("the answer does not hold the cards that were drawn")
+        raise CheckFailedError("the response does not hold the cards that were drawn")
 
 
 def _names(cards: set[str]) -> str:

@@ -1,7 +1,7 @@
-"""The end of a process: first it says that it is not ready, then it takes no more calls, then it answers those under way.
+"""End a process in three steps: report "not ready", take no more calls, answer the calls under way.
 
-The server closes its port as soon as it is told to end (SIGTERM). What stands before it, a load balancer or a proxy, learns from
-`/health/ready` only at its next look; until then its calls would be refused. So the signal is held back for a moment.
+The server closes its port as soon as it gets SIGTERM. A load balancer or proxy in front of it learns from `/health/ready` only at
+its next poll, and until then its calls would be refused. So the signal is delayed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def held_back(seconds: float, told: Callable[[], None]) -> Iterator[None]:
-    """Within it, SIGTERM calls `told` at once and reaches the server's own handler `seconds` later.
+def delay_sigterm(seconds: float, on_signal: Callable[[], None]) -> Iterator[None]:
+    """Within the context, call `on_signal` at SIGTERM, and the server's own handler `seconds` later.
 
-    A second one changes nothing: systemd tells every process, and the parent of several workers tells them again.
+    A second SIGTERM changes nothing: systemd signals every process, and the parent of several workers signals them again.
 
     For the thread and the event loop that a server runs in. Does nothing where no server has set a handler.
     """
@@ -31,18 +31,18 @@ def held_back(seconds: float, told: Callable[[], None]) -> Iterator[None]:
     def end() -> None:
         handler(signal.SIGTERM, None)
 
-    def on_signal(*_: object) -> None:
+    def begin(*_: object) -> None:
         nonlocal ending
         if ending:
             return
         ending = True
-        told()
+        on_signal()
         if seconds:
             loop.call_soon_threadsafe(loop.call_later, seconds, end)
         else:
             end()
 
-    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGTERM, begin)
     try:
         yield
     finally:

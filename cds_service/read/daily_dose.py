@@ -1,6 +1,6 @@
-"""The daily dose of a medication in mg, from its dosages (R4, STU3, DSTU2) and from text, or unknown.
+"""Read the daily dose of a medication in mg from its dosages (R4, STU3, DSTU2) and texts.
 
-The figure is compared with ceilings (30 mg of baclofen, 300 mg of quinine a day), hence these engineering choices:
+The dose is compared with ceilings (30 mg of baclofen, 300 mg of quinine a day), hence these engineering choices:
 
 - It is the most that the dosages allow on one day: the upper end of ranges, as-needed doses as if all were taken, held down
   by `maxDosePerPeriod`; for a dose that is not taken daily what is taken on its day.
@@ -52,7 +52,7 @@ _LEAST, _MOST = Decimal("0.000001"), Decimal(1_000_000)  # a value beyond these 
 
 
 def daily_dose_mg(dosages: list[Dosage], medication_text: str, strength: Ratio | None = None) -> Decimal | None:
-    """Mg on the day with the most, or None where that is not stated or can't be read with certainty. Never raises.
+    """Return the mg on the day with the most; None where not stated or uncertain. Never raises.
 
     `medication_text` holds the names of the medication, one a line. It gives the strength where `strength` (of the single
     ingredient) doesn't, and the dose where no dosage says anything ("Quinine 300mg nocte"); a strength alone is no dose.
@@ -60,17 +60,17 @@ def daily_dose_mg(dosages: list[Dosage], medication_text: str, strength: Ratio |
     if _NOT_ORAL.search(medication_text) or any(_is_intrathecal(d.route) for d in dosages):
         return None
     product = _product(medication_text, strength)
-    spoken = [d for d in dosages if _says_something(d)]
-    if not spoken:
+    stated = [d for d in dosages if _has_content(d)]
+    if not stated:
         found = {r.daily for line in medication_text.splitlines() if (r := read(line, product, is_product=True)).daily}
         return _plain(found.pop()) if len(found) == 1 else None
-    readings = [_dosage(d, product) for d in spoken]
+    readings = [_dosage(d, product) for d in stated]
     dailies = [r.daily for r in readings if r.daily is not None]
     if len(dailies) < len(readings):
         return None
     if len(dailies) == 1:
         return _plain(dailies[0])
-    how = _relation(spoken, readings)
+    how = _relation(stated, readings)
     return _plain(max(dailies) if how == "successive" else sum(dailies, Decimal(0))) if how else None
 
 
@@ -87,12 +87,12 @@ def _product(text: str, strength: Ratio | None) -> Product:
     return Product(strengths.pop() if len(strengths) == 1 else None, concentrations.pop() if len(concentrations) == 1 else None)
 
 
-def _says_something(dosage: Dosage) -> bool:
+def _has_content(dosage: Dosage) -> bool:
     return bool(dosage.text or dosage.patientInstruction or dosage.timing or dosage.maxDosePerPeriod or _quantities(dosage))
 
 
 def _quantities(dosage: Dosage) -> list[Quantity | None]:
-    """The dose quantities, of ranges the upper end (None where a range has none)."""
+    """Return the dose quantities, of ranges the upper end (None where a range has none)."""
     rates = listed(dosage.doseAndRate)
     quantities = [dosage.doseQuantity, dosage.quantityQuantity, *(r.doseQuantity for r in rates)]
     ranges = [dosage.doseRange, *(r.doseRange for r in rates)]
@@ -100,7 +100,7 @@ def _quantities(dosage: Dosage) -> list[Quantity | None]:
 
 
 def _dosage(dosage: Dosage, product: Product) -> Reading:
-    """One dosage: structure, completed and checked by its text."""
+    """Read one dosage: its structure, completed and checked by its text."""
     quantities = _quantities(dosage)
     amounts = [mg for q in quantities if (mg := _mg(q, product)) is not None]
     if not amounts and not all(_is_readable(q) and _kind(q)[0] in (Kind.FORM, Kind.MILLILITRES) for q in quantities):
@@ -146,7 +146,7 @@ def _usable(value: Decimal | None) -> TypeGuard[Decimal]:
 
 
 def _kind(quantity: Quantity) -> tuple[Kind | None, Decimal]:
-    """What a quantity counts: MASS with the mg in its unit, FORM, MILLILITRES; another kind or None for anything else."""
+    """Return (kind of the unit, mg in it): MASS, FORM or MILLILITRES; another kind or None for other units."""
     found: set[tuple[Kind, Decimal]] = set()
     for unit in (quantity.unit, quantity.code):
         kinds = {(t.kind, t.value) for t in tokens(unit or "") if t.kind is not Kind.WORD}
@@ -160,7 +160,7 @@ def _kind(quantity: Quantity) -> tuple[Kind | None, Decimal]:
 
 
 def _timing(timing: Timing | None) -> tuple[Decimal | None, frozenset[str]]:
-    """Doses on a day and times of day; where a timing says several things the most doses count."""
+    """Return (doses on a day, times of day); where a timing is ambiguous the most doses count."""
     if timing is None:
         return None, frozenset()
     counts: list[Decimal] = []
@@ -183,7 +183,7 @@ def _timing(timing: Timing | None) -> tuple[Decimal | None, frozenset[str]]:
 
 
 def _per_day(repeat: Repeat) -> Decimal | None:
-    """Frequency per period, as doses on a day. FHIR: the frequency is 1 where only a period is stated."""
+    """Convert a frequency per period to doses on a day; with a period alone it is 1 (FHIR)."""
     hours = _HOURS.get((repeat.periodUnit or repeat.periodUnits or "").lower())
     period = Decimal(1) if repeat.period is None else repeat.period
     frequencies = [f for f in (repeat.frequency, repeat.frequencyMax) if f is not None]
@@ -195,7 +195,7 @@ def _per_day(repeat: Repeat) -> Decimal | None:
 
 
 def _cap(ratio: Ratio, product: Product) -> Decimal | None:
-    """The most mg on a day under "so much per period"."""
+    """Return the most mg on a day under a maximum per period; None where it can't be read."""
     most, period = _mg(ratio.numerator, product), ratio.denominator
     if most is None or period is None:
         return None
@@ -205,7 +205,7 @@ def _cap(ratio: Ratio, product: Product) -> Decimal | None:
 
 
 def _relation(dosages: Sequence[Dosage], readings: Sequence[Reading]) -> str:
-    """How several dosages of one order belong together: "successive", "concurrent" or "" where that is not clear."""
+    """Return how several dosages of one order relate: "successive", "concurrent" or "" where unclear."""
     sequences = [d.sequence for d in dosages]
     if _follow_one_another(dosages) or all(_SUCCESSOR.match(d.text or "") for d in dosages[1:]):
         return "successive"
@@ -238,7 +238,7 @@ def _is_intrathecal(route: CodeableConcept | None) -> bool:
 
 
 def _plain(mg: Decimal) -> Decimal | None:
-    """Without trailing zeros and exponent, for people to read (30, 22.5); None above 1 kg a day."""
+    """Return the dose without trailing zeros and exponent (30, 22.5); None above 1 kg a day."""
     if mg > _MOST:
         return None
     return mg.quantize(Decimal(1)) if mg == mg.to_integral_value() else mg.normalize()

@@ -1,4 +1,4 @@
-"""Draft entries → orders, each with its drug, whether it is selected, and whether it starts or stops a therapy."""
+"""Read draft entries into orders: the drug, whether it is selected, whether it starts or stops a therapy."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cds_service.fhir.resources import Resource, bare_id
 from cds_service.read.drug_status import status_of
 from cds_service.read.medications import read_drug
 from cds_service.read.reference_targets import Targets
-from cds_service.read.subject import Owner, Whose, subjects
+from cds_service.read.subject import CallPatient, Ownership, subjects
 
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology
 
-MAX_ORDERS = 50  # that are looked at in one session
+MAX_ORDERS = 50  # of one session that are read
 _STOPPED = frozenset({"stopped", "completed", "cancelled", "ended"})
 
 
@@ -27,7 +27,7 @@ class WrongPatientError(ValueError):
 
 
 class Drafts(msgspec.Struct):
-    """The orders of a session, what could not be read of them, and how complete they are."""
+    """The orders of a session, the unreadable entries, and how complete the orders are."""
 
     orders: tuple[Order, ...]
     quarantined: tuple[Quarantined, ...]
@@ -35,10 +35,10 @@ class Drafts(msgspec.Struct):
 
 
 class _Orders(NamedTuple):
-    """The orders among the draft entries, each with its position."""
+    """The orders among the draft entries, with their positions."""
 
     found: list[tuple[int, Draft]]
-    without_patient: list[Draft]  # left out, because it can't be told which patient they are for
+    without_patient: list[Draft]  # left out: their subject does not lead to a patient
 
 
 def read_orders(
@@ -49,27 +49,27 @@ def read_orders(
     targets: Targets,
     taken: Collection[Drug],
     terminology: Terminology,
-    owner: Owner,
+    call_patient: CallPatient,
     unread: list[Unread],
 ) -> Drafts:
     """Read the orders among the draft entries; `entries` is None where none were sent.
 
     At order-select the orders that `selections` name are selected, at other hooks all are. An order without any subject is
-    `owner`'s, because it is part of the call; one whose subject can't be told is left out, and then the orders are known in part
-    only. An order that is on hold pauses a therapy where its drug is `taken`; else it is an order like others. Codes that are not
-    understood are added to `unread`.
+    `call_patient`'s, because it is part of the call; one whose subject leads to no patient is left out, and then the orders are
+    known in part only. An order on hold pauses a therapy where its drug is `taken`; else it counts like any order. Codes that are
+    not understood are added to `unread`.
 
-    Raises WrongPatientError where an order is for another patient than `owner`.
+    Raises WrongPatientError where an order is for another patient than `call_patient`.
     """
     if entries is None:
         return Drafts((), (), Source(SourceState.EMPTY if hook == "patient-view" else SourceState.ABSENT, "context"))
     if not entries.is_bundle:
         return Drafts((), (), Source(SourceState.ERROR, "context", "the draft orders are not a Bundle"))
     selected = _Selected(selections if hook == "order-select" else None)
-    found, without_patient = _orders_of(entries, owner)
+    found, without_patient = _orders_of(entries, call_patient)
     too_many = max(len(found) - MAX_ORDERS, 0)
     if too_many:
-        found.sort(key=lambda one: not selected.includes(one[1]))  # what was just picked before what was there
+        found.sort(key=lambda one: not selected.includes(one[1]))  # the selected ones first
     orders = tuple(
         _order(draft, position, selected.includes(draft), targets, taken, terminology, unread)
         for position, draft in found[:MAX_ORDERS]
@@ -83,15 +83,15 @@ def read_orders(
     return Drafts(orders, entries.quarantined[:MAX_ORDERS], source)
 
 
-def _orders_of(entries: DraftEntries, owner: Owner) -> _Orders:
+def _orders_of(entries: DraftEntries, call_patient: CallPatient) -> _Orders:
     orders = _Orders([], [])
     for position, draft in enumerate(entries.drafts):
         if draft.resource.resourceType not in ORDERS or status_of(draft.resource) == "entered-in-error":
             continue
-        whose = owner.whose(draft.resource)
-        if whose is Whose.ANOTHERS:
+        ownership = call_patient.ownership(draft.resource)
+        if ownership is Ownership.OTHER_PATIENT:
             raise WrongPatientError
-        if whose is Whose.NOT_SAID and any(subjects(draft.resource)):
+        if ownership is Ownership.UNSTATED and any(subjects(draft.resource)):
             orders.without_patient.append(draft)
         else:
             orders.found.append((position, draft))
@@ -125,7 +125,7 @@ def _order(
 
 
 def _ends(resource: Resource, drug: Drug | None, taken: Collection[Drug]) -> bool:
-    """Whether an order stops or pauses a therapy."""
+    """Tell whether an order stops or pauses a therapy."""
     status = status_of(resource)
     if status == "on-hold":
         own = set(drug.ingredients) if drug is not None else set()
@@ -136,7 +136,7 @@ def _ends(resource: Resource, drug: Drug | None, taken: Collection[Drug]) -> boo
 def _notes_on_entries(
     entries: DraftEntries, orders: Collection[Order], without_patient: Collection[Draft], too_many: int
 ) -> Iterable[str]:
-    """Why not all draft orders were read."""
+    """Yield the reasons why not all draft orders were read."""
     if bad := len(entries.quarantined):
         yield f"{bad} of {bad + len(entries.drafts)} draft orders could not be read"
     if unowned := len(without_patient):
@@ -146,24 +146,25 @@ def _notes_on_entries(
 
 
 class _Selected:
-    """The orders that the clinician has just selected: all of them where the hook does not say which."""
+    """The orders that the clinician has just selected; all where the hook has no selections."""
 
     def __init__(self, selections: list[str] | None) -> None:
         self.selections = selections
 
     def includes(self, draft: Draft) -> bool:
-        return self.selections is None or any(_is_meant(selection, draft) for selection in self.selections)
+        """Tell whether a draft is selected."""
+        return self.selections is None or any(_matches(selection, draft) for selection in self.selections)
 
     def note_on_missing(self, read: int, without_patient: Iterable[Draft]) -> Iterable[str]:
-        """How many selections lead to none of the `read` selected orders, nor to one that was left out."""
+        """Yield a note where selections match no order that was read or left out; `read`: how many were."""
         wanted = len(set(self.selections or ()))
         missing = wanted - read - sum(map(self.includes, without_patient))
         if wanted and missing > 0:
             yield f"{missing} of {wanted} selected orders are not among the draft orders"
 
 
-def _is_meant(selection: str, draft: Draft) -> bool:
-    """Whether a reference in `selections` names a draft, by its id or its fullUrl and by no other type."""
+def _matches(selection: str, draft: Draft) -> bool:
+    """Tell whether a reference in `selections` means a draft, by id or fullUrl and without another type."""
     wanted = bare_id(selection)
     if not wanted or wanted not in (draft.resource.id, draft.url):
         return False

@@ -1,7 +1,7 @@
-"""Recognises the drug of a medication by its code, its name, or its ingredients.
+"""Recognise the drug of a medication by its code, its name or its ingredients.
 
-What is prescribed stands in the resource, in a contained Medication, or in a Medication of any Bundle of the call; where neither
-its code nor its text is recognised, in its ingredients.
+Code and name are in the resource, in a contained Medication, or in a Medication of any Bundle of the call. The ingredients count
+where neither code nor name is recognised.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from cds_service.terminology.drug_names import Recognition
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology
 
-_MOST_INGREDIENTS = 50  # of one medication
+_MOST_INGREDIENTS = 50  # of one medication that are read
 
 Codings = tuple[tuple[str, str], ...]  # (system, code)
 
 
 class Product(NamedTuple):
-    """What was said of a medication: codings and texts of the whole, what it is made of, and the strength of a single one."""
+    """A medication as sent: codings and names of the whole, ingredients, and strength of a single ingredient."""
 
     codings: Codings
     names: tuple[str, ...]
@@ -34,7 +34,7 @@ class Product(NamedTuple):
 
 
 class Recognised(NamedTuple):
-    """The drug, with the codings and names that led to it."""
+    """The recognised drug, with the codings and names that were looked up."""
 
     drug: Recognition
     codings: Codings
@@ -42,7 +42,7 @@ class Recognised(NamedTuple):
 
 
 def product_of(resource: Resource, targets: Targets) -> Product:
-    """Return what a medication statement, a prescription or a draft order says of its medication."""
+    """Return the medication of a medication statement, a prescription or a draft order."""
     concept, reference = resource.medicationCodeableConcept, resource.medicationReference
     codings, names = pairs(concept), texts(concept)
     if reference is None:
@@ -64,20 +64,20 @@ def product_of(resource: Resource, targets: Targets) -> Product:
 
 
 def recognise(resource: Resource, product: Product, route: Route, targets: Targets, terminology: Terminology) -> Recognised:
-    """Recognise the drug of a resource, by its ingredients where neither its code nor its text says which of ours it is."""
+    """Recognise the drug of a resource, by its ingredients where code and name are not recognised."""
     whole = terminology.drug(product.codings, product.names, route)
     if whole.by or not product.ingredients:
         return Recognised(whole, product.codings, product.names)
     found, codings, names = _ingredients(resource, product, route, targets, terminology)
-    ours = [one for one in found if one.by]
-    if ours:
+    recognised = [drug for drug in found if drug.by]
+    if recognised:
         drug = Recognition(
-            classes=frozenset().union(*(one.classes for one in ours)),
-            ingredients=tuple(dict.fromkeys(name for one in ours for name in one.ingredients)),
-            by=ours[0].by,
-            code=ours[0].code,
-            route=whole.route or ours[0].route,
-            disagrees=next((one.disagrees for one in ours if one.disagrees), ""),
+            classes=frozenset().union(*(one.classes for one in recognised)),
+            ingredients=tuple(dict.fromkeys(name for one in recognised for name in one.ingredients)),
+            by=recognised[0].by,
+            code=recognised[0].code,
+            route=whole.route or recognised[0].route,
+            disagrees=next((one.disagrees for one in recognised if one.disagrees), ""),
         )
     else:
         every = bool(found) and len(product.ingredients) <= _MOST_INGREDIENTS
@@ -89,10 +89,10 @@ def recognise(resource: Resource, product: Product, route: Route, targets: Targe
 def _ingredients(
     resource: Resource, product: Product, route: Route, targets: Targets, terminology: Terminology
 ) -> tuple[list[Recognition], Codings, tuple[str, ...]]:
-    """Each active ingredient, and the codings and names of all.
+    """Return (the active ingredients as recognised, their codings, their names).
 
-    An ingredient is a concept or a reference, followed once, to a Medication or Substance. Each is read on its own, because what
-    speaks against one does not against another.
+    An ingredient is a concept or a reference, followed once, to a Medication or Substance. Each is read by itself, because an
+    exception for one does not hold for another.
     """
     codings: Codings = ()
     names: tuple[str, ...] = ()

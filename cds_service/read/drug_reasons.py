@@ -1,4 +1,4 @@
-"""Reads what a drug is for: from its reasons, the conditions that they refer to, its notes and its dosages."""
+"""Read the reasons for a drug: stated reasons, referenced conditions, notes and dosages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from cds_service.fhir.resources import CodeableConcept, Dosage, Reference, Resource, first, listed, pairs, texts
-from cds_service.read.conditions import is_denied
+from cds_service.read.condition_status import is_denied
 from cds_service.read.reference_targets import Targets, may_be_condition
 
 if TYPE_CHECKING:
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class Reasons(NamedTuple):
-    """What a drug is for. The texts themselves are not kept, because a note may name people."""
+    """The reasons for a drug. Their texts are not kept, because a note may name people."""
 
-    patterns: frozenset[str]  # the text patterns that anything said about the drug matches
+    patterns: frozenset[str]  # the text patterns that any text about the drug matches
     sets: frozenset[str]  # the problem sets that the reasons belong to
     stated: bool  # whether any reason was given, "as needed for sleep" too
     unread: bool  # whether one is a condition that could not be read
 
 
 class _Reason(NamedTuple):
-    """What a reference to a reason gives."""
+    """The content of a reference to a reason."""
 
     display: str | None = None
     concept: CodeableConcept | None = None  # of the condition
@@ -31,7 +31,7 @@ class _Reason(NamedTuple):
 
 
 def read_reasons(resource: Resource, dosages: list[Dosage], targets: Targets, terminology: Terminology) -> Reasons:
-    """Return what a medication statement, a prescription or a draft order says of its reasons."""
+    """Return the reasons of a medication statement, a prescription or a draft order."""
     references = [one for one in (*listed(resource.reasonReference), resource.reasonForUseReference) if one is not None]
     referenced = [_referenced(resource, reference, targets) for reference in references]
     concepts = (
@@ -73,7 +73,7 @@ def _notes(resource: Resource) -> list[str]:
 
 
 def _texts(dosage: Dosage) -> Iterator[str]:
-    """Everything that a dosage says in words."""
+    """Yield every text of a dosage."""
     for text in (dosage.text, dosage.patientInstruction):
         if text:
             yield text

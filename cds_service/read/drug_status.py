@@ -1,6 +1,6 @@
-"""Decides whether a drug is taken now, from its status, its intent and the end of its period.
+"""Decide whether a drug is active, from its status, its intent and the end of its period.
 
-A drug is taken unless one of these denies it; one whose status is missing or not understood is taken, and unconfirmed.
+A drug is active unless one of these denies it; with a missing or unknown status it is active and unconfirmed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from cds_service.terminology.engineering import Engineering
 
 _PRESCRIPTIONS = frozenset({"MedicationRequest", "MedicationOrder"})
-# Only ideas. All other intents are ways to give the drug: a plan that is active is what a patient takes at home (athena).
+# Only ideas. With any other intent the drug is given: an active plan is what a patient takes at home (athena).
 _IDEAS = frozenset({"proposal", "option"})
-# What denies that a drug is taken, in R4, STU3 and DSTU2, and as EHRs say it in other words. All else is no denial.
+# The statuses that deny that a drug is active: of R4, STU3 and DSTU2, and other words of EHRs. Any other status does not.
 DENIED = frozenset(
     {
         "abandoned", "aborted", "cancelled", "canceled", "declined", "deleted", "discontinued", "draft", "ended",
@@ -27,9 +27,9 @@ DENIED = frozenset(
         "suspended", "void", "voided",
     }
 )  # fmt: skip
-_EVENTS = frozenset({"MedicationDispense", "MedicationAdministration"})  # that tell of a therapy
+_EVENTS = frozenset({"MedicationDispense", "MedicationAdministration"})  # they show that a therapy is going on
 _GIVEN = frozenset({"completed", "in-progress"})  # of a dispense or an administration
-_UNDERSTOOD = frozenset({"", "unknown", "completed"})  # statuses that leave it open whether the drug is taken
+_UNDERSTOOD = frozenset({"", "unknown", "completed"})  # statuses that leave open whether the drug is active
 _DAYS = frozenset({"", "d", "day", "days"})
 _MOST_DAYS = 10_000  # a supply beyond that is an error of the sender
 
@@ -45,18 +45,18 @@ def _spelt(status: str) -> str:
 
 
 def is_confirmed(resource: Resource) -> bool:
-    """Whether the status says that the drug is taken."""
+    """Tell whether the status says that the drug is taken."""
     status = status_of(resource)
     return status == "active" or (resource.resourceType in _EVENTS and status in _GIVEN)
 
 
 def is_understood(resource: Resource) -> bool:
-    """Whether the status is one that FHIR has for a drug that may be taken."""
+    """Tell whether FHIR has the status for a drug that may be taken."""
     return is_confirmed(resource) or status_of(resource) in _UNDERSTOOD
 
 
 def is_over(resource: Resource, now: datetime, engineering: Engineering) -> bool:
-    """Whether a resource denies that its drug is taken now."""
+    """Tell whether a resource denies that its drug is active at `now`."""
     status = status_of(resource)
     if status in DENIED:
         return True
@@ -71,13 +71,13 @@ def is_over(resource: Resource, now: datetime, engineering: Engineering) -> bool
         if resource.wasNotTaken or (resource.taken or "").strip().lower() == "n":
             return True
         ends = [resource.effectivePeriod.end if resource.effectivePeriod is not None else None]
-    if status == "completed":  # what is completed and goes on contradicts itself
+    if status == "completed":  # completed with an end in the future is a contradiction, and counts as active
         return not any(end is not None and not ended(end, now) for end in ends)
     return bool(ends) and all(end is not None and ended(end, now) for end in ends)
 
 
 def _was_given_too_long_ago(resource: Resource, now: datetime, engineering: Engineering) -> bool:
-    """Whether a drug that was handed out is used up by now, or one that was given has not been given again."""
+    """Tell whether a dispensed drug is used up at `now`, or an administration is too long ago."""
     if resource.notGiven or resource.wasNotGiven:
         return True
     if resource.resourceType == "MedicationDispense":
@@ -93,7 +93,7 @@ def _was_given_too_long_ago(resource: Resource, now: datetime, engineering: Engi
 
 
 def _supply(dispense: Resource) -> timedelta | None:
-    """For how long the drug that was handed out lasts; None where that is not said in days."""
+    """Return how long a dispensed supply lasts; None where that is not stated in days."""
     supply = dispense.daysSupply
     if supply is None or supply.value is None or (supply.code or supply.unit or "").lower() not in _DAYS:
         return None
@@ -101,5 +101,5 @@ def _supply(dispense: Resource) -> timedelta | None:
 
 
 def bounds_of(dosage: Dosage) -> Period | None:
-    """The period of a dosage's timing."""
+    """Return the period of a dosage's timing."""
     return dosage.timing.repeat.boundsPeriod if dosage.timing is not None and dosage.timing.repeat is not None else None

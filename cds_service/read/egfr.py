@@ -1,4 +1,4 @@
-"""Estimated glomerular filtration rate from creatinine, where the laboratory reported none."""
+"""Compute the estimated glomerular filtration rate (eGFR) from creatinine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MICROMOLES_PER_MILLIGRAM = 88.4  # umol/L in 1 mg/dL of creatinine, the factor 
 
 
 def ckd_epi_2021(creatinine: Decimal, age: int, sex: Literal["female", "male"]) -> Decimal:
-    """eGFR in mL/min/1.73 m2, a whole number as laboratories report it.
+    """Return the eGFR in mL/min/1.73 m2, rounded to a whole number as laboratories do.
 
     `creatinine` in umol/L (above 0), `age` in completed years (the equation holds from 18 on), `sex` as administrative gender.
     The CKD-EPI creatinine equation of 2021, without race: Inker LA et al., N Engl J Med 2021;385:1737-1749.
@@ -28,10 +28,10 @@ def ckd_epi_2021(creatinine: Decimal, age: int, sex: Literal["female", "male"]) 
 
 
 def computed_egfr(creatinine: Iterable[Lab], patient: Patient, egfr: Analyte, from_age: int) -> Lab | None:
-    """The eGFR of the newest creatinine (given newest first, umol/L) that is an exact number; unconfirmed as that is.
+    """Return the eGFR of the newest creatinine that is an exact number, with its standing.
 
-    None where there is none, where age or sex is unknown, and where the patient was younger than `from_age` (years) when it
-    was drawn.
+    `creatinine`: newest first, umol/L. None where there is none, where age or sex is unknown, and where the patient was younger
+    than `from_age` (years) when it was drawn.
     """
     usable = next((lab for lab in creatinine if not lab.comparator), None)
     born = patient.birth_date

@@ -1,4 +1,4 @@
-"""Corrects results by another one of the same days: total calcium by albumin."""
+"""Correct results by another analyte of the same days: total calcium by albumin."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _STEP = Decimal("0.01")
 def corrected(results: Iterable[Lab], others: Sequence[Lab], analyte: Analyte) -> list[Lab]:
     """Correct results by the nearest of `others` within the days of the rule.
 
-    All in canonical units. Another that is normal or high changes nothing, and counts as looked at. Preliminary results and
-    results with a comparator are neither corrected nor used to correct.
+    All in canonical units. A normal or high value of the other changes nothing, and the result still counts as corrected.
+    Preliminary results and results with a comparator are neither corrected nor used to correct.
     """
     rule = analyte.corrected
     usable = [other for other in others if not other.preliminary and not other.comparator]

@@ -1,7 +1,4 @@
-"""Tells which analyte of which specimen an Observation is, and how far it is confirmed.
-
-Also whether the laboratory calls it critical.
-"""
+"""Identify the analyte and specimen of an Observation, its standing and critical flag."""
 
 from __future__ import annotations
 
@@ -14,15 +11,15 @@ if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology
 
 Standing = Literal["confirmed", "preliminary", "unconfirmed", "denied"]
-_CONFIRMED = frozenset({"final", "amended", "corrected", "appended"})  # the last is said of reports
+_CONFIRMED = frozenset({"final", "amended", "corrected", "appended"})  # `appended` is a status of reports
 _DENIED = frozenset({"entered-in-error", "cancelled"})
 _KNOWN_STATUSES = _CONFIRMED | _DENIED | {"registered", "preliminary", "partial", "unknown", ""}  # of Observations and reports
 
 
 def status_of(observation: Resource) -> Standing:
-    """Return how far a result holds; only a status that denies it makes it none.
+    """Return the standing of a result; a missing, unknown or misspelt status means unconfirmed.
 
-    One that is missing, unknown or misspelt leaves it unconfirmed.
+    Only a status that denies a result removes it.
     """
     status = observation.status
     if status in _CONFIRMED:  # as nearly always
@@ -35,14 +32,14 @@ def status_of(observation: Resource) -> Standing:
     return "preliminary" if status in ("preliminary", "partial") else "unconfirmed"
 
 
-def strange_status(observation: Resource) -> str:
-    """Return a status as it was sent that FHIR does not know, else ""."""
+def unknown_status(observation: Resource) -> str:
+    """Return the status as sent where FHIR has no such status, else ""."""
     status = observation.status or ""
     return status if _plain(status) not in _KNOWN_STATUSES else ""
 
 
 def meaning_of(observation: Resource, terminology: Terminology) -> LabMeaning:
-    """What the codes and the names of an Observation say that was measured."""
+    """Return what the codes and names of an Observation measure."""
     concept = first(observation.code)
     if concept is None:
         return terminology.lab_meaning(None, ())
@@ -50,10 +47,7 @@ def meaning_of(observation: Resource, terminology: Terminology) -> LabMeaning:
 
 
 def specimen_of(observation: Resource, terminology: Terminology) -> Literal["blood", "other", ""]:
-    """Return the specimen that a result, its names and its panel say.
-
-    Another specimen counts before blood.
-    """
+    """Return the specimen by the reference, contained Specimen and names; another wins over blood."""
     names = [one.display for one in listed(observation.specimen) if one.display]
     for held in listed(observation.contained):
         if held.resourceType == "Specimen" and isinstance(held.type, CodeableConcept):
@@ -63,7 +57,7 @@ def specimen_of(observation: Resource, terminology: Terminology) -> Literal["blo
 
 
 def flag_of(observation: Resource, terminology: Terminology) -> Literal["", "low", "high", "either"]:
-    """Return the side on which the laboratory calls a result critical."""
+    """Return the side on which the laboratory calls a result critical; "" where it does not."""
     for concept in listed(observation.interpretation):
         for _, code in pairs(concept):
             if flag := terminology.lab_names.flag(code):

@@ -1,7 +1,4 @@
-"""Reads the value of a result, wherever and however it was written.
-
-It becomes one number with its unit, or the words that are none.
-"""
+"""Read the value of a result from any element: one number with its unit, or words."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from cds_service.fhir.resources import Quantity, Resource, texts
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology
 
-_WORDS_LIMIT = 60  # characters of what a laboratory wrote that are kept
+_WORDS_LIMIT = 60  # characters of a laboratory's words that are kept
 _ONE = re.compile(
     r"\s*(?P<comparator><=|>=|=<|=>|[<>=\u2264\u2265])?\s*(?P<number>[+-]?[0-9]+(?:[.,][0-9]+)?)(?:\s+(?P<after>\S.*)|(?P<unit>[^\s0-9.,].*))?"
 )
@@ -31,7 +28,7 @@ _COMPARATORS = {"=": None, "=<": "<=", "=>": ">=", "\u2264": "<=", "\u2265": ">=
 class Words(msgspec.Struct, frozen=True, gc=False):
     """A value that is not one number.
 
-    `numbers`: what it may mean, each with the unit that stands with it.
+    `numbers`: what it may mean, each with its unit where one was written.
     """
 
     text: str
@@ -39,11 +36,10 @@ class Words(msgspec.Struct, frozen=True, gc=False):
 
 
 def value_of(observation: Resource, terminology: Terminology) -> Quantity | Words | None:
-    """Return the one number of a result, or the words in its place.
+    """Return the one number of a result, or the words in its place; None without any value.
 
-    None where there is no value at all.
-    A text is read where all of it is a number, or a number and a unit that is known: "<3.0", "2,2 mmol/L". What could be read in
-    two ways ("1,200") is not read.
+    A text is read where all of it is a number, or a number and a known unit: "<3.0", "2,2 mmol/L". An ambiguous number ("1,200")
+    is not read.
     """
     quantity = observation.valueQuantity
     if quantity is not None and quantity.value is not None:  # as nearly always
@@ -90,10 +86,7 @@ def _read(text: str, terminology: Terminology) -> Quantity | Words:
 
 
 def _number(text: str) -> Decimal | None:
-    """Return one number, with a point or a comma.
-
-    None where the comma may stand between thousands.
-    """
+    """Return one number with a point or comma; None where the comma may separate thousands."""
     meanings = _meanings(text)
     return meanings[0] if len(meanings) == 1 else None
 

@@ -1,17 +1,20 @@
-"""How many words of one list are looked up: all of any real patient, and never so many that one call holds up the others."""
+"""Limit the words of one list that are looked up.
+
+The limit is above the list of any real patient, and keeps one call from delaying the others.
+"""
 
 from __future__ import annotations
 
 
 class Budget:
-    """Characters of names that may still be looked up in a list. Names that stand there again cost nothing."""
+    """The characters of names that may still be looked up in one list; repeated names cost nothing."""
 
     def __init__(self, characters: int) -> None:
         self._left = characters
         self._seen: set[tuple[str, ...]] = set()
 
     def covers(self, words: tuple[str, ...]) -> bool:
-        """Takes `words` out of the budget, and says whether there was enough left for them."""
+        """Take `words` out of the budget and return whether it was enough."""
         if words in self._seen:
             return True
         self._left -= sum(map(len, words))

@@ -1,4 +1,4 @@
-"""Medication statements and prescriptions → the drugs that are taken; the drug of a draft order."""
+"""Read medication statements, prescriptions and draft orders into drugs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cds_service.criteria.facts import Drug, Route, Unread
-from cds_service.fhir.bundles import Gathered
 from cds_service.fhir.dates import when
+from cds_service.fhir.gathered import Gathered
 from cds_service.fhir.resources import Dosage, Ratio, Resource, listed, pairs, texts
 from cds_service.read.daily_dose import daily_dose_mg
 from cds_service.read.drug_product import product_of, recognise
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[list[Dosage], Ratio | None]).decode
 _WHEN_NEEDED = re.compile(r"\b(?:p\.?r\.?n\b|(?:as|when|if) (?:needed|required|necessary))", re.IGNORECASE)
-_ALL_WORDS = 60_000  # characters of the different names and dosages of what is taken that are looked at; 300 cost up to 2 ms
+_ALL_WORDS = 60_000  # characters of the different names and dosages of one list that are looked up; 300 cost up to 2 ms
 
 
 def read_drugs(
     gathered: Gathered, source: str, targets: Targets, now: datetime, terminology: Terminology, unread: list[Unread]
 ) -> Iterator[Drug]:
-    """Read the drugs of one source that are taken at `now`.
+    """Read the active drugs of one source at `now`.
 
-    A status or a code of a drug that is not understood is added to `unread`.
+    A status or a drug code that is not understood is added to `unread`.
     """
     budget = Budget(_ALL_WORDS)
     for resource in gathered.resources:
@@ -59,10 +59,10 @@ def read_drug(
     confirmed: bool = True,
     budget: Budget | None = None,
 ) -> Drug:
-    """Read the drug that a medication statement, a prescription or a draft order is about.
+    """Read the drug of a medication statement, a prescription or a draft order.
 
-    The dose is read of what is `ordered`, and of what is taken where its class says so (`taken_dose`). The codes of a drug that
-    can't be told are added to `unread`. Words that the `budget` does not cover are not looked up, only codes.
+    The dose is read where the drug is `ordered`, and of an active medication where its class says so (`taken_dose`). The codes of
+    a drug that could not be identified are added to `unread`. Words beyond the `budget` are not looked up, only codes.
     """
     product = product_of(resource, targets)
     dosages = listed(resource.dosageInstruction) or listed(resource.dosage)
@@ -99,7 +99,7 @@ def read_drug(
 
 
 def _route(dosages: list[Dosage], terminology: Terminology) -> Route:
-    """The route that the dosages state."""
+    """Return the route that the dosages state; "" for none or an unknown one."""
     routes = [dosage.route for dosage in dosages if dosage.route is not None]
     if not routes:
         return ""
@@ -109,7 +109,7 @@ def _route(dosages: list[Dosage], terminology: Terminology) -> Route:
 
 
 def _as_needed(dosages: list[Dosage]) -> bool | None:
-    """Whether it is taken as needed; None where no dosage tells."""
+    """Tell whether it is taken as needed; None where no dosage tells."""
     if any(one.asNeededBoolean or one.asNeededCodeableConcept is not None for one in dosages):
         return True
     said = [text for one in dosages for text in (one.text, one.patientInstruction) if text]
@@ -120,13 +120,13 @@ def _as_needed(dosages: list[Dosage]) -> bool | None:
 
 @lru_cache(maxsize=4096)
 def _daily_dose(sig: bytes, names: str) -> Decimal | None:
-    """The daily dose of dosages and a strength in MessagePack; cached, because reading takes long and few are different."""
+    """Read the daily dose of (dosages, strength) in MessagePack; cached, because reading is slow and few differ."""
     dosages, strength = _decode(sig)
     return daily_dose_mg(dosages, names, strength)
 
 
 def _started(resource: Resource, dosages: list[Dosage]) -> str | None:
-    """When the therapy started, else when it was ordered or stated."""
+    """Return when the therapy started, else when it was ordered or stated, as sent."""
     if resource.effectivePeriod is not None and resource.effectivePeriod.start:
         return resource.effectivePeriod.start
     if moment := resource.effectiveDateTime or resource.effectiveTimeDateTime or resource.whenHandedOver or resource.whenPrepared:

@@ -1,4 +1,4 @@
-"""Which of several results is the newest. Never their order in a Bundle."""
+"""Sort results by time, newest first; their order in a Bundle never counts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def newest_first(labs: Iterable[Lab], worse: Literal["low", "high", ""]) -> list[Lab]:
-    """Results of one analyte, newest first: by the time of the sample; at one time the later issued, else the confirmed, else
-    the more severe. The same value of one time counts once.
+    """Return the results of one analyte, newest first by the time of the sample.
 
-    `worse`: the end of its scale that is the more severe (`Analyte.worse`).
+    At one time: the later issued first, else the confirmed, else the more severe. The same value at one time counts once.
+    `worse`: the more severe end of the scale (`Analyte.worse`).
     `issued` decides only where all results of that time have one. A result with a date but no time can't be put before or after
     a timed one of its day: where `issued` doesn't decide, the more severe of it and the newest timed one counts as the newer.
     """
@@ -48,7 +48,7 @@ def _one_time(labs: list[Lab], severity: _Severity) -> list[Lab]:
 
 
 def _each_once(labs: list[Lab]) -> list[Lab]:
-    """Results of one time, without those that are there again: as part of a panel, or before they were confirmed."""
+    """Drop duplicates among results of one time: parts of a panel, and the preliminary one of a confirmed."""
     once: dict[tuple[Decimal, str, bool], Lab] = {}
     for lab in labs:
         key = lab.value, lab.comparator, lab.haemolysed
@@ -69,7 +69,7 @@ def _one_day(labs: list[Lab], severity: _Severity) -> list[Lab]:
 
 
 def _day(lab: Lab) -> str:
-    return (lab.effective.text + "-01-01")[:10]  # in the sender's time zone, in which dates are sent too
+    return (lab.effective.text + "-01-01")[:10]  # in the sender's time zone, as dates are
 
 
 def _start(lab: Lab) -> datetime:

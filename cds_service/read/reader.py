@@ -1,4 +1,4 @@
-"""Reads everything that was gathered about one patient into `Facts`, the values that decisions look at."""
+"""Read everything gathered about one patient into `Facts`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from cds_service.criteria.facts import SOURCES, Facts, Patient, Source, SourceState, Unread
-from cds_service.fhir.bundles import HOMES, TARGETS, Gathered
 from cds_service.fhir.dates import when
 from cds_service.fhir.draft_entries import DraftEntries
+from cds_service.fhir.gathered import HOMES, TARGETS, Gathered
 from cds_service.fhir.panels import flattened, out_of_reach
 from cds_service.fhir.resources import Resource, bare_id
-from cds_service.read.conditions import read_allergies, read_pregnancy, read_problems, unnamed, unread_codes
+from cds_service.read.allergies import read_allergies
+from cds_service.read.conditions import read_pregnancy, read_problems, unnamed, unread_codes
 from cds_service.read.draft_orders import read_orders
 from cds_service.read.labs import read_labs
 from cds_service.read.medications import read_drugs
 from cds_service.read.reference_targets import Targets
-from cds_service.read.subject import NOT_SAID, THE_PATIENTS, Owner, Whose, entries_by_url
+from cds_service.read.subject import PATIENT, UNSTATED, CallPatient, Ownership, entries_by_url
 
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology
@@ -43,21 +44,21 @@ def read(
 ) -> Facts:
     """Read the facts about the patient `patient_id` of the server with the base `fhir_server` at `now` (aware, UTC).
 
-    A source that holds anything of another patient counts as one that failed. A resource that does not say whose it is is not
-    used, and its source is known in part only; this holds for draft orders, too. A draft order without any subject counts as the
-    patient's, because orders are part of the call and not the result of a search. Raises WrongPatientError for a draft order of
-    another patient.
-    `sources` by the names in `facts.SOURCES`; one that is missing counts as absent. `entries` are the draft orders, None where
-    none were sent. Raises nothing else, whatever is in the data.
+    A source that holds anything of another patient counts as one that failed. A resource that does not state its
+    patient is not used, and its source is known in part only; this holds for draft orders too. A draft order without any subject
+    counts as the patient's, because orders are part of the call and not the result of a search.
+
+    `sources`: by the names in `facts.SOURCES`; a missing one counts as absent. `entries`: the draft orders, None where none were
+    sent. Raises WrongPatientError for a draft order of another patient, and nothing else, whatever the data.
     """
     patient_id = bare_id(patient_id)
     by_url = entries_by_url([*(source.by_url for source in sources.values()), *([entries.by_url] if entries else [])])
-    owner = Owner(patient_id, fhir_server, by_url, sources["patient"].resources if "patient" in sources else ())
+    call_patient = CallPatient(patient_id, fhir_server, by_url, sources["patient"].resources if "patient" in sources else ())
     sent = {name: sources.get(name, _ABSENT) for name in SOURCES}
     sent["labs"] = _each_result(sent["labs"], sources.get("members"), by_url)
-    given = {name: _of_patient(owner, one) for name, one in sent.items()}
+    given = {name: _of_patient(call_patient, one) for name, one in sent.items()}
     if any(source.misplaced for source in sources.values()):
-        given = _at_home(owner, given)
+        given = _with_misplaced(call_patient, given)
     for name in ("problems", "allergies"):
         given[name] = _without_unnamed(given[name])
     referenced = {name: sources[name] for name in TARGETS if name in sources}
@@ -74,7 +75,7 @@ def read(
     )
     allergies = tuple(read_allergies(given["allergies"].resources, terminology, "allergies"))
     drafts = read_orders(
-        entries, selections, hook, targets=targets, taken=drugs, terminology=terminology, owner=owner, unread=unread
+        entries, selections, hook, targets=targets, taken=drugs, terminology=terminology, call_patient=call_patient, unread=unread
     )
     return Facts(
         now=now,
@@ -93,7 +94,7 @@ def read(
 
 
 def _each_result(labs: Gathered, members: Gathered | None, by_url: Mapping[str, Resource]) -> Gathered:
-    """Add the results inside panels and reports as results of their own. `members`: those that were asked for."""
+    """Add the results inside panels and reports as single results; `members`: those that were requested."""
     resources = labs.resources if members is None else [*labs.resources, *members.resources]
     flat = flattened(resources, by_url)
     if flat is labs.resources:
@@ -105,15 +106,15 @@ def _each_result(labs: Gathered, members: Gathered | None, by_url: Mapping[str, 
     return msgspec.structs.replace(labs, resources=flat, source=source)
 
 
-def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
+def _of_patient(call_patient: CallPatient, gathered: Gathered) -> Gathered:
     """Return the part of a source that is about the patient; a failed source where anything in it is about another patient."""
     kept = []
     for resource in gathered.resources:
         if resource.resourceType != "Medication":  # a product, without a patient
-            whose = owner.whose(resource)
-            if whose is NOT_SAID:
+            ownership = call_patient.ownership(resource)
+            if ownership is UNSTATED:
                 continue
-            if whose is not THE_PATIENTS:
+            if ownership is not PATIENT:
                 return Gathered(Source(SourceState.ERROR, gathered.source.origin, FOREIGN))
         kept.append(resource)
     count = len(gathered.resources)
@@ -125,7 +126,7 @@ def _of_patient(owner: Owner, gathered: Gathered) -> Gathered:
     return msgspec.structs.replace(gathered, source=source, resources=kept)
 
 
-def _at_home(owner: Owner, given: dict[str, Gathered]) -> dict[str, Gathered]:
+def _with_misplaced(call_patient: CallPatient, given: dict[str, Gathered]) -> dict[str, Gathered]:
     """Add the patient's resources that came under another key to the source that reads them, each once."""
     home = {name: list(one.resources) for name, one in given.items()}
     seen = {f"{one.resourceType}/{one.id}" for resources in home.values() for one in resources if one.id}
@@ -134,7 +135,7 @@ def _at_home(owner: Owner, given: dict[str, Gathered]) -> dict[str, Gathered]:
             key = f"{resource.resourceType}/{resource.id}"
             if key not in seen:
                 for one in flattened([resource], {}):
-                    if owner.whose(one) is Whose.THE_PATIENTS:
+                    if call_patient.ownership(one) is Ownership.PATIENT:
                         home[HOMES[one.resourceType or ""]].append(one)
                 seen |= {key} if resource.id else set()
     return {name: msgspec.structs.replace(one, resources=home[name]) for name, one in given.items()}
@@ -160,7 +161,7 @@ def read_patient(resources: list[Resource], patient_id: str, now: datetime) -> P
 
 
 def _deceased(patient: Resource, now: datetime) -> bool:
-    """Whether the patient has died; a death in the future or without a readable date does not count."""
+    """Tell whether the patient has died; a death in the future or with an unreadable date does not count."""
     if patient.deceasedDateTime:
         died = when(patient.deceasedDateTime)
         return died is not None and died.start <= now

@@ -1,4 +1,4 @@
-"""Joins the numbers and units of a dosage text to amounts: "10 mg", "2 tablets", "2 x 5 mg", "5 mL"."""
+"""Join the numbers and units of a dosage text to amounts: "10 mg", "2 tablets", "2 x 5 mg"."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def amounts(step: list[Token]) -> list[Token]:
 
 
 def _is_range(found: list[Token], amount: Token) -> bool:
-    """Whether `amount` is the upper end of a range, as in "10 mg to 20 mg"."""
+    """Tell whether `amount` is the upper end of a range, as in "10 mg to 20 mg"."""
     before = [token.kind for token in found[-2:]]
     return before in ([Kind.AMOUNT, Kind.TO], [Kind.AMOUNT, Kind.OR]) and found[-2].name == amount.name
 
 
 def _amount(number: Token, rest: list[Token], *, any_bare: bool = False) -> Token:
-    """The amount that starts with `number`; its further tokens are taken from the end of `rest`."""
+    """Read the amount that starts with `number`, taking its further tokens from the end of `rest`."""
     following = rest[-1].kind if rest else None
     second = rest[-2].kind if len(rest) > 1 else None
     if (following, second) in ((Kind.TIMES, Kind.NUMBER), (Kind.NUMBER, Kind.MASS)):  # 2 x 5 mg; one 10 mg tablet
@@ -73,7 +73,7 @@ def _amount(number: Token, rest: list[Token], *, any_bare: bool = False) -> Toke
 
 
 def _scheme(scheme: Token, rest: list[Token], *, after_amount: bool) -> list[Token]:
-    """1-0-1: tablets in the morning, at noon, in the evening; with a unit behind it the day's amounts (5-0-10 mg)."""
+    """Read a scheme: 1-0-1 counts tablets, with a unit after it the day's amounts (5-0-10 mg)."""
     following = rest[-1].kind if rest else None
     if following in (Kind.MASS, Kind.FORM) and not after_amount:
         unit = rest.pop()

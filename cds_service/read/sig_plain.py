@@ -1,4 +1,4 @@
-"""Spells a dosage text in one way: lower case, numbers as digits with a decimal point, fractions as decimals."""
+"""Normalise a dosage text: lower case, numbers as digits with a decimal point, fractions as decimals."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Reads the daily dose out of free text: "10 mg TID", "1-2 tabs q6h prn", "1-0-1", "5 mg in the morning and 10 mg at night".
+"""Read the daily dose from free text: "10 mg TID", "1-2 tabs q6h prn", "1-0-1", "5 mg in the morning and 10 mg at night".
 
-Every number must find its meaning: a number that is left over or a contradiction makes the whole text unknown. Engineering
+Every number must have a meaning: a number that is left over, or a contradiction, makes the whole text unknown. Engineering
 choices, all for a check against a ceiling: of a range the upper end counts ("1-2 tabs", "every 4-6 hours"), of steps ("then")
 the highest, a stated maximum caps, and a dose that is not taken every day counts with what is taken on the day ("10 mg every
 other day" is 10). A number without a unit is taken for tablets up to 4 ("1 bid"), above that it could be mg and is unknown.
@@ -19,7 +19,7 @@ from cds_service.read.sig_words import Kind, Token
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
-    """What a text says. `amount` (mg per dose) and `count` (doses on a day) are given where it holds a single dose or none."""
+    """The dose in a text. `amount` (mg per dose) and `count` (doses on a day) are set for at most one dose."""
 
     daily: Decimal | None = None  # mg on the day with the most
     amount: Decimal | None = None
@@ -28,13 +28,13 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
 
 
 class Product(msgspec.Struct, frozen=True, gc=False):
-    """What is known about the medication: mg per tablet or capsule, and mg/mL."""
+    """The strength of a medication: mg per tablet or capsule, and mg/mL; None where not known."""
 
     strength: Decimal | None = None
     concentration: Decimal | None = None
 
     def mg(self, amount: Token) -> Decimal | None:
-        """The mg in an amount; None where the strength that it needs is not known."""
+        """Return the mg in an amount; None where it needs an unknown strength."""
         if amount.name in ("mg", "product"):
             return amount.value
         factor = self.concentration if amount.name == "ml" else self.strength
@@ -42,7 +42,7 @@ class Product(msgspec.Struct, frozen=True, gc=False):
 
 
 UNKNOWN = Reading()
-_SAYS_SOMETHING = TIMING | {Kind.NUMBER, Kind.SCHEME}
+_DOSE_KINDS = TIMING | {Kind.NUMBER, Kind.SCHEME}
 _Part = tuple[Token, list[Token]]  # an amount and what follows it
 
 
@@ -57,10 +57,10 @@ def read(text: str, product: Product, *, is_product: bool = False) -> Reading:
             steps.append([])
         else:
             steps[-1].append(token)
-    # a step without any number or time says nothing about the dose: "then stop", "then as needed"
-    said = [s for s in steps if any(t.kind in _SAYS_SOMETHING for t in s)]
+    # a step without any number or time has no dose: "then stop", "then as needed"
+    dosed = [s for s in steps if any(t.kind in _DOSE_KINDS for t in s)]
     try:
-        readings = [_step(amounts(s), product) for s in said]
+        readings = [_step(amounts(s), product) for s in dosed]
     except UnreadableError:
         return UNKNOWN
     if len(readings) == 1:
@@ -70,7 +70,7 @@ def read(text: str, product: Product, *, is_product: bool = False) -> Reading:
 
 
 def strength_mg(text: str) -> Decimal | None:
-    """Mg per tablet or capsule that a medication's text names ("baclofen 10 MG Oral Tablet"); None for none or several."""
+    """Return the mg per tablet or capsule in a name ("baclofen 10 MG Oral Tablet"); None unless exactly one."""
     found = tokens(text, is_product=True)
     masses = [n for n, t in enumerate(found) if t.kind is Kind.MASS]
     if len(masses) != 1 or any(t.kind in (Kind.CONCENTRATION, Kind.MILLILITRES) for t in found):
@@ -83,13 +83,13 @@ def strength_mg(text: str) -> Decimal | None:
 
 
 def concentration_mg_per_ml(text: str) -> Decimal | None:
-    """Mg/mL that a medication's text names ("5 mg/5 mL oral solution"); None for none or several."""
+    """Return the mg/mL in a name ("5 mg/5 mL oral solution"); None unless exactly one."""
     found = [t.value for t in tokens(text, is_product=True) if t.kind is Kind.CONCENTRATION]
     return found[0] if len(found) == 1 else None
 
 
 def _step(elements: list[Token], product: Product) -> Reading:
-    """The reading of one step (what stands between two "then")."""
+    """Read one step, the part between two "then"."""
     elements, caps = _caps(elements)
     starts = [n for n, e in enumerate(elements) if e.kind is Kind.AMOUNT]
     if not starts:
@@ -115,7 +115,7 @@ def _step(elements: list[Token], product: Product) -> Reading:
 
 
 def _sum(parts: list[_Part], has_and: bool, product: Product) -> Reading:
-    """Several doses at different times of the day."""
+    """Add several doses at different times of the day."""
     total = Decimal(0)
     seen: frozenset[str] = frozenset()
     without_slot = 0
@@ -133,7 +133,7 @@ def _sum(parts: list[_Part], has_and: bool, product: Product) -> Reading:
 
 
 def _merged(parts: list[_Part], product: Product) -> tuple[list[_Part], Product]:
-    """Join amounts that say the same dose twice: "10 mg (1 tablet)", "10 mg tablets, 2", "3 tablets (6 mg)"."""
+    """Join amounts that state the same dose twice: "10 mg (1 tablet)", "10 mg tablets, 2", "3 tablets (6 mg)"."""
     result = [parts[0]]
     for amount, following in parts[1:]:
         first, between = result[-1]
@@ -156,7 +156,7 @@ def _merged(parts: list[_Part], product: Product) -> tuple[list[_Part], Product]
 
 
 def _total(mass: Token, form: Token, strength: Decimal | None) -> Token:
-    """Which is it in "10 mg, 2 tablets": two tablets of 10 mg, or 10 mg that are two tablets? Only a known strength tells."""
+    """Resolve "10 mg, 2 tablets" by the strength: two tablets of 10 mg, or 10 mg in two tablets."""
     if mass.value == form.value * strength if strength is not None else form.value == 1:
         return mass
     if strength == mass.value:
@@ -165,7 +165,7 @@ def _total(mass: Token, form: Token, strength: Decimal | None) -> Token:
 
 
 def _timing(elements: list[Token]) -> tuple[Decimal | None, frozenset[str]]:
-    """Doses per day (None where not said) and times of day."""
+    """Return (doses per day or None where not stated, times of day)."""
     kinds = [e.kind for e in elements]
     groups, slots = _slots(elements)
     counts = _counts(elements)
@@ -185,7 +185,7 @@ def _timing(elements: list[Token]) -> tuple[Decimal | None, frozenset[str]]:
 
 
 def _counts(elements: list[Token]) -> set[Decimal]:
-    """The doses per day that are named; "bid to tid" is the larger. An "or" that can't be resolved is unreadable."""
+    """Return the stated doses per day; "bid to tid" is the larger, an unresolved "or" is unreadable."""
     counts: list[Decimal] = []
     kinds = [None, None, *(e.kind for e in elements), None]
     for n, e in enumerate(elements):
@@ -203,7 +203,7 @@ def _counts(elements: list[Token]) -> set[Decimal]:
 
 
 def _slots(elements: list[Token]) -> tuple[int, frozenset[str]]:
-    """How many times of day are named. Words that stand together ("every night at bedtime", "8 am in the morning") name one."""
+    """Return (number of times of day, their names); adjacent words ("every night at bedtime") name one."""
     groups: list[set[str]] = []
     between = True
     for e in elements:
@@ -221,7 +221,7 @@ def _slots(elements: list[Token]) -> tuple[int, frozenset[str]]:
 
 
 def _caps(elements: list[Token]) -> tuple[list[Token], list[Token]]:
-    """Take the maxima of a day ("max 30 mg/day", "not more than 3 times daily") out of the elements."""
+    """Split elements into (others, maxima of a day: "max 30 mg/day", "not more than 3 times daily")."""
     rest: list[Token] = []
     caps: list[Token] = []
     queue = elements[::-1]
@@ -241,7 +241,7 @@ def _caps(elements: list[Token]) -> tuple[list[Token], list[Token]]:
 
 
 def _capped(reading: Reading, caps: list[Token], name: str, product: Product) -> Reading:
-    """The reading with its daily dose held down to the stated maxima; `name` is the unit of the doses."""
+    """Cap the daily dose at the stated maxima; `name` is the unit of the doses."""
     daily = reading.daily
     for cap in caps:
         if cap.kind is Kind.COUNT:

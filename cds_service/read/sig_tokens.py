@@ -1,7 +1,7 @@
-"""Cuts a dosage text into tokens.
+"""Cut a dosage text into tokens.
 
-By hand, because no package on the index answers "unknown" unless it is certain. A text that makes a dose uncertain, by a word or
-by a number that can be read in two ways, has no tokens at all.
+By hand, because no package on the index returns "unknown" unless it is certain. A text that makes a dose uncertain, by a word or
+by an ambiguous number, has no tokens at all.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _always(kind: Kind) -> ToToken:
 
 
 def _of_range(kind: Kind, value: Callable[[Range], Decimal]) -> ToToken:
-    """Makes tokens with a value of the first range or number in a text."""
+    """Return a function that makes tokens with a value of the first range or number in a text."""
 
     def token(text: str) -> Token:
         stated = _A_RANGE.search(text)

@@ -1,4 +1,4 @@
-"""Defines the kinds of token in a dosage text, and the words of each.
+"""Define the kinds of token in a dosage text, and the words of each.
 
 English and Latin, because sites are in the US and GB. A text with a German or French word is unknown, and so is one with a word
 that changes a dose ("increase", "per kg", "repeat", "via pump").
@@ -13,7 +13,7 @@ import msgspec
 
 
 class Kind(StrEnum):
-    """What a token is; in brackets what its `value` is."""
+    """The kinds of token; in brackets the meaning of `value`."""
 
     NUMBER = auto()  # [the number, of a range its upper end]
     MASS = auto()  # a unit [mg in it]
@@ -39,7 +39,7 @@ class Kind(StrEnum):
     OPEN = auto()
     CLOSE = auto()
     WORD = auto()  # any other word
-    SKIPPED = auto()  # says nothing about the dose
+    SKIPPED = auto()  # irrelevant for the dose
     UNCERTAIN = auto()  # makes every dose in the text uncertain
 
 
@@ -108,5 +108,5 @@ _ANY_WORD = Token(Kind.WORD)
 
 
 def word_token(word: str) -> Token:
-    """What a word in lower case means in a dosage."""
+    """Return the token of a word in lower case."""
     return _MEANINGS.get(word, _ANY_WORD)

@@ -1,11 +1,12 @@
-"""Decides whose a resource is: the call's patient's, another patient's, or not said.
+"""Decide whether a resource belongs to the call's patient or to another, or does not state it.
 
 A reference means the call's patient where it names the same id as "123", "Patient/123", "Patient/123/_history/4", or as one of
 these under the call's `fhirServer`; as `urn:uuid:…` where that is the id, or the fullUrl of the call's patient in any Bundle of
 the call. Without such a reference, an identifier that is one of the prefetched Patient's means the patient as well.
 
 Another patient is meant only where another id can be read. A reference of any other form (`Patient/1/2`, a `urn:` that no Bundle
-holds, a Group, an identifier that the Patient does not have) does not say whose it is: such data are not used, which is said.
+holds, a Group, an identifier that the Patient does not have) leaves the patient unstated: such data are not used, and the
+response says so.
 
 Ids are unique within a server only: the same id under another base is another patient. Host, port and path of a base count, its
 scheme doesn't, because EHRs behind a proxy mix both. Where a call names no server, only ids can be compared.
@@ -23,7 +24,7 @@ from urllib.parse import unquote, urlsplit
 from cds_service.fhir.resources import Resource, Subject, bare_id, is_urn, listed
 
 _PORTS = {"http": 80, "https": 443}
-# FHIR's ids have up to 64 characters without "_"; EHRs use more of both. Dots alone are no id, and neither is a lost "_history".
+# FHIR's ids have up to 64 characters without "_"; EHRs use more of both. Neither dots alone nor a stray "_history" are an id.
 ID = re.compile(r"(?!_history$)(?=[._-]*[A-Za-z0-9])[A-Za-z0-9._-]{1,255}")
 _REST = re.compile(  # "[base/]Patient/id[/_history[/version]]" (FHIR R4, "References"), and with a slash at the end
     r"(?:(?P<base>(?:https?:)?//[^\s?#|]+?)?/)?patient/(?P<id>[^\s/?#|]+)(?:/_history(?:/[^\s/?#|]+)?)?/*", re.IGNORECASE
@@ -33,110 +34,120 @@ _CONDITIONAL = re.compile(r"patient\?identifier=(?P<system>[^\s&|]+)\|(?P<value>
 _RECORD_NUMBER = "MR"  # HL7 v2-0203: the number of a patient's record, which one organisation gives once
 
 
-class Whose(Enum):
-    THE_PATIENTS = "the patient's"
-    ANOTHERS = "another's"
-    NOT_SAID = "not said"  # no reference, or none that can be followed to one patient
+class Ownership(Enum):
+    """Which patient a resource belongs to."""
+
+    PATIENT = "patient"
+    OTHER_PATIENT = "other patient"
+    UNSTATED = "unstated"  # no reference, or none that leads to one patient
 
 
-THE_PATIENTS, NOT_SAID = Whose.THE_PATIENTS, Whose.NOT_SAID  # once more, because a look into an enumeration is slow
+PATIENT, UNSTATED = (
+    Ownership.PATIENT,
+    Ownership.UNSTATED,
+)  # as module names too, because looking a member up in its enumeration is slow
 
 
-class Owner:
-    """The patient of one call, as resources may refer to it."""
+class CallPatient:
+    """The patient of one call, with all that resources may refer to it by."""
 
     def __init__(
         self, patient_id: str, fhir_server: str | None, by_url: Mapping[str, Resource], patients: Sequence[Resource] = ()
     ) -> None:
-        """`by_url`: entries by the fullUrl that a reference may repeat, see `entries_by_url`; `patients`: Patients as sent."""
+        """Take the id and base of the call.
+
+        `by_url`: entries by the fullUrl that a reference may repeat, see `entries_by_url`; `patients`: Patients as sent.
+        """
         self.id = bare_id(patient_id)
         self._base = _base(fhir_server) if fhir_server else None
         self._by_url = by_url
         self._patients = patients
-        self._known = {f"Patient/{self.id}": Whose.THE_PATIENTS}  # references that were looked at
+        self._known = {f"Patient/{self.id}": Ownership.PATIENT}  # references read so far
 
-    def whose(self, resource: Resource) -> Whose:
-        """Return whose `resource` is. Of several references, one to another patient decides."""
+    def ownership(self, resource: Resource) -> Ownership:
+        """Return which patient `resource` belongs to; of several references, one to another patient decides."""
         if resource.resourceType == "Patient":
             return self._is_patient(resource.id)
         subject = resource.subject
         if resource.patient is None and isinstance(subject, Subject) and subject.type is None:  # as nearly always
-            whose = self.meant_by(subject.reference)
-            if whose is not NOT_SAID:
-                return whose
-        meant = {self.meant_by(one) if isinstance(one, str) else self._named_by(one, resource) for one in subjects(resource)}
-        return next((whose for whose in (Whose.ANOTHERS, Whose.THE_PATIENTS) if whose in meant), Whose.NOT_SAID)
+            ownership = self.by_reference(subject.reference)
+            if ownership is not UNSTATED:
+                return ownership
+        meant = {self.by_reference(one) if isinstance(one, str) else self._named_by(one, resource) for one in subjects(resource)}
+        return next(
+            (ownership for ownership in (Ownership.OTHER_PATIENT, Ownership.PATIENT) if ownership in meant), Ownership.UNSTATED
+        )
 
-    def meant_by(self, reference: str | None) -> Whose:
-        """Return whom the text of a reference to a patient, or a bare id, means."""
+    def by_reference(self, reference: str | None) -> Ownership:
+        """Return which patient the text of a reference, or a bare id, means."""
         if not reference:
-            return NOT_SAID
+            return UNSTATED
         known = self._known.get(reference)
         if known is None:
-            known = self._known[reference] = self._meant_by(reference.strip())
+            known = self._known[reference] = self._read_reference(reference.strip())
         return known
 
-    def _is_patient(self, sent: str | None) -> Whose:
+    def _is_patient(self, sent: str | None) -> Ownership:
         if not sent:
-            return Whose.NOT_SAID
+            return Ownership.UNSTATED
         if is_urn(sent):  # a Patient without an id, by its fullUrl
-            return Whose.THE_PATIENTS if bare_id(sent) == self.id else Whose.NOT_SAID
-        return Whose.THE_PATIENTS if bare_id(sent) == self.id else Whose.ANOTHERS
+            return Ownership.PATIENT if bare_id(sent) == self.id else Ownership.UNSTATED
+        return Ownership.PATIENT if bare_id(sent) == self.id else Ownership.OTHER_PATIENT
 
-    def _named_by(self, subject: Subject, resource: Resource) -> Whose:
+    def _named_by(self, subject: Subject, resource: Resource) -> Ownership:
         if subject.type is not None and not _is_type_patient(subject.type):
-            return Whose.NOT_SAID
-        whose = self.meant_by(subject.reference)
-        if whose is Whose.NOT_SAID:
+            return Ownership.UNSTATED
+        ownership = self.by_reference(subject.reference)
+        if ownership is Ownership.UNSTATED:
             contained = _contained(resource, subject.reference) if subject.reference else ()
             if any(self._has(one) for one in (subject.identifier, *contained)):
-                return Whose.THE_PATIENTS
-        return whose
+                return Ownership.PATIENT
+        return ownership
 
-    def _meant_by(self, reference: str) -> Whose:
+    def _read_reference(self, reference: str) -> Ownership:
         if _URN.fullmatch(reference):
-            return Whose.THE_PATIENTS if (key := bare_id(reference)) == self.id else self._is_entry(key)
+            return Ownership.PATIENT if (key := bare_id(reference)) == self.id else self._is_entry(key)
         if (rest := _REST.fullmatch(reference)) is not None:
             return self._at(rest["base"] or "", unquote(rest["id"]))
         if (search := _CONDITIONAL.fullmatch(reference)) is not None:
             wanted = {"system": unquote(search["system"]), "value": unquote(search["value"])}
-            return Whose.THE_PATIENTS if self._has(wanted) else Whose.NOT_SAID
+            return Ownership.PATIENT if self._has(wanted) else Ownership.UNSTATED
         if "/" not in reference and reference.lower() != "patient":
             return self._at("", unquote(reference))
         return self._is_entry(reference)
 
-    def _at(self, base: str, key: str) -> Whose:
-        """Who has the id `key` on the server `base`; "" is the server of the call."""
+    def _at(self, base: str, key: str) -> Ownership:
+        """Return which patient has the id `key` on the server `base`; "" is the server of the call."""
         if base and self._base is None and "/Patient/" in f"{base}/":
-            return Whose.NOT_SAID  # "…/Patient/1/Patient/2", and no base is known that could look like this
+            return Ownership.UNSTATED  # "…/Patient/1/Patient/2", and no base is known that could look like this
         if key != self.id:
-            return Whose.ANOTHERS if ID.fullmatch(key) else Whose.NOT_SAID
-        return Whose.ANOTHERS if base and self._base is not None and _base(base) != self._base else Whose.THE_PATIENTS
+            return Ownership.OTHER_PATIENT if ID.fullmatch(key) else Ownership.UNSTATED
+        return Ownership.OTHER_PATIENT if base and self._base is not None and _base(base) != self._base else Ownership.PATIENT
 
-    def _is_entry(self, url: str) -> Whose:
-        """Whose the entry with this fullUrl is, where it is a Patient."""
+    def _is_entry(self, url: str) -> Ownership:
+        """Return which patient the entry with this fullUrl is; UNSTATED for another type."""
         entry = self._by_url.get(url.lower())
-        return self._is_patient(entry.id) if entry is not None and entry.resourceType == "Patient" else Whose.NOT_SAID
+        return self._is_patient(entry.id) if entry is not None and entry.resourceType == "Patient" else Ownership.UNSTATED
 
     def _has(self, identifier: Any) -> bool:
-        """Whether the patient has this identifier, by system and value, or as the number of the record."""
+        """Tell whether the patient has this identifier, by system and value, or as record number."""
         return not self._identifiers.isdisjoint(_spellings(identifier))
 
     @cached_property
     def _identifiers(self) -> frozenset[tuple[str, str]]:
-        ours = [one for one in self._patients if self._is_patient(one.id) is Whose.THE_PATIENTS]
+        ours = [one for one in self._patients if self._is_patient(one.id) is Ownership.PATIENT]
         return frozenset(spelling for one in ours for number in listed(one.identifier) for spelling in _spellings(number))
 
 
 def subjects(resource: Resource) -> Iterator[Subject | str]:
-    """Return the references of `resource` to its patient. A name alone is not one, because names are not unique."""
+    """Yield the references of `resource` to its patient; a name alone does not count, as names are not unique."""
     for one in (*listed(resource.subject), resource.patient):
         if one and (isinstance(one, str) or one.reference or one.identifier):
             yield one
 
 
 def entries_by_url(maps: Iterable[Mapping[str, Resource]]) -> Mapping[str, Resource]:
-    """The entries of several Bundles by fullUrl in lower case. One that means two patients leads to neither."""
+    """Join the entries of several Bundles by fullUrl in lower case; one that means two patients leads to neither."""
     found: dict[str, Resource] = {}
     for by_url in maps:
         for url, one in by_url.items():
@@ -150,7 +161,7 @@ def entries_by_url(maps: Iterable[Mapping[str, Resource]]) -> Mapping[str, Resou
 
 
 def _contained(resource: Resource, reference: str) -> Iterator[Any]:
-    """The identifiers of the Patient inside of `resource` that the fragment `reference` leads to."""
+    """Yield the identifiers of the contained Patient that the fragment `reference` names."""
     if reference.startswith("#") and (key := reference[1:]):
         for one in listed(resource.contained):
             if one.resourceType == "Patient" and (one.id or "").removeprefix("#") == key:
@@ -158,12 +169,12 @@ def _contained(resource: Resource, reference: str) -> Iterator[Any]:
 
 
 def _is_type_patient(sent: Any) -> bool:
-    """Whether `Reference.type` says Patient, as a name or as the address of the definition, or is not a text."""
+    """Tell whether `Reference.type` is Patient, by name or by URL of the definition, or is not a text."""
     return not isinstance(sent, str) or sent.rpartition("/")[2].lower() in ("patient", "")
 
 
 def _spellings(identifier: Any) -> Iterator[tuple[str, str]]:
-    """What an Identifier can be compared by: (system, value), and (type, value) for the number of a record."""
+    """Yield the keys of an Identifier: (system, value), and (type, value) of a record number."""
     if not isinstance(identifier, dict):
         return
     system, value = (one.strip() if isinstance(one := identifier.get(name), str) else "" for name in ("system", "value"))

@@ -1,4 +1,7 @@
-"""The pages on which a clinician reviews the cards: static HTML made from the cards' data, without scripts, self-contained."""
+"""Make the pages on which a clinician reviews the cards.
+
+They are static HTML from the cards' data, self-contained and without scripts.
+"""
 
 from cds_service.review_site.pages import Site
 

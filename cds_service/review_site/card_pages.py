@@ -1,7 +1,6 @@
-"""Serves the public page of each card, which the card in the EHR links to.
+"""Serve the public page of each card, which the card in the EHR links to.
 
-It holds no patient data.
-`/cards/{id}/{version}` is the page of one version, `/cards/{id}` leads to the one that is served now.
+It holds no patient data. `/cards/{id}/{version}` is the page of one version, `/cards/{id}` redirects to the current one.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _HEADERS = {
 
 
 class _CardId(Convertor[str]):
-    """The id of a card: other names below `/cards` are files."""
+    """Match the id of a card in a path; other names below `/cards` are files."""
 
     regex = "[a-z][a-z0-9-]*"
 
@@ -63,7 +62,7 @@ def card_page_routes(runtime: Runtime) -> list[Route]:
 
 
 class _CardPages:
-    """Draws each page when it is first asked for, and keeps it."""
+    """Draw each page at its first request, and keep it."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime

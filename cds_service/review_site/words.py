@@ -1,4 +1,4 @@
-"""Words the parts of cards for web pages: Markdown as HTML, a condition and a case's expectation in English."""
+"""Write parts of cards and cases for web pages, in HTML and English."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cds_service.authoring.cases import CaseFile, Fires
 from cds_service.explain.sentences import Sentences
 from cds_service.knowledge.templates import Template
 
-# No HTML, no images and no links but https: a card must not make a page run or fetch anything.
+# No HTML, no images, and only https links: a card must not make a page run or fetch anything.
 _markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
 _markdown.validateLink = lambda url: url.startswith("https://")  # type: ignore[method-assign]
 
@@ -22,7 +22,7 @@ def html(markdown: str) -> Markup:
 
 
 def template(text: str) -> Markup:
-    """Render a text of a card file, each placeholder as the words that will stand there."""
+    """Render a text of a card file, each placeholder as its name."""
     return Markup(Template(_markdown.renderInline(text)).render(_slot))  # noqa: S704 (as above; a slot is escaped)
 
 
@@ -30,18 +30,18 @@ def _slot(name: str, field: str) -> str:
     return Markup('<span class="slot">[{}: {}]</span>').format(name.replace("_", " "), field.replace("_", " "))
 
 
-def conditions(say: Sentences, when: Sequence[str], unless: Sequence[str]) -> list[str]:
-    """What must hold, a phrase each; empty where it always holds."""
-    return [*(say.of(name) for name in when), *(f"not: {say.of(name)}" for name in unless)]
+def conditions(sentences: Sentences, when: Sequence[str], unless: Sequence[str]) -> list[str]:
+    """Return what must hold, a phrase for each condition; empty where it always holds."""
+    return [*(sentences.of(name) for name in when), *(f"not: {sentences.of(name)}" for name in unless)]
 
 
 def sentence(text: str) -> str:
-    """`text` with a capital letter first, where it doesn't begin with a name that has its own (eGFR)."""
+    """Return `text` with a capital letter first; a name with its own spelling (eGFR) stays."""
     return text if text[1:2].isupper() else f"{text[:1].upper()}{text[1:]}"
 
 
 def given(case: CaseFile) -> list[str]:
-    """The patient of a case, a line each."""
+    """Return the patient of a case, one line for each thing given."""
     lines = [_line(one) for one in case.given]
     if case.jurisdiction != "US":
         lines.append(f"the site is in {case.jurisdiction}")
@@ -57,7 +57,7 @@ def _line(one: str | dict[str, object]) -> str:
 
 
 def expected(case: CaseFile) -> list[str]:
-    """What the case expects, a line each."""
+    """Return what the case expects, one line for each card."""
     expect = case.expect
     lines = [expect] if not isinstance(expect, Fires) else _fires(expect)
     return lines + [f"{card}: {state}" for card, state in case.others.items()]

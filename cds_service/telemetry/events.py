@@ -37,7 +37,11 @@ class Event(Enum):
     TOKENS_UNKNOWN = "tokens_unknown", logging.ERROR, "the store of used tokens can't be asked; each process looks at its own"
     TOKENS_KNOWN = "tokens_known", logging.INFO, "the store of used tokens answers"
     FHIR_PAUSED = "fhir_paused", logging.WARNING, "a FHIR server failed too often and is not asked for a while"
-    FHIR_WAY = "fhir_way", logging.INFO, "a FHIR server refused a search and answered it asked in another way, used from now on"
+    FHIR_WAY = (
+        "fhir_way",
+        logging.INFO,
+        "a FHIR server refused a search and answered another form of it, which is used from now on",
+    )
     REFUSED = "refused", logging.INFO, "a request was answered with an error, joined to it by `trace`"
     FEEDBACK = "feedback", logging.INFO, "feedback was taken"
     SECURITY = "security", logging.WARNING, "what only a fault or an attack explains, by kind"

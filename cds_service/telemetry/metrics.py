@@ -52,7 +52,9 @@ AUTH_DEGRADED = _counter("cds_auth_degraded", "Calls let in though it was not kn
 KEY_FETCHES = _counter("cds_key_fetches", "Questions for EHRs' public keys, by what became of them", "outcome")
 SECURITY_EVENTS = _counter("cds_security_events", "What only a fault or an attack explains, by kind", "kind")
 FHIR_FETCHES = _counter("cds_fhir_fetches", "Questions to EHRs' FHIR servers, by what became of them", "outcome")
-FHIR_WAYS = _counter("cds_fhir_ways", "Ways of FHIR servers that were learned because a search was refused, by kind", "kind")
+FHIR_WAYS = _counter(
+    "cds_fhir_ways", "Search quirks of FHIR servers that were learned because a search was refused, by kind", "kind"
+)
 FHIR_REFERENCES = _counter(
     "cds_fhir_references",
     "References that were not at hand and a card could need, by type and outcome: read, not_read, elsewhere, too_many",

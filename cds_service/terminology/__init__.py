@@ -1,1 +1,1 @@
-"""Look up what codes, names and texts mean: results, drugs, problems."""
+"""Look up what codes, names and texts mean: results, units, drugs, problems."""

@@ -1,6 +1,6 @@
-"""Reads `cards/engineering.yaml`: numbers of reading and remembering that a clinician signs.
+"""Read `cards/engineering.yaml`: the time spans and ages for reading data, signed by a clinician.
 
-The program asks for each by its name, so that a name that is missing in the file, or that nothing uses, is a mistake.
+The program uses each entry by its name, so a missing or an unused entry is an error.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every entry has; a name that is not listed is a mistake."""
+    """The members of every entry; an unknown one is an error."""
 
     what: Text
     why: Text
-    source: Annotated[list[str], msgspec.Meta(min_length=1)]  # ids of cards/sources.yaml, or engineering
+    source: Annotated[list[str], msgspec.Meta(min_length=1)]  # ids of cards/sources.yaml, or `engineering`
     decided_on: date
 
 
@@ -34,6 +34,7 @@ class Span(_Entry, frozen=True, kw_only=True):
 
     @property
     def span(self) -> timedelta:
+        """Return the length as a timedelta."""
         return timedelta(hours=self.value) if self.unit == "hours" else timedelta(days=self.value)
 
 
@@ -57,6 +58,6 @@ class Engineering(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 def read_engineering(folder: Path) -> Engineering:
-    """Reads `engineering.yaml` of `folder` (`cards/`). Raises KnowledgeError with file, line and what is wrong."""
+    """Read `engineering.yaml` of `folder` (`cards/`). Raises KnowledgeError with file, line and what is wrong."""
     file = YamlFile(folder / FILE, f"cards/{FILE}")
     return file.convert(Engineering, file.data)

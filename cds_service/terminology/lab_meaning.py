@@ -1,4 +1,7 @@
-"""What the codes and names of a result say together. The same few stand in thousands of results, so they are read once."""
+"""Combine the codes and names of a result into what was measured.
+
+The same few combinations stand in thousands of results, so `terminology` caches them.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,25 @@ AsSent = tuple[str | None, str | int | None, str | None]  # system, code and dis
 
 
 class LabCoding(NamedTuple):
-    """A code of a known analyte and what that measures."""
+    """A code of a known analyte, and what the code measures."""
 
     text: str  # "system|code"
     code: LabCode
 
 
 class LabMeaning(NamedTuple):
-    """What is measured by the codes of a result, and by its names."""
+    """What the codes and the names of a result say was measured."""
 
-    coding: LabCoding | None  # one that is never read as an analyte's decides, else the first
-    named: str  # id of the analyte that its names say, or OTHER; "" where they say nothing that is known
-    otherwise: str | None  # the same, where that is not what `coding` says
-    other_coding: LabCoding | None  # the code of `otherwise` among its codings
-    shortly: str  # id of the analyte that a short name says, beside one of its units
-    in_tables: bool  # a code is of a system that the tables know
+    coding: LabCoding | None  # the first with the role "never", else the first
+    named: str  # id of the analyte that its names mean, or OTHER; "" for unknown names
+    otherwise: str | None  # the meaning of a name that contradicts `coding`
+    other_coding: LabCoding | None  # the coding of `otherwise`
+    short_name: str  # id of the analyte that a short name means, where the result has one of its units
+    in_tables: bool  # a code is of a system with a table
 
 
 class LabTables(Protocol):
-    """The lookups for results, see `terminology`."""
+    """The lookups for results that `Terminology` has."""
 
     lab_names: LabNames
 
@@ -40,7 +43,7 @@ class LabTables(Protocol):
 
 
 def lab_meaning(text: str | None, codings: Sequence[AsSent], terminology: LabTables) -> LabMeaning:
-    """The meaning of a concept with this text and these codings; one without a system is read as LOINC's."""
+    """Return the meaning of a concept; a coding without a system is read as LOINC's."""
     concept = CodeableConcept([Coding(*one) for one in codings], text)
     coded = pairs(concept)
     known = [

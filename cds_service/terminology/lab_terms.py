@@ -1,4 +1,4 @@
-"""Reads `labs.yaml`: analytes with their codes, names and specimens."""
+"""Read `labs.yaml`: analytes with their codes, names and specimens."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from cds_service.terminology.value_sets import Correction, LabsFile, wrong
 
 _WORD = re.compile(r"[^\W_]+")
 _SHORT = 20  # characters of a short name with its words: "K (serum/plasma)"
-OTHER = "other"  # a name of a result that is no analyte's
+OTHER = "other"  # the name of a known result that is not an analyte
 
 LabCodes = dict[str, dict[str, "LabCode"]]  # code -> short name of its system -> what it measures
 
 
 class Analyte(msgspec.Struct, frozen=True, gc=False):
-    """Something that is measured.
+    """A measured quantity, for example potassium in serum.
 
     `factors`: canonical spelling of a unit -> factor to `unit`.
     """
@@ -33,13 +33,13 @@ class Analyte(msgspec.Struct, frozen=True, gc=False):
     factors: Mapping[str, Decimal]
     plausible: tuple[Decimal, Decimal] | None  # in `unit`, both ends included
     no_unit: Literal["accept_code_unit", "unknown"]
-    worse: Literal["low", "high", ""]  # the end that is the more severe; "" where the value is a code
+    worse: Literal["low", "high", ""]  # the more severe end; "" where the value is a code
     corrected: Correction | None = None
     reported_in: tuple[str, ...] = ()  # the units that laboratories use, of `factors`
 
 
 class LabCode(msgspec.Struct, frozen=True, gc=False):
-    """What a code measures.
+    """The meaning of a laboratory code.
 
     `unit`: the unit of the code itself, used only as `Analyte.no_unit` says.
     """
@@ -49,13 +49,13 @@ class LabCode(msgspec.Struct, frozen=True, gc=False):
     unit: str
     whole_blood: bool  # blood gas and bedside results can't show haemolysis
     needs_blood: bool = False  # the code leaves open whether it is blood
-    sent_without: str = ""  # the unit of results that come without one, as a site says of its own code
+    sent_without: str = ""  # a site's own code: the unit of results without one
 
 
 class LabNames:
-    """What the names of results, panels and specimens mean.
+    """Look up the names of results, panels and specimens.
 
-    Names are compared whole, never by a part of them.
+    Names are compared as a whole, never in part.
     """
 
     def __init__(self, file: LabsFile) -> None:
@@ -65,7 +65,11 @@ class LabNames:
             for name in names:
                 key = self._key(name)
                 if not key or self._names.setdefault(key, meaning) != meaning:
-                    raise wrong("labs.yaml", "analytes", f"the name {name!r} is no name, or also that of another result")
+                    raise wrong(
+                        "labs.yaml",
+                        "analytes",
+                        f"the name {name!r} has no word that counts, or is also the name of another result",
+                    )
         self._short = {self._key(name): analyte for analyte, one in file.analytes.items() for name in one.short_names}
         self._blood = _any_of(file.blood_specimens)
         self._elsewhere = _any_of(file.other_specimens)
@@ -79,14 +83,14 @@ class LabNames:
         self._specimen = lru_cache(maxsize=1024)(self._find_specimen)
 
     def meaning(self, name: str) -> str:
-        """Return the id of the analyte that a name says, `OTHER`, or "".
+        """Return the id of the analyte that a name means, `OTHER`, or "".
 
-        `OTHER`: a result that is known and no analyte; "": any other name.
+        `OTHER`: a known result that is not an analyte; "": any other name.
         """
         return self._meant(name)
 
     def short_for(self, name: str) -> str:
-        """The id of the analyte that a short name ("S-K") says, where a unit of that analyte stands beside it; else ""."""
+        """Return the id of the analyte that a short name ("S-K") means beside one of its units; else ""."""
         return self._short.get(self._key(name), "") if len(name) <= _SHORT else ""
 
     def specimen(self, name: str) -> Literal["blood", "other", ""]:
@@ -111,9 +115,9 @@ class LabNames:
 
 
 def read_analytes(file: LabsFile, units: frozenset[str]) -> Iterator[tuple[str, Analyte]]:
-    """Return the analytes of `labs.yaml` by id; `units`: the canonical spellings.
+    """Yield (id, analyte) of `labs.yaml`; `units`: the canonical spellings.
 
-    Raises KnowledgeError where they contradict.
+    Raises KnowledgeError for contradictions.
     """
     for analyte, one in file.analytes.items():
         used = {*one.units, *(code.unit for code in one.codes if code.unit)}
@@ -144,15 +148,12 @@ def read_analytes(file: LabsFile, units: frozenset[str]) -> Iterator[tuple[str, 
 
 
 def read_lab_codes(file: LabsFile) -> LabCodes:
-    """Return what each code measures.
-
-    Raises KnowledgeError where one stands twice.
-    """
+    """Return the meaning of each code. Raises KnowledgeError for a duplicate."""
     known: LabCodes = {}
 
     def add(system: str, code: str, lab: LabCode) -> None:
         if known.setdefault(code, {}).setdefault(system, lab) is not lab:
-            raise wrong("labs.yaml", f"analytes.{lab.analyte}", f"{code} of {system} stands here twice")
+            raise wrong("labs.yaml", f"analytes.{lab.analyte}", f"{code} of {system} is listed twice")
 
     for analyte, one in file.analytes.items():
         for entry in one.codes:
@@ -168,7 +169,7 @@ def read_lab_codes(file: LabsFile) -> LabCodes:
 
 
 def _words(text: str) -> list[str]:
-    """The words of a text in lower case, without accents and punctuation."""
+    """Return the words of a text in lower case, without accents and punctuation."""
     plain = "".join(char for char in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(char))
     return _WORD.findall(plain)
 

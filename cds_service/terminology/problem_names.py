@@ -1,9 +1,9 @@
-"""Finds the problem sets of a diagnosis, by its codes and names.
+"""Find the problem sets of a diagnosis by its codes and names.
 
 Built once from `cards/value_sets/problems/` (one file per set) and `problem_text.yaml`. A name is read whatever code stands
-beside it: it can add a set, and never takes one away that a code says, so that "history of heart failure" beside the code of
-heart failure still warns. The exceptions stand in the data: `text_decides` for a set that excuses (malaria excuses quinine),
-`not_codes` for codes that must not be taken for the set, whatever name stands beside them. Names are English only.
+beside it: it can add a set and never removes one that a code means, so that "history of heart failure" beside the code of heart
+failure still warns. The exceptions stand in the data: `text_decides` for a set that excuses (malaria excuses quinine),
+`not_codes` for codes that must not count for the set, with any name. Names are English only.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from pathlib import Path
 
 import msgspec
 
-from cds_service.terminology.drug_names import Known
+from cds_service.terminology.code_systems import Known
 from cds_service.terminology.value_sets import ProblemCode, ProblemFile, ProblemText, ProblemTextFile, pattern, read, wrong
 
 FOLDER = "problems"
 TEXT_FILE = "problem_text.yaml"
-_NOT_ICD10 = re.compile(r"[^A-Z0-9]+")  # the dot, and the dagger and asterisk marks of the WHO and German editions
+_NOT_ICD10 = re.compile(r"[^A-Z0-9]+")  # the dot, and the dagger and asterisk of the WHO and German editions
 _TAG = re.compile(r"\s*\((?:disorder|finding|situation|event|procedure|observable entity)\)\s*$", re.IGNORECASE)
-READ = 300  # characters of a name that are looked at: some patterns are slow on long and odd ones
-_CUT = " ; "  # what stands for something crossed out: the end of a clause
+READ = 300  # characters of a name that are searched: some patterns are slow on long and odd names
+_CUT = " ; "  # in place of text that was cut out: the end of a clause
 
 
 class ProblemRecognition(msgspec.Struct, frozen=True, gc=False):
-    """What a diagnosis was recognised as; nothing recognised: no sets."""
+    """The result of recognising a diagnosis; without a match `sets` is empty."""
 
     sets: frozenset[str] = frozenset()
-    code: str = ""  # "system|code" of the coding that belongs to a set
+    code: str = ""  # "system|code" of the first coding in a set
     week: int | None = None  # of the pregnancy, on the day of the code
 
 
 class _Text(msgspec.Struct, frozen=True, gc=False):
     match: re.Pattern[str]
     but_not: tuple[re.Pattern[str], ...]
-    kept: frozenset[str]  # what is not crossed out for this set
+    kept: frozenset[str]  # general cuts that are not made for this set
     decides: bool
 
 
@@ -45,11 +45,11 @@ _ByCode = dict[tuple[str, str], list[str]]
 
 
 class ProblemIndex:
-    """Lookups for diagnoses; `displays` has the name for people of each set."""
+    """Look up diagnoses. `displays`: the name of each set for people."""
 
     def __init__(self, crossed_out: dict[str, re.Pattern[str]]) -> None:
         self.displays: dict[str, str] = {}
-        self.from_week: dict[str, int] = {}  # sets that are reached by the weeks of a pregnancy, and the first of them
+        self.from_week: dict[str, int] = {}  # set -> the first week of pregnancy that belongs to it
         self._crossed_out = crossed_out
         self._exact: _ByCode = {}
         self._prefixes: _ByCode = {}
@@ -60,7 +60,7 @@ class ProblemIndex:
         self._texts: dict[str, _Text] = {}
 
     def recognise(self, codes: Iterable[Known], names: tuple[str, ...]) -> ProblemRecognition:
-        """`codes` in systems that are known; `names`: the text and every display."""
+        """Recognise a diagnosis by `codes` of known systems and `names`: the text and every display."""
         coded: set[str] = set()
         denied: set[str] = set()
         by, week = "", None
@@ -76,13 +76,13 @@ class ProblemIndex:
             week = self._weeks.get((system, code), week)
         named = self._by_name(names) - denied if names else set()
         for excuse in [one for one in coded - named if one in self._texts and self._texts[one].decides]:
-            if any(self._texts[excuse].match.search(name) for name in names):  # it is named, and only in what was crossed out
+            if any(self._texts[excuse].match.search(name) for name in names):  # named, but only in text that was cut out
                 coded.discard(excuse)
         sets = coded | named
         return ProblemRecognition(frozenset(sets), by if coded else "", week) if sets else _NOTHING
 
     def add(self, name: str, file: ProblemFile) -> None:
-        """Take in the set `name`. Raises KnowledgeError for patterns that are none, and names of what is not crossed out."""
+        """Add the set `name`. Raises KnowledgeError for invalid patterns and unknown names in `kept`."""
         self.displays[name] = file.display
         self._exact["site", name] = [name]
         for entry in file.codes:
@@ -98,7 +98,7 @@ class ProblemIndex:
 
     def _text(self, shown_as: str, text: ProblemText, decides: bool) -> _Text:
         if strange := sorted(set(text.kept) - self._crossed_out.keys()):
-            raise wrong(shown_as, "text.kept", f"not among what {TEXT_FILE} crosses out: {', '.join(strange)}")
+            raise wrong(shown_as, "text.kept", f"not among the cuts of {TEXT_FILE}: {', '.join(strange)}")
         but_not = tuple(pattern(shown_as, "text.not", one) for one in text.but_not)
         return _Text(pattern(shown_as, "text.match", text.match), but_not, frozenset(text.kept), decides)
 
@@ -134,7 +134,7 @@ class ProblemIndex:
 
 
 def load(folder: Path) -> ProblemIndex:
-    """Read the sets under `folder` (`cards/value_sets`). Raises KnowledgeError with the file and what is wrong in it."""
+    """Read the sets under `folder` (`cards/value_sets`). Raises KnowledgeError with file and reason."""
     file = read(folder, TEXT_FILE, ProblemTextFile)
     index = ProblemIndex({name: pattern(TEXT_FILE, f"crossed_out.{name}", one) for name, one in file.crossed_out.items()})
     for path in sorted((folder / FOLDER).glob("*.yaml")):
@@ -143,10 +143,7 @@ def load(folder: Path) -> ProblemIndex:
 
 
 def plain(system: str, code: str) -> str:
-    """Return a code as it is compared.
-
-    Of ICD-10 without its dot and marks, in capitals.
-    """
+    """Return a code as it is compared: of ICD-10 in capitals, without dot and marks."""
     return _NOT_ICD10.sub("", code.upper()) if system == "icd10" else code
 
 

@@ -1,9 +1,9 @@
-"""The local RxNorm lookup: which ingredients a product code holds, and what RxNorm calls the product.
+"""Read and write the local RxNorm lookup: the ingredients and the name of each product code.
 
-One file, written by `rxnorm_load` from a release that the site downloaded and read once, when the service starts. It is
-MessagePack behind two lines of text and no database: at run time only a dictionary is wanted. Of the parts of a release that no
-value set asks for only the codes are kept: a drug with one of them is another drug for certain. The file does not depend on the
-value sets, so a drug added there needs no new load.
+The lookup is one file, which `rxnorm_load` writes from a release that the site downloaded. The service reads it once, at start.
+It is MessagePack after two lines of text, because at run time a dictionary is all that is needed. Of products without an
+ingredient of the value sets only the codes are kept in memory: they prove that a drug is another drug. The file does not depend
+on the value sets, so a drug added there needs no new load.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import msgspec
 
 from cds_service.files.yaml_file import KnowledgeError, Problem
 
-SCHEMA = 1  # goes up when the meaning of the file changes; a file of another schema has to be loaded anew
+SCHEMA = 1  # incremented when the content changes; a file of another schema has to be loaded again
 _MAGIC = b"cds-service rxnorm "
 
 
 class Input(msgspec.Struct, frozen=True):
-    """A file of the release that was read, by name, with its SHA-256 and its number of rows."""
+    """A file of the release that was read: name, SHA-256 and number of rows."""
 
     name: str
     sha256: str
@@ -31,7 +31,7 @@ class Input(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """What the file says of itself. `release` is the date of the release, `counts` are products by RxNorm term type."""
+    """The origin of a lookup. `release`: date of the release; `counts`: products by RxNorm term type."""
 
     release: str
     inputs: tuple[Input, ...]
@@ -44,14 +44,14 @@ class _Content(msgspec.Struct, frozen=True):
 
 
 class Product(NamedTuple):
-    """`ingredients`: RXCUIs, of those that were asked for; `name` as RxNorm writes it, with form and so route."""
+    """A product. `ingredients`: RXCUIs among those requested; `name`: as in RxNorm, with form and so route."""
 
     ingredients: tuple[str, ...]
     name: str
 
 
 class Products(NamedTuple):
-    """The products by RXCUI, where they came from, the hash of the file, and the RXCUIs of everything that is in it."""
+    """The products by RXCUI, their origin, the hash of the file, and all its RXCUIs."""
 
     by_code: dict[str, Product]
     about: Release
@@ -60,9 +60,9 @@ class Products(NamedTuple):
 
 
 def write(path: Path, about: Release, products: dict[str, dict[str, str]]) -> None:
-    """Write the lookup to `path`, whole or not at all; its folder is made when missing. Raises OSError.
+    """Write the lookup to `path` atomically and make its folder where missing. Raises OSError.
 
-    `products`: RXCUI of an ingredient -> {RXCUI of a product: name}. The same release makes the same bytes.
+    `products`: RXCUI of an ingredient -> {RXCUI of a product: name}. The same release gives the same bytes.
     """
     content = msgspec.msgpack.encode({"about": about, "products": products})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,20 +76,20 @@ def write(path: Path, about: Release, products: dict[str, dict[str, str]]) -> No
 
 
 def read(path: Path, ingredients: Collection[str]) -> Products:
-    """The products of `path` that hold one of `ingredients` (RXCUIs).
+    """Read the products in `path` that contain one of `ingredients` (RXCUIs).
 
-    Raises KnowledgeError for a file that is damaged, of another version or something else, and OSError.
+    Raises KnowledgeError for a damaged file, another schema or another kind of file; OSError.
     """
     data = path.read_bytes()
     first, _, rest = data.partition(b"\n")
     if not first.startswith(_MAGIC):
-        raise _wrong(path, "is no RxNorm lookup")
+        raise _wrong(path, "is not an RxNorm lookup")
     schema = first.removeprefix(_MAGIC).decode("ascii", "replace")
     if schema != str(SCHEMA):
         raise _wrong(path, f"has schema {schema}, this version of the service reads schema {SCHEMA}")
     digest, _, content = rest.partition(b"\n")
     if hashlib.sha256(content).hexdigest().encode() != digest:
-        raise _wrong(path, "is damaged: its content does not have the hash that stands in it")
+        raise _wrong(path, "is damaged: its content does not match the hash in its second line")
     try:
         decoded = msgspec.msgpack.decode(content, type=_Content)
         found: dict[str, Product] = {}
@@ -107,5 +107,5 @@ def read(path: Path, ingredients: Collection[str]) -> Products:
 
 
 def _wrong(path: Path, message: str) -> KnowledgeError:
-    advice = "make it anew with `cds-service terminology load`, or remove it to work without"
+    advice = "write it again with `cds-service terminology load`, or remove it to work without"
     return KnowledgeError([Problem(str(path), 1, "", f"{message}; {advice}")])

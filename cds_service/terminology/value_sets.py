@@ -1,7 +1,7 @@
-"""The files under `cards/value_sets/`: their shapes, and how they are read and checked.
+"""Define the structures of the files under `cards/value_sets/`, and read and check the files.
 
-One file kind, one structure. A field that a structure doesn't have is an error, so that a misspelt one can't be ignored.
-`terminology` turns what is read here into lookups.
+Each kind of file has one structure. An unknown field is an error, so that a misspelt one can't be ignored. `terminology` makes
+lookups of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
 
 T = TypeVar("T")
 
-# "site" is the system of what a site's own codes are mapped to, by our names: see `site_codes`
+# "site" is the system of the meanings to which a site maps its own codes, see `site_codes`
 SystemId = Literal["site", "loinc", "rxnorm", "atc", "snomed", "icd10", "npu", "ciel", "mimic", "jlac10"]
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 AtcCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]([0-9]{2}([A-Z]([A-Z]([0-9]{2})?)?)?)?$")]
@@ -27,11 +27,11 @@ Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9.-]+$")]
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
-    """What every structure of a value set file has in common: no unknown fields."""
+    """The base of every structure of a value set file: unknown fields are an error."""
 
 
 class System(_Entry):
-    """How a code system is named in FHIR: `exactly` whole URIs, `containing` parts of one (compared in lower case)."""
+    """The names of a code system: `exactly` whole URIs, `containing` parts of one (in lower case)."""
 
     exactly: list[Text] = []
     containing: list[Text] = []
@@ -56,7 +56,7 @@ class LabCodeEntry(_Entry):
 
 
 class NeverCodes(_Entry):
-    """Codes that are never read as the analyte, not even by their name."""
+    """Codes that never count as the analyte, whatever their name."""
 
     system: SystemId
     codes: list[Code]
@@ -64,7 +64,10 @@ class NeverCodes(_Entry):
 
 
 class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What another analyte adds to a result: `per_unit` for each unit that it lies below `normal`, measured within the days."""
+    """The correction of a result by another analyte.
+
+    `per_unit` is added for each unit that the other lies below `normal`; it was measured within `within_days`.
+    """
 
     by: Text  # id of the other analyte
     normal: Decimal
@@ -80,16 +83,16 @@ class AnalyteEntry(_Entry):
     units: dict[Text, Decimal] = {}
     plausible: tuple[Decimal, Decimal] | None = None
     no_unit: Literal["accept_code_unit", "unknown"] = "unknown"
-    worse: Literal["low", "high", ""] = ""  # the end that is the more severe; "" where the value is no quantity
-    names: list[Text] = []  # what laboratories call it
-    short_names: list[Text] = []  # that say it only beside one of its units: "K"
+    worse: Literal["low", "high", ""] = ""  # the more severe end; "" where the value is not a quantity
+    names: list[Text] = []  # as laboratories write it
+    short_names: list[Text] = []  # that count only beside one of its units: "K"
     reported_in: list[Text] = []  # units
     never: list[NeverCodes] = []
     corrected: Correction | None = None
 
 
 class CriticalFlags(_Entry):
-    """Codes of an interpretation with which a laboratory calls a result critical, by the side that they tell."""
+    """Codes of an interpretation that call a result critical, by side."""
 
     low: list[Code]
     high: list[Code]
@@ -122,7 +125,7 @@ class IngredientEntry(_Entry):
 
 
 class NotCode(_Entry):
-    """A code that was seen labelled as a drug of the class, and what it really is."""
+    """A code that was found labelled as a drug of the class, and its real meaning."""
 
     system: SystemId
     code: Code
@@ -150,7 +153,7 @@ class DrugFile(_Entry):
     only_routes: list[Route] = []
     not_routes: list[Route] = []
     route_rules: list[RouteRule] = []
-    taken_dose: bool = False  # the daily dose of what is taken is read too, because a card looks at it
+    taken_dose: bool = False  # the daily dose of active medications is read too, because a card uses it
 
 
 class RouteEntry(_Entry):
@@ -165,7 +168,7 @@ class RoutesFile(_Entry):
 
 
 class NoNamesFile(_Entry):
-    """Words (lower case, no accents) that name no drug, by what they are, and codes that say that nothing is taken."""
+    """Words (lower case, no accents) that name no drug, grouped, and codes for "no medication"."""
 
     words: dict[Text, list[Annotated[str, msgspec.Meta(pattern="^[a-z]{3,}$")]]]
     nothing_taken: list[Text]
@@ -173,7 +176,7 @@ class NoNamesFile(_Entry):
 
 
 class ProblemCode(_Entry):
-    """A code and, where it says that too, the week of the pregnancy on its day."""
+    """A code and, where it states one, the week of the pregnancy on its day."""
 
     system: Literal["icd10", "snomed"]
     code: Code
@@ -183,13 +186,16 @@ class ProblemCode(_Entry):
 
 
 class ProblemNotCode(ProblemCode):
-    """A code that must not be taken for the set, and what it really is."""
+    """A code that must not count for the set, and its real meaning."""
 
     really: Text = msgspec.field(name="is", default="something else")
 
 
 class ProblemText(_Entry):
-    """How clinicians name the problem: `match` is looked for in what `not` and the file's general cuts leave of a name."""
+    """How clinicians name the problem.
+
+    `match` is searched in what `not` and the general cuts of the file leave of a name.
+    """
 
     match: Text
     source: Text
@@ -202,7 +208,7 @@ class ProblemFile(_Entry):
     codes: list[ProblemCode]
     not_codes: list[ProblemNotCode] = []
     text: ProblemText | None = None
-    text_decides: bool = False  # a name that denies it, or calls it past, counts more than a code
+    text_decides: bool = False  # a name that denies the problem, or calls it past, overrides a code
 
 
 class ProblemTextFile(_Entry):
@@ -221,7 +227,10 @@ class TextFile(_Entry):
 
 
 def read(folder: Path, name: str, shape: type[T]) -> T:
-    """Read one file, for example `labs.yaml`, as `shape`. Raises KnowledgeError: missing, not YAML, or not of that shape."""
+    """Read one file, for example `labs.yaml`, as `shape`.
+
+    Raises KnowledgeError where it is missing, not YAML, or not of that shape.
+    """
     file = YamlFile(folder / name, _shown_as(name))
     return file.convert(shape, file.data)
 
@@ -231,12 +240,12 @@ def _shown_as(name: str) -> str:
 
 
 def wrong(name: str, path: str, message: str) -> KnowledgeError:
-    """The error for content that has the right shape and still can't be right; `path` says where in the file."""
+    """Return the error for content of the right shape that is wrong; `path`: where in the file."""
     return KnowledgeError([Problem(_shown_as(name), 1, path, message)])
 
 
 def pattern(name: str, path: str, expression: str) -> re.Pattern[str]:
-    """Compile a pattern, upper and lower case alike. Raises KnowledgeError where it is no pattern."""
+    """Compile a case-insensitive pattern. Raises KnowledgeError for an invalid one."""
     try:
         return re.compile(expression, re.IGNORECASE)
     except re.error as error:

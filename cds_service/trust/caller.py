@@ -57,7 +57,7 @@ class Callers(Protocol):
     async def close(self) -> None: ...
 
     async def identify(self, headers: Headers, endpoint: Endpoint) -> Caller:
-        """Raises RefusedError."""
+        """Raises CallerRefusedError."""
 
     @property
     def degraded(self) -> bool:

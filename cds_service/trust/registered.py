@@ -17,7 +17,7 @@ from cds_service.trust.caller import Caller, Callers, Endpoint, Headers
 from cds_service.trust.key_sets import is_signed_by
 from cds_service.trust.keys import ClientKeys, FetchKeys, fetch_keys
 from cds_service.trust.production import start_problems
-from cds_service.trust.refused import REASONS, RefusedError
+from cds_service.trust.refusal import REASONS, CallerRefusedError
 from cds_service.trust.registry import Client, RegistryError, load_registry, published_keys
 from cds_service.trust.replay import Replay
 from cds_service.trust.tokens import bearer, read_token
@@ -74,7 +74,7 @@ class RegisteredCallers:
     async def identify(self, headers: Headers, endpoint: Endpoint) -> Caller:
         try:
             return await self._identified(headers, endpoint)
-        except RefusedError as error:
+        except CallerRefusedError as error:
             AUTH_REFUSED.labels(error.reason).inc()
             tell(Event.CALLER_REFUSED, why=error.reason, client=error.client or "-")
             raise
@@ -99,18 +99,18 @@ class RegisteredCallers:
         check_claims(token, client, endpoint_urls(self._public_url, endpoint.path), self._now())
         key = await self._keys[client.name].find(token.kid, token.algorithm)
         if key is None:
-            raise RefusedError("key", client.name)
+            raise CallerRefusedError("key", client.name)
         if not is_signed_by(token, key):
-            raise RefusedError("signature", client.name)
+            raise CallerRefusedError("signature", client.name)
         if client.hooks and endpoint.hook is not None and endpoint.hook not in client.hooks:
-            raise RefusedError("hook", client.name)
+            raise CallerRefusedError("hook", client.name)
         if endpoint.once:
             new = await self._replay.first_use(token, LEEWAY)
             if new is False:
-                raise RefusedError("replayed", client.name)
+                raise CallerRefusedError("replayed", client.name)
             if new is None:
                 if self._strict:
-                    raise RefusedError("replay_unknown", client.name)
+                    raise CallerRefusedError("replay_unknown", client.name)
                 AUTH_DEGRADED.inc()
         return self._caller(client, token.tenant)
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from cds_service.trust.refused import RefusedError
+from cds_service.trust.refusal import CallerRefusedError
 
 MAX_TOKEN = 8 * 1024  # bytes; real ones have 500 to 1500
 MAX_TEXT = 512  # characters of a claim that is compared or kept
@@ -46,34 +46,34 @@ class Token(msgspec.Struct, frozen=True):
 
 
 def bearer(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The token in the one Authorization header. Raises RefusedError where there is none, or several.
+    """The token in the one Authorization header. Raises CallerRefusedError where there is none, or several.
 
     `headers`: names in lower case, as ASGI gives them.
     """
     found = [value for name, value in headers if name == b"authorization"]
     if len(found) != 1:
-        raise RefusedError("no_token")
+        raise CallerRefusedError("no_token")
     scheme, _, token = found[0].partition(b" ")
     if scheme.lower() != b"bearer" or not token:
-        raise RefusedError("no_token")
+        raise CallerRefusedError("no_token")
     if len(token) > MAX_TOKEN or not token.isascii():
-        raise RefusedError("not_a_token")
+        raise CallerRefusedError("not_a_token")
     return token.decode("ascii")
 
 
 def read_token(text: str) -> Token:
-    """The token in `text`. Raises RefusedError for anything but a JWS of three parts with the claims that CDS Hooks requires.
+    """Read the token in `text`: a JWS of three parts. Raises CallerRefusedError where a claim that CDS Hooks requires is missing.
 
     Header and claims: CDS Hooks 2.0.1, "Trusting CDS Clients": `alg`, `kid`, `typ`; `iss`, `aud`, `exp`, `iat`, `jti`.
     """
     parts = _COMPACT.fullmatch(text) if len(text) <= MAX_TOKEN else None
     if parts is None:
-        raise RefusedError("not_a_token")
+        raise CallerRefusedError("not_a_token")
     header, claims = _members(parts[1]), _members(parts[2])
     _decoded(parts[3])
     kind = header.get("typ")
     if not isinstance(kind, str) or kind.upper() != "JWT" or not _REFUSED_MEMBERS.isdisjoint(header):
-        raise RefusedError("header")
+        raise CallerRefusedError("header")
     jku = header.get("jku")
     return Token(
         text=text,
@@ -111,7 +111,7 @@ def _members(part: str) -> dict[str, Any]:
     try:
         return strict_object(_decoded(part))
     except ValueError:
-        raise RefusedError("not_a_token") from None
+        raise CallerRefusedError("not_a_token") from None
 
 
 def _decoded(part: str) -> bytes:
@@ -119,9 +119,9 @@ def _decoded(part: str) -> bytes:
     try:
         data = urlsafe_b64decode(part + "=" * (-len(part) % 4))
     except ValueError:
-        raise RefusedError("not_a_token") from None
+        raise CallerRefusedError("not_a_token") from None
     if urlsafe_b64encode(data).rstrip(b"=").decode() != part:
-        raise RefusedError("not_a_token")
+        raise CallerRefusedError("not_a_token")
     return data
 
 
@@ -152,18 +152,18 @@ def _fraction(text: str) -> float:
 def _text(value: Any) -> str:
     """`value` where it is a text of 1 to MAX_TEXT characters that can be written down: no lone surrogates."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not value.isprintable():
-        raise RefusedError("not_a_token")
+        raise CallerRefusedError("not_a_token")
     return value
 
 
 def _time(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _LATEST:
-        raise RefusedError("not_a_token")
+        raise CallerRefusedError("not_a_token")
     return float(value)
 
 
 def _audiences(value: Any) -> tuple[str, ...]:
     several = value if isinstance(value, list) else [value]
     if not 0 < len(several) <= MAX_AUDIENCES:
-        raise RefusedError("not_a_token")
+        raise CallerRefusedError("not_a_token")
     return tuple(_text(one) for one in several)

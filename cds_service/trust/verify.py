@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from cds_service.trust.refused import RefusedError
+from cds_service.trust.refusal import CallerRefusedError
 from cds_service.trust.registry import Client
 from cds_service.trust.tokens import Token
 
@@ -23,39 +23,39 @@ class Issuers:
             self._clients.setdefault(client.iss, []).append(client)
 
     def client_of(self, token: Token) -> Client:
-        """Raises RefusedError where nobody, or nobody with this tenant, is registered for the token's issuer."""
+        """Raises CallerRefusedError where nobody, or nobody with this tenant, is registered for the token's issuer."""
         clients = self._clients.get(token.issuer, [])
         if not clients:
-            raise RefusedError("issuer")
+            raise CallerRefusedError("issuer")
         if len(clients) == 1:
             return clients[0]
         found = [client for client in clients if token.tenant in client.tenants]
         if not found:
-            raise RefusedError("tenant")
+            raise CallerRefusedError("tenant")
         return found[0]
 
 
 def check_claims(token: Token, client: Client, audiences: Collection[str], now: float) -> None:
-    """Everything about `token` that needs no key. Raises RefusedError.
+    """Everything about `token` that needs no key. Raises CallerRefusedError.
 
     `audiences`: the URLs of the endpoint called; a client with audiences of its own is held to those. A token is good from
     `nbf` and `iat` to just before `exp`, each with the leeway; `exp - iat` may be as long as the client's tokens live.
     """
     if not set(client.audiences or audiences).intersection(token.audiences):
-        raise RefusedError("audience", client.name)
+        raise CallerRefusedError("audience", client.name)
     if now >= token.expires + LEEWAY:
-        raise RefusedError("expired", client.name)
+        raise CallerRefusedError("expired", client.name)
     starts = max(token.issued, token.issued if token.not_before is None else token.not_before)
     if now < starts - LEEWAY:
-        raise RefusedError("not_yet", client.name)
+        raise CallerRefusedError("not_yet", client.name)
     if not 0 < token.expires - token.issued <= client.max_life_s:
-        raise RefusedError("life", client.name)
+        raise CallerRefusedError("life", client.name)
     if token.tenant not in (client.tenants or ("",)):
-        raise RefusedError("tenant", client.name)
+        raise CallerRefusedError("tenant", client.name)
     if token.algorithm not in client.algorithms:
-        raise RefusedError("algorithm", client.name)
+        raise CallerRefusedError("algorithm", client.name)
     if token.jku is not None and token.jku != client.jku:
-        raise RefusedError("jku", client.name)
+        raise CallerRefusedError("jku", client.name)
 
 
 def endpoint_urls(public_url: str, path: str) -> tuple[str, ...]:

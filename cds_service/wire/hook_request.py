@@ -72,7 +72,7 @@ class HookRequest(msgspec.Struct, gc=False):
     drafts: DraftEntries | None = None  # `context.draftOrders`; None where it was not sent
     caller: Caller = ANONYMOUS
     timings: Timings = msgspec.field(default_factory=Timings)
-    ways: tuple[str, ...] = ()  # of the FHIR server that were used, for the log (`search_support`)
+    quirks: tuple[str, ...] = ()  # of the FHIR server that were used, for the log (`search_support`)
 
 
 class _Wire(msgspec.Struct, gc=False):

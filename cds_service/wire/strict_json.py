@@ -131,8 +131,9 @@ def not_json(error: Exception, body: bytes = b"") -> BadRequest:
 
 def _holds_null(body: bytes) -> bool:
     """Whether U+0000 is written somewhere. Two backslashes stand for one, and do not start an escape."""
-    # From the end, which takes a third of the time: FHIR has fewer backslashes than zeros.
-    return body.rfind(_NULL) >= 0 and _NULL in body.replace(rb"\\", b"..")
+    # One byte is found a hundred times as fast as six, and most bodies have no backslash. The six are searched from the end,
+    # which takes a third of the time: FHIR has fewer backslashes than zeros.
+    return b"\\" in body and body.rfind(_NULL) >= 0 and _NULL in body.replace(rb"\\", b"..")
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

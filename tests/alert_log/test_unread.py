@@ -133,8 +133,8 @@ def test_the_command_says_why_it_cannot(
     (tmp_path / "log").write_bytes(b"no database, and long enough to see it" * 100)
     assert main(["codes", "unread"]) == 1
     told = capsys.readouterr().err
-    assert "no log there yet" in told
-    assert "is no alert log that can be read" in told
+    assert "there is no alert log yet" in told
+    assert "cannot be read as an alert log" in told
 
 
 # A site's own codes

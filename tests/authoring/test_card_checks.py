@@ -9,11 +9,12 @@ import pytest
 
 from cds_service.authoring.card_checks import content_problems, incomplete_orders, too_long, too_many_links
 from cds_service.authoring.cases import load_cases, run_cases
-from cds_service.authoring.source_links import Lead, lead, refused_links
+from cds_service.authoring.source_links import LinkTarget, link_target, refused_links
 from cds_service.cli.main import main
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.card_file import SourceFile
 from cds_service.knowledge.loader import read_knowledge
+from tests.case_runs import case_runs
 from tests.core import Json, a_card, knowledge, small, write_small
 from tests.reading import terminology
 
@@ -31,7 +32,10 @@ def lengths(folder: Path, **changes: Any) -> list[str]:
     ("changes", "told"),
     [
         ({"detail": [{"text": "d" * 650}]}, ""),
-        ({"detail": [{"text": "d" * 651}]}, "A woman of fifty: the card has 701 characters and may have 700; put what can wait"),
+        (
+            {"detail": [{"text": "d" * 651}]},
+            "A woman of fifty: the card has 701 characters and may have 700; move what is not urgent",
+        ),
         ({"detail": [{"text": "d" * 451}], "length": {"characters": 500}}, "the card has 501 characters and may have 500"),
         ({"detail": [{"text": "d" * 450}], "length": {"characters": 500, "lines": 1}}, ""),
         ({"detail": [{"text": "d"}] * 5, "length": {"lines": 5}}, ""),
@@ -99,18 +103,18 @@ def test_a_card_names_at_most_three_sources_as_links() -> None:
 @pytest.mark.parametrize(
     ("url", "found"),
     [
-        ("", Lead("nothing", "")),
-        ("https://doi.org/10.1002/14651858.CD008496.pub3", Lead("DOI", "10.1002/14651858.CD008496.pub3")),
-        ("https://pubmed.ncbi.nlm.nih.gov/27467714/", Lead("PMID", "27467714")),
+        ("", LinkTarget("nothing", "")),
+        ("https://doi.org/10.1002/14651858.CD008496.pub3", LinkTarget("DOI", "10.1002/14651858.CD008496.pub3")),
+        ("https://pubmed.ncbi.nlm.nih.gov/27467714/", LinkTarget("PMID", "27467714")),
         (
             "https://dailymed.nlm.nih.gov/dailymed/drugInfo.cfm?setid=e782283e-2608-4fd6-a8b2-6c30b9d5d3b0",
-            Lead("label", "e782283e-2608-4fd6-a8b2-6c30b9d5d3b0"),
+            LinkTarget("label", "e782283e-2608-4fd6-a8b2-6c30b9d5d3b0"),
         ),
-        ("https://www.gov.uk/drug-safety-update/quinine", Lead("page", "gov.uk/drug-safety-update/quinine")),
+        ("https://www.gov.uk/drug-safety-update/quinine", LinkTarget("page", "gov.uk/drug-safety-update/quinine")),
     ],
 )
-def test_what_a_link_leads_to_is_told_from_its_address(url: str, found: Lead) -> None:
-    assert lead(url) == found
+def test_what_a_link_leads_to_is_told_from_its_address(url: str, found: LinkTarget) -> None:
+    assert link_target(url) == found
 
 
 @pytest.mark.parametrize(
@@ -119,7 +123,7 @@ def test_what_a_link_leads_to_is_told_from_its_address(url: str, found: Lead) ->
         ("https://pubmed.ncbi.nlm.nih.gov/?term=leg+cramps", "is a search"),
         ("https://dailymed.nlm.nih.gov/dailymed/search.cfm?query=baclofen", "is a search"),
         ("https://escholarship.org/search/?q=author", "is a search"),
-        ("https://doi.org/jhep", "is no DOI"),
+        ("https://doi.org/jhep", "is not a DOI"),
         ("https://pubmed.ncbi.nlm.nih.gov/about/", "names no article"),
         ("https://dailymed.nlm.nih.gov/dailymed/drugInfo.cfm?setid=baclofen", "names no set id"),
         ("https://www.rcpath.org/", "leads to a whole site"),
@@ -151,5 +155,5 @@ def test_the_links_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_content_of_the_shipped_cards_has_no_problem() -> None:
-    runs = run_cases(load_cases(cards_dir(), knowledge()), knowledge())
+    runs = case_runs()
     assert [str(problem) for problem in content_problems(cards_dir(), knowledge(), list(runs))] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,9 @@ history:
 """
 
 
+laid_out = cache(formatted)  # most files are laid out already, and a second time is the same work
+
+
 def test_rows_and_paragraphs_are_opened_and_long_texts_folded() -> None:
     assert formatted(FLOW) == LAID_OUT
     assert formatted(LAID_OUT) == LAID_OUT
@@ -75,10 +79,10 @@ def test_rows_and_paragraphs_are_opened_and_long_texts_folded() -> None:
 @pytest.mark.parametrize("path", list(card_files(cards_dir())), ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_what_a_file_says_stays_and_a_second_time_changes_nothing(tmp_path: Path, path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    once = formatted(text)
+    once = laid_out(text)
     (tmp_path / "once.yaml").write_text(once, encoding="utf-8")
     assert YamlFile(tmp_path / "once.yaml", "once").data == YamlFile(path, "before").data
-    assert formatted(once) == once
+    assert laid_out(once) == once
     assert sorted(_comments(once)) == sorted(_comments(text))
     assert [line for line in once.splitlines() if len(line) > WIDTH and not line.startswith("#")] == []
 
@@ -87,7 +91,8 @@ def _comments(text: str) -> list[str]:
     return [line.partition("# ")[2] for line in text.splitlines() if "# " in line]
 
 
-def test_the_hashes_of_all_cards_stay(tmp_path: Path) -> None:
+def test_the_hashes_of_all_cards_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cds_service.authoring.card_format.formatted", laid_out)
     folder = Path(shutil.copytree(cards_dir(), tmp_path / "cards"))
     before = contents(folder, read_knowledge(folder, terminology()))
     format_cards(folder, write=True)
@@ -105,9 +110,7 @@ def test_a_file_that_is_laid_out_otherwise_is_named_and_left(
     card.write_text(FLOW, encoding="utf-8")
     monkeypatch.setenv("CDS_CARDS_DIR", str(tmp_path))
     assert main(["cards", "fmt", "--check"]) == 1
-    assert capsys.readouterr().out == (
-        "cards/one/card.yaml:7: file: is not laid out as other cards; run `cds-service cards fmt`\n"
-    )
+    assert capsys.readouterr().out == ("cards/one/card.yaml:7: file: is not formatted; run `cds-service cards fmt`\n")
     assert card.read_text(encoding="utf-8") == FLOW
     assert main(["cards", "fmt"]) == 0
     assert card.read_text(encoding="utf-8") == LAID_OUT

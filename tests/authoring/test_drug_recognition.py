@@ -85,8 +85,8 @@ def test_a_product_is_measured_by_its_code_alone_or_by_both(products: Path) -> N
     ("text", "message"),
     [
         ("rxcui,name,route\n1,x,oral\n", r"products\.csv:1: .*no column ingredients, classes"),
-        (HEADER + "1,quinine\n", r"products\.csv:2: .*not as many cells"),
-        (HEADER + "1,quinine,,,quinine,quinine,,more\n", r"products\.csv:2: .*not as many cells"),
+        (HEADER + "1,quinine\n", r"products\.csv:2: .*more or fewer cells"),
+        (HEADER + "1,quinine,,,quinine,quinine,,more\n", r"products\.csv:2: .*more or fewer cells"),
         ("", r"products\.csv:1: .*no column rxcui"),
     ],
 )

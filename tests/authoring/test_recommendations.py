@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cds_service.authoring.cases import Run, load_cases, run_cases
+from cds_service.authoring.cases import Run
 from cds_service.authoring.recommendations import Recommendations, as_text
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
+from tests.case_runs import case_runs
 from tests.core import Json, a_card, knowledge, small
 
 CARD = "quinine-avoid"
@@ -27,7 +28,7 @@ GOOD: Json = {
 
 @pytest.fixture(scope="module")
 def runs() -> list[Run]:
-    return list(run_cases(load_cases(cards_dir(), knowledge()), knowledge()))
+    return list(case_runs())
 
 
 def table(folder: Path, carried: Json) -> Recommendations:

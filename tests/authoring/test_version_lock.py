@@ -104,7 +104,7 @@ def test_the_lock_is_not_written_over_a_change_without_a_new_version(folder: Pat
 
 def test_a_new_version_with_its_line_of_history_is_locked(folder: Path) -> None:
     change(folder, why="Another reason", version="1.1.0", history=[SECOND, FIRST])
-    assert problems(folder) == ["cards/versions.lock:1: one: does not know one 1.1.0; run `cds-service cards lock`"]
+    assert problems(folder) == ["cards/versions.lock:1: one: has no entry for one 1.1.0; run `cds-service cards lock`"]
 
     write_lock(folder, load(folder))
 
@@ -117,7 +117,7 @@ def test_a_version_does_not_go_back(folder: Path) -> None:
 
     (problem,) = problems(folder)
 
-    assert problem == "cards/one/card.yaml:2: version: is lower than 1.0.0, which was there before; raise it"
+    assert problem == "cards/one/card.yaml:2: version: is lower than 1.0.0, the version in the lock; raise it"
 
 
 def test_a_version_10_is_higher_than_a_version_9(folder: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_card_that_the_lock_does_not_know_is_told(folder: Path) -> None:
     path = folder / "two" / "card.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("id: one", "id: two"), encoding="utf-8")
 
-    assert problems(folder) == ["cards/versions.lock:1: two: does not know two 1.0.0; run `cds-service cards lock`"]
+    assert problems(folder) == ["cards/versions.lock:1: two: has no entry for two 1.0.0; run `cds-service cards lock`"]
 
 
 def test_a_card_without_a_folder_is_told(folder: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cds_service.app import settle_collector
+from cds_service.app import freeze_collector
 from cds_service.clock import utc_now
 from cds_service.evaluate import evaluate_request
 from cds_service.runtime import Runtime, new_runtime
@@ -118,7 +118,7 @@ async def measure(runtime: Runtime, short: bool) -> dict[str, Any]:
     now = utc_now()
     pairs = PAIRS_SHORT if short else PAIRS
     kinds: dict[str, Any] = {}
-    settle_collector()
+    freeze_collector()
     for name, kind in KINDS.items():
         ours = work_of(runtime, kind.hook)
         rows: dict[str, Any] = {

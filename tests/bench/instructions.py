@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from cds_service.app import settle_collector
+from cds_service.app import freeze_collector
 from cds_service.runtime import new_runtime
 from cds_service.settings import Settings
 from tests.bench.generate import SIZES, request
@@ -41,7 +41,7 @@ def counted_process(calls: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         runtime = new_runtime(Settings(log_path=Path(folder) / "alerts.sqlite3", hash_secret="0" * 32), "")
         ours = work_of(msgspec.structs.replace(runtime, clock=lambda: NOW), "order-sign")
-        settle_collector()
+        freeze_collector()
 
         async def series(body: bytes) -> None:
             for _ in range(WARM_UP):

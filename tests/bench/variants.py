@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import uvicorn
 
-from cds_service.app import create_app, settle_collector
+from cds_service.app import create_app, freeze_collector
 from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.knowledge.services import ServiceDefinition
 from cds_service.process.connection_limits import LimitedConnection
@@ -22,12 +22,12 @@ from cds_service.runtime import Runtime
 from cds_service.settings import load_settings
 from cds_service.telemetry import timings
 from cds_service.telemetry.log_lines import configure_logging
-from cds_service.wire.arrival import Arrival
+from cds_service.wire.client_connection import ClientConnection
 from cds_service.wire.hook_request import HookRequest
 
 
-async def evaluate_only(call: HookRequest, _: ServiceDefinition, runtime: Runtime, arrival: Arrival) -> Evaluation:
-    return await evaluate_request(call, runtime.engine, runtime.clock(), gone=arrival.gone)
+async def evaluate_only(call: HookRequest, _: ServiceDefinition, runtime: Runtime, connection: ClientConnection) -> Evaluation:
+    return await evaluate_request(call, runtime.engine, runtime.clock(), client_gone=connection.wait_until_closed)
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     configure_logging(settings.profile)
     answering = evaluate_only if variant == "without_log" else respond
     app = create_app(settings, respond=answering, own_address=f"http://127.0.0.1:{port}")
-    settle_collector()
+    freeze_collector()
     uvicorn.run(
         app,
         host="127.0.0.1",

@@ -20,7 +20,7 @@ from cds_service.alert_log import AlertLog
 from cds_service.authoring.samples import load_samples
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.authoring.version_lock import write_lock
-from cds_service.cli.main import _what_next, main, see_that_it_is_free
+from cds_service.cli.main import _start_screen, main, require_free_port
 from cds_service.files.paths import cards_dir, fixtures_dir
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.settings import Settings, SettingsError
@@ -65,7 +65,7 @@ def test_fire_draws_the_cards_of_a_request(tmp_path: Path, capsys: Captured) -> 
 def test_fire_says_that_there_is_nothing_to_say(tmp_path: Path, capsys: Captured) -> None:
     assert run(["fire", request_file(tmp_path), "--now", "2025-12-01"], capsys) == (
         0,
-        "No cards: nothing to say for this request.\n\n",
+        "No cards for this request.\n\n",
         "",
     )
 
@@ -311,12 +311,12 @@ def test_log_export_says_why_it_cannot(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "none.sqlite3"
     monkeypatch.setenv("CDS_LOG_PATH", str(path))
     status, out, err = run(["log", "export", "--format", "csv"], capsys)
-    assert (status, out, err) == (1, "", f"{path}: no log there yet; CDS_LOG_PATH says where it is\n")
+    assert (status, out, err) == (1, "", f"{path}: there is no alert log yet; CDS_LOG_PATH names the file\n")
     path.write_text("this is no database, but it is long enough to be looked at as one" * 20, encoding="utf-8")
     assert run(["log", "export", "--format", "csv", "--calls"], capsys) == (2, "", "--calls needs --format ndjson\n")
     status, out, err = run(["log", "export", "--format", "ndjson"], capsys)
     assert (status, out) == (1, "")
-    assert err.startswith(f"{path}: is no alert log that can be read")
+    assert err.startswith(f"{path}: cannot be read as an alert log")
 
 
 # serve, and wrong use
@@ -336,8 +336,8 @@ def test_an_address_in_use_is_said_before_anything_else() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"127.0.0.1:{port} is in use by another program; choose another port"):
-            see_that_it_is_free("127.0.0.1", port)
-    see_that_it_is_free("127.0.0.1", port)
+            require_free_port("127.0.0.1", port)
+    require_free_port("127.0.0.1", port)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_help_goes_to_standard_output_and_wrong_use_to_standard_error(
 
 
 def test_serve_says_how_to_try_it_in_the_public_sandbox() -> None:
-    shown = _what_next("127.0.0.1", 8123, Settings())
+    shown = _start_screen("127.0.0.1", 8123, Settings())
     (link,) = (line.split()[1] for line in shown.splitlines() if "Sandbox" in line)
     assert dict(parse_qsl(urlsplit(link).query)) == {
         "patientId": "mild-potassium",

@@ -16,6 +16,7 @@ from cds_service.criteria.findings import Truth
 from cds_service.criteria.problem import ProblemCriterion
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.telemetry import metrics
+from tests import proofs
 from tests.core import (
     NOW,
     PATIENTS,
@@ -47,7 +48,7 @@ def decided(given: Facts, **changes: Any) -> Decision:
 
 
 def state(one: Decision) -> tuple[str, bool]:
-    return str(one.outcome), one.say
+    return str(one.outcome), one.in_notice
 
 
 def topics(answered: evaluate.Evaluation) -> list[str]:
@@ -448,7 +449,8 @@ ORDERS = [
 STATES = ["error", "absent", "null", "empty"]
 
 
-@settings(max_examples=150)
+@pytest.mark.proof
+@settings(max_examples=proofs.examples("CDS_RECORDS", 40, 400))
 @examples(
     hook=st.sampled_from(["patient-view", "order-select", "order-sign"]),
     lines=st.lists(st.sampled_from(LINES), unique=True),
@@ -504,7 +506,7 @@ def test_no_card_and_no_notice_speaks_about_a_patient_who_has_died_and_every_dec
     lines = ["LOINC#2823-3 Potassium 2.2 mmol/L", "source problems: error", "order: quinine sulfate 324 MG Oral Capsule"]
     answered = answer("patient: female, 80 years, deceased", *lines, hook="order-sign")
     assert cards(answered) == []
-    assert {(str(one.outcome), one.reason, one.say) for one in answered.decisions} == {
+    assert {(str(one.outcome), one.reason, one.in_notice) for one in answered.decisions} == {
         ("not_applicable", "the patient is recorded as deceased", False)
     }
     assert len(answered.decisions) == len(knowledge().cards_at("order-sign"))

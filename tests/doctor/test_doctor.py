@@ -184,7 +184,7 @@ WRONG: list[tuple[Service, str, str, str]] = [
         ill("/cds-services", httpx2.Response(200, json={"services": [{**SERVICES[0], "prefetch": ["x"]}]})),
         "services",
         "FAIL",
-        "odd",
+        "malformed",
     ),
     (
         ill("/cds-services", httpx2.Response(200, json={"services": [{**SERVICES[0], "prefetch": {}}]})),
@@ -198,10 +198,10 @@ WRONG: list[tuple[Service, str, str, str]] = [
     (ill(CALL, httpx2.Response(200, json={})), "call, order-sign", "FAIL", "without cards"),
     (ill(CALL, httpx2.Response(200, text="nothing")), "call, order-sign", "FAIL", "without cards"),
     (ill("/cds-services/cramps-patient-view/feedback", httpx2.Response(404)), "feedback", "FAIL", "status 404"),
-    (ill("/cds-services", httpx2.Response(405), "OPTIONS"), "CORS, asking", "FAIL", "status 405"),
+    (ill("/cds-services", httpx2.Response(405), "OPTIONS"), "CORS, preflight", "FAIL", "status 405"),
     (
         ill(CALL, httpx2.Response(204, headers={"access-control-allow-origin": "*"}), "OPTIONS"),
-        "CORS, asking",
+        "CORS, preflight",
         "FAIL",
         "header authorization and",
     ),
@@ -211,12 +211,17 @@ WRONG: list[tuple[Service, str, str, str]] = [
             httpx2.Response(204, headers={"access-control-allow-origin": "*", "access-control-allow-headers": "*"}),
             "OPTIONS",
         ),
-        "CORS, asking",
+        "CORS, preflight",
         "FAIL",
         "is not allowed",
     ),
-    (ill(CALL, httpx2.Response(204, headers={"access-control-allow-origin": URL}), "OPTIONS"), "CORS, asking", "FAIL", "origin"),
-    (ill("/cds-services", httpx2.Response(200, json={"services": SERVICES}), "GET"), "CORS, answer", "FAIL", "may not be read"),
+    (
+        ill(CALL, httpx2.Response(204, headers={"access-control-allow-origin": URL}), "OPTIONS"),
+        "CORS, preflight",
+        "FAIL",
+        "origin",
+    ),
+    (ill("/cds-services", httpx2.Response(200, json={"services": SERVICES}), "GET"), "CORS, response", "FAIL", "may not be read"),
 ]
 
 
@@ -255,7 +260,7 @@ def test_a_service_that_breaks_off_in_between_does_not_end_the_examination() -> 
         return None
 
     findings = examined(Service(broken))
-    assert one(findings, "health").found == "no answer (ReadError)"
+    assert one(findings, "health").found == "no response (ReadError)"
     assert one(findings, "feedback").level == "ok"
 
 
@@ -277,14 +282,14 @@ def test_a_key_comes_from_a_jwk_or_a_pem_file(tmp_path: Path) -> None:
     ("content", "options", "message"),
     [
         ("hello", {}, "neither a JWK nor a PEM"),
-        ("{", {}, "no key that can be read"),
+        ("{", {}, "no readable key"),
         ('{"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQ"}', {}, "must be a private key"),
         (json.dumps(KEY.as_dict(private=False)), {}, "must be a private key"),
         (json.dumps({**KEY.as_dict(private=True), "kid": ""}), {}, "give --kid"),
         (json.dumps(KEY.as_dict(private=True)), {"alg": "RS384"}, "does not fit"),
         (json.dumps(KEY.as_dict(private=True)), {"alg": "HS256"}, "does not fit"),
         (json.dumps(KEY.as_dict(private=True)), {"alg": "none"}, "does not fit"),
-        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", {"kid": "k"}, "no key that can be read"),
+        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", {"kid": "k"}, "no readable key"),
     ],
 )
 def test_a_key_that_can_not_be_used_is_told_without_its_content(tmp_path: Path, content: str, options: Any, message: str) -> None:
@@ -345,13 +350,13 @@ def own_ways(server: EhrServer, *keys: str) -> dict[str, tuple[str, str]]:
 
 def test_a_servers_own_ways_are_told() -> None:
     found = own_ways(EhrServer(patient(), refuses={"_sort"}, lacks={"MedicationStatement"}), "labs", "statements")
-    assert found["FHIR labs"] == ("ok", "0 found on the first page; its own ways: Observation without _sort")
+    assert found["FHIR labs"] == ("ok", "0 found on the first page; search quirks: Observation without _sort")
     assert found["FHIR statements"] == ("warning", "the server has no MedicationStatement")
     of_several = EhrServer(refuses={"_sort"}, requires={("Observation", "category")})
     assert own_ways(of_several, "labs")["FHIR labs"][1].endswith("Observation without _sort, Observation with category")
     assert own_ways(EhrServer(longest=300), "labs")["FHIR labs"] == (
         "ok",
-        "0 found on the first page; its own ways: Observation by POST _search",
+        "0 found on the first page; search quirks: Observation by POST _search",
     )
     assert own_ways(EhrServer(refuses={"patient", "subject"}), "problems")["FHIR problems"][0] == "FAIL"
 
@@ -362,9 +367,9 @@ def test_whether_medications_that_are_only_referred_to_can_be_read_is_told() -> 
     medications = [{"resourceType": "Medication", "id": key} for key in ("1", "2")]
     for ids, told in (("list", "by a list of ids"), ("one", "one by one"), ("refuse", "one by one")):
         found = own_ways(EhrServer(bare, other, *medications, ids=ids), "prescriptions")
-        assert found["FHIR medications"] == ("ok", f"those that are only referred to are read {told}")
+        assert found["FHIR medications"] == ("ok", f"referenced ones are read {told}")
     found = own_ways(EhrServer(bare, other), "prescriptions")
-    assert found["FHIR medications"] == ("FAIL", "prescriptions only refer to them: status 404, and not what was asked for")
+    assert found["FHIR medications"] == ("FAIL", "prescriptions only refer to them: status 404, without the expected resource")
 
 
 # Really started services
@@ -383,8 +388,8 @@ def dev_service(tmp_path: Path) -> Iterator[str]:
 def test_a_started_service_is_examined(dev_service: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", dev_service, "--origin", ORIGIN]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "ok       CORS, asking: 7 paths may be called" in lines
-    assert any(line.startswith("warning  unsigned call: status 200: it serves anybody. CDS_PROFILE=dev") for line in lines)
+    assert "ok       CORS, preflight: 7 paths may be called" in lines
+    assert any(line.startswith("warning  unsigned call: status 200: it answers every caller. CDS_PROFILE=dev") for line in lines)
     assert any(line.startswith("ok       latency: median of 10 calls ") for line in lines)
     assert main(["doctor", dev_service, "--json", "--fhir-base", f"{dev_service}/nothing"]) == 1
     told = json.loads(capsys.readouterr().out)
@@ -427,7 +432,9 @@ def test_the_service_verifies_what_the_doctor_signs(tmp_path: Path, capsys: pyte
 @pytest.mark.enable_socket
 def test_a_host_that_is_dead_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", f"http://127.0.0.1:{free_port()}"]) == 1
-    assert "FAIL     discovery: no answer (ConnectError). See whether it runs, and the address." in capsys.readouterr().out
+    assert (
+        "FAIL     discovery: no response (ConnectError). Check that the service runs, and the address." in capsys.readouterr().out
+    )
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from cds_service.explain.explain import explain
 from cds_service.explain.explanation import Explanation
 from cds_service.explain.text import draw_explanation
-from cds_service.fhir.bundles import EXPECTED, gathered_raw
+from cds_service.fhir.bundles import gathered_raw
+from cds_service.fhir.gathered import EXPECTED
 from tests.core import knowledge
 from tests.reading import Json, as_json, bundle, condition, facts, observation, prescription, statement
 
@@ -40,7 +41,7 @@ def explained(**sources: Any) -> Explanation:
         ("problems", condition() | {"clinicalStatus": "resolved"}, "Condition/c1", "it is past, excluded, or not confirmed"),
         ("labs", observation("718-7"), "Observation/k1", "no card looks for its code"),
         ("labs", observation(status="cancelled"), "Observation/k1", "its status is cancelled"),
-        ("labs", observation(value=None, valueString="not performed"), "Observation/k1", "of this result nothing is needed"),
+        ("labs", observation(value=None, valueString="not performed"), "Observation/k1", "no card needs this result"),
         ("prescriptions", prescription(status="stopped"), "MedicationRequest/rx1", "it is not active, by its status"),
         ("statements", statement(status="completed"), "MedicationStatement/ms1", "it is not active, by its status"),
         ("allergies", PEANUT, "AllergyIntolerance/a1", "no card looks for its substance"),

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import yaml
 
-from cds_service.evaluate import Engine, RefusedRequest, evaluate_request
+from cds_service.evaluate import Engine, RequestRefusedError, evaluate_request
 from cds_service.wire.errors import CdsError
 from cds_service.wire.hook_request import decode_request
 from tests.core import Json, knowledge, presenter
@@ -48,7 +48,7 @@ def answered(body: bytes) -> list[Json] | None:
     hook = msgspec.json.decode(body)["hook"]
     try:
         answer = asyncio.run(evaluate_request(decode_request(body, hook), Engine(known, presenter(known)), NOW))
-    except (CdsError, RefusedRequest):
+    except (CdsError, RequestRefusedError):
         return None
     assert not any(decision.error for decision in answer.decisions)
     cards: list[Json] = msgspec.json.decode(answer.body)["cards"]

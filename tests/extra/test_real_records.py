@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from cds_service.criteria.facts import SOURCES
-from cds_service.fhir.bundles import EXPECTED
+from cds_service.fhir.gathered import EXPECTED
 from cds_service.fhir.resources import Resource, Subject, bare_id, first
 from cds_service.read.draft_orders import WrongPatientError
 from tests.reading import facts

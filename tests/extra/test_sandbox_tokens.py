@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cds_service.trust.caller import Endpoint
-from cds_service.trust.refused import RefusedError
+from cds_service.trust.refusal import CallerRefusedError
 from tests.extra.test_real_records import SHARED
 from tests.trusting import NOW, Clock, callers
 
@@ -36,5 +36,5 @@ async def test_a_recorded_token_is_accepted_where_and_when_it_was_sent_and_once(
     clock.passed += 1.0
     for where, later in ((path, 0.0), (f"{path}/else", 0.0), (path, 400.0)):
         clock.passed += later
-        with pytest.raises(RefusedError):
+        with pytest.raises(CallerRefusedError):
             await known.identify(headers, Endpoint(where))

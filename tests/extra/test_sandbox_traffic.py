@@ -16,8 +16,10 @@ from tests.http_side import running
 
 RECORDED = sorted((SHARED / "protocol" / "sandbox_traffic").glob("*.json"))
 SERVED = {"host", "content-length", "accept-encoding", "connection"}  # what the client of this test writes itself
-# of a call whose patient has nothing but the draft: the cards, and what is said where the call is refused
-CARDS = {"08-rx-view-choose-medication": ["quinine-avoid"]}  # all others have none
+# The cards of a living patient who has nothing but the draft order; all other recordings have none.
+CARDS = {"08-rx-view-choose-medication": ["quinine-avoid"]}
+# What the refusal of a recording says.
+DIED = "2008-12-25T21:51:36+00:00"  # of the recorded patient
 REFUSED = {"14-rx-view-tab-again": "`context.draftOrders`"}
 
 
@@ -64,7 +66,11 @@ async def test_a_recording_is_answered_as_a_browser_needs_it(tmp_path: Path, pat
 
 @pytest.mark.parametrize("path", [path for path in RECORDED if path.stem not in REFUSED], ids=lambda path: path.stem)
 async def test_a_recorded_call_with_all_keys_gets_cards_or_none(tmp_path: Path, path: Path) -> None:
-    """The same calls with what our prefetch would have found: nothing."""
+    """Add what our prefetch would have found, which is nothing, and send each call for the living and the deceased patient.
+
+    The patient in the recordings died in 2008, and no card is shown for a deceased patient. Without the date of death the
+    same call shows what the service answers to this draft order.
+    """
     runtime = a_runtime(tmp_path)
     keys = next(iter(runtime.knowledge.services)).prefetch
     called = 0
@@ -72,12 +78,13 @@ async def test_a_recorded_call_with_all_keys_gets_cards_or_none(tmp_path: Path, 
         for method, address, headers, body in requests(path):
             if method == "POST" and not address.endswith("/feedback"):
                 body.pop("fhirServer", None)
-                patient = body.get("prefetch", {}).get("patient")
-                body["prefetch"] = dict.fromkeys(keys) | {
-                    "patient": patient or {"resourceType": "Patient", "id": body["context"]["patientId"]}
-                }
-                answer = await client.post(address, headers=headers, json=body)
-                assert answer.status_code == 200
-                assert [card["source"]["topic"]["code"] for card in answer.json()["cards"]] == CARDS.get(path.stem, [])
+                patient = body.get("prefetch", {}).get("patient") or {"id": body["context"]["patientId"]}
+                patient |= {"resourceType": "Patient"}
+                patient.pop("deceasedDateTime", None)
+                for death, cards in (({}, CARDS.get(path.stem, [])), ({"deceasedDateTime": DIED}, [])):
+                    body["prefetch"] = dict.fromkeys(keys) | {"patient": patient | death}
+                    answer = await client.post(address, headers=headers, json=body)
+                    assert answer.status_code == 200
+                    assert [card["source"]["topic"]["code"] for card in answer.json()["cards"]] == cards
                 called += 1
     assert called or "dismiss" in path.stem

@@ -24,7 +24,7 @@ import cds_service
 from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import SourceState
-from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.gathered import Gathered
 from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.fhir_outcome import FhirError
 from cds_service.gather.fhir_requests import MAX_PAGES

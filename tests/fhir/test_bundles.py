@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cds_service.criteria.facts import Quarantined, SourceState
-from cds_service.fhir.bundles import EXPECTED, Gathered, gathered, gathered_raw, joined
+from cds_service.fhir.bundles import gathered, gathered_raw
+from cds_service.fhir.gathered import EXPECTED, Gathered, joined
 from cds_service.fhir.resources import Resource, bare_id
 from tests.reading import Json, as_json, bundle, observation, patient, statement, without
 

@@ -27,12 +27,13 @@ from cds_service.app import create_app
 from cds_service.authoring.samples import load_samples
 from cds_service.files.paths import fixtures_dir
 from cds_service.telemetry.metrics import REGISTRY
+from tests import proofs
 from tests.core import NOW, Json, a_runtime
 from tests.fuzz.drive import Answer, post
 from tests.fuzz.mutate import CANARY, Mutator
 from tests.http_side import TransportClient
 
-REQUESTS = int(os.environ.get("CDS_FUZZ", "2000"))
+REQUESTS = proofs.examples("CDS_FUZZ", 200, 2000)
 SEED = int(os.environ.get("CDS_SEED", "1"))
 BASE = "https://ehr.example/fhir"
 
@@ -129,6 +130,7 @@ def files_with_canary(folder: Path) -> list[str]:
     return [file.name for file in folder.iterdir() if CANARY.encode() in file.read_bytes()]
 
 
+@pytest.mark.proof
 async def test_no_mutated_request_breaks_the_service_or_brings_out_what_was_planted(tmp_path: Path, lines: Lines) -> None:
     chance = random.Random(SEED)
     sound = [planted(sample.request(NOW)) for sample in load_samples(fixtures_dir()).values()]
@@ -175,7 +177,8 @@ async def app(tmp_path: Path) -> Any:
         yield made
 
 
-@settings(max_examples=max(100, REQUESTS // 20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.proof
+@settings(max_examples=max(20, REQUESTS // 20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     hook=st.sampled_from(["patient-view", "order-select", "order-sign"]),
     top=st.dictionaries(
@@ -192,7 +195,8 @@ async def test_any_json_in_any_place_is_answered(app: FastAPI, hook: str, top: J
     check(await post(app, f"/cds-services/cramp-care-{hook}", body), body)
 
 
-@settings(max_examples=max(100, REQUESTS // 20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.proof
+@settings(max_examples=max(20, REQUESTS // 20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=ANYTHING, raw=st.none() | st.binary(max_size=200))
 async def test_any_feedback_is_answered(app: FastAPI, items: Any, raw: bytes | None) -> None:
     body = msgspec.json.encode({"feedback": items}) if raw is None else raw

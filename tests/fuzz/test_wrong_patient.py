@@ -17,17 +17,18 @@ import pytest
 
 from cds_service.app import create_app
 from cds_service.criteria.facts import SourceState
-from cds_service.evaluate import Evaluation, RefusedRequest
-from cds_service.fhir.bundles import EXPECTED
+from cds_service.evaluate import Evaluation, RequestRefusedError
+from cds_service.fhir.gathered import EXPECTED
 from cds_service.read.reader import FOREIGN
 from cds_service.telemetry.metrics import SECURITY_EVENTS, counts
+from tests import proofs
 from tests.alert_log_samples import rows
 from tests.core import Json, a_runtime, all_requests, answer_to
 from tests.fuzz.drive import post
 
-SWAPS = int(os.environ.get("CDS_SWAPS", "2000"))
+SWAPS = proofs.examples("CDS_SWAPS", 300, 2000)
 SEED = int(os.environ.get("CDS_SEED", "1"))
-TOKENS = 500
+TOKENS = min(500, SWAPS // 4)
 OTHER = "somebody-else"
 SERVER = "https://ehr.example/fhir"
 MARK = "Zarquon"  # every text of the resource that is swapped becomes this
@@ -95,6 +96,7 @@ def requests() -> list[tuple[str, bytes]]:
     return found
 
 
+@pytest.mark.proof
 def test_a_swapped_reference_is_always_noticed_and_never_decides(requests: list[tuple[str, bytes]]) -> None:
     chance = random.Random(SEED)
     outcomes: Counter[str] = Counter()
@@ -105,7 +107,7 @@ def test_a_swapped_reference_is_always_noticed_and_never_decides(requests: list[
         swapped(chance, resource, request["context"]["patientId"])
         try:
             answer = answer_to(request)
-        except RefusedRequest as refused:
+        except RequestRefusedError as refused:
             if (source, refused.outcome) != ("orders", "wrong_patient"):
                 raise
             outcomes["refused"] += 1
@@ -128,6 +130,7 @@ def test_the_same_requests_without_a_swap_are_not_noticed(requests: list[tuple[s
         assert FOREIGN not in notes, name
 
 
+@pytest.mark.proof
 async def test_a_token_for_another_patient_is_refused_however_it_names_that_patient(
     requests: list[tuple[str, bytes]], tmp_path: Path
 ) -> None:

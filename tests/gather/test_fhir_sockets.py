@@ -137,7 +137,7 @@ async def test_a_refusal_is_read_and_a_long_search_goes_by_form_over_one_connect
     async with loopback(talk) as server:
         http_client = HttpClient()
         base = FhirBase(f"http://127.0.0.1:{server.port}/fhir", private=True)
-        for query, ways in (
+        for query, quirks in (
             ("Condition?patient=1&_sort=-date", ["Condition without _sort"]),
             ("Observation?patient=1&code=long", ["Observation by POST _search"]),
         ):
@@ -145,7 +145,7 @@ async def test_a_refusal_is_read_and_a_long_search_goes_by_form_over_one_connect
             with client.session(5):
                 assert await client.search(query) == BUNDLE
                 assert await client.search(query) == BUNDLE
-            assert [str(way) for way in client.ways] == ways
+            assert [str(quirk) for quirk in client.quirks] == quirks
         await http_client.aclose()
     heads = [head.split(b" HTTP")[0] for head in server.received]
     assert heads == [

@@ -14,7 +14,7 @@ import pytest
 import respx
 
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.fhir.bundles import Gathered
+from cds_service.fhir.gathered import Gathered
 from cds_service.gather.fhir_client import MAX_ANSWER_BYTES, FhirClient
 from cds_service.gather.fhir_outcome import FhirError, Outcome
 from cds_service.gather.fhir_requests import MAX_PAGES

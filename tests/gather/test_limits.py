@@ -3,7 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 from cds_service.criteria.facts import Source, SourceState
-from cds_service.fhir.bundles import Gathered, gathered_raw
+from cds_service.fhir.bundles import gathered_raw
+from cds_service.fhir.gathered import Gathered
 from cds_service.gather.limits import MAX_QUARANTINED, capped
 from cds_service.read.draft_orders import MAX_ORDERS
 from tests.core import answer, cards

@@ -146,7 +146,7 @@ async def test_where_a_server_takes_no_list_of_ids_each_is_read_and_that_is_reme
         done = await asked(http_client, call_of(prefetch=sent))
         assert done.topics == ["quinine-avoid"]
         assert len(ehr.questions("")) == questions
-        assert ("Medication one by one" in done.ways) is (ids != "list")
+        assert ("Medication one by one" in done.quirks) is (ids != "list")
 
 
 async def test_nothing_is_asked_where_nothing_is_missing() -> None:

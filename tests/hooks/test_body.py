@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cds_service.hooks import body
-from cds_service.hooks.body import SMALL, Room, read_body
+from cds_service.hooks.body import SMALL, BodyMemory, read_body
 from cds_service.telemetry.metrics import SHED, counts
 from cds_service.wire.errors import BodyTimeout, Overloaded, PayloadTooLarge
 
@@ -26,8 +26,8 @@ class Sender:
         size = self.sizes.pop(0)
         return {"type": "http.request", "body": b" " * size, "more_body": bool(self.sizes)}
 
-    def reading(self, room: Room) -> asyncio.Task[bytes]:
-        return asyncio.create_task(read_body(SCOPE, self.receive, LIMIT, room))
+    def reading(self, memory: BodyMemory) -> asyncio.Task[bytes]:
+        return asyncio.create_task(read_body(SCOPE, self.receive, LIMIT, memory))
 
 
 async def let(*senders: Sender) -> None:
@@ -37,9 +37,9 @@ async def let(*senders: Sender) -> None:
 
 
 async def test_large_bodies_share_a_room_and_small_ones_need_none() -> None:
-    room = Room(SMALL)
+    memory = BodyMemory(SMALL)
     first, second, small = Sender(2 * SMALL, 0), Sender(SMALL, SMALL, 0), Sender(SMALL)
-    tasks = [one.reading(room) for one in (first, second, small)]
+    tasks = [one.reading(memory) for one in (first, second, small)]
     shed = counts(SHED).get("bodies", 0)
     await let(first, second, small)
     assert len(await tasks[2]) == SMALL
@@ -49,7 +49,7 @@ async def test_large_bodies_share_a_room_and_small_ones_need_none() -> None:
     assert counts(SHED)["bodies"] == shed + 1
     await let(first)
     assert len(await tasks[0]) == 2 * SMALL
-    assert room.left == SMALL, "the room is free again"
+    assert memory.left == SMALL, "the memory is free again"
 
 
 @pytest.mark.parametrize("error", [PayloadTooLarge, BodyTimeout])
@@ -57,13 +57,13 @@ async def test_the_room_is_free_again_after_a_body_that_was_refused(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(body, "BODY_SECONDS", 0.05)
-    room = Room(LIMIT)
+    memory = BodyMemory(LIMIT)
     sender = Sender(2 * SMALL, LIMIT, 0)
-    task = sender.reading(room)
+    task = sender.reading(memory)
     await let(sender)
-    assert room.left == LIMIT - SMALL
+    assert memory.left == LIMIT - SMALL
     if error is PayloadTooLarge:
         await let(sender)
     with pytest.raises(error):
         await task
-    assert room.left == LIMIT
+    assert memory.left == LIMIT

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi import FastAPI
 
@@ -84,6 +85,13 @@ async def test_a_call_is_decoded_and_answered(app: FastAPI, stub: Stub, hook: st
     assert answer.headers["content-type"] == "application/json"
     [call] = stub.calls
     assert (call.hook, call.context.patientId) == (hook, "123")
+
+
+async def test_a_call_is_answered_below_the_path_of_a_proxy(app: FastAPI) -> None:
+    transport = httpx2.ASGITransport(app=app, root_path="/cds")
+    async with running(app), httpx2.AsyncClient(transport=transport, base_url="http://cds.example") as client:
+        assert (await client.post(f"/cds{PATH}", json=call_body("order-sign"))).status_code == 200
+        assert (await client.post(f"/other{PATH}", json=call_body("order-sign"))).status_code == 404
 
 
 @pytest.mark.parametrize(

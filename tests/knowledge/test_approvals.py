@@ -323,7 +323,7 @@ def test_a_card_is_approved_and_listed_on_the_command_line(on_command_line: Path
     told = capsys.readouterr().out
     assert "first 1.0.0 (" in told
     assert "1 cases passed) is approved by A. Pharmacist" in told
-    assert "when the service is started again" in told
+    assert "Restart the service" in told
     (given,) = load_approvals(on_command_line)
     assert (given.card, given.by, given.note) == ("first", "A. Pharmacist", "Read with its cases")
     assert main(["cards", "approvals"]) == 0
@@ -337,7 +337,7 @@ def test_a_card_that_fails_its_cases_is_not_approved(on_command_line: Path, caps
     cases = on_command_line.parent / "cards" / "first" / "cases.yaml"
     cases.write_text(cases.read_text(encoding="utf-8").replace("info", "warning"), encoding="utf-8")
     assert main(["cards", "approve", "first", "--by", "A", "--note", "n"]) == 1
-    assert "not approved: first doesn't do what its cases say" in capsys.readouterr().err
+    assert "not approved: first fails its own cases or checks" in capsys.readouterr().err
     assert not on_command_line.exists()
 
 
@@ -352,4 +352,4 @@ def test_an_unknown_card_and_a_draft_are_not_approved(on_command_line: Path, cap
 def test_an_approval_of_a_card_that_is_gone_is_listed(on_command_line: Path, capsys: pytest.CaptureFixture[str]) -> None:
     on_command_line.write_text(f"- {{card: gone, version: 1.0.0, hash: {'a' * 64}, by: A, at: {TIME}, note: n}}\n")
     assert main(["cards", "approvals"]) == 0
-    assert re.search(r"^gone +approved, and there is no such card any more$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^gone +approved, but this card no longer exists$", capsys.readouterr().out, re.MULTILINE)

@@ -23,13 +23,13 @@ from cds_service.settings import Settings, SettingsError
 from cds_service.trust import Caller
 from cds_service.trust.callers import AnyCaller
 from tests.alert_log_samples import rows
+from tests.case_runs import some_requests
 from tests.core import (
     NOW,
     PATIENTS,
     Json,
     a_card,
     a_runtime,
-    all_requests,
     answer_to,
     cards,
     knowledge,
@@ -52,7 +52,7 @@ def in_dialect(request: Json, dialect: str, known: Knowledge | None = None) -> l
 def everything() -> Everything:
     """(request, plain cards, cards by dialect) of all patients and cases."""
     found: Everything = []
-    for _, request in all_requests():
+    for _, request in some_requests():
         plain = in_dialect(request, "")
         found.append((request, plain, {name: in_dialect(request, name) for name in OTHERS}))
     return found
@@ -69,6 +69,7 @@ def words(markdown: str) -> str:
 # Nobody is told less
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("dialect", OTHERS)
 def test_every_dialect_shows_the_same_cards_as_loud_and_with_all_their_words(everything: Everything, dialect: str) -> None:
     for _, plain, others in everything:
@@ -85,6 +86,7 @@ def test_every_dialect_shows_the_same_cards_as_loud_and_with_all_their_words(eve
             assert {**one["source"], "topic": None} == {**other["source"], "topic": None}
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("dialect", OTHERS)
 def test_the_list_of_what_was_not_checked_is_complete_in_every_dialect(everything: Everything, dialect: str) -> None:
     notices = [
@@ -97,6 +99,7 @@ def test_the_list_of_what_was_not_checked_is_complete_in_every_dialect(everythin
     assert all(one == other for one, other in notices)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("dialect", OTHERS)
 def test_no_dialect_holds_an_empty_list(everything: Everything, dialect: str) -> None:
     for _, _, others in everything:

@@ -378,9 +378,9 @@ def test_base_cases_that_an_overlay_breaks_are_told_apart(base: Path, site: Path
     write(site, criteria="low: {below: 3.3}")
     lines, well, _ = checked(base, site)
     assert not well
-    assert lines[0] == "With the overlay, these cases of cards/ no longer hold:"
+    assert lines[0] == "With the overlay, these cases of cards/ no longer pass:"
     assert [line.split(":")[0] for line in lines[1:3]] == ["cards/one/cases.yaml", "cards/two/cases.yaml"]
-    assert lines[3] == "overlay: 1 of one; where that is what the site wants, say so in overlay/one/cases.yaml"
+    assert lines[3] == "overlay: 1 of one; if the site intends this, write what it expects into overlay/one/cases.yaml"
     assert lines[-2].endswith(": 0 cases: 0 passed, 0 failed")
     assert lines[-1] == "2 cards, 4 cases: 2 passed, 2 failed"
 

@@ -100,4 +100,4 @@ def test_a_term_is_told_with_its_number_unit_source_and_date(tmp_path: Path) -> 
 def test_what_is_read_in_the_terminal_names_each_term_with_its_meaning(card: Card) -> None:
     shown = " ".join(draw_review(card, knowledge()).split()).replace("- ", "-")
     for name in card.criteria:
-        assert Meanings(knowledge()).opened(name).replace("- ", "-") in shown, name
+        assert Meanings(knowledge()).expanded(name).replace("- ", "-") in shown, name

@@ -1,4 +1,4 @@
-"""A FHIR server's own ways: asked once more as it wants to be, remembered, said where nothing helps."""
+"""A FHIR server's own quirks: asked once more as it wants to be, remembered, said where nothing helps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from cds_service.criteria.facts import SourceState
-from cds_service.outbound.search_support import KEPT_SECONDS, MAX_WAYS, Way, Ways, adapted, issues_of, left_out, repairs
+from cds_service.outbound.search_support import KEPT_SECONDS, MAX_QUIRKS, Quirk, Quirks, adapted, issues_of, left_out, repairs
 from tests.ehr_server import EhrServer, asked, call_of, patient
 from tests.reading import Json, observation, prescription, statement
 
@@ -25,7 +25,7 @@ def outcome(text: str, code: str = "invalid", **more: Any) -> bytes:
 
 # In the words of servers, or words as likely
 @pytest.mark.parametrize(
-    ("query", "status", "body", "ways"),
+    ("query", "status", "body", "quirks"),
     [
         (LABS, 400, outcome("Unsupported search parameter: _sort"), ["Observation without _sort"]),
         (LABS, 400, outcome("Invalid _sort parameter value. Valid values are: [_id, date, code]"), ["Observation without _sort"]),
@@ -98,45 +98,45 @@ def outcome(text: str, code: str = "invalid", **more: Any) -> bytes:
         ),
     ],
 )
-def test_a_refusal_says_how_to_ask_again(query: str, status: int, body: bytes, ways: list[str]) -> None:
-    assert [str(way) for way in repairs(query, status, issues_of(body))] == ways
+def test_a_refusal_says_how_to_ask_again(query: str, status: int, body: bytes, quirks: list[str]) -> None:
+    assert [str(quirk) for quirk in repairs(query, status, issues_of(body))] == quirks
 
 
 @pytest.mark.parametrize(
-    ("way", "query"),
+    ("quirk", "query"),
     [
-        (Way("without", "Observation", "_sort"), "Observation?patient=1&code=a"),
-        (Way("with", "Observation", "category"), "Observation?patient=1&code=a&_sort=-date&category=laboratory"),
-        (Way("by subject", "Observation"), "Observation?subject=Patient/1&code=a&_sort=-date"),
-        (Way("by form", "Observation"), "Observation?patient=1&code=a&_sort=-date"),
+        (Quirk("without", "Observation", "_sort"), "Observation?patient=1&code=a"),
+        (Quirk("with", "Observation", "category"), "Observation?patient=1&code=a&_sort=-date&category=laboratory"),
+        (Quirk("by subject", "Observation"), "Observation?subject=Patient/1&code=a&_sort=-date"),
+        (Quirk("by form", "Observation"), "Observation?patient=1&code=a&_sort=-date"),
     ],
 )
-def test_a_query_is_put_in_the_ways_of_the_server(way: Way, query: str) -> None:
-    assert adapted("Observation?patient=1&code=a&_sort=-date", [way]) == query
-    assert adapted(query, [way]) == query, "once is enough"
+def test_a_query_is_adapted_to_the_quirks_of_the_server(quirk: Quirk, query: str) -> None:
+    assert adapted("Observation?patient=1&code=a&_sort=-date", [quirk]) == query
+    assert adapted(query, [quirk]) == query, "once is enough"
 
 
 def test_what_a_required_category_leaves_out_is_a_question_of_its_own() -> None:
-    way = Way("with", "Observation", "category")
-    other = left_out("Observation?patient=1", [way])
+    quirk = Quirk("with", "Observation", "category")
+    other = left_out("Observation?patient=1", [quirk])
     assert other == "Observation?patient=1&category=social-history,procedure,exam,vital-signs"
-    assert adapted(other, [way]) == other
-    assert left_out("Condition?patient=1", [way]) is None
-    assert left_out("Condition?patient=1", [Way("with", "Condition", "category")]) is None
+    assert adapted(other, [quirk]) == other
+    assert left_out("Condition?patient=1", [quirk]) is None
+    assert left_out("Condition?patient=1", [Quirk("with", "Condition", "category")]) is None
 
 
 def test_ways_are_those_of_a_type_for_an_hour_and_not_too_many() -> None:
     now = 0.0
-    ways = Ways(lambda: now)
-    way = Way("without", "Observation", "_sort")
-    ways.keep([way])
-    assert (ways.of(LABS), ways.of(MEDICINES), ways.of("Observation/1")) == ((way,), (), ())
+    quirks = Quirks(lambda: now)
+    quirk = Quirk("without", "Observation", "_sort")
+    quirks.keep([quirk])
+    assert (quirks.of(LABS), quirks.of(MEDICINES), quirks.of("Observation/1")) == ((quirk,), (), ())
     now = KEPT_SECONDS - 1
-    assert ways.of(LABS) == (way,)
+    assert quirks.of(LABS) == (quirk,)
     now = KEPT_SECONDS
-    assert ways.of(LABS) == ()
-    ways.keep([Way("without", "Observation", str(number)) for number in range(3 * MAX_WAYS)])
-    assert len(ways.of(LABS)) == MAX_WAYS
+    assert quirks.of(LABS) == ()
+    quirks.keep([Quirk("without", "Observation", str(number)) for number in range(3 * MAX_QUIRKS)])
+    assert len(quirks.of(LABS)) == MAX_QUIRKS
 
 
 # Against a server, the whole way to the cards. The potassium of 2.2 must be found, whatever it takes.
@@ -163,7 +163,7 @@ async def test_a_search_that_is_refused_is_asked_once_more_and_the_way_is_rememb
         assert done.topics == ["electrolyte-hypokalaemia"]
         assert done.state("labs") == "present"
         assert len(ehr.questions("Observation")) == number
-        assert {told for way, told in done.ways.items() if "Observation" in way} == {learned}
+        assert {told for quirk, told in done.quirks.items() if "Observation" in quirk} == {learned}
     await http_client.aclose()
 
 
@@ -171,7 +171,7 @@ async def test_a_server_that_still_refuses_is_asked_no_third_time_and_that_is_sa
     ehr = EhrServer(patient(), LOW, refuses={"_sort", "patient", "subject"})
     http_client = ehr.http_client()
     done = await asked(http_client, call_of())
-    assert (len(ehr.questions("Observation")), done.topics, done.ways) == (
+    assert (len(ehr.questions("Observation")), done.topics, done.quirks) == (
         2,
         ["not-checked"],
         {"Observation without _sort": True},  # of which it complains no more
@@ -181,10 +181,10 @@ async def test_a_server_that_still_refuses_is_asked_no_third_time_and_that_is_sa
 
 
 @pytest.mark.parametrize(
-    "ways", [{"refuses": {"_sort", "_count"}}, {"refuses": {"_sort"}, "requires": {("Observation", "category")}}]
+    "quirks", [{"refuses": {"_sort", "_count"}}, {"refuses": {"_sort"}, "requires": {("Observation", "category")}}]
 )
-async def test_a_server_that_names_one_fault_at_a_time_is_understood_in_the_second_call(ways: Any) -> None:
-    ehr = EhrServer(patient(), LOW, **ways)
+async def test_a_server_that_names_one_fault_at_a_time_is_understood_in_the_second_call(quirks: Any) -> None:
+    ehr = EhrServer(patient(), LOW, **quirks)
     http_client = ehr.http_client()
     first = await asked(http_client, call_of())
     assert (len(ehr.questions("Observation")), first.topics) == (2, ["not-checked"])
@@ -234,7 +234,7 @@ async def test_the_one_list_of_medications_is_enough_where_the_server_has_no_typ
         done = await asked(http_client, call_of())
         assert done.topics == ["quinine-avoid"]
         assert len(ehr.questions(f"{lacking}?")) == questions
-        assert f"has no {lacking}" in done.ways
+        assert f"has no {lacking}" in done.quirks
     quiet = await asked(EhrServer(patient(), lacks={lacking}).http_client(), call_of())
     assert quiet.topics == [], "a chart without anything to say opens without a notice"
 
@@ -249,7 +249,7 @@ async def test_without_either_list_of_medications_that_is_said() -> None:
 async def test_a_type_is_not_taken_for_lacking_because_one_search_of_it_failed() -> None:
     ehr = EhrServer(patient(), lacks={"MedicationStatement"}, quiet=True)
     done = await asked(ehr.http_client(), call_of())
-    assert (done.state("statements"), done.ways) == ("error", {})
+    assert (done.state("statements"), done.quirks) == ("error", {})
 
 
 async def test_other_types_that_a_server_lacks_are_no_known_emptiness() -> None:
@@ -277,4 +277,4 @@ async def test_medications_come_along_where_the_client_says_that_its_ehr_support
     assert not ehr.questions("_include")
     ehr.refuses = {"_include"}
     done = await asked(http_client, call_of(), include=True)
-    assert (done.state("prescriptions"), "MedicationRequest without _include" in done.ways) == ("empty", True)
+    assert (done.state("prescriptions"), "MedicationRequest without _include" in done.quirks) == ("empty", True)

@@ -241,7 +241,7 @@ def test_a_count_of_nothing_gives_the_total() -> None:
         ("/fhir/Practitioner/COREPRACTITIONER1", 404, "not served"),
         ("/fhir/Patient/nobody", 404, "no such resource"),
         ("/fhir/Patient/nobody/_history/1", 404, "nothing at this path"),
-        ("/fhir/Condition?patient:exact=dialysis", 400, "known are _count,"),
+        ("/fhir/Condition?patient:exact=dialysis", 400, "supported are _count,"),
         ("/fhir/Condition?encounter=1", 400, "clinical-status"),
         ("/fhir/Observation?date=yesterday", 400, "A date must look like"),
         ("/fhir/Observation?date=xx2025", 400, "eq, ne, gt"),

@@ -233,7 +233,7 @@ async def test_a_refusal_is_shown_plainly(client: httpx2.AsyncClient, body: str,
     assert page.status_code == 200
     assert f"The service refused the call: status {status}." in words(page)
     assert message in words(page)
-    assert "No card was looked at, because the call was refused" in words(page)
+    assert "No card was evaluated, because the call was refused" in words(page)
 
 
 async def test_a_request_can_be_sent_to_the_service_of_another_hook(client: httpx2.AsyncClient) -> None:

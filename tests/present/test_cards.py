@@ -20,16 +20,21 @@ from cds_service.authoring.emitted_resources import resources_in
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.escaping import NAME_LIMIT, cleaned, markdown
 from cds_service.fhir.validation import problems_r4b
-from cds_service.present.cards import NOT_CHECKED, card_uuid
+from cds_service.present.card_template import card_uuid
+from cds_service.present.cards import NOT_CHECKED
 from cds_service.present.suggestions import derived_uuid, suggestion_uuid
-from tests.core import NOW, PATIENTS, Json, a_card, all_requests, answer, answer_to, card, cards, knowledge, small
+from tests import proofs
+from tests.case_runs import responses
+from tests.core import NOW, PATIENTS, Json, a_card, answer, answer_to, card, cards, knowledge, small
 from tests.hostile_texts import UNSEEN, hostile_texts, request_with
+
+HOSTILE_TEXTS = proofs.examples("CDS_HOSTILE_TEXTS", 160, 600)
 
 
 @pytest.fixture(scope="module")
 def answered() -> list[tuple[str, Json, list[Json]]]:
     """(name, request, cards) of all patients and cases."""
-    return [(name, request, cards(answer_to(request))) for name, request in all_requests()]
+    return [(name, request, response["cards"]) for name, request, response in responses()]
 
 
 def empty_members(value: Any, path: str = "") -> Iterator[str]:
@@ -230,8 +235,9 @@ def test_names_of_drugs_problems_and_reactions_reach_the_card_as_text(payload: s
     assert not UNSEEN.search(found["summary"] + found["detail"])
 
 
+@pytest.mark.proof
 def test_no_hostile_text_becomes_an_element_or_a_link_in_a_card() -> None:
-    for text in hostile_texts(600):
+    for text in hostile_texts(HOSTILE_TEXTS):
         found = card(answer_to(request_with(text)), "quinine-avoid")
         page = rendered(found["detail"])
         assert {*page.tags} == {"p", "strong"}, text

@@ -23,9 +23,9 @@ from cds_service.files.paths import cards_dir
 from cds_service.knowledge.approvals import shadow_rule
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.process import self_check
-from cds_service.process.health import Condition
-from cds_service.process.self_check import Checking
-from cds_service.process.shutdown import held_back
+from cds_service.process.health import ProcessState
+from cds_service.process.self_check import SelfCheck
+from cds_service.process.shutdown import delay_sigterm
 from cds_service.runtime import Runtime
 from cds_service.telemetry import metrics
 from tests.alert_log_samples import rows
@@ -58,11 +58,11 @@ async def test_a_process_that_answers_is_alive(tmp_path: Path) -> None:
 async def test_a_process_is_ready_between_its_start_and_its_end(tmp_path: Path) -> None:
     runtime = a_runtime(tmp_path)
     assert await got(runtime, "/health/ready") == (200, {"status": "ready", "because": []})
-    condition = Condition(runtime, Checking(runtime, 0))
-    assert condition.not_ready() == ["starting"]
-    condition.started = True
-    condition.draining = True
-    assert condition.not_ready() == ["draining"]
+    process = ProcessState(runtime, SelfCheck(runtime, 0))
+    assert process.not_ready() == ["starting"]
+    process.started = True
+    process.draining = True
+    assert process.not_ready() == ["draining"]
 
 
 async def test_a_process_without_cards_is_not_ready(tmp_path: Path) -> None:
@@ -166,9 +166,9 @@ async def test_a_site_without_approved_cards_is_answered_and_an_engine_that_brea
 # Known patients
 
 
-async def checked(runtime: Runtime, **changes: Any) -> Checking:
+async def checked(runtime: Runtime, **changes: Any) -> SelfCheck:
     """What the second check says, after `changes` to the module since the first."""
-    one = Checking(runtime, 60)
+    one = SelfCheck(runtime, 60)
     await one.check()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in changes.items():
@@ -223,7 +223,7 @@ def _send_nothing(one: Evaluation) -> Evaluation:
     [
         ({"evaluate_request": deciding(_silence)}, {"positive": "nothing fires"}),
         ({"evaluate_request": deciding(_lose)}, {"positive": "fired, not drawn: quinine-avoid"}),
-        ({"evaluate_request": deciding(_send_nothing)}, {"positive": "the answer does not hold the cards that were drawn"}),
+        ({"evaluate_request": deciding(_send_nothing)}, {"positive": "the response does not hold the cards that were drawn"}),
         ({"evaluate_request": _broken}, {"positive": "ZeroDivisionError", "negative": "ZeroDivisionError"}),
         ({"decode_request": _broken}, {"positive": "ZeroDivisionError", "negative": "ZeroDivisionError"}),
     ],
@@ -248,13 +248,13 @@ async def test_a_silent_patient_for_whom_something_fires_is_an_alarm(tmp_path: P
 
 
 async def test_a_card_that_breaks_on_a_known_patient_is_an_alarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = Checking(a_runtime(tmp_path), 60)
+    one = SelfCheck(a_runtime(tmp_path), 60)
     await one.check()
     card = knowledge().card("quinine-avoid")
     assert card is not None
     monkeypatch.setattr(card, "summaries", [])
     await one.check()
-    assert one.failing == {"positive": "broke: quinine-avoid"}
+    assert one.failing == {"positive": "failed: quinine-avoid"}
 
 
 async def test_an_alarm_is_on_health_and_checking_answers_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,8 +276,8 @@ async def test_a_check_that_does_not_come_is_an_alarm(tmp_path: Path, monkeypatc
 
 async def test_where_nothing_is_checked_that_is_not_called_well(tmp_path: Path) -> None:
     assert (await got(a_runtime(tmp_path), "/health/checking"))[0] == 503
-    assert Checking(a_runtime(tmp_path), 0).state == "off"
-    assert Checking(a_runtime(tmp_path), 60).state == "starting"
+    assert SelfCheck(a_runtime(tmp_path), 0).state == "off"
+    assert SelfCheck(a_runtime(tmp_path), 60).state == "starting"
 
 
 async def test_cards_that_a_site_has_not_approved_are_checked_in_shadow(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ async def test_the_signal_to_end_is_held_back_and_told_at_once() -> None:
     heard: list[str] = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append("server"))
     try:
-        with held_back(0.2, lambda: heard.append("not ready")):
+        with delay_sigterm(0.2, lambda: heard.append("not ready")):
             signal.raise_signal(signal.SIGTERM)
             await asyncio.sleep(0.01)
             assert heard == ["not ready"]
@@ -325,7 +325,7 @@ async def test_a_second_signal_changes_nothing(seconds: float) -> None:
     heard: list[str] = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append("server"))
     try:
-        with held_back(seconds, lambda: heard.append("not ready")):
+        with delay_sigterm(seconds, lambda: heard.append("not ready")):
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(signal.SIGTERM)
             await asyncio.sleep(0.4)

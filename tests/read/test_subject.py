@@ -13,20 +13,21 @@ from cds_service.criteria.facts import SourceState
 from cds_service.fhir.resources import Resource
 from cds_service.read.draft_orders import WrongPatientError
 from cds_service.read.reader import FOREIGN
-from cds_service.read.subject import Owner, Whose, entries_by_url
+from cds_service.read.subject import CallPatient, Ownership, entries_by_url
+from tests import proofs
 from tests.reading import bundle, condition, facts, observation, patient, prescription, statement, without
 
 SERVER = "https://ehr.example/api/fhir"
 CONTAINED = {"resourceType": "Patient", "id": "c", "identifier": {"system": "urn:mrn", "value": "77"}}
-OURS, ANOTHERS, NOT_SAID = Whose.THE_PATIENTS, Whose.ANOTHERS, Whose.NOT_SAID
+OURS, OTHER_PATIENT, UNSTATED = Ownership.PATIENT, Ownership.OTHER_PATIENT, Ownership.UNSTATED
 
 
-def owner(server: str | None = SERVER) -> Owner:
+def call_patient(server: str | None = SERVER) -> CallPatient:
     ours, another = Resource(resourceType="Patient", id="p1"), Resource(resourceType="Patient", id="p2")
     first = {"u1": ours, "u2": another, "twice": ours, "group": Resource(resourceType="Group", id="p1")}
     second = {"TWICE": another, **{f"{server}/shared/entry/{number}": one for number, one in ((1, ours), (2, another))}}
     second = {url.replace("/api/fhir", ""): one for url, one in second.items()}
-    return Owner("p1", server, entries_by_url([first, second]), [prefetched()])
+    return CallPatient("p1", server, entries_by_url([first, second]), [prefetched()])
 
 
 def prefetched() -> Resource:
@@ -38,7 +39,7 @@ def prefetched() -> Resource:
 
 
 @pytest.mark.parametrize(
-    ("reference", "whose"),
+    ("reference", "ownership"),
     [
         ("Patient/p1", OURS),
         ("p1", OURS),
@@ -49,120 +50,120 @@ def prefetched() -> Resource:
         ("http://ehr.example/api/fhir/Patient/p1", OURS),
         ("urn:uuid:p1", OURS),
         ("urn:uuid:u1", OURS),
-        ("Patient/p2", ANOTHERS),
-        ("p2", ANOTHERS),
-        ("Patient/P1", ANOTHERS),
-        ("Patient/p1x", ANOTHERS),
-        (f"{SERVER}/Patient/p2", ANOTHERS),
-        ("https://other.example/api/fhir/Patient/p1", ANOTHERS),
-        ("https://ehr.example/api/fhir2/Patient/p1", ANOTHERS),
-        ("https://ehr.example/Patient/p1", ANOTHERS),
-        ("https://ehr.example:8443/api/fhir/Patient/p1", ANOTHERS),
-        ("https://ehr.example:x/api/fhir/Patient/p1", ANOTHERS),
-        ("//other.example/api/fhir/Patient/p1", ANOTHERS),
+        ("Patient/p2", OTHER_PATIENT),
+        ("p2", OTHER_PATIENT),
+        ("Patient/P1", OTHER_PATIENT),
+        ("Patient/p1x", OTHER_PATIENT),
+        (f"{SERVER}/Patient/p2", OTHER_PATIENT),
+        ("https://other.example/api/fhir/Patient/p1", OTHER_PATIENT),
+        ("https://ehr.example/api/fhir2/Patient/p1", OTHER_PATIENT),
+        ("https://ehr.example/Patient/p1", OTHER_PATIENT),
+        ("https://ehr.example:8443/api/fhir/Patient/p1", OTHER_PATIENT),
+        ("https://ehr.example:x/api/fhir/Patient/p1", OTHER_PATIENT),
+        ("//other.example/api/fhir/Patient/p1", OTHER_PATIENT),
         ("patient/p1", OURS),
-        ("patient/p2", ANOTHERS),
+        ("patient/p2", OTHER_PATIENT),
         ("Patient/p1/", OURS),
-        ("Patient/p2/", ANOTHERS),
-        ("urn:uuid:u2", ANOTHERS),
+        ("Patient/p2/", OTHER_PATIENT),
+        ("urn:uuid:u2", OTHER_PATIENT),
         ("URN:UUID:U1", OURS),
         (" Patient/p1 ", OURS),
         ("/Patient/p1", OURS),
         ("Patient/%70%31", OURS),
-        ("Patient/p%32", ANOTHERS),
+        ("Patient/p%32", OTHER_PATIENT),
         ("https://ehr.example/api%2Ffhir/Patient/p1", OURS),
         ("https://ehr.example/shared/entry/1", OURS),
-        ("https://ehr.example/shared/entry/2", ANOTHERS),
-        ("https://ehr.example/shared/entry/3", NOT_SAID),
-        ("urn:oid:1.2.3", NOT_SAID),
-        ("urn:uuid:p2", NOT_SAID),
-        ("urn:uuid:group", NOT_SAID),
-        ("urn:uuid:twice", NOT_SAID),
-        ("urn:", NOT_SAID),
-        ("urn:uuid:Group/p1", NOT_SAID),
-        ("urn:uuid:#p1", NOT_SAID),
-        ("Patient", NOT_SAID),
-        ("Patient/", NOT_SAID),
-        ("Patient/..", NOT_SAID),
-        ("Patient/_history/7", NOT_SAID),
-        ("Patient/a/b/c", NOT_SAID),
-        ("Patient/p1/b/c", NOT_SAID),
-        ("Patient/a/Patient/p1", NOT_SAID),
-        ("https://ehr.example/api/fhir/Patient/a/b", NOT_SAID),
-        ("Patient/p1/_history/7/8", NOT_SAID),
-        ("Patient/p1|2", NOT_SAID),
-        ("Patient/p1?_format=json", NOT_SAID),
-        ("Patient/p1#name", NOT_SAID),
-        ("Patient/p%2F1", NOT_SAID),
-        ("Patient/ p1", NOT_SAID),
-        ("./Patient/p1", NOT_SAID),
-        ("ftp://ehr.example/api/fhir/Patient/p1", NOT_SAID),
-        ("Patient?name=p1", NOT_SAID),
-        ("Patient?identifier=urn:mrn|9", NOT_SAID),
+        ("https://ehr.example/shared/entry/2", OTHER_PATIENT),
+        ("https://ehr.example/shared/entry/3", UNSTATED),
+        ("urn:oid:1.2.3", UNSTATED),
+        ("urn:uuid:p2", UNSTATED),
+        ("urn:uuid:group", UNSTATED),
+        ("urn:uuid:twice", UNSTATED),
+        ("urn:", UNSTATED),
+        ("urn:uuid:Group/p1", UNSTATED),
+        ("urn:uuid:#p1", UNSTATED),
+        ("Patient", UNSTATED),
+        ("Patient/", UNSTATED),
+        ("Patient/..", UNSTATED),
+        ("Patient/_history/7", UNSTATED),
+        ("Patient/a/b/c", UNSTATED),
+        ("Patient/p1/b/c", UNSTATED),
+        ("Patient/a/Patient/p1", UNSTATED),
+        ("https://ehr.example/api/fhir/Patient/a/b", UNSTATED),
+        ("Patient/p1/_history/7/8", UNSTATED),
+        ("Patient/p1|2", UNSTATED),
+        ("Patient/p1?_format=json", UNSTATED),
+        ("Patient/p1#name", UNSTATED),
+        ("Patient/p%2F1", UNSTATED),
+        ("Patient/ p1", UNSTATED),
+        ("./Patient/p1", UNSTATED),
+        ("ftp://ehr.example/api/fhir/Patient/p1", UNSTATED),
+        ("Patient?name=p1", UNSTATED),
+        ("Patient?identifier=urn:mrn|9", UNSTATED),
         ("Patient?identifier=urn:mrn|77", OURS),
-        ("Zaphod Beeblebrox", NOT_SAID),
-        ("see chart", NOT_SAID),
-        ("#p1", NOT_SAID),
-        ("", NOT_SAID),
-        (None, NOT_SAID),
-        ("Group/p1", NOT_SAID),
-        (f"{SERVER}/Device/p1", NOT_SAID),
+        ("Zaphod Beeblebrox", UNSTATED),
+        ("see chart", UNSTATED),
+        ("#p1", UNSTATED),
+        ("", UNSTATED),
+        (None, UNSTATED),
+        ("Group/p1", UNSTATED),
+        (f"{SERVER}/Device/p1", UNSTATED),
     ],
 )
-def test_a_reference_means_the_patient_or_somebody_else_or_nobody(reference: str | None, whose: Whose) -> None:
-    assert owner().meant_by(reference) is whose
-    assert owner().meant_by(reference) is whose
+def test_a_reference_means_the_patient_or_somebody_else_or_nobody(reference: str | None, ownership: Ownership) -> None:
+    assert call_patient().by_reference(reference) is ownership
+    assert call_patient().by_reference(reference) is ownership
 
 
 def test_where_no_server_is_known_only_ids_are_compared() -> None:
-    assert owner(None).meant_by("https://anywhere.example/Patient/p1") is OURS
-    assert owner(None).meant_by("https://anywhere.example/Patient/p2") is ANOTHERS
+    assert call_patient(None).by_reference("https://anywhere.example/Patient/p1") is OURS
+    assert call_patient(None).by_reference("https://anywhere.example/Patient/p2") is OTHER_PATIENT
 
 
 @pytest.mark.parametrize(
-    ("fields", "whose"),
+    ("fields", "ownership"),
     [
         ({"subject": {"reference": "Patient/p1"}}, OURS),
         ({"patient": {"reference": "Patient/p1"}}, OURS),
         ({"patient": "Patient/p1"}, OURS),
         ({"subject": [{"reference": "Patient/p1"}]}, OURS),
-        ({"subject": [{"reference": "Patient/p1"}, {"reference": "Patient/p2"}]}, ANOTHERS),
-        ({"subject": {"reference": "Patient/p1"}, "patient": {"reference": "Patient/p2"}}, ANOTHERS),
+        ({"subject": [{"reference": "Patient/p1"}, {"reference": "Patient/p2"}]}, OTHER_PATIENT),
+        ({"subject": {"reference": "Patient/p1"}, "patient": {"reference": "Patient/p2"}}, OTHER_PATIENT),
         ({"subject": {"reference": "Group/g"}, "patient": {"reference": "Patient/p1"}}, OURS),
-        ({"subject": {"identifier": {"value": "p1"}}}, NOT_SAID),
+        ({"subject": {"identifier": {"value": "p1"}}}, UNSTATED),
         ({"subject": {"identifier": {"system": "urn:mrn", "value": "77"}}}, OURS),
         ({"subject": {"identifier": {"system": "urn:mrn", "value": " 77 "}, "reference": "urn:uuid:nowhere"}}, OURS),
         ({"subject": {"identifier": {"system": "urn:mrn", "value": "77"}, "type": "Patient"}}, OURS),
-        ({"subject": {"identifier": {"system": "urn:mrn", "value": "77"}, "type": "Group"}}, NOT_SAID),
-        ({"subject": {"identifier": {"system": "urn:mrn", "value": "77"}, "reference": "Patient/p2"}}, ANOTHERS),
+        ({"subject": {"identifier": {"system": "urn:mrn", "value": "77"}, "type": "Group"}}, UNSTATED),
+        ({"subject": {"identifier": {"system": "urn:mrn", "value": "77"}, "reference": "Patient/p2"}}, OTHER_PATIENT),
         ({"subject": {"identifier": {"system": "urn:mrn", "value": "78"}, "reference": "Patient/p1"}}, OURS),
-        ({"subject": {"identifier": {"system": "urn:mrn", "value": "78"}}}, NOT_SAID),
-        ({"subject": {"identifier": {"system": "urn:other", "value": "77"}}}, NOT_SAID),
-        ({"subject": {"identifier": {"value": "77"}}}, NOT_SAID),
-        ({"subject": {"identifier": {"value": "nameless"}}}, NOT_SAID),
+        ({"subject": {"identifier": {"system": "urn:mrn", "value": "78"}}}, UNSTATED),
+        ({"subject": {"identifier": {"system": "urn:other", "value": "77"}}}, UNSTATED),
+        ({"subject": {"identifier": {"value": "77"}}}, UNSTATED),
+        ({"subject": {"identifier": {"value": "nameless"}}}, UNSTATED),
         ({"subject": {"identifier": {"type": {"coding": [{"code": "MR"}]}, "value": "R5"}}}, OURS),
         ({"subject": {"identifier": {"type": {"coding": {"code": "MR"}}, "value": "R5"}}}, OURS),
-        ({"subject": {"identifier": {"type": {"coding": [{"code": "AN"}]}, "value": "R5"}}}, NOT_SAID),
-        ({"subject": {"identifier": {"type": {"coding": [{"code": "MR"}]}, "value": "77"}}}, NOT_SAID),
-        ({"subject": {"identifier": ["odd"]}}, NOT_SAID),
-        ({"subject": {"reference": "p1", "type": "Group"}}, NOT_SAID),
+        ({"subject": {"identifier": {"type": {"coding": [{"code": "AN"}]}, "value": "R5"}}}, UNSTATED),
+        ({"subject": {"identifier": {"type": {"coding": [{"code": "MR"}]}, "value": "77"}}}, UNSTATED),
+        ({"subject": {"identifier": ["odd"]}}, UNSTATED),
+        ({"subject": {"reference": "p1", "type": "Group"}}, UNSTATED),
         ({"subject": {"reference": "p1", "type": "http://hl7.org/fhir/StructureDefinition/Patient"}}, OURS),
         ({"subject": {"reference": "#c"}, "contained": [CONTAINED]}, OURS),
-        ({"subject": {"reference": "#d"}, "contained": [CONTAINED]}, NOT_SAID),
-        ({"subject": {"reference": "#p1"}, "contained": [{"resourceType": "Patient", "id": "p1"}]}, NOT_SAID),
-        ({"subject": [{"reference": "Group/g"}, {"reference": "Patient/p2"}]}, ANOTHERS),
+        ({"subject": {"reference": "#d"}, "contained": [CONTAINED]}, UNSTATED),
+        ({"subject": {"reference": "#p1"}, "contained": [{"resourceType": "Patient", "id": "p1"}]}, UNSTATED),
+        ({"subject": [{"reference": "Group/g"}, {"reference": "Patient/p2"}]}, OTHER_PATIENT),
         ({"resourceType": "Patient", "id": "urn:uuid:p1"}, OURS),
-        ({"resourceType": "Patient", "id": "urn:uuid:p2"}, NOT_SAID),
-        ({"subject": {"display": "Zaphod"}}, NOT_SAID),
-        ({"subject": []}, NOT_SAID),
-        ({}, NOT_SAID),
+        ({"resourceType": "Patient", "id": "urn:uuid:p2"}, UNSTATED),
+        ({"subject": {"display": "Zaphod"}}, UNSTATED),
+        ({"subject": []}, UNSTATED),
+        ({}, UNSTATED),
         ({"resourceType": "Patient", "id": "p1"}, OURS),
-        ({"resourceType": "Patient", "id": "p2"}, ANOTHERS),
-        ({"resourceType": "Patient"}, NOT_SAID),
+        ({"resourceType": "Patient", "id": "p2"}, OTHER_PATIENT),
+        ({"resourceType": "Patient"}, UNSTATED),
     ],
 )
-def test_a_resource_is_the_patients_or_not(fields: dict[str, Any], whose: Whose) -> None:
-    assert owner().whose(msgspec.convert(fields, Resource)) is whose
+def test_a_resource_is_the_patients_or_not(fields: dict[str, Any], ownership: Ownership) -> None:
+    assert call_patient().ownership(msgspec.convert(fields, Resource)) is ownership
 
 
 def test_what_does_not_say_whose_it_is_is_not_used_and_said() -> None:
@@ -292,18 +293,19 @@ PIECES = [
 ]
 
 
-@settings(max_examples=3000)
+@pytest.mark.proof
+@settings(max_examples=proofs.examples("CDS_REFERENCES", 300, 3000))
 @given(st.lists(st.sampled_from(PIECES), max_size=7).map("".join))
 @example("https://ehr.example/api/fhir|/Patient/Patient")
 def test_only_a_readable_reference_is_anybodys(reference: str) -> None:
     """The patient's only where it ends in the patient's id behind no other type; another's only where it has an id at all."""
-    whose = owner().meant_by(reference)
+    ownership = call_patient().by_reference(reference)
     said = unquote(re.split("/_history(?:/|$)", reference.strip())[0]).rstrip("/")
-    if whose is NOT_SAID:
+    if ownership is UNSTATED:
         return
     assert not set("#?|") & set(reference)
     tail = said.rpartition("/")[2].rpartition(":")[2]
-    if whose is OURS:
+    if ownership is OURS:
         assert tail in ("p1", "u1")
         assert "Group" not in reference.split("/")
     else:
@@ -312,29 +314,32 @@ def test_only_a_readable_reference_is_anybodys(reference: str) -> None:
         assert tail != "p1" or "//" in reference
 
 
-SUBJECTS: list[tuple[Any, Whose]] = [
+SUBJECTS: list[tuple[Any, Ownership]] = [
     ({"reference": "Patient/p1"}, OURS),
     ({"reference": "urn:uuid:1f"}, OURS),
     ({"identifier": {"system": "urn:mrn", "value": "77"}}, OURS),
     ({"reference": "Patient?identifier=urn:mrn|77"}, OURS),
     ([{"reference": "Patient/p1/_history/2"}], OURS),
-    ({"reference": "Patient/p2"}, ANOTHERS),
-    ({"reference": "urn:uuid:2f"}, ANOTHERS),
-    ([{"reference": "Patient/p1"}, {"reference": "p2"}], ANOTHERS),
-    ({"reference": "Patient/p1/x/y"}, NOT_SAID),
-    ({"reference": "urn:uuid:3f"}, NOT_SAID),
-    ({"reference": "Group/p1"}, NOT_SAID),
-    ({"reference": "#p1"}, NOT_SAID),
-    ({"identifier": {"system": "urn:mrn", "value": "78"}}, NOT_SAID),
+    ({"reference": "Patient/p2"}, OTHER_PATIENT),
+    ({"reference": "urn:uuid:2f"}, OTHER_PATIENT),
+    ([{"reference": "Patient/p1"}, {"reference": "p2"}], OTHER_PATIENT),
+    ({"reference": "Patient/p1/x/y"}, UNSTATED),
+    ({"reference": "urn:uuid:3f"}, UNSTATED),
+    ({"reference": "Group/p1"}, UNSTATED),
+    ({"reference": "#p1"}, UNSTATED),
+    ({"identifier": {"system": "urn:mrn", "value": "78"}}, UNSTATED),
 ]
 SUBJECT = st.sampled_from(SUBJECTS)
 
 
-@settings(max_examples=1000)
+@pytest.mark.proof
+@settings(max_examples=proofs.examples("CDS_SUBJECTS", 100, 1000))
 @given(
     st.lists(st.sampled_from(SUBJECTS), min_size=1, max_size=4), st.lists(st.sampled_from(SUBJECTS), max_size=3), st.booleans()
 )
-def test_any_mix_is_used_refused_or_said(labs: list[tuple[Any, Whose]], drafts: list[tuple[Any, Whose]], in_drafts: bool) -> None:
+def test_any_mix_is_used_refused_or_said(
+    labs: list[tuple[Any, Ownership]], drafts: list[tuple[Any, Ownership]], in_drafts: bool
+) -> None:
     """What is the patient's is used, another's spoils its source or ends the call, and all else is counted."""
     patients = [{"fullUrl": f"urn:uuid:{n}F", "resource": patient(id=f"p{n}")} for n in (1, 2)]
     results = [{"resource": observation(value=4 + n, id=f"k{n}", subject=one)} for n, (one, _) in enumerate(labs)]
@@ -344,17 +349,17 @@ def test_any_mix_is_used_refused_or_said(labs: list[tuple[Any, Whose]], drafts: 
         "labs": {"resourceType": "Bundle", "entry": [*(() if in_drafts else patients), *results]},
         "patient": patient(identifier=[{"system": "urn:mrn", "value": "77"}]),
     }
-    if ANOTHERS in {whose for _, whose in drafts}:
+    if OTHER_PATIENT in {ownership for _, ownership in drafts}:
         with pytest.raises(WrongPatientError):
             facts(**sent)
         return
     found = facts(**sent)
-    assert len(found.orders) == sum(whose is OURS for _, whose in drafts)
-    assert (found.sources["orders"].state is SourceState.PARTIAL) is any(whose is NOT_SAID for _, whose in drafts)
-    told = [whose for _, whose in labs]
-    if ANOTHERS in told:
+    assert len(found.orders) == sum(ownership is OURS for _, ownership in drafts)
+    assert (found.sources["orders"].state is SourceState.PARTIAL) is any(ownership is UNSTATED for _, ownership in drafts)
+    told = [ownership for _, ownership in labs]
+    if OTHER_PATIENT in told:
         assert (found.sources["labs"].note, found.labs) == (FOREIGN, {})
     else:
         used = found.labs["potassium"].results if found.labs else ()
         assert len(used) == told.count(OURS)
-        assert found.sources["labs"].complete is (NOT_SAID not in told)
+        assert found.sources["labs"].complete is (UNSTATED not in told)

@@ -73,13 +73,13 @@ async def test_a_link_to_another_version_leads_to_the_one_that_is_served(app: Fa
         answered = await http.get(f"/cards/{card.id}/0.0.1")
     assert (answered.status_code, answered.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert answered.headers["cache-control"] == "no-cache"
-    assert "not served here" in Page(answered.text).words
+    assert "no longer served" in Page(answered.text).words
     assert f'<a href="{card.file.version}">' in answered.text
 
 
 async def test_advice_stands_before_rules_on_the_public_page_only(app: FastAPI) -> None:
     card = next(card for card in CARDS if card.file.page)
-    advice, rules = "More about it", "When it speaks"
+    advice, rules = "More about it", "When it fires"
     async with client(app) as http:
         public = (await http.get(f"/cards/{card.id}/{card.file.version}")).text
         review = (await http.get(f"/cards/{card.id}.html")).text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.authoring.cases import CaseFile, Run, load_cases, run_cases
+from cds_service.authoring.cases import CaseFile, Run
 from cds_service.authoring.recommendations import Recommendations
 from cds_service.cli.main import main
 from cds_service.explain.sentences import Sentences
@@ -16,6 +16,7 @@ from cds_service.files.paths import cards_dir
 from cds_service.knowledge.knowledge import Card
 from cds_service.review_site import Site
 from cds_service.review_site.words import expected, given, html, sentence, template
+from tests.case_runs import case_runs
 from tests.core import knowledge
 
 CARDS = knowledge().cards
@@ -56,7 +57,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def runs() -> list[Run]:
-    return list(run_cases(load_cases(cards_dir(), knowledge()), knowledge()))
+    return list(case_runs())
 
 
 @pytest.fixture(scope="module")

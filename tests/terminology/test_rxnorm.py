@@ -153,6 +153,12 @@ def loaded(tmp_path: Path) -> Path:
     return to
 
 
+@pytest.fixture(scope="module")
+def terms(tmp_path_factory: pytest.TempPathFactory) -> Terminology:
+    """With the lookup of `loaded`; for tests that only look up."""
+    return reload(tmp_path_factory.mktemp("rxnorm"), NAMES, both_ways(RELATIONS))
+
+
 def reload(folder: Path, names: Iterable[str], relations: Iterable[str]) -> Terminology:
     to = folder / "rxnorm.msgpack"
     load(*write(folder, names, relations), to, TODAY, Progress(io.StringIO()))
@@ -178,17 +184,16 @@ def reload(folder: Path, names: Iterable[str], relations: Iterable[str]) -> Term
     ],
 )
 def test_a_product_code_alone_leads_to_all_its_ingredients(
-    loaded: Path, code: str, ingredients: set[str], classes: set[str]
+    terms: Terminology, code: str, ingredients: set[str], classes: set[str]
 ) -> None:
-    found = Terminology.load(FOLDER, loaded).drug([(RXNORM, code)], ())
+    found = terms.drug([(RXNORM, code)], ())
     assert set(found.ingredients) == ingredients
     assert found.classes == classes
     assert (found.by, found.code) == ("rxnorm", f"{RXNORM}|{code}")
     assert terminology().drug([(RXNORM, code)], ()).by == ""  # without the lookup, as ever
 
 
-def test_a_brand_name_counts_only_where_nothing_more_exact_leads_to_an_ingredient(loaded: Path) -> None:
-    terms = Terminology.load(FOLDER, loaded)
+def test_a_brand_name_counts_only_where_nothing_more_exact_leads_to_an_ingredient(terms: Terminology) -> None:
     assert set(terms.drug([(RXNORM, "9900014")], ()).ingredients) == {"losartan", "hydrochlorothiazide"}
     assert "potassium chloride" in terms.drug([(RXNORM, "9900015")], ()).ingredients
 
@@ -199,26 +204,23 @@ def test_a_branded_drug_with_nothing_but_its_brand_name_has_the_ingredients_of_t
 
 
 @pytest.mark.parametrize("code", ["9900030", "9900031", "9900060", "9900061", "8514"])
-def test_products_of_other_drugs_and_magnesium_as_a_salt_are_not_recognised_as_ours(loaded: Path, code: str) -> None:
-    classes = Terminology.load(FOLDER, loaded).drug([(RXNORM, code)], ()).classes
+def test_products_of_other_drugs_and_magnesium_as_a_salt_are_not_recognised_as_ours(terms: Terminology, code: str) -> None:
+    classes = terms.drug([(RXNORM, code)], ()).classes
     assert classes.isdisjoint({"magnesium_supplement", "quinine", "potassium_supplement"})
 
 
-def test_a_code_of_the_lookup_that_is_none_of_ours_is_another_drug_and_one_of_no_table_is_not_known(loaded: Path) -> None:
-    loaded_terms = Terminology.load(FOLDER, loaded)
-    assert loaded_terms.drug([(RXNORM, "9900023")], ()).identified
-    assert not loaded_terms.drug([(RXNORM, "9911111")], ()).identified
+def test_a_code_of_the_lookup_that_is_none_of_ours_is_another_drug_and_one_of_no_table_is_not_known(terms: Terminology) -> None:
+    assert terms.drug([(RXNORM, "9900023")], ()).identified
+    assert not terms.drug([(RXNORM, "9911111")], ()).identified
     assert not terminology().drug([(RXNORM, "9900023")], ()).identified
 
 
-def test_a_bowel_preparation_by_code_is_no_potassium_supplement_whatever_the_text_says(loaded: Path) -> None:
-    terms = Terminology.load(FOLDER, loaded)
+def test_a_bowel_preparation_by_code_is_no_potassium_supplement_whatever_the_text_says(terms: Terminology) -> None:
     assert terms.drug([(RXNORM, "9900023")], ()).classes == frozenset()
     assert terms.drug([(RXNORM, "9900023")], ("potassium chloride oral solution",)).classes == frozenset()
 
 
-def test_the_route_comes_from_the_name_of_the_product_unless_the_order_says_another(loaded: Path) -> None:
-    terms = Terminology.load(FOLDER, loaded)
+def test_the_route_comes_from_the_name_of_the_product_unless_the_order_says_another(terms: Terminology) -> None:
     gel = terms.drug([(RXNORM, "9900050")], ())
     assert (gel.route, gel.classes) == ("topical", frozenset())
     assert terms.drug([(RXNORM, "9900051")], ()).classes == {"nsaid"}
@@ -317,8 +319,8 @@ def test_without_the_file_everything_is_as_without_the_setting(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda _: b"SQLite format 3\0", "is no RxNorm lookup"),
-        (lambda _: b"", "is no RxNorm lookup"),
+        (lambda _: b"SQLite format 3\0", "is not an RxNorm lookup"),
+        (lambda _: b"", "is not an RxNorm lookup"),
         (lambda data: data.replace(b"rxnorm 1\n", b"rxnorm 0\n", 1), "has schema 0, this version of the service reads schema 1"),
         (lambda data: data[:-1], "is damaged"),
         (lambda data: data.replace(b"Oral Capsule", b"Oral Cepsule", 1), "is damaged"),
@@ -389,7 +391,7 @@ def test_the_release_is_read_from_names_or_given(
 
 
 @pytest.mark.parametrize(
-    ("given", "message"), [(None, "say it with --release"), ("soon", "must be a date"), ("13322025", "must be")]
+    ("given", "message"), [(None, "give it with --release"), ("soon", "must be a date"), ("13322025", "must be")]
 )
 def test_a_release_that_nothing_says_has_to_be_given(tmp_path: Path, given: str | None, message: str) -> None:
     with pytest.raises(KnowledgeError, match=message):
@@ -405,8 +407,8 @@ def test_progress_is_one_line_per_file_and_a_bar_only_in_a_terminal(monkeypatch:
     plain, terminal = io.StringIO(), Terminal()
     for stream in (plain, terminal):
         with Progress(stream).of("RXNREL.RRF", 100) as progress:
-            progress.at(50, 4096)
-            progress.at(51, 4097)
+            progress.advance(50, 4096)
+            progress.advance(51, 4097)
     assert plain.getvalue() == "RXNREL.RRF: 4,097 rows in 0.0 s\n"
     assert "RXNREL.RRF [###############...............]  50%, 4,096 rows, 0 s" in terminal.getvalue()
     assert terminal.getvalue().endswith("RXNREL.RRF: 4,097 rows in 0.0 s\n")
@@ -439,4 +441,4 @@ def test_a_broken_lookup_stops_the_start_and_says_so(
     broken.write_bytes(b"x")
     monkeypatch.setenv("CDS_RXNORM_FILE", str(broken))
     assert main(["cards", "show"]) == 1
-    assert f"{broken}:1: file: is no RxNorm lookup" in capsys.readouterr().err
+    assert f"{broken}:1: file: is not an RxNorm lookup" in capsys.readouterr().err

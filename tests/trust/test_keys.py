@@ -21,7 +21,7 @@ from cds_service.telemetry.metrics import AUTH_REFUSED, KEY_FETCHES
 from cds_service.trust.caller import Endpoint
 from cds_service.trust.key_sets import read_key_set
 from cds_service.trust.keys import MAX_BYTES, Fetched, FetchError, fetch_keys
-from cds_service.trust.refused import RefusedError
+from cds_service.trust.refusal import CallerRefusedError
 from cds_service.trust.registry import presets, published_keys
 from tests.http_side import call_body, running
 from tests.tokens import JKU, SERVICE, a_client, bearer, encoded, key_set, public_jwk, signed
@@ -44,7 +44,7 @@ class World:
         token = signed(SERVICE, kid=kid, now=self.clock.now(), **changes)
         try:
             await self.callers.identify([(b"authorization", f"Bearer {token}".encode())], ORDER_SIGN)
-        except RefusedError as error:
+        except CallerRefusedError as error:
             if error.reason != "key":
                 raise
             return False
@@ -109,7 +109,7 @@ async def test_a_thousand_unknown_kids_in_30_seconds_cost_one_fetch_and_known_ke
         for number in range(1000):
             one.clock.passed += 0.0299
             made_up = signed(SERVICE, now=one.clock.now(), header={"kid": f"made-up-{number}"})
-            with pytest.raises(RefusedError):
+            with pytest.raises(CallerRefusedError):
                 await one.callers.identify([(b"authorization", f"Bearer {made_up}".encode())], ORDER_SIGN)
             if number % 20 == 0:
                 good += await one.accepted()
@@ -210,7 +210,7 @@ async def test_pinned_keys_are_never_fetched(tmp_path: Path) -> None:
         try:
             await known.identify([(b"authorization", f"Bearer {signed(kid=kid, now=NOW)}".encode())], ORDER_SIGN)
             assert good
-        except RefusedError:
+        except CallerRefusedError:
             assert not good
     assert server.asked == []
     await known.close()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 import random
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
@@ -21,14 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jws
 
-from cds_service.trust.refused import RefusedError
+from cds_service.trust.refusal import CallerRefusedError
 from cds_service.trust.tokens import MAX_TOKEN, bearer, read_token
+from tests import proofs
 from tests.http_side import call_body, running
 from tests.tokens import JKU, SERVICE, a_client, claims, encoded, key_set, private_key, public_jwk, signed, signed_bytes
 from tests.trusting import NOW, app_with, callers
 
-MUTATED = int(os.environ.get("CDS_MUTATED_TOKENS", "500"))
-VALID = int(os.environ.get("CDS_VALID_TOKENS", "60"))
+MUTATED = proofs.examples("CDS_MUTATED_TOKENS", 100, 500)
+VALID = proofs.examples("CDS_VALID_TOKENS", 20, 60)
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 ORDER_384 = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
 
@@ -213,6 +213,7 @@ async def call(client: httpx2.AsyncClient, token: str) -> httpx2.Response:
     return await client.post("/cds-services/cramps-order-sign", json=call_body("order-sign"), headers=headers)  # type: ignore[arg-type]
 
 
+@pytest.mark.proof
 async def test_no_mutated_token_is_accepted_and_every_valid_one_is(tmp_path: Path) -> None:
     dice = random.Random(20260301)
     known = callers(tmp_path, a_client(jku=None))
@@ -314,13 +315,13 @@ def test_a_token_of_the_greatest_length_is_read_and_a_longer_one_is_not() -> Non
 
     assert len(padded(MAX_TOKEN)) <= MAX_TOKEN
     assert read_token(padded(MAX_TOKEN)).issuer
-    with pytest.raises(RefusedError):
+    with pytest.raises(CallerRefusedError):
         bearer([(b"authorization", b"Bearer " + b"a" * (MAX_TOKEN + 1))])
 
 
 @given(st.one_of(st.text(max_size=80), st.tuples(*[st.binary(max_size=40)] * 3).map(lambda three: ".".join(map(b64, three)))))
 def test_any_text_is_read_or_refused_and_nothing_else_happens(text: str) -> None:
-    with pytest.raises(RefusedError):
+    with pytest.raises(CallerRefusedError):
         read_token(text)
 
 
@@ -332,7 +333,7 @@ def test_spare_bits_and_padding_of_base64_are_refused_in_every_part() -> None:
     header, payload, signature = signed(now=NOW).split(".")
     for odd in (spare, f"{loose}=", f"{loose}A==="):
         for token in (f"{odd}.{payload}.{signature}", f"{header}.{odd}.{signature}", f"{header}.{payload}.{odd}"):
-            with pytest.raises(RefusedError, match="not_a_token"):
+            with pytest.raises(CallerRefusedError, match="not_a_token"):
                 read_token(token)
     assert read_token(f"{header}.{payload}.{loose}").kid == "k1"
 

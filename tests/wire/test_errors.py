@@ -68,6 +68,20 @@ async def test_what_is_not_there_is_an_operation_outcome(tmp_path: Path, method:
     assert (await outcome_of(app, method, path, json=call_body("order-sign")))[:2] == (status, code)
 
 
+@pytest.mark.parametrize(("method", "service"), [("POST", "nobody"), ("GET", "cramps-order-sign"), ("DELETE", "nobody")])
+async def test_a_service_call_and_a_route_of_the_framework_answer_an_error_alike(
+    tmp_path: Path, method: str, service: str
+) -> None:
+    app, _ = new_test_app(tmp_path, Stub())
+    async with running(app) as client:
+        call, feedback = [
+            await client.request(method, f"/cds-services/{service}{tail}", headers=ORIGIN) for tail in ("", "/feedback")
+        ]
+    assert (call.status_code, call.headers.multi_items()) == (feedback.status_code, feedback.headers.multi_items())
+    without_trace = [re.sub("trace [0-9a-f]{16}", "", answer.text) for answer in (call, feedback)]
+    assert without_trace[0] == without_trace[1]
+
+
 async def test_a_wrong_method_is_told_the_right_one(tmp_path: Path) -> None:
     app, _ = new_test_app(tmp_path, Stub())
     async with running(app) as client:

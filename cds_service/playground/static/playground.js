@@ -1,4 +1,4 @@
-// Makes the page nicer; everything works without it. It asks the network for nothing.
+// Adds comfort to the page, which works without it. It sends no request.
 "use strict";
 
 // Copy buttons

@@ -25,7 +25,7 @@ Reason = Literal[
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
-class RefusedError(Exception):
+class CallerRefusedError(Exception):
     """The caller is not accepted. Answered with 401 and nothing else.
 
     `client`: the name of the registered client that the request claims to come from, "" where it names none. It is a claim.
