@@ -37,8 +37,8 @@ class EvidenceRow(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def words(self) -> str:
         """Return it on one line: "potassium 2.4 mmol/L (2025-11-28)"."""
-        said = " ".join(part for part in (self.text, self.value, self.unit) if part)
-        return f"{said} ({self.date})" if self.date else said
+        words = " ".join(part for part in (self.text, self.value, self.unit) if part)
+        return f"{words} ({self.date})" if self.date else words
 
 
 def evidence_row(item: Evidence, facts: Facts, terminology: Terminology) -> EvidenceRow:
