@@ -49,7 +49,7 @@ class CallRecord(msgspec.Struct, gc=False):
     user_key: str
     encounter_key: str
     status: int  # HTTP
-    outcome: str
+    outcome: str  # of its decisions (`decide.decision`), else `wire.refusal.RefusalOutcome`, "abandoned" or "log_unavailable"
     evaluations: bytes
     sources: bytes  # JSON: state of each prefetch key, fetches
     timings: bytes  # JSON: ms per phase

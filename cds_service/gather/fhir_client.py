@@ -18,7 +18,7 @@ from cds_service.outbound.base_urls import FhirBase, under
 from cds_service.outbound.checked_network import RequestError
 from cds_service.outbound.http_client import HttpClient, Response
 from cds_service.outbound.search_support import Quirk, adapted, issues_of, repairs, type_of
-from cds_service.telemetry.metrics import FHIR_FETCHES, FHIR_WAYS
+from cds_service.telemetry.metrics import FHIR_FETCHES, FHIR_QUIRKS
 
 MAX_RESPONSE_BYTES = 5 * 1024 * 1024
 RETRY_SHARE = 0.6  # of the time must be left for a second try
@@ -132,7 +132,7 @@ class FhirClient:
         for quirk in quirks:
             self._server.quirks.keep([quirk])
             self.quirks[quirk] = True
-            FHIR_WAYS.labels(quirk.kind).inc()
+            FHIR_QUIRKS.labels(quirk.kind).inc()
 
     def knows(self, quirk: Quirk) -> bool:
         """Say whether the server is known to have this quirk, and count it as used."""

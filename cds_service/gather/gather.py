@@ -132,11 +132,12 @@ def require(sources: Mapping[str, Source]) -> None:
 
     A request that failed does not count: then a card says that its data could not be checked.
     """
-    absent = [f"`{key}`" for key, source in sources.items() if source.state is SourceState.ABSENT]
+    absent = [key for key, source in sources.items() if source.state is SourceState.ABSENT]
     if absent:
         raise PreconditionFailed(
-            f"Not sent in `prefetch`, and no FHIR server to ask for it: {', '.join(absent)}. "
-            "Send these keys (null where there is nothing), or `fhirServer` with `fhirAuthorization`"
+            f"Not sent in `prefetch`, and no FHIR server to ask for it: {', '.join(f'`{key}`' for key in absent)}. "
+            "Send these keys (null where there is nothing), or `fhirServer` with `fhirAuthorization`",
+            why=", ".join(f"prefetch.{key}" for key in absent),
         )
 
 

@@ -75,7 +75,7 @@ async def error_response(request: Request, error: Exception) -> Response:
     match error:
         case CdsError():
             trace = new_trace()
-            tell(Event.REFUSED, status=error.status, code=error.code, trace=trace)
+            tell(Event.REFUSED, status=error.status, code=error.code, why=error.why, trace=trace)
             return _error_response(error.status, error.code, str(error), trace, dict(error.headers))
         case CallerRefusedError():  # the reason stands only in the log (CDS Hooks best practices); RFC 9110 requires the header
             return Response(status_code=401, headers={"www-authenticate": "Bearer"})

@@ -62,7 +62,7 @@ class Batch(msgspec.Struct):
         """Raise BadRequest that names the first items, where items were sent and none could be read."""
         if self.refused and not self.records:
             reasons = "; ".join(f"`feedback[{one.index}]`: {one.why}" for one in self.refused[:_MAX_NAMED])
-            raise BadRequest(f"No item of `feedback` could be read. {reasons}")
+            raise BadRequest(f"No item of `feedback` could be read. {reasons}", why="feedback")
 
 
 def decode_feedback(body: bytes, service: str, received_at: datetime, caller: Caller = ANONYMOUS) -> Batch:
@@ -75,9 +75,9 @@ def decode_feedback(body: bytes, service: str, received_at: datetime, caller: Ca
     check_whole(body, "the body")
     items = fitting(members.get("feedback"), list[Raw])
     if items is None:
-        raise BadRequest("`feedback` is required and must be a list")
+        raise BadRequest("`feedback` is required and must be a list", why="feedback")
     if len(items) > MAX_ITEMS:
-        raise BadRequest(f"`feedback` must hold at most {MAX_ITEMS} items")
+        raise BadRequest(f"`feedback` must hold at most {MAX_ITEMS} items", why="feedback")
     batch = Batch([], [], [])
     for index, raw in enumerate(items):
         try:
