@@ -17,7 +17,7 @@ import msgspec
 
 
 class SourceState(StrEnum):
-    """The state of one source of data (one prefetch key) after gathering."""
+    """The five states of one source of data (one prefetch key) after gathering (decision 0004)."""
 
     PRESENT = "present"  # complete, with at least one resource
     EMPTY = "empty"  # null, or a complete search without matches
@@ -27,6 +27,8 @@ class SourceState(StrEnum):
 
 
 _COMPLETE = (SourceState.PRESENT, SourceState.EMPTY)
+# Note of a source that is not used because something in it is of another patient. Stored facts have no other mark of that.
+FOREIGN_NOTE = "it holds data of another patient"
 
 
 class Source(msgspec.Struct, frozen=True, gc=False):
@@ -41,6 +43,11 @@ class Source(msgspec.Struct, frozen=True, gc=False):
     def complete(self) -> bool:
         """Tell whether an empty result means that there is nothing."""
         return self.state in _COMPLETE
+
+    @property
+    def foreign(self) -> bool:
+        """Tell whether the source is not used because it holds data of another patient."""
+        return self.note == FOREIGN_NOTE
 
 
 class When(msgspec.Struct, frozen=True, gc=False):

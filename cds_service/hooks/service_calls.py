@@ -1,4 +1,4 @@
-"""Serve calls of services, in front of the framework, whose routing would cost more than reading a small body."""
+"""Serve service calls in front of the framework, whose routing would cost more than reading a small body."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class ServiceCalls:
     def _check_call_limit(self) -> None:
         if self._under_way >= self._runtime.settings.max_calls:
             SHED.labels("calls").inc()
-            raise Overloaded("Too many calls are under way; please try again in a second")
+            raise Overloaded("Too many calls are under way; please try again in a second", why="calls")
 
 
 async def caller_of(scope: Scope, service: ServiceDefinition | None, path: str, runtime: Runtime) -> Caller:
