@@ -3,15 +3,15 @@
 A clinician opens a chart or signs an order, and the EHR calls one of our services. `hooks` has identified the caller, then read
 and decoded the body. From here on:
 
-1. The call may use a FHIR server only if it is registered for the caller, and a token only if it is for the same patient.
-   Else the call is refused.
+1. A call that names a FHIR server which is not registered for its caller, or brings a token for another patient, is refused. (In
+   the dev profile without a registry any FHIR server will do.)
 2. `evaluate_request` finds the cards for the patient. It gathers the data (from prefetch, or from the FHIR server), reads it into
    facts, judges every card on these facts, draws the cards that fire, and chooses which are shown. It asks the alert log which
    cards were shown before.
 3. The record of the call goes to the alert log: every decision, its evidence, and the cards. A call that is refused from here on
    gets a record, too, with its `RefusalOutcome`. A call that `hooks`, `trust` or `wire` refused never comes here and gets none.
-4. Only when the record is stored, the route sends the response. Where the log can't be written, the site's setting decides: the
-   response goes out and the record waits in memory, or the call gets status 503.
+4. Only after the record is stored does `hooks` send the response. Where the log can't be written, the site's `CDS_LOG_REQUIRED`
+   decides: the response goes out and the record waits in memory, or the call gets status 503.
 """
 
 from __future__ import annotations
