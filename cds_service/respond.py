@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
 from starlette.requests import ClientDisconnect
 
 from cds_service.alert_log.call_record import ReceivedCall, call_record, refused_record, withdraw
@@ -60,14 +61,9 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
             error.__context__ = None  # the refusal, which holds the error: a cycle
     timings = call.timings
     record = call_record(received, evaluation.facts, evaluation.decisions, evaluation.shown, evaluation.shadows, evaluation.body)
-    count_answer(
-        service.id,
-        [(one.card.id, one.outcome) for one in evaluation.decisions],
-        [(one.card, one.indicator, one.mode) for one in record.cards],
-        not_checked=any(one.is_notice for one in evaluation.shown),
-        unread=[one.kind for one in evaluation.facts.unread],
-    )
     timings.cards = len(evaluation.shown)
+    if not connection.explained:
+        evaluation = msgspec.structs.replace(evaluation, sources={})
     del call, received  # a large request is not held while the log is written
     durable = await runtime.alert_log.append(record)
     timings.mark("log")
@@ -75,6 +71,13 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         withdraw(record)
         text = "The answer could not be logged, which this site requires: no cards were returned for this patient"
         raise LogUnavailable(text, why="log_required")
+    count_answer(
+        service.id,
+        [(one.card.id, one.outcome) for one in evaluation.decisions],
+        [(one.card, one.indicator, one.mode) for one in record.cards],
+        not_checked=any(one.is_notice for one in evaluation.shown),
+        unread=[one.kind for one in evaluation.facts.unread],
+    )
     return evaluation
 
 
