@@ -159,7 +159,7 @@ class Option(NamedTuple):
 
     @property
     def variable(self) -> str:
-        """The environment variable."""
+        """Return the name of the environment variable."""
         return f"CDS_{self.name.upper()}"
 
 

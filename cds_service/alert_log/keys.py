@@ -17,7 +17,9 @@ _MINIMUM_SECRET_BYTES = 16
 
 
 def keyed_hash(secret: bytes, kind: str, value: str) -> str:
-    """Return a 128-bit keyed BLAKE2b (RFC 7693) of kind and value, as "k1:" and 32 hex digits; "" for an empty value.
+    """Return a keyed hash of kind and value, "" for an empty value.
+
+    128 bits of BLAKE2b (RFC 7693), as "k1:" and 32 hex digits.
 
     `kind` ("patient", "user" ...) keeps equal ids of different kinds apart; it must not contain "|". `value` must include what
     makes the id unique (the FHIR server). Raises ValueError for a secret below 16 bytes.

@@ -49,7 +49,7 @@ class CallRecord(msgspec.Struct, gc=False):
     user_key: str
     encounter_key: str
     status: int  # HTTP
-    outcome: str
+    outcome: str  # of its decisions (`decide.decision`), else `wire.refusal.RefusalOutcome`, "abandoned" or "log_unavailable"
     evaluations: bytes
     sources: bytes  # JSON: state of each prefetch key, fetches
     timings: bytes  # JSON: ms per phase
@@ -98,7 +98,7 @@ class FeedbackRecord(msgspec.Struct, gc=False):
 
 
 class QuarantineRecord(msgspec.Struct, gc=False):
-    """The trace of a record that could not be stored, or of a feedback item that could not be read."""
+    """The trace of a record that could not be stored, or a feedback item that could not be read."""
 
     noted_at: datetime  # aware
     kind: Literal["call", "feedback"]

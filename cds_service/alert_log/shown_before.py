@@ -1,4 +1,4 @@
-"""Find in the alert log the cards shown before that can make a card of this call a repeat.
+"""Find the cards shown before that can make a card of this call a repeat.
 
 A call that is sent again, because the EHR did not get the response, gets the same cards: those that its first sending showed make
 nothing a repeat. They are recognised by their uuids, which are made from the hook instance.
@@ -30,9 +30,10 @@ class ShownBeforeInLog:
         self._answer_counts = answer_counts
 
     async def __call__(self, decisions: Sequence[Decision], facts: Facts) -> tuple[PriorCard, ...] | None:
-        """Return the cards that may make one of `decisions` a repeat; none of them where the log does not respond in time.
+        """Return the cards that may make one of `decisions` a repeat.
 
-        Returns None where no decision can be a repeat, as in most calls; then the log is not read.
+        Returns an empty tuple where the log does not respond in time, so that the cards are shown; None where no decision can be
+        a repeat, as in most calls, so that the log is not read.
         """
         wanted = _look_back(decisions, facts.hook, self._answer_counts)
         if not wanted:

@@ -88,12 +88,12 @@ class Writer:
 
     @property
     def queued(self) -> int:
-        """How many records wait for a commit to begin."""
+        """Return how many records wait for a commit to begin."""
         return len(self._entries)
 
     @property
     def waiting(self) -> int:
-        """How many records are not durable yet."""
+        """Return how many records are not durable yet."""
         return len(self._entries) + len(self._batch)
 
     def put(self, entries: Iterable[Entry]) -> None:
@@ -193,7 +193,7 @@ class Writer:
         return False
 
     def _record_failure(self, error: Exception) -> None:
-        """Record the failure, and close the connection: after an error of the disk only a new one shows the file as it is."""
+        """Log the failure and close the connection, as after a disk error only a new one shows the file."""
         if self._store is not None:
             self._store.close()
             self._store = None

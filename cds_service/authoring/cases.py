@@ -170,7 +170,7 @@ def _mistakes(case: Case, evaluation: Evaluation, knowledge: Knowledge) -> Itera
         if one is not None:
             yield f"must be {expect}, and the card is shown as {one.indicator}"
         in_notice = any(decision.in_notice for decision in own)
-        notice = any(other.decision is None for other in evaluation.shown)
+        notice = any(other.is_notice for other in evaluation.shown)
         if (expect == "not checked") != in_notice or (in_notice and case.card.live and not notice):
             yield f"must be {expect}, and the notice '{NOT_CHECKED}' is {'given' if in_notice else 'not given'}"
     for name, wanted in case.file.others.items():

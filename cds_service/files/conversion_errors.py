@@ -78,7 +78,7 @@ def _with(value: Any, keys: Keys, new: object) -> Any:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean ...?" with the closest known name, or the list of names where none is close."""
+    """Return the name with "did you mean ...?" and the closest known name, or with a list of names."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
@@ -92,7 +92,7 @@ def _field_names(kind: object) -> set[str]:
 
 
 def _allowed_at(kind: object, keys: Keys) -> list[str]:
-    """Return the words allowed at `keys` in a value of type `kind`: those of `Literal`, and tags of struct types."""
+    """Return the words allowed at `keys` in a `kind`: those of `Literal`, and tags of struct types."""
     here, tags = _alternatives(kind), list[str]()
     for key in keys:
         below: list[object] = []

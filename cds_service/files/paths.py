@@ -1,4 +1,4 @@
-"""Find the data that comes with the program: beside the package in a checkout, inside it in a wheel."""
+"""Find the program's data: beside the package in a checkout, inside it in a wheel."""
 
 from __future__ import annotations
 

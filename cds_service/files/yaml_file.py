@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
-    """Load YAML with 1.2 booleans (`no` and `on` are words), and numbers with a point as Decimal (0.1 stays 0.1)."""
+    """Load YAML with 1.2 booleans (`no` and `on` are words) and Decimal numbers (0.1 stays 0.1)."""
 
 
 _Loader.yaml_implicit_resolvers = {

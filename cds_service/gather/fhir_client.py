@@ -18,7 +18,7 @@ from cds_service.outbound.base_urls import FhirBase, under
 from cds_service.outbound.checked_network import RequestError
 from cds_service.outbound.http_client import HttpClient, Response
 from cds_service.outbound.search_support import Quirk, adapted, issues_of, repairs, type_of
-from cds_service.telemetry.metrics import FHIR_FETCHES, FHIR_WAYS
+from cds_service.telemetry.metrics import FHIR_FETCHES, FHIR_QUIRKS
 
 MAX_RESPONSE_BYTES = 5 * 1024 * 1024
 RETRY_SHARE = 0.6  # of the time must be left for a second try
@@ -32,7 +32,7 @@ _NOT_SENT = {Outcome.BUSY, Outcome.LEFT_ALONE, Outcome.NO_TIME, Outcome.BAD_TOKE
 
 
 class FhirClient:
-    """Read from the FHIR server of one service call, within one `session` that limits the time of all requests."""
+    """Read from the FHIR server of one call, within one `session`, which limits the time of all requests."""
 
     def __init__(self, http_client: HttpClient, base: FhirBase, token: str | None) -> None:
         """`token` is the bearer token of the call, without "Bearer"."""
@@ -47,12 +47,12 @@ class FhirClient:
 
     @property
     def base_url(self) -> str:
-        """The base URL, without a slash at the end."""
+        """Return the base URL, without a slash at the end."""
         return self._base.url
 
     @contextmanager
     def session(self, seconds: float) -> Iterator[None]:
-        """Allow requests for `seconds`, then tell the circuit breaker how the server did."""
+        """Allow requests for `seconds`, then report to the circuit breaker whether the server answered or failed."""
         self._server = self._http_client.server(self._base.url)
         now = asyncio.get_running_loop().time()
         self._deadline, self._retry_until = now + seconds, now + seconds * (1 - RETRY_SHARE)
@@ -132,7 +132,7 @@ class FhirClient:
         for quirk in quirks:
             self._server.quirks.keep([quirk])
             self.quirks[quirk] = True
-            FHIR_WAYS.labels(quirk.kind).inc()
+            FHIR_QUIRKS.labels(quirk.kind).inc()
 
     def knows(self, quirk: Quirk) -> bool:
         """Say whether the server is known to have this quirk, and count it as used."""

@@ -1,4 +1,4 @@
-"""Gather the data that a service needs: from prefetch where it is good, else from the EHR's FHIR server.
+"""Gather the data that a service needs: from prefetch, else from the EHR's FHIR server.
 
 Each key ends in one of five states (`facts.SourceState`): sent, sent as empty, partial, failed, not available. All keys are
 completed in parallel under one deadline. A key that fails costs the others nothing, and no request is left running when `gather`
@@ -132,11 +132,12 @@ def require(sources: Mapping[str, Source]) -> None:
 
     A request that failed does not count: then a card says that its data could not be checked.
     """
-    absent = [f"`{key}`" for key, source in sources.items() if source.state is SourceState.ABSENT]
+    absent = [key for key, source in sources.items() if source.state is SourceState.ABSENT]
     if absent:
         raise PreconditionFailed(
-            f"Not sent in `prefetch`, and no FHIR server to ask for it: {', '.join(absent)}. "
-            "Send these keys (null where there is nothing), or `fhirServer` with `fhirAuthorization`"
+            f"Not sent in `prefetch`, and no FHIR server to ask for it: {', '.join(f'`{key}`' for key in absent)}. "
+            "Send these keys (null where there is nothing), or `fhirServer` with `fhirAuthorization`",
+            why=", ".join(f"prefetch.{key}" for key in absent),
         )
 
 
@@ -153,7 +154,7 @@ def _prefetched(request: HookRequest, key: str) -> Gathered:
 
 
 async def _complete(key: str, template: str, sent: Gathered, context: Context, fhir: FhirClient) -> Gathered:
-    """Complete the data sent for `key`: fetch its further pages, or all of it where nothing usable was sent."""
+    """Complete the data sent for `key`: fetch further pages, or all of it where nothing usable was sent."""
     requested: Requested = set()
     if sent.source.state not in _UNAVAILABLE:
         if sent.next_url is None:

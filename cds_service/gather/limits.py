@@ -17,7 +17,7 @@ MAX_QUARANTINED = 100  # of one source; how many there were stands in its note
 
 
 def capped(gathered: Mapping[str, Gathered], limit: int) -> dict[str, Gathered]:
-    """Return the sources with at most `limit` resources in all: the first ones of each, and a note where some are left out.
+    """Return the sources with at most `limit` resources in all, and a note where some are left out.
 
     A source that was cut becomes PARTIAL, so that missing data counts as unknown. Short sources are filled first, so that a flood
     in one source costs only that one.

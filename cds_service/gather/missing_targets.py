@@ -26,7 +26,10 @@ _NO_RESULT = frozenset({"entered-in-error", "cancelled"})
 
 
 class MissingTargets(msgspec.Struct):
-    """Ids to read from the client's own server, each once, those of draft orders first; and a count of references elsewhere."""
+    """Ids to read from the call's FHIR server, each once, those of draft orders first.
+
+    `elsewhere` counts references to other servers.
+    """
 
     ids: dict[str, list[str]]  # by resource type: Medication, Condition, Observation
     elsewhere: int = 0

@@ -62,7 +62,7 @@ class _Reading:
         self.left = MAX_READ
 
     def wanted(self, missing: MissingTargets) -> dict[str, list[str]]:
-        """Return the ids to ask for in this round, by type: not asked for before, and within the limit."""
+        """Return the ids to read in this round, by type: those not requested before, within the limit."""
         wanted: dict[str, list[str]] = {}
         for kind, ids in missing.ids.items():
             new = [key for key in ids if key not in self.requested[kind]]
@@ -98,7 +98,7 @@ class _Reading:
                 self.results[key] = msgspec.structs.replace(one, source=source)
 
     async def _read(self, kind: str, ids: list[str]) -> list[Resource]:
-        """Ask in one search where the server takes a list of ids, else for each resource by itself."""
+        """Read all in one search where the server takes a list of ids, else each resource by itself."""
         if len(ids) == 1:
             return await self._one(kind, ids[0])
         found: list[Resource] = []

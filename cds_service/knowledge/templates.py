@@ -32,7 +32,10 @@ class Template:
         self.parts.append(text[end:])
 
     def render(self, text_for: Callable[[str, str], str]) -> str:
-        """Return the text with each placeholder replaced by `text_for(name, field)`."""
+        """Return the text with each placeholder replaced by `text_for(name, field)`.
+
+        `present` passes `text_for`, because the values come from facts and findings, which knowledge does not know.
+        """
         if not self.placeholders:
             return self.text
         return "".join([part if isinstance(part, str) else text_for(part[0], part[1]) for part in self.parts])

@@ -64,7 +64,7 @@ def under(base: httpx2.URL, url: httpx2.URL) -> bool:
 
 
 def place(url: httpx2.URL) -> Place | None:
-    """Return the parts of `url`, or None where it is not http(s) or could be read in two ways."""
+    """Return the parts of `url`, or None where it is not http(s) or is ambiguous."""
     default = _PORTS.get(url.scheme)
     host = url.raw_host.decode("ascii")
     port = default if url.port is None else url.port

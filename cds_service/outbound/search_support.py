@@ -127,7 +127,7 @@ def left_out(query: str, quirks: Iterable[Quirk]) -> str | None:
 
 
 def repairs(query: str, status: int, issues: Iterable[Issue]) -> tuple[Quirk, ...]:
-    """Return the quirks to adapt `query` to after a refusal with `status`; none where that would be a guess.
+    """Return the quirks that a refusal of `query` reveals; none where that would be a guess.
 
     A single quirk "lacks" means that another request is useless: the server has no resources of this type.
     """

@@ -30,14 +30,14 @@ class Event(Enum):
     STOPPED = "stopped", logging.INFO, "all calls under way are answered and the log is closed"
     CARDS_LIVE = "cards_live", logging.INFO, "which cards are shown"
     CARD_IN_SHADOW = "card_in_shadow", logging.WARNING, "the card is evaluated and logged, never shown"
-    ANSWERED = "answered", logging.DEBUG, "a call was answered; not for every call, the alert log has it"
+    ANSWERED = "answered", logging.DEBUG, "a call ended, with its status and duration; logged at debug level only"
     CALLER_REFUSED = "caller_refused", logging.WARNING, "a caller is not accepted, and why; `client` is an unverified claim"
     KEYS_NOT_FETCHED = "keys_not_fetched", logging.WARNING, "the key server of a client gave no usable response; known keys go on"
     KEY_UNUSABLE = "key_unusable", logging.WARNING, "a key in a client's key set is not used, and why"
     TOKENS_UNKNOWN = "tokens_unknown", logging.ERROR, "the store of used tokens does not respond; each process checks its own"
     TOKENS_KNOWN = "tokens_known", logging.INFO, "the store of used tokens answers"
     FHIR_PAUSED = "fhir_paused", logging.WARNING, "a FHIR server failed too often and is not asked for a while"
-    FHIR_WAY = (
+    FHIR_QUIRK = (
         "fhir_way",
         logging.INFO,
         "a FHIR server refused a search and answered another form of it, which is used from now on",
@@ -129,7 +129,7 @@ def tell(event: Event, **fields: Unpack[Fields]) -> None:
 def place(trace: TracebackType | None) -> str:
     """Return where an exception was raised, innermost frame first; "?" without a traceback.
 
-    For example "cards.py:33 draw < evaluate.py:59 evaluate_request".
+    For example "suggestions.py:105 draw < card_template.py:120 draw < cards.py:70 draw".
     """
     frames = traceback.extract_tb(trace)[: -_FRAMES - 1 : -1]
     return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames) or "?"

@@ -82,7 +82,7 @@ class _ForPeople(logging.Formatter):
 
 
 def line_of(record: logging.LogRecord) -> Line:
-    """Return the line to write for a log record: its event, or the harmless parts of a library's record."""
+    """Return the line for a log record: its event, or the harmless parts of a library's record."""
     return record.msg if isinstance(record.msg, Line) else Line(Event.LIBRARY, _of_library(record))
 
 

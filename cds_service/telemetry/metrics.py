@@ -10,11 +10,19 @@ every call go through `call_counts`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
+
+SecurityKind = Literal[
+    "wrong_patient_token",  # the call's token is limited to another patient
+    "wrong_patient_order",  # a draft order is for another patient
+    "wrong_patient_data",  # a prefetch key or a FHIR server's response holds data of another patient
+    "foreign_fhir_server",  # `fhirServer` is not registered for the caller
+]
+SECURITY_KINDS: tuple[SecurityKind, ...] = get_args(SecurityKind)
 
 # Seconds. The goals are 0.5 s for 95 of 100 calls and a deadline of 2 s; phases without I/O take fractions of a millisecond.
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
@@ -55,7 +63,7 @@ AUTH_DEGRADED = _counter("cds_auth_degraded", "Calls accepted while earlier use 
 KEY_FETCHES = _counter("cds_key_fetches", "Requests for EHRs' public keys, by outcome", "outcome")
 SECURITY_EVENTS = _counter("cds_security_events", "Events that only a fault or an attack explains, by kind", "kind")
 FHIR_FETCHES = _counter("cds_fhir_fetches", "Requests to EHRs' FHIR servers, by outcome", "outcome")
-FHIR_WAYS = _counter(
+FHIR_QUIRKS = _counter(
     "cds_fhir_ways", "Search quirks of FHIR servers that were learned because a search was refused, by kind", "kind"
 )
 FHIR_REFERENCES = _counter(
@@ -109,6 +117,8 @@ def start_at_zero(services: Iterable[str], cards: Iterable[str]) -> None:
         EVALUATION_FAILURES.labels(card)
         for outcome in ("fired", "not_fired", "could_not_check", "failed"):
             DECISIONS.labels(card, outcome)
+    for kind in SECURITY_KINDS:
+        SECURITY_EVENTS.labels(kind)
     for outcome in ("written", "quarantined", "lost"):
         LOG_RECORDS.labels(outcome)
     for phase in ("trust", "receive", "decode", "gather", "read", "judge", "draw", "shown_before", "choose", "log"):

@@ -37,8 +37,9 @@ def exposition() -> bytes:
 
 
 def reserve_disk_space() -> None:
-    """Allocate the mapped files of this process on disk, because writing into a hole of a full disk would end the process.
+    """Allocate the mapped files of this process on disk.
 
+    A write into a hole of a sparse file would end the process where the disk is full.
     To be called at the end of the start, after all possible labels have been used once.
     """
     folder = _folder()

@@ -30,7 +30,7 @@ class Traces:
         self._propagator = TraceContextTextMapPropagator()
 
     def write(self, service: str, status: int, timings: Timings, traceparent: str) -> None:
-        """Write a span for a call that ends now, with one per phase below it, as child of the caller's `traceparent`.
+        """Write a span for a call that ends now, with a child span per phase, below the caller's `traceparent`.
 
         `tracestate` and `baggage` are not passed on, because callers may put any data there.
         """

@@ -18,7 +18,7 @@ class Caller(msgspec.Struct, frozen=True):
     client: str  # name of a registered EHR client, or "anonymous"
     tenant: str = ""  # of that client, "" where it has none
     dialect: str = ""  # how its EHR wants cards: "epic", "oracle", "sandbox"; "" for plain CDS Hooks
-    fhir_bases: tuple[FhirBase, ...] | None = None  # those that may be asked; None: any, which only the dev profile allows
+    fhir_bases: tuple[FhirBase, ...] | None = None  # that may be asked; () for none; None for any, in the dev profile only
     deadline_ms: int | None = None  # from request to answer, where the client has its own
     include: bool = False  # its EHR supports `_include` in searches and prefetch templates
 
@@ -34,6 +34,14 @@ class Caller(msgspec.Struct, frozen=True):
         if self.fhir_bases is None:
             return FhirBase(fhir_server, private=True)
         return next((base for base in self.fhir_bases if base_place(base.url) == named), None)
+
+    def is_foreign(self, fhir_server: str) -> bool:
+        """Say whether the caller has registered FHIR servers and `fhir_server` is none of them.
+
+        A call that names such a server is refused. Where the caller has registered none, and in the dev profile, none is foreign:
+        then a server without a base is not asked.
+        """
+        return bool(self.fhir_bases) and self.base_of(fhir_server) is None
 
 
 ANONYMOUS = Caller(client="anonymous")

@@ -1,4 +1,4 @@
-"""Define the keys of a client's table in the registry: how each value is read and what is allowed."""
+"""Define the keys of a client's table in the registry, with readers and allowed values."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _fhir_base(value: Any) -> FhirBase:
 
 
 def origin(value: Any) -> str:
-    """Return an origin as a browser's Origin header has it (RFC 6454): no path, no default port, lower case."""
+    """Return an origin as in a browser's Origin header (RFC 6454): no path, no default port, lower case."""
     parts = urlsplit(url(value))
     default = {"http": ":80", "https": ":443"}[parts.scheme]
     if value != f"{parts.scheme}://{parts.netloc}" or value != value.lower() or value.endswith(default):

@@ -58,7 +58,7 @@ class KeySet(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
 
     def find(self, kid: str, algorithm: str) -> PublicKey | None:
-        """Return the one key with this `kid` that `algorithm` may use; None for no key or several of its type."""
+        """Return the key with this `kid` for `algorithm`; None for no key, or several of its type."""
         fits = ALGORITHMS.get(algorithm)
         found = [one for one in self.keys if fits is not None and one.kid == kid and one.type == fits.type]
         if len(found) != 1 or fits is None:

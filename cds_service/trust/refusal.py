@@ -29,7 +29,7 @@ class CallerRefusedError(Exception):
     """Raised where a caller is not accepted, before its request is read. Answered with an empty 401.
 
     `client`: name of the registered client that the request claims to come from, "" for none; the claim is not verified. A call
-    that is refused after its request was read raises `evaluate.RequestRefusedError` instead.
+    that is refused after its request was read raises `wire.refusal.RequestRefusedError` instead.
     """
 
     def __init__(self, reason: Reason, client: str = "") -> None:

@@ -55,7 +55,7 @@ class RegisteredCallers:
             AUTH_REFUSED.labels(reason)
 
     async def start(self) -> None:
-        """Open the store of used tokens and fetch all keys, waiting at most a few seconds for slow servers."""
+        """Open the store of used tokens and fetch all keys; wait a few seconds for slow servers."""
         for keys in self._keys.values():
             keys.refresh_if_due()
         await asyncio.gather(self._replay.start(), *(keys.wait_for_fetch() for keys in self._keys.values()))
@@ -169,7 +169,7 @@ def registered_callers(settings: Settings, clock: Clock) -> Callers:
 
 
 def new_replay(settings: Settings, now: Callable[[], float]) -> Replay:
-    """Return the store of used tokens: PostgreSQL where a database is set, else a file beside the alert log."""
+    """Return the store of used tokens: the PostgreSQL database of the settings, else a file beside the alert log."""
     from cds_service.trust.replay_sqlite import SqliteUsedTokens
 
     if settings.database_url:

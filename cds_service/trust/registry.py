@@ -56,7 +56,7 @@ class _Problems(list[tuple[int, str]]):
         self._lines = list(_lines(text))
 
     def add(self, position: int, label: str, key: str, message: str) -> None:
-        """Add a problem of `key` in the `[[client]]` table at `position` (from 0); "" for the table as a whole."""
+        """Add a problem of `key` ("": of the table as a whole) in the `[[client]]` table at `position`, from 0."""
         line = self._lines[position].get(key, self._lines[position][""]) if position < len(self._lines) else 1
         self.append((line, f"{self._path}:{line}: client {label}: {key + ': ' if key else ''}{message}"))
 

@@ -47,7 +47,7 @@ class PostgresUsedTokens:
                     min_size=1,
                     max_size=_CONNECTIONS,
                     configure=_configure,
-                    timeout=2 * ANSWER_SECONDS,  # who asks gives up before
+                    timeout=2 * ANSWER_SECONDS,  # callers give up before
                     reconnect_timeout=5,
                     open=False,
                     name="used-tokens",

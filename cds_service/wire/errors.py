@@ -1,4 +1,4 @@
-"""Define the errors that a request is answered with, and encode them as OperationOutcome.
+"""Define the errors that are answered with an OperationOutcome, and encode it.
 
     CdsError                      status  code
     ├── BadRequest                   400  invalid
@@ -12,9 +12,10 @@
     ├── LogUnavailable               503  transient
     └── Overloaded                   503  throttled
 
-To refuse a request for a new reason, add a class here and raise it; `hooks.error_handlers` answers it. Three refusals are not in
-this tree: a caller that is not accepted gets an empty 401 (`trust.refusal.CallerRefusedError`); a call that was decoded and is
-refused is also logged (`evaluate.RequestRefusedError`, which carries a CdsError); an unexpected exception gets status 500.
+To refuse a request for a new reason, add a class here or raise one of these; `hooks.error_handlers` answers it. A call that was
+decoded raises `wire.refusal.RequestRefusedError`, which carries a CdsError and is logged. Three refusals are not in this tree: a
+caller that is not accepted gets an empty 401 (`trust.refusal.CallerRefusedError`), headers that are too large get a 431 in plain
+text (`process.connection_limits`), and an unexpected exception gets a 500 (`hooks.error_handlers`).
 
 A text names fields, keys and types, never a value: request data may be about a patient, and error bodies end up in log files on
 both sides. The body is a FHIR OperationOutcome, as CDS Hooks 3.0 suggests for every status that isn't 2xx. Its media type is
@@ -44,6 +45,14 @@ class CdsError(Exception):
     code = "exception"
     headers: ClassVar[Mapping[str, str]] = {}
 
+    def __init__(self, text: str, *, why: str = "") -> None:
+        """`why`: the reason for this service's own log, a word of ours or the name of a field, never a value that was sent.
+
+        Without it the name of the class is the reason.
+        """
+        super().__init__(text)
+        self.why = why or type(self).__name__
+
 
 class BadRequest(CdsError):
     """The body is not JSON, or breaks a rule of CDS Hooks."""
@@ -67,7 +76,7 @@ class Forbidden(CdsError):
 
 
 class PreconditionFailed(CdsError):
-    """Required data was not in prefetch and no FHIR server could be asked for it (CDS Hooks 2.0: 412)."""
+    """Required data was not sent, and no FHIR server could be asked for it (CDS Hooks 2.0: 412)."""
 
     status = 412
     code = "incomplete"
@@ -89,7 +98,7 @@ class PayloadTooLarge(CdsError):
 
 
 class UnsupportedMediaType(CdsError):
-    """The body is compressed; it is not inflated here, so that a small body can't become a huge one."""
+    """The body is compressed. It is not inflated, so that a small body can't become a huge one."""
 
     status = 415
     code = "not-supported"

@@ -108,7 +108,8 @@ def decode_request(body: bytes, hook: str, caller: Caller = ANONYMOUS) -> HookRe
     except NOT_JSON as error:
         raise not_json(error, body) from None
     if count != wire.names():
-        raise BadRequest("A member of the body, of `context`, of `fhirAuthorization` or of `prefetch` stands twice")
+        text = "A member of the body, of `context`, of `fhirAuthorization` or of `prefetch` stands twice"
+        raise BadRequest(text, why="member_twice")
     return _checked(wire, {str(key): value for key, value in (wire.prefetch or {}).items()}, hook, caller)
 
 
@@ -164,7 +165,7 @@ def _tolerant_prefetch(members: Mapping[str, Raw]) -> dict[str, Resource | Raw |
     sent = members.get("prefetch")
     values = _object(sent, "`prefetch`")
     if values is None and sent and bytes(sent) != b"null":
-        raise BadRequest("`prefetch` must be an object with a member for each key, or left out")
+        raise BadRequest("`prefetch` must be an object with a member for each key, or left out", why="prefetch")
     prefetch: dict[str, Resource | Raw | None] = {}
     for key, raw in (values or {}).items():
         try:
@@ -178,11 +179,11 @@ def _tolerant_prefetch(members: Mapping[str, Raw]) -> dict[str, Resource | Raw |
 
 def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str, caller: Caller) -> HookRequest:
     if not wire.hook:
-        raise BadRequest("`hook` is required and must be a string")
+        raise BadRequest("`hook` is required and must be a string", why="hook")
     if wire.hook != hook:
-        raise BadRequest(f"`hook` must be `{hook}` for this service")
+        raise BadRequest(f"`hook` must be `{hook}` for this service", why="hook")
     if not wire.hookInstance:
-        raise BadRequest("`hookInstance` is required and must be a string that is not empty")
+        raise BadRequest("`hookInstance` is required and must be a string that is not empty", why="hookInstance")
     access = cast("Mapping[str, Raw]", wire.fhirAuthorization or {})
     authorization = _fitting_fields(access, FhirAuthorization) if access else None
     if authorization is not None:
@@ -203,13 +204,13 @@ def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str,
 
 
 def _token_patient(raw: Raw | None) -> str | None:
-    """Return the id of the patient that the token is limited to, None where it has no such limit.
+    """Return the patient id that the token is limited to, or None.
 
     Raises BadRequest for a value that can't be read, because it can't be compared with the patient of the call.
     """
     patient = fitting(raw, str | int | None)
     if patient is None and raw and bytes(raw) != b"null":
-        raise BadRequest("`fhirAuthorization.patient` must be a string")
+        raise BadRequest("`fhirAuthorization.patient` must be a string", why="fhirAuthorization.patient")
     return None if patient is None else _no_longer_than(MAX_URL, "fhirAuthorization.patient", str(patient))
 
 
@@ -218,7 +219,7 @@ def _checked_context(members: Mapping[str, Raw], hook: str) -> tuple[Context, Dr
     context = _fitting_fields(members, Context)
     patient_id = _id_of(context.patientId, "Patient")
     if patient_id is None:
-        raise BadRequest("`context.patientId` is required and must be the id of a Patient")
+        raise BadRequest("`context.patientId` is required and must be the id of a Patient", why="context.patientId")
     context.patientId = _no_longer_than(MAX_ID, "context.patientId", patient_id)
     context.encounterId = _no_longer_than(MAX_ID, "context.encounterId", _id_of(context.encounterId, "Encounter"))
     _no_longer_than(MAX_URL, "context.userId", context.userId)
@@ -227,9 +228,10 @@ def _checked_context(members: Mapping[str, Raw], hook: str) -> tuple[Context, Dr
         return context, drafts
     # The public sandbox leaves both out when its current tab is clicked a second time.
     if hook == "order-select" and not context.selections:
-        raise BadRequest("`context.selections` is required at order-select and must be a list of references")
+        text = "`context.selections` is required at order-select and must be a list of references"
+        raise BadRequest(text, why="context.selections")
     if len(context.selections or ()) > MAX_SELECTIONS:
-        raise BadRequest(f"`context.selections` may have at most {MAX_SELECTIONS} entries")
+        raise BadRequest(f"`context.selections` may have at most {MAX_SELECTIONS} entries", why="context.selections")
     return context, drafts
 
 
@@ -241,7 +243,7 @@ def _drafts(raw: Raw, hook: str) -> DraftEntries | None:
     if raw:
         check_whole(raw, "`context.draftOrders`")
     if hook != "patient-view" and bytes(memoryview(raw)[:1]) != b"{":
-        raise BadRequest(f"`context.draftOrders` is required at {hook} and must be a Bundle")
+        raise BadRequest(f"`context.draftOrders` is required at {hook} and must be a Bundle", why="context.draftOrders")
     return draft_entries(raw) if raw else None
 
 
@@ -250,7 +252,7 @@ L = TypeVar("L", str, str | None)
 
 def _no_longer_than(limit: int, where: str, text: L) -> L:
     if text is not None and len(text) > limit:
-        raise BadRequest(f"`{where}` may have at most {limit} characters")
+        raise BadRequest(f"`{where}` may have at most {limit} characters", why=where)
     return text
 
 

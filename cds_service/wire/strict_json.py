@@ -34,7 +34,7 @@ class Name(str):
 
 
 class CountingDecoder(Generic[T]):
-    """Decode JSON as `shape` and count every `Name` in it, also one that a later member of the same name replaces."""
+    """Decode JSON as `shape` and count every `Name` in it, also where a later member replaces an earlier one."""
 
     def __init__(self, shape: Any) -> None:
         self._count = 0
@@ -57,20 +57,20 @@ _members: CountingDecoder[dict[Name, msgspec.Raw]] = CountingDecoder(dict[Name, 
 
 
 def checked_text(body: bytes) -> bytes:
-    """Return the JSON text in `body` without a byte order mark (which RFC 8259, section 8.1, permits to skip).
+    """Return the JSON text in `body` without a byte order mark (RFC 8259, section 8.1).
 
     Raises BadRequest where `body` is empty, is not UTF-8 or holds U+0000.
     """
     body = body.removeprefix(_BYTE_ORDER_MARK)
     if not body:
-        raise BadRequest("The body is empty")
+        raise BadRequest("The body is empty", why="empty")
     if not body.isascii():
         try:
             body.decode()
         except UnicodeDecodeError as error:
             raise not_json(error, body) from None
     if _holds_null(body):
-        raise BadRequest("The body holds the character U+0000")
+        raise BadRequest("The body holds the character U+0000", why="null_character")
     return body
 
 
@@ -82,16 +82,16 @@ def members_of(text: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
     try:
         members, count = _members.decode(text)
     except msgspec.ValidationError:
-        raise BadRequest(f"{where[0].upper()}{where[1:]} must be a JSON object") from None
+        raise BadRequest(f"{where[0].upper()}{where[1:]} must be a JSON object", why="not_an_object") from None
     except NOT_JSON as error:
         raise not_json(error, bytes(text)) from None
     if count != len(members):
-        raise BadRequest(f"A member of {where} stands twice")
+        raise BadRequest(f"A member of {where} stands twice", why="member_twice")
     return {str(name): value for name, value in members.items()}
 
 
 def check_whole(text: bytes | msgspec.Raw, where: str) -> None:
-    """Refuse a text in which any object has a member twice, a number is out of range, or the nesting is too deep.
+    """Refuse a text with a repeated member, a number out of range, or too deep nesting.
 
     Raises BadRequest. `where` names the text in the error.
     """
@@ -103,30 +103,31 @@ def check_whole(text: bytes | msgspec.Raw, where: str) -> None:
         # Once more by the standard library, because msgspec does not show the members that it drops.
         json.loads(text, object_pairs_hook=partial(_refuse_repeated, where), parse_int=str, parse_float=str)
     except msgspec.ValidationError:
-        raise BadRequest(f"A number in {where} is out of range") from None
+        raise BadRequest(f"A number in {where} is out of range", why="number") from None
     except NOT_JSON as error:
         raise not_json(error, text) from None
 
 
 def _refuse_deep(where: str, value: Any) -> None:
     if _is_deeper(value, MAX_DEPTH):
-        raise BadRequest(f"{where} is nested more than {MAX_DEPTH} levels deep")
+        raise BadRequest(f"{where} is nested more than {MAX_DEPTH} levels deep", why="depth")
 
 
 def _refuse_repeated(where: str, members: list[tuple[str, Any]]) -> None:
     if len(dict(members)) != len(members):
-        raise BadRequest(f"A member of an object in {where} stands twice")
+        raise BadRequest(f"A member of an object in {where} stands twice", why="member_twice")
 
 
 def not_json(error: Exception, body: bytes = b"") -> BadRequest:
     """Return the error for a body that can't be decoded, with the place and without any content."""
     if isinstance(error, RecursionError):
-        return BadRequest("The body is nested too deeply")
+        return BadRequest("The body is nested too deeply", why="depth")
     if isinstance(error, UnicodeDecodeError):
-        return BadRequest("The body holds text that is not UTF-8")
+        return BadRequest("The body holds text that is not UTF-8", why="not_utf_8")
     if _HALF_PAIR.search(body):
-        return BadRequest("The body holds half of a surrogate pair")
-    return BadRequest(f"The body is not JSON: {error}")  # msgspec names the kind of fault and the byte, never the content
+        return BadRequest("The body holds half of a surrogate pair", why="not_utf_8")
+    # msgspec names the kind of fault and the byte, never the content
+    return BadRequest(f"The body is not JSON: {error}", why="not_json")
 
 
 def _holds_null(body: bytes) -> bool:

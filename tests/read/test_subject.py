@@ -9,10 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cds_service.criteria.facts import SourceState
+from cds_service.criteria.facts import FOREIGN_NOTE, SourceState
 from cds_service.fhir.resources import Resource
 from cds_service.read.draft_orders import WrongPatientError
-from cds_service.read.reader import FOREIGN
 from cds_service.read.subject import CallPatient, Ownership, entries_by_url
 from tests import proofs
 from tests.reading import bundle, condition, facts, observation, patient, prescription, statement, without
@@ -110,7 +109,7 @@ def prefetched() -> Resource:
         (f"{SERVER}/Device/p1", UNSTATED),
     ],
 )
-def test_a_reference_means_the_patient_or_somebody_else_or_nobody(reference: str | None, ownership: Ownership) -> None:
+def test_a_reference_means_the_patient_another_one_or_none(reference: str | None, ownership: Ownership) -> None:
     assert call_patient().by_reference(reference) is ownership
     assert call_patient().by_reference(reference) is ownership
 
@@ -194,7 +193,7 @@ def test_an_order_without_a_subject_is_the_patients(subject: Any) -> None:
         [{"reference": "Group/p1"}],
     ],
 )
-def test_an_order_whose_subject_cannot_be_told_is_left_out_and_said(subject: Any) -> None:
+def test_an_order_with_an_unclear_subject_is_left_out_and_the_response_says_so(subject: Any) -> None:
     found = facts(bundle(prescription(), {**prescription(id="rx2"), "subject": subject}))
     assert [order.reference for order in found.orders] == ["MedicationRequest/rx1"]
     source = found.sources["orders"]
@@ -240,13 +239,13 @@ def test_a_document_whose_patient_has_no_id_is_not_used_in_silence() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"subject": {"reference": "Patient/p2"}}, {"patient": {"reference": "Patient/p2"}}])
-def test_an_order_of_somebody_else_is_refused_wherever_it_stands(fields: dict[str, Any]) -> None:
+def test_an_order_of_another_patient_is_refused_wherever_it_stands(fields: dict[str, Any]) -> None:
     mixed = [prescription(id=f"o{number}") for number in range(60)] + [{**prescription(), **fields}]
     with pytest.raises(WrongPatientError):
         facts(bundle(*mixed))
 
 
-def test_a_medication_belongs_to_nobody() -> None:
+def test_a_medication_needs_no_patient() -> None:
     medication = {"resourceType": "Medication", "id": "m", "code": {"text": "Quinine 200 mg"}}
     said = {**without(statement(), "medicationCodeableConcept"), "medicationReference": {"reference": "Medication/m"}}
     found = facts(statements=bundle(said, medication))
@@ -265,7 +264,7 @@ def test_one_foreign_resource_makes_its_source_unknown(source: str, position: in
     resources[position]["subject"] = {"reference": reference}
     given_sources: dict[str, Any] = {name: bundle(make()) for name, make in kinds.items()} | {source: bundle(*resources)}
     found = facts(**given_sources)
-    assert (found.sources[source].state, found.sources[source].note) == (SourceState.ERROR, FOREIGN)
+    assert (found.sources[source].state, found.sources[source].note) == (SourceState.ERROR, FOREIGN_NOTE)
     assert all(drug.source != source for drug in found.drugs)
     assert source != "labs" or found.labs == {}
     assert source != "problems" or found.problems == ()
@@ -358,7 +357,7 @@ def test_any_mix_is_used_refused_or_said(
     assert (found.sources["orders"].state is SourceState.PARTIAL) is any(ownership is UNSTATED for _, ownership in drafts)
     told = [ownership for _, ownership in labs]
     if OTHER_PATIENT in told:
-        assert (found.sources["labs"].note, found.labs) == (FOREIGN, {})
+        assert (found.sources["labs"].note, found.labs) == (FOREIGN_NOTE, {})
     else:
         used = found.labs["potassium"].results if found.labs else ()
         assert len(used) == told.count(OURS)
