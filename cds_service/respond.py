@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from starlette.requests import ClientDisconnect
 
-from cds_service.alert_log.call_record import ReceivedCall, call_record, refused_record, withdraw
+from cds_service.alert_log.call_record import ReceivedCall, call_record, refused_record
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.shown_before import ShownBeforeInLog
 from cds_service.evaluate import Evaluation, RequestRefusedError, evaluate_request
@@ -68,7 +68,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     durable = await runtime.alert_log.append(record)
     timings.mark("log")
     if runtime.settings.log_required and not durable:
-        withdraw(record)
+        runtime.alert_log.withdraw(record)
         raise LogUnavailable("The answer could not be logged, which this site requires: no cards were returned for this patient")
     return evaluation
 

@@ -403,6 +403,20 @@ async def test_pages_reach_nothing_else_and_caches_are_told_that_answers_vary(tm
         assert (await client.get("/cds-services")).headers["vary"] == "Authorization, Origin"
 
 
+@pytest.mark.parametrize("prefix", ["/proxied", ""])
+async def test_listed_pages_may_call_below_the_path_of_a_proxy(tmp_path: Path, prefix: str) -> None:
+    app = production_app(tmp_path)
+    transport = httpx2.ASGITransport(app=app, root_path="/proxied")
+    async with running(app), httpx2.AsyncClient(transport=transport, base_url="https://cds.example") as client:
+        asked = await preflight(client, f"{prefix}{PATH}", LISTED[0])
+        answer = await client.post(f"{prefix}{PATH}", json={}, headers={"origin": LISTED[0]})
+        assert (asked.status_code, answer.status_code) == (200, 401)
+        for one in (asked, answer):
+            assert one.headers["access-control-allow-origin"] == LISTED[0]
+        elsewhere = await client.get(f"{prefix}/health", headers={"origin": LISTED[0]})
+        assert "access-control-allow-origin" not in elsewhere.headers
+
+
 async def test_an_answer_to_a_refused_caller_is_the_same_from_every_page(tmp_path: Path) -> None:
     async with running(production_app(tmp_path)) as client:
         shapes = {
