@@ -115,9 +115,9 @@ def create_app(
 
 def _start_metrics(runtime: Runtime, process: ProcessState) -> None:
     metrics.WORKERS.labels(__version__, runtime.settings.profile).set(1)
-    metrics.begin_at_zero((one.id for one in runtime.knowledge.services), (one.id for one in runtime.knowledge.cards))
+    metrics.start_at_zero((one.id for one in runtime.knowledge.services), (one.id for one in runtime.knowledge.cards))
     process.measure()
-    prometheus.reserve()
+    prometheus.reserve_disk_space()
 
 
 def _log_failed_task(task: asyncio.Task[None]) -> None:

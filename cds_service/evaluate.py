@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -41,8 +40,9 @@ from cds_service.read.reader import read
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, place, tell
 from cds_service.trust import Caller
-from cds_service.wire.errors import BadRequest, CdsError, EngineFailed, PreconditionFailed
+from cds_service.wire.errors import BadRequest, EngineFailed, PreconditionFailed
 from cds_service.wire.hook_request import HookRequest, decode_request, fitting
+from cds_service.wire.refusal import RequestRefusedError
 from cds_service.wire.strict_json import members_of
 
 if TYPE_CHECKING:
@@ -89,28 +89,13 @@ class Evaluation(msgspec.Struct, frozen=True):
     engine_failed: bool = False  # no card was evaluated, see `_evaluation_of_failure`
 
     def __repr__(self) -> str:
-        """Count what it holds: no patient data in tracebacks, and asyncio spells results out each time that it ends."""
+        """Return the counts only, without patient data, because asyncio and tracebacks write the text of results."""
         return f"<Evaluation of {len(self.decisions)} decisions, {len(self.shown)} cards>"
 
     @property
     def all_failed(self) -> bool:
         """Say whether every live card failed, or the evaluation as a whole."""
         return self.engine_failed or {one.outcome for one in self.decisions if one.card.live} == {Outcome.FAILED}
-
-
-class RequestRefusedError(Exception):
-    """Raised where a request gets no cards. `error` is the response; `outcome` and `sources` are for the log.
-
-    `security`: kind of the security event, "" for none. A caller that is refused before its request is read gets
-    `trust.refusal.CallerRefusedError` instead.
-    """
-
-    def __init__(self, error: CdsError, outcome: str, sources: Sources = MappingProxyType({}), *, security: str = "") -> None:
-        super().__init__(outcome)
-        self.error = error
-        self.outcome = outcome
-        self.sources = sources
-        self.security = security
 
 
 async def evaluate_request(
@@ -136,13 +121,13 @@ async def evaluate_request(
     try:
         evaluation = await _run_stages(call, sources, engine, now, shown_before)
     except WrongPatientError:
-        wrong = BadRequest("An order in `context.draftOrders` is for another patient than `context.patientId`")
+        text = "An order in `context.draftOrders` is for another patient than `context.patientId`"
+        wrong = BadRequest(text, why="context.draftOrders")
         raise RequestRefusedError(wrong, "wrong_patient", sources, security="wrong_patient_order") from None
     except Exception as error:  # noqa: BLE001 - any fault outside of a card: counted, logged, and stated in the response
         evaluation = _evaluation_of_failure(call, sources, engine, now, error)
     if evaluation.all_failed and (engine.on_crash == "500" or not evaluation.shown):  # no cards would mean: checked, all is well
-        failed = EngineFailed("No card could be evaluated: nothing was checked for this patient")
-        raise RequestRefusedError(failed, Outcome.FAILED, sources)
+        raise RequestRefusedError(_nothing_evaluated(), "failed", sources)
     return evaluation
 
 
@@ -154,7 +139,7 @@ async def evaluate_body(body: bytes, engine: Engine, now: datetime, *, dialect: 
     hooks = [service.hook for service in engine.knowledge.services]
     hook = fitting(members_of(body, "the body").get("hook"), str)
     if hook not in hooks:
-        raise BadRequest(f"`hook` must be one of {', '.join(hooks)}")
+        raise BadRequest(f"`hook` must be one of {', '.join(hooks)}", why="hook")
     try:
         return await evaluate_request(decode_request(body, hook, Caller(client="trial", dialect=dialect)), engine, now)
     except RequestRefusedError as refusal:
@@ -180,7 +165,7 @@ async def _gather_data(
         try:
             require({key: one.source for key, one in sources.items()})
         except PreconditionFailed as error:
-            raise RequestRefusedError(error, Outcome.COULD_NOT_CHECK, sources) from None
+            raise RequestRefusedError(error, "could_not_check", sources) from None
     return sources
 
 
@@ -205,7 +190,7 @@ async def _run_stages(
     mark("judge")
     decisions, drawn = presenter.draw(judged, facts, call.hookInstance, _record_failure, call.caller.dialect)
     mark("draw")
-    prior = await shown_before(decisions, facts) if shown_before is not None else None
+    prior = await _ask_shown_before(shown_before, decisions, facts)
     if prior is not None:
         facts = msgspec.structs.replace(facts, prior_cards=prior)
         mark("shown_before")
@@ -223,8 +208,24 @@ async def _run_stages(
     return evaluation
 
 
+async def _ask_shown_before(
+    shown_before: ShownBefore | None, decisions: Sequence[Decision], facts: Facts
+) -> tuple[PriorCard, ...] | None:
+    """Return the cards shown before. A fault there is counted and costs no card: a repeat is shown, as in the first call."""
+    if shown_before is None:
+        return None
+    try:
+        return await shown_before(decisions, facts)
+    except Exception as error:  # noqa: BLE001 - whatever the log holds, the drawn cards are shown
+        _record_failure("shown_before", error)
+        return None
+
+
 def _evaluation_of_failure(call: HookRequest, sources: Sources, engine: Engine, now: datetime, error: Exception) -> Evaluation:
-    """Return the evaluation where `error` ended it: every card failed, a notice lists what was not checked."""
+    """Return the evaluation where `error` ended it: every card failed, a notice lists what was not checked.
+
+    Raises RequestRefusedError (500) where not even the notice can be written.
+    """
     metrics.ENGINE_FAILURES.inc()
     tell(Event.ENGINE_FAILED, error=type(error).__name__, place=place(error.__traceback__))
     knowledge = engine.knowledge
@@ -235,8 +236,16 @@ def _evaluation_of_failure(call: HookRequest, sources: Sources, engine: Engine, 
         for card in knowledge.cards_at(call.hook)
     ]
     nothing = [None] * len(failed)
-    shown, shadows = engine.presenter.compose(failed, nothing, facts, call.hookInstance, call.caller.dialect)
+    try:
+        shown, shadows = engine.presenter.compose(failed, nothing, facts, call.hookInstance, call.caller.dialect)
+    except Exception as second:  # noqa: BLE001 - counted, logged, and answered with 500
+        _record_failure("notice", second)
+        raise RequestRefusedError(_nothing_evaluated(), "failed", sources) from None
     return Evaluation(_response(shown), facts, failed, shown, shadows, sources, engine_failed=True)
+
+
+def _nothing_evaluated() -> EngineFailed:
+    return EngineFailed("No card could be evaluated: nothing was checked for this patient")
 
 
 def _response(shown: Sequence[Shown]) -> bytes:

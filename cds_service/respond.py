@@ -3,44 +3,49 @@
 A clinician opens a chart or signs an order, and the EHR calls one of our services. `hooks` has identified the caller, then read
 and decoded the body. From here on:
 
-1. The call may use a FHIR server only if it is registered for the caller, and a token only if it is for the same patient.
-   Else the call is refused.
+1. A call that names a FHIR server which is not registered for its caller, or brings a token for another patient, is refused. (In
+   the dev profile without a registry any FHIR server will do.)
 2. `evaluate_request` finds the cards for the patient. It gathers the data (from prefetch, or from the FHIR server), reads it into
    facts, judges every card on these facts, draws the cards that fire, and chooses which are shown. It asks the alert log which
    cards were shown before.
-3. The record of the call goes to the alert log: every decision, its evidence, and the cards. Refused calls get one, too.
-4. Only when the record is stored, the route sends the response. Where the log can't be written, the site's setting decides: the
-   response goes out and the record waits in memory, or the call gets status 503.
+3. The record of the call goes to the alert log: every decision, its evidence, and the cards. A call that is refused from here on
+   gets a record, too, with its `RefusalOutcome`. A call that `hooks`, `trust` or `wire` refused never comes here and gets none.
+4. Only after the record is stored does `hooks` send the response. Where the log can't be written, the site's `CDS_LOG_REQUIRED`
+   decides: the response goes out and the record waits in memory, or the call gets status 503.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
+import msgspec
 from starlette.requests import ClientDisconnect
 
 from cds_service.alert_log.call_record import ReceivedCall, call_record, refused_record
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.shown_before import ShownBeforeInLog
-from cds_service.evaluate import Evaluation, RequestRefusedError, evaluate_request
+from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.gather import AbandonedError
 from cds_service.knowledge.services import ServiceDefinition
-from cds_service.read.reader import FOREIGN
 from cds_service.read.subject import CallPatient, Ownership
 from cds_service.runtime import Runtime
 from cds_service.telemetry import metrics
 from cds_service.telemetry.call_counts import count_answer
 from cds_service.telemetry.events import Event, tell
+from cds_service.telemetry.metrics import SecurityKind
 from cds_service.wire.client_connection import ClientConnection
 from cds_service.wire.errors import CLIENT_WENT_AWAY, BadRequest, CdsError, LogUnavailable
 from cds_service.wire.hook_request import HookRequest
+from cds_service.wire.refusal import RefusalOutcome, RequestRefusedError
 
 
 async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtime, connection: ClientConnection) -> Evaluation:
     """Evaluate one call and log it, then return the evaluation, whose body is the response.
 
-    Raises CdsError where the call is refused (400, 412 or 500, see `evaluate_request`) and ClientDisconnect where the client
-    closed the connection; both are logged, too. Raises LogUnavailable (503) where the site requires the log and the record could
-    not be stored.
+    Raises CdsError where the call is refused: 400 for a token of another patient or a FHIR server that is not registered, and
+    what `evaluate_request` refuses (400, 412, 500). Raises ClientDisconnect where the client closed the connection (499). All of
+    these are logged. Raises LogUnavailable (503) where the site requires the log and the record could not be stored.
     """
     hashed = Pseudonyms(runtime.hash_secret, call.caller, call.fhirServer)
     received = ReceivedCall(
@@ -56,20 +61,23 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
             error.__context__ = None  # the refusal, which holds the error: a cycle
     timings = call.timings
     record = call_record(received, evaluation.facts, evaluation.decisions, evaluation.shown, evaluation.shadows, evaluation.body)
-    count_answer(
-        service.id,
-        [(one.card.id, one.outcome) for one in evaluation.decisions],
-        [(one.card, one.indicator, one.mode) for one in record.cards],
-        not_checked=any(one.decision is None for one in evaluation.shown),
-        unread=[one.kind for one in evaluation.facts.unread],
-    )
     timings.cards = len(evaluation.shown)
+    if not connection.explained:
+        evaluation = msgspec.structs.replace(evaluation, sources={})
     del call, received  # a large request is not held while the log is written
     durable = await runtime.alert_log.append(record)
     timings.mark("log")
     if runtime.settings.log_required and not durable:
         runtime.alert_log.withdraw(record)
-        raise LogUnavailable("The answer could not be logged, which this site requires: no cards were returned for this patient")
+        text = "The answer could not be logged, which this site requires: no cards were returned for this patient"
+        raise LogUnavailable(text, why="log_required")
+    count_answer(
+        service.id,
+        [(one.card.id, one.outcome) for one in evaluation.decisions],
+        [(one.card, one.indicator, one.mode) for one in record.cards],
+        not_checked=any(one.is_notice for one in evaluation.shown),
+        unread=[one.kind for one in evaluation.facts.unread],
+    )
     return evaluation
 
 
@@ -96,7 +104,7 @@ async def _evaluate(received: ReceivedCall, runtime: Runtime, connection: Client
     finally:
         if client is not None and client.quirks:
             _record_quirks(client, call)
-    if foreign := sum(source.note == FOREIGN for source in evaluation.facts.sources.values()):
+    if foreign := sum(source.foreign for source in evaluation.facts.sources.values()):
         _record_security_event("wrong_patient_data", call, foreign)
     return evaluation
 
@@ -106,6 +114,7 @@ async def _log_refusal(
 ) -> CdsError | ClientDisconnect:
     """Log a call that gets no cards, and return the error to raise."""
     error: CdsError | ClientDisconnect
+    outcome: RefusalOutcome | Literal["abandoned"]
     if isinstance(refusal, RequestRefusedError):
         error, sources = refusal.error, refusal.sources
         status, outcome = refusal.error.status, refusal.outcome
@@ -121,35 +130,36 @@ def _refuse_token_of_another_patient(call: HookRequest) -> None:
     """Refuse a call whose token is limited to another patient, because either patient could be the wrong one."""
     patient = call.fhirAuthorization.patient if call.fhirAuthorization is not None else None
     if patient and CallPatient(call.context.patientId or "", call.fhirServer, {}).by_reference(patient) is not Ownership.PATIENT:
-        wrong = BadRequest("`fhirAuthorization.patient` is another patient than `context.patientId`")
+        text = "`fhirAuthorization.patient` is another patient than `context.patientId`"
+        wrong = BadRequest(text, why="fhirAuthorization.patient")
         raise RequestRefusedError(wrong, "wrong_patient", security="wrong_patient_token")
 
 
 def _fhir_client(call: HookRequest, runtime: Runtime) -> FhirClient | None:
-    """Return a client of the FHIR server that the call names, or None where it may not be asked.
+    """Return a client of the call's FHIR server, or None where it may not be asked.
 
     Refuses a call whose registered client names a server that is not its own, even where no request would be sent.
     """
-    if not call.fhirServer or call.caller.fhir_bases == ():
+    if not call.fhirServer:
         return None
+    if call.caller.is_foreign(call.fhirServer):
+        text = "`fhirServer` is not among the FHIR servers that are registered for this client"
+        raise RequestRefusedError(BadRequest(text, why="fhirServer"), "foreign_server", security="foreign_fhir_server")
     base = call.caller.base_of(call.fhirServer)
     if base is None:
-        if call.caller.fhir_bases is None:
-            return None
-        foreign = BadRequest("`fhirServer` is not among the FHIR servers that are registered for this client")
-        raise RequestRefusedError(foreign, "foreign_server", security="foreign_fhir_server")
+        return None
     token = call.fhirAuthorization.access_token if call.fhirAuthorization is not None else None
     return FhirClient(runtime.http, base, token)
 
 
 def _record_quirks(client: FhirClient, call: HookRequest) -> None:
-    """Keep the search quirks of the FHIR server for the call's record, and log those that this call learned."""
+    """Keep the FHIR server's search quirks for the call's record, and log those that it learned."""
     call.quirks = tuple(map(str, client.quirks))
     for quirk, learned in client.quirks.items():
         if learned:
-            tell(Event.FHIR_WAY, client=call.caller.client, kind=quirk.kind, why=str(quirk))
+            tell(Event.FHIR_QUIRK, client=call.caller.client, kind=quirk.kind, why=str(quirk))
 
 
-def _record_security_event(kind: str, call: HookRequest, count: int = 1) -> None:
+def _record_security_event(kind: SecurityKind, call: HookRequest, count: int = 1) -> None:
     metrics.SECURITY_EVENTS.labels(kind).inc(count)
     tell(Event.SECURITY, kind=kind, client=call.caller.client, count=count)

@@ -1,4 +1,4 @@
-"""Reads the settings of a site from `CDS_*` environment variables.
+"""Read the settings of a site from `CDS_*` environment variables.
 
 `Settings` is the only list of settings; the errors, the help text and the table in the documentation are made from it.
 """
@@ -16,7 +16,7 @@ MINIMUM_SECRET = 32  # characters; 16 random bytes as hex
 
 
 class SettingsError(ValueError):
-    """A setting that can't be used. The text names the variable and what is allowed, never the value."""
+    """Raised for a setting that can't be used. The text names the variable and the allowed values, never the value."""
 
 
 def _yes_or_no(value: object) -> object:
@@ -25,7 +25,7 @@ def _yes_or_no(value: object) -> object:
     return value
 
 
-# What each may be stands in its title, for people.
+# The title describes the allowed values for people.
 File = Annotated[Path, Field(title="a path")]
 Folder = Annotated[DirectoryPath, Field(title="an existing folder")]
 Secret = Annotated[str, Field(min_length=MINIMUM_SECRET, title=f"at least {MINIMUM_SECRET} characters", repr=False)]
@@ -35,7 +35,7 @@ YesOrNo = Annotated[bool, BeforeValidator(_yes_or_no), Field(title="yes or no")]
 
 
 class Settings(BaseSettings):
-    """All settings of one process; what is not given comes from the environment, an empty variable counts as not set."""
+    """All settings of one process, from arguments, else the environment; an empty variable counts as not set."""
 
     model_config = SettingsConfigDict(
         env_prefix="CDS_", env_ignore_empty=True, frozen=True, validate_default=False, hide_input_in_errors=True
@@ -43,17 +43,17 @@ class Settings(BaseSettings):
 
     profile: Literal["dev", "production"] = Field(
         default="dev",
-        description="dev answers anybody and any browser page, for a machine without patient data; "
-        "production serves only verified EHRs",
+        description="dev answers every caller and any browser page, for a machine without patient data; "
+        "production answers only verified EHRs",
     )
-    jurisdiction: Literal["US", "GB"] = Field(default="US", description="whose recommendations and units the cards show")
+    jurisdiction: Literal["US", "GB"] = Field(default="US", description="country whose recommendations and units the cards show")
     log_path: File = Field(
         default=Path("var/alerts.sqlite3"), description="the alert log, an SQLite file; its folder is made when missing"
     )
     hash_secret: Secret = Field(
         default="",
-        description="key of the hashes that stand for patient, user and encounter ids in the alert log; required in production, "
-        "elsewhere a random one is kept in hash.key beside the log",
+        description="key of the hashes that stand for patient, user and encounter ids in the alert log; required in production; "
+        "in dev a random one is kept in hash.key beside the log",
     )
     clients_file: File | None = Field(
         default=None,
@@ -62,13 +62,13 @@ class Settings(BaseSettings):
     )
     replay_down: Literal["local", "refuse"] = Field(
         default="local",
-        description="while it can't be looked up whether a token was used before: local lets in what this process has not seen "
-        "itself, says so on /health and takes no feedback; refuse lets nobody in",
+        description="while the store of used tokens does not respond: local accepts tokens that are new to this process, reports "
+        "that on /health and takes no feedback; refuse refuses every caller",
     )
     discovery: Literal["open", "verified"] = Field(
         default="open",
-        description="open answers discovery also without a token, as it holds nothing secret; a token that is sent must be good, "
-        "though; verified asks for a token, used once, as everywhere else",
+        description="open: discovery needs no token, as it holds nothing secret, but a token that is sent must be valid; "
+        "verified: discovery needs a token, used once, like every other request",
     )
     database_url: DatabaseUrl = Field(
         default="",
@@ -80,13 +80,11 @@ class Settings(BaseSettings):
     )
     on_unavailable: Literal["412", "card"] = Field(
         default="412",
-        description="what an EHR gets when data was not sent and can't be fetched: status 412, or a card that says what was not "
+        description="the response where data was not sent and can't be fetched: status 412, or a card that lists what was not "
         "checked",
     )
     cards_dir: Folder | None = Field(default=None, description="cards to use in place of those that came with the service")
-    overlay_dir: Folder | None = Field(
-        default=None, description="what this site says differently from the cards; see cards/README.md"
-    )
+    overlay_dir: Folder | None = Field(default=None, description="this site's changes to the cards; see cards/README.md")
     approvals_file: File | None = Field(
         default=None,
         description="which cards this site has approved, written by `cds-service cards approve`; default approvals.yaml beside "
@@ -94,7 +92,7 @@ class Settings(BaseSettings):
     )
     rxnorm_file: File | None = Field(
         default=None,
-        description="the local RxNorm lookup, written by `cds-service terminology load` and used where it is there; "
+        description="the local RxNorm lookup, written by `cds-service terminology load`; used where the file exists; "
         "default rxnorm.msgpack beside the log",
     )
     max_body_bytes: int = Field(
@@ -107,7 +105,7 @@ class Settings(BaseSettings):
         default=2000,
         ge=100,
         le=1_000_000,
-        description="resources read in one call, of all prefetch keys together; what comes after them counts as not checked",
+        description="resources read in one call, of all prefetch keys together; data beyond them counts as not checked",
     )
     max_calls: int = Field(
         default=64,
@@ -117,26 +115,28 @@ class Settings(BaseSettings):
     )
     public_url: Url = Field(
         default="",
-        description="address under which EHRs reach this service, where that isn't its own; cards link to their pages under it",
+        description="URL under which EHRs reach this service, where that isn't its own; cards link to their pages under it",
     )
     log_required: YesOrNo = Field(
         default=False,
-        description="yes: an answer that can't be logged is held back (status 503); otherwise it goes out and its record waits "
-        "in memory",
+        description="yes: a response that can't be logged becomes status 503; no: it goes out, its record waits in memory",
     )
     on_crash: Literal["500", "card"] = Field(
         default="500",
-        description="what an EHR gets when no card could be evaluated: status 500, or a card that says that nothing was checked",
+        description="the response where no card could be evaluated: status 500, or a card that says that nothing was checked",
     )
     checking_seconds: int = Field(
-        default=60, ge=0, le=3600, description="how often each process decides its known patients (/health/checking); 0 for never"
+        default=60,
+        ge=0,
+        le=3600,
+        description="seconds between evaluations of the known patients in each process (/health/checking); 0: never",
     )
     drain_ms: int | None = Field(
         default=None,
         ge=0,
         le=60_000,
-        description="ms between a process saying on /health/ready that it ends (SIGTERM) and taking no more calls, so that a "
-        "load balancer can turn away in time; default 2000 in production, else 0",
+        description="ms between SIGTERM, when /health/ready turns to 503, and the end of new calls, so that a load balancer can "
+        "switch over in time; default 2000 in production, else 0",
     )
     otlp_endpoint: Url = Field(
         default="",
@@ -159,12 +159,12 @@ class Option(NamedTuple):
 
     @property
     def variable(self) -> str:
-        """The environment variable."""
+        """Return the name of the environment variable."""
         return f"CDS_{self.name.upper()}"
 
 
 def _allowed(schema: dict[str, Any]) -> str:
-    """Say what the JSON Schema of a setting allows."""
+    """Return the values that the JSON Schema of a setting allows, in words."""
     one = schema.get("anyOf", [schema])[0]
     if "enum" in one:
         return " or ".join(one["enum"])
@@ -193,7 +193,7 @@ def load_settings(**overrides: str | None) -> Settings:
 
 
 def settings_help() -> str:
-    """Return a paragraph for each setting: variable, meaning, what is allowed, default."""
+    """Return a paragraph for each setting: variable, meaning, allowed values, default."""
     lines = []
     for option in OPTIONS:
         shown = f", default {option.default}" if option.default else ""

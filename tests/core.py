@@ -34,7 +34,7 @@ from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.trust import Caller
 from cds_service.trust.caller import Callers
-from cds_service.trust.callers import AnyCaller
+from cds_service.trust.callers import UnverifiedCallers
 from cds_service.wire.hook_request import decode_request
 from tests.reading import terminology
 
@@ -128,7 +128,7 @@ def a_runtime(folder: Path, known: Knowledge | None = None, callers: Callers | N
     chosen = Settings(log_path=folder / "alerts.sqlite3", **{"checking_seconds": 0} | settings)
     return Runtime(
         settings=chosen,
-        callers=callers or AnyCaller(),
+        callers=callers or UnverifiedCallers(),
         knowledge=known,
         presenter=presenter(known),
         alert_log=AlertLog(chosen.log_path),

@@ -25,7 +25,7 @@ from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.trust import Caller
 from cds_service.trust.caller import Callers, Endpoint, Headers
-from cds_service.trust.callers import AnyCaller, new_callers
+from cds_service.trust.callers import UnverifiedCallers, new_callers
 from cds_service.wire.hook_request import HookRequest
 from tests.core import NOW, an_evaluation
 
@@ -78,7 +78,7 @@ class TransportClient(HttpClient):
         return Response(answer.status_code, dict(answer.headers), answer.content)
 
 
-class SameCaller(AnyCaller):
+class SameCaller(UnverifiedCallers):
     """Every request is of `caller`."""
 
     def __init__(self, caller: Caller) -> None:

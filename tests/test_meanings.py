@@ -23,9 +23,10 @@ from cds_service.criteria.facts import Allergy, Drug, Lab, Order, Problem
 from cds_service.criteria.findings import Evidence, Truth
 from cds_service.criteria.lab import LabCriterion
 from cds_service.decide.decision import Decision, Outcome
-from cds_service.evaluate import Evaluation, RequestRefusedError
+from cds_service.evaluate import Evaluation
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.names_used import with_children
+from cds_service.wire.refusal import RequestRefusedError
 from tests import proofs
 from tests.core import Json, answer_to, knowledge
 from tests.meanings import FORMS, group, places, rewritten

@@ -16,7 +16,7 @@ from cds_service.app import create_app
 from cds_service.telemetry import call_counts
 from cds_service.telemetry.metrics import REGISTRY
 from cds_service.trust.caller import Callers
-from cds_service.trust.callers import AnyCaller
+from cds_service.trust.callers import UnverifiedCallers
 from tests.conformance import discovery_problems, problems
 from tests.core import Json, a_runtime
 from tests.http_side import SameCaller, TransportClient, running
@@ -41,7 +41,7 @@ async def tried(row: Row, folder: Path, patch: pytest.MonkeyPatch) -> tuple[http
         was_asked.set()
         return row.fhir(request) if row.fhir is not None else httpx2.Response(500)
 
-    who: Callers = SameCaller(row.caller) if row.caller is not None else AnyCaller()
+    who: Callers = SameCaller(row.caller) if row.caller is not None else UnverifiedCallers()
     if row.clients:
         who = callers(folder, *row.clients, clock=clock, memory=memory, server=keys, **row.settings)
     if row.before is not None:

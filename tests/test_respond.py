@@ -264,7 +264,7 @@ def test_data_of_another_patient_is_not_used_and_said(subject: str) -> None:
     request = request_from_case(["LOINC#2823-3 Potassium 2.2 mmol/L"], "patient-view", NOW)
     request["prefetch"]["labs"]["entry"][0]["resource"]["subject"] = {"reference": subject}
     (shown,) = answer_to(request).shown
-    assert shown.decision is None
+    assert shown.is_notice
     assert b"it holds data of another patient" in shown.body
 
 

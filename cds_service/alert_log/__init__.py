@@ -1,4 +1,4 @@
-"""The alert log: one durable record per call, written before the answer leaves; the EHR's feedback beside it.
+"""Keep the alert log: one durable record per call, written before the response leaves, and the EHR's feedback.
 
 An embedded SQLite file is the whole log of one machine. `AlertLog` writes it, `export` reads it, `keyed_hash` makes the
 pseudonyms that stand for patients, users, encounters and orders in it.

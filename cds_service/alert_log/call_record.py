@@ -24,6 +24,7 @@ from cds_service.fhir.resources import bare_id
 from cds_service.present.card_template import Shown
 from cds_service.present.cards import NOT_CHECKED
 from cds_service.wire.hook_request import HookRequest
+from cds_service.wire.refusal import RefusalOutcome
 
 _encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
 _raw_json = msgspec.json.Encoder()
@@ -65,18 +66,23 @@ def call_record(
     )
 
 
-def refused_record(received: ReceivedCall, sources: Mapping[str, Source], status: int, outcome: str) -> CallRecord:
-    """Return the record of a call that got no cards.
+def refused_record(
+    received: ReceivedCall,
+    sources: Mapping[str, Source],
+    status: int,
+    outcome: RefusalOutcome | Literal["abandoned"],
+) -> CallRecord:
+    """Return the record of a decoded call that got no cards.
 
-    `sources`: state of each prefetch key, as far as known. `status`: 400 for another patient's order or another client's FHIR
-    server, 412 for lack of data, 499 where the client went away, 500 where every card failed.
+    `sources`: state of each prefetch key, as far as known. `status` is that of the response; 499, which is not sent, where the
+    client went away ("abandoned").
     """
     return _record(received, status, outcome, sources=_sources(sources, received.call.quirks))
 
 
 def _outcome(decisions: Iterable[Decision], shown: Sequence[Shown]) -> str:
     """Return how the call ended as a whole; a notice alone counts as could not check."""
-    if any(one.decision is not None for one in shown):
+    if any(not one.is_notice for one in shown):
         return Outcome.FIRED
     if shown or any(one.outcome is Outcome.COULD_NOT_CHECK for one in decisions):
         return Outcome.COULD_NOT_CHECK
@@ -90,7 +96,7 @@ def _sources(sources: Mapping[str, Source], quirks: Sequence[str], quarantined: 
     if quarantined:
         described["quarantined"] = quarantined
     if quirks:
-        described["ways"] = quirks
+        described["ways"] = quirks  # the stored name
     return _encoder.encode(described)
 
 

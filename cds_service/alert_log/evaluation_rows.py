@@ -1,4 +1,4 @@
-"""Make the rows of a call's decisions for the alert log: outcome, truths, evidence, and what was missing."""
+"""Make the rows of a call's decisions for the alert log: outcome, truths, evidence, missing data."""
 
 from __future__ import annotations
 
@@ -30,20 +30,23 @@ def _truths(decisions: Iterable[Decision], hashed: Pseudonyms) -> list[Row]:
 
     Their `card` is "*", because cards share criteria. A criterion that stands in neither was not needed for the decision.
     """
-    seen = {id(findings): findings for one in decisions for findings in (one.findings.for_patient, one.findings)}
+    distinct = {id(findings): findings for one in decisions for findings in (one.findings.for_patient, one.findings)}
     return [
         {
             "card": "*",
             "order_key": hashed("order", findings.order.key) if findings.order is not None else "",
             "criteria": {name: _WORDS[finding.truth] for name, finding in findings.own()},
         }
-        for findings in seen.values()
+        for findings in distinct.values()
     ]
 
 
 @lru_cache(maxsize=1000)  # far more than there are cards
 def _row_of_silent(card: str, version: str, content_hash: str) -> msgspec.Raw:
-    """Return the encoded row of a card that did not fire about the patient, the same in every call: so are most rows."""
+    """Return the encoded row of a card that did not fire for the patient.
+
+    It is the same in every call, and most rows are like this one.
+    """
     row = {"card": card, "version": version, "hash": content_hash[:16], "outcome": _NOT_FIRED}
     return msgspec.Raw(msgspec.json.encode(row, order="deterministic"))
 

@@ -1,4 +1,4 @@
-"""The log as rows for people and their tools: newline-delimited JSON or CSV, streamed while the service writes."""
+"""Export the log as newline-delimited JSON or CSV, streamed while the service writes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _NOTHING = msgspec.Raw(b"[]")
 
 
 class _Evaluation(msgspec.Struct, gc=False):
-    """What joins an evaluation to its card, and what the card's row takes from it."""
+    """The members of an evaluation that join it to its card and go into the card's row."""
 
     card: str
     order_key: str = ""
@@ -63,7 +63,7 @@ def export(
     *,
     calls: bool = False,
 ) -> int:
-    """Write one row per card, returned or shadowed, in the order of the calls; the number of rows.
+    """Write one row per card, live or in shadow, in the order of calls; return their number.
 
     A row has the members of COLUMNS. `evidence`, `missing` and `feedback` are JSON (in CSV as text in a cell); the first two
     are null for a card that belongs to no single evaluation. `feedback` is in the order received and stands at the newest of
@@ -108,7 +108,7 @@ _Joined = list[tuple[sqlite3.Row, list[dict[str, Any]]]]  # cards, each with its
 
 
 def _pages(connection: sqlite3.Connection, start: str, *, calls: bool) -> Iterator[list[tuple[sqlite3.Row, _Joined]]]:
-    """Calls with their cards, those that were there at the beginning."""
+    """Return pages of calls with their cards, without calls that came after the first page was read."""
     last = connection.execute("SELECT coalesce(max(seq), 0) FROM call").fetchone()[0]
     position = {"received_at": start, "seq": 0, "last": last, "calls": calls, "page": _PAGE}
     while True:

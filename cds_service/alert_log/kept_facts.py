@@ -1,4 +1,4 @@
-"""Make the facts that the log keeps of a call: what a replay needs, with keyed hashes for ids."""
+"""Make the facts that the log keeps of a call for a replay, with keyed hashes for ids."""
 
 from __future__ import annotations
 
@@ -98,6 +98,6 @@ def _order(order: Order, drugs: Iterable[Drug], hashed: Pseudonyms) -> Order:
 
 
 def _replaced(order: Order, drugs: Iterable[Drug]) -> str:
-    """Return what the order replaces, spelled as the drug's own reference, so that both hashes are equal."""
+    """Return the reference of the replaced drug, spelled as the drug's own, so that both hashes are equal."""
     wanted = bare_id(order.replaces)
     return next((drug.reference for drug in drugs if wanted and bare_id(drug.reference) == wanted), order.replaces)

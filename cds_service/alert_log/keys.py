@@ -1,6 +1,7 @@
-"""Pseudonyms for the log: keyed hashes, and the key of a development machine.
+"""Make keyed hashes for the log, and the key of a development machine.
 
-A keyed hash joins the records of one patient without saying who it is to somebody who lacks the key. It is still patient data.
+A keyed hash joins the records of one patient, and does not reveal the patient to a reader without the key. It is still patient
+data.
 """
 
 from __future__ import annotations
@@ -16,29 +17,33 @@ _MINIMUM_SECRET_BYTES = 16
 
 
 def keyed_hash(secret: bytes, kind: str, value: str) -> str:
-    """A 128-bit keyed BLAKE2b (RFC 7693) of kind and value, as "k1:" and 32 hex digits; "" for an empty value: nobody.
+    """Return a keyed hash of kind and value, "" for an empty value.
 
-    `kind` ("patient", "user" ...) keeps equal ids of different kinds apart; it must not contain "|". Whatever makes the id
-    unique (the FHIR server) belongs into `value`. Raises ValueError for a secret below 16 bytes.
+    128 bits of BLAKE2b (RFC 7693), as "k1:" and 32 hex digits.
+
+    `kind` ("patient", "user" ...) keeps equal ids of different kinds apart; it must not contain "|". `value` must include what
+    makes the id unique (the FHIR server). Raises ValueError for a secret below 16 bytes.
     """
     if len(secret) < _MINIMUM_SECRET_BYTES:
         raise ValueError(f"the secret of the log's hashes needs at least {_MINIMUM_SECRET_BYTES} bytes")
     if not value:
         return ""
-    # An id may hold a lone surrogate; a hash of it must not be the reason that a call fails.
+    # An id may hold a lone surrogate; hashing it must not fail the call.
     return f"{_KEY_ID}:{blake2b(f'{kind}|{value}'.encode('utf-8', 'surrogatepass'), key=secret[:64], digest_size=16).hexdigest()}"
 
 
 def tenant_secret(secret: bytes, client: str, tenant: str) -> bytes:
-    """The secret of the hashes of one client and tenant, so that no patient of one has the key of a patient of another.
+    """Derive the secret of one client and tenant, so that equal ids of different clients get different hashes.
 
-    `client` and `tenant` ("" where it has none) must not contain NUL, which tells them apart.
+    `client` and `tenant` ("" where it has none) must not contain NUL, which separates them.
     """
     return blake2b(f"tenant\0{client}\0{tenant}".encode(), key=secret[:64], digest_size=32).digest()
 
 
 def load_or_create_secret(path: Path) -> bytes:
-    """The 32 bytes in the file, which is made (mode 0600) when missing. For development; production is given its secret.
+    """Return the 32 bytes in the file, which is made (mode 0600) where it is missing.
+
+    For development; in production the secret is a setting.
 
     Processes that start together get the same secret. Raises ValueError where the file holds something else, OSError where it
     can't be read or made.
@@ -53,7 +58,7 @@ def load_or_create_secret(path: Path) -> bytes:
 
 
 def _create(path: Path) -> None:
-    """Make the file in one step: a link appears with its whole content, or not at all where another process was first."""
+    """Make the file in one step: a link to its complete content, unless another process was first."""
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

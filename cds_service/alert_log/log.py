@@ -33,7 +33,7 @@ class LogHealth(msgspec.Struct, frozen=True, gc=False):
     quarantined: int  # could not be stored whatever the state of the file; listed in the table `quarantine`
     last_error: str  # class name of the latest error, "" for none
     written: int
-    unanswered: int  # times that it was not known which cards were shown before; the cards were shown then
+    unanswered: int  # times that the cards shown before could not be looked up in time; the cards were shown then
 
 
 class AlertLog:
@@ -72,7 +72,7 @@ class AlertLog:
         self._writer.start()
 
     async def close(self) -> None:
-        """Write what waits, for at most `grace` seconds; the rest is counted as lost and said in the service's log."""
+        """Write the waiting records, for at most `grace` seconds; the rest is counted and logged as lost."""
         await self._prior.close()
         self._closed = True
         if not self._writer.alive:
@@ -132,7 +132,7 @@ class AlertLog:
         )
 
     def _put(self, record: Record) -> Waiter | None:
-        """Queue a record. Returns what to wait for, None where the answer does not wait."""
+        """Queue a record. Return the future to wait for, None where the response does not wait."""
         if self._closed or not self._writer.alive:
             self._count_dropped()
             return None
@@ -150,7 +150,7 @@ class AlertLog:
         return waiter
 
     def _hand_over(self) -> None:
-        """Give the writer what was appended since the last time; drop the oldest records where too many wait."""
+        """Give the writer the records appended since the last time; drop the oldest where too many wait."""
         self._writer.put(self._turn)
         self._turn.clear()
         while self._writer.queued > self._max_waiting:

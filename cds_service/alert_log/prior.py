@@ -1,4 +1,4 @@
-"""Look up in the log which cards were shown about a patient before, within a few milliseconds."""
+"""Look up the cards that were shown for a patient before, within a few milliseconds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NEWEST = 50
 _INSTRUCTIONS = 1000  # of SQLite's machine between two looks at the clock, some 10 us
 
 # Feedback from before a card was shown answers an earlier card of the same uuid (a repeated call returns its cards again), but
-# what was accepted once stays accepted. min: "accepted" comes before "overridden". A card that was ignored is not answered.
+# a card that was accepted once stays accepted. min: "accepted" comes before "overridden". An ignored card is not answered.
 _SHOWN = """SELECT card.uuid, card.card, version, indicator, about, table_row AS row, order_key, hook, user_key,
         call.received_at AS shown_at, coalesce((SELECT min(outcome) FROM feedback
             WHERE card_uuid = card.uuid AND outcome IN ('accepted', 'overridden')

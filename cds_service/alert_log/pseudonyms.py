@@ -1,4 +1,4 @@
-"""Hash the ids of one call, so that the log joins the records of a patient and names none."""
+"""Hash the ids of one call, so that the log joins a patient's records without naming the patient."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cds_service.trust import ANONYMOUS, Caller
 class Pseudonyms(dict[tuple[str, str], str]):
     """Keyed hashes of the ids of one call, by (kind, id), each made once.
 
-    An id is unique within one FHIR server only, so the server's URL is hashed with it. Not every call names its server: each
-    client and tenant has a secret of its own, which is derived from the log's. Anonymous callers use the log's secret itself.
+    An id is unique only within one FHIR server, so the server's URL is hashed with it. Because not every call names its server,
+    each client and tenant also has its own secret, derived from the log's. Anonymous callers use the log's secret itself.
     """
 
     def __init__(self, secret: bytes, caller: Caller, fhir_server: str | None) -> None:

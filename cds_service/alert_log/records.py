@@ -1,4 +1,4 @@
-"""What is logged: calls with their cards, and what became of the cards.
+"""Define the records of the log: calls with their cards, feedback on cards, quarantined records.
 
 Ids of people, encounters and orders arrive here as keyed hashes (`keys.keyed_hash`); names, notes and tokens never arrive.
 JSON arrives encoded, so that the writer stores bytes that were made once.
@@ -11,13 +11,13 @@ from typing import Literal
 
 import msgspec
 
-# For so long a call that says and gets the same is the same call, sent again by an EHR that didn't hear the answer. Retries come
-# within seconds; `hookInstance` alone is no proof, as some EHRs send the same one again and again.
+# Within this time, a call with the same content and response is the same call, sent again by an EHR that didn't get the response.
+# Retries come within seconds; `hookInstance` alone is no proof, because some EHRs send the same one again and again.
 RETRY = timedelta(seconds=60)
 
 
 class CardRecord(msgspec.Struct, frozen=True, gc=False):
-    """One card that was returned, or would have been (`mode` is "shadow")."""
+    """One card that was returned, or was drawn for the log only (`mode` is "shadow")."""
 
     uuid: str  # derived, the same for a repeated call; suggestion uuids stand in the body
     card: str  # id of the card
@@ -25,9 +25,9 @@ class CardRecord(msgspec.Struct, frozen=True, gc=False):
     content_hash: str
     indicator: str
     mode: Literal["live", "shadow"]
-    order_key: str  # keyed hash of the order that it is about, "" where it is about none
+    order_key: str  # keyed hash of the order that it is about, "" for none
     body: bytes  # the card's JSON exactly as returned
-    about: str = ""  # names of what it is about, where its repetition depends on them
+    about: str = ""  # names of its subjects, where its repetition depends on them
     row: int = -1  # of the card's table
 
 
@@ -36,7 +36,7 @@ class CallRecord(msgspec.Struct, frozen=True, gc=False):
 
     `evaluations` is a JSON array with an object per evaluated card (and order). `card` (id) and `order_key` join it to a
     CardRecord; `evidence` and `missing` are exported beside the card. All but `card` may be left out where they are empty.
-    Whatever else review needs (outcome, truth of each criterion, version, hash) stands in it too.
+    Review also finds there outcome, truth of each criterion, version and hash.
     """
 
     id: str  # uuid4, 32 hex digits, made by the caller
@@ -49,11 +49,11 @@ class CallRecord(msgspec.Struct, frozen=True, gc=False):
     user_key: str
     encounter_key: str
     status: int  # HTTP
-    outcome: str
+    outcome: str  # of its decisions (`decide.decision`), else `wire.refusal.RefusalOutcome`, "abandoned" or "log_unavailable"
     evaluations: bytes
     sources: bytes  # JSON: state of each prefetch key, fetches
     timings: bytes  # JSON: ms per phase
-    facts: bytes  # JSON: what a replay needs; b"" where nothing is kept
+    facts: bytes  # JSON: the facts for a replay; b"" where none are kept
     service_version: str
     knowledge_hash: str
     jurisdiction: str
@@ -61,7 +61,7 @@ class CallRecord(msgspec.Struct, frozen=True, gc=False):
     bytes_out: int
     cards: tuple[CardRecord, ...]
     tenant: str = ""  # of the client
-    digest: str = ""  # keyed hash of who asked what and got what answer; "" where repeats are not recognised
+    digest: str = ""  # keyed hash of caller, request and response; "" where repeats are not recognised
 
 
 class WithdrawnRecord(msgspec.Struct, frozen=True, gc=False):
@@ -79,7 +79,7 @@ def withdrawn(call: CallRecord) -> WithdrawnRecord:
 
 
 class PriorRecord(msgspec.Struct, frozen=True, gc=False):
-    """One live card that was shown before, as the log answers `AlertLog.prior_cards`."""
+    """One live card that was shown before, as `AlertLog.prior_cards` returns it."""
 
     uuid: str
     card: str
@@ -107,18 +107,18 @@ class FeedbackRecord(msgspec.Struct, frozen=True, gc=False):
     reason_display: str
     comment_length: int  # characters, 0 for none
     outcome_timestamp: str  # as sent
-    client: str = ""  # who sent it: it speaks for cards of calls of the same client and tenant
+    client: str = ""  # its sender: it counts for cards of calls of the same client and tenant
     tenant: str = ""
 
 
 class QuarantineRecord(msgspec.Struct, frozen=True, gc=False):
-    """The trace of what could not be stored: a record of ours, or an item of feedback that could not be read."""
+    """The trace of a record that could not be stored, or a feedback item that could not be read."""
 
     noted_at: datetime  # aware
     kind: Literal["call", "feedback"]
     record_id: str  # the call's id or the card's uuid; "" for an item
-    error: str  # class of the error, or what is wrong with the item
+    error: str  # class of the error, or the problem of the item
     service: str = ""
     client: str = ""
     tenant: str = ""
-    item: str = ""  # JSON of an item as it was sent, without any words of people; nothing of a record
+    item: str = ""  # JSON of an item as it was sent, without free text; "" for a record

@@ -40,8 +40,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE card ADD COLUMN table_row INTEGER NOT NULL DEFAULT -1",
         "CREATE INDEX card_of_patient ON card (patient_key, card) WHERE mode = 'live'",
     ),
-    # Who sent feedback: it speaks for that caller's cards alone. Feedback of before this migration came from callers that nobody
-    # verified; it stays without a client and speaks for every card, as it did. The table is written anew for its new key.
+    # The sender of feedback: it counts only for that caller's cards. Feedback from before this migration came from unverified
+    # callers; it stays without a client and counts for every card, as it did. The table is written anew for its new key.
     (
         "ALTER TABLE call ADD COLUMN tenant TEXT NOT NULL DEFAULT ''",
         """CREATE TABLE feedback_of_client (
@@ -72,7 +72,7 @@ SCHEMA_VERSION = len(MIGRATIONS)
 
 
 class SchemaMismatchError(sqlite3.DatabaseError):
-    """The file has a schema that this program can't use."""
+    """Raised where the file has a schema that this program can't use."""
 
 
 def version_of(connection: sqlite3.Connection) -> int:

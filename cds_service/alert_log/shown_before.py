@@ -1,7 +1,7 @@
-"""Ask the alert log which cards were shown about this patient before, where that could hold a card of this answer back.
+"""Find the cards shown before that can make a card of this call a repeat.
 
-What this very call showed when it was sent a first time holds nothing back: an EHR that sends a call again, because it did not
-hear the answer, gets the same cards. They are recognised by their uuids, which are made from the hook instance.
+A call that is sent again, because the EHR did not get the response, gets the same cards: those that its first sending showed make
+nothing a repeat. They are recognised by their uuids, which are made from the hook instance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cds_service.wire.hook_request import HookRequest
 
 
 class ShownBeforeInLog:
-    """Tells what the alert log knows of cards that were shown before about the patient of one call."""
+    """Find the cards that were shown before for the patient of one call."""
 
     def __init__(self, call: HookRequest, alert_log: AlertLog, hashed: Pseudonyms, answer_counts: timedelta) -> None:
         """`answer_counts`: how long an answer given at order-select counts at order-sign."""
@@ -30,9 +30,10 @@ class ShownBeforeInLog:
         self._answer_counts = answer_counts
 
     async def __call__(self, decisions: Sequence[Decision], facts: Facts) -> tuple[PriorCard, ...] | None:
-        """Return the cards that may hold one of `decisions` back; none where the log can't say so in its few milliseconds.
+        """Return the cards that may make one of `decisions` a repeat.
 
-        None where nothing can be held back, so that the log was not asked: so for most calls.
+        Returns an empty tuple where the log does not respond in time, so that the cards are shown; None where no decision can be
+        a repeat, as in most calls, so that the log is not read.
         """
         wanted = _look_back(decisions, facts.hook, self._answer_counts)
         if not wanted:
@@ -70,9 +71,9 @@ class ShownBeforeInLog:
 
 
 def _look_back(decisions: Iterable[Decision], hook: str, answer_counts: timedelta) -> dict[str, timedelta]:
-    """How far back the log has to be asked, by card id.
+    """Return by card id how far back the log has to be searched.
 
-    Cards in shadow are left out: what they would have shown was never shown, so nothing is a repeat of it.
+    Cards in shadow are left out: they were never shown, so they have no repeats.
     """
     wanted: dict[str, timedelta] = {}
     for decision in decisions:

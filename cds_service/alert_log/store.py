@@ -47,7 +47,7 @@ class Store:
     """One connection that appends; any thread may use it, one at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file; make it (0600) and its folder (0700) where they are missing, bring its schema up to date.
+        """Open the file, making it (0600) and its folder (0700) where missing, and migrate its schema.
 
         Raises SchemaMismatchError for a file of a newer program, sqlite3.DatabaseError for one that is no database,
         sqlite3.OperationalError or OSError where it can't be opened or written now.
@@ -125,7 +125,7 @@ class Store:
             execute("DELETE FROM card WHERE call_seq = ?", (seq,))
 
     def _expect_the_file(self) -> None:
-        """Raise OSError where the file was removed or replaced since it was opened: readers would not find what is written."""
+        """Raise OSError where the file was removed or replaced, because readers would not find new records."""
         if not os.path.samestat(self._path.stat(), self._file):
             raise FileNotFoundError("the alert log was replaced by another file")
 

@@ -1,7 +1,4 @@
-"""Lists codes, units and statuses that were not understood, by client.
-
-Read from what the log keeps of each call.
-"""
+"""List the codes, units and statuses that were not understood, by client, from the log's facts."""
 
 from __future__ import annotations
 
@@ -30,15 +27,14 @@ class UnreadCode(msgspec.Struct, frozen=True):
     kind: str
     system: str
     code: str
-    meaning: str  # what its name says, see `facts.Unread`
+    meaning: str  # of its name, see `facts.Unread`
     calls: int
     last: str  # ISO 8601, UTC
 
 
 def unread_codes(path: Path, since: datetime | None, client: str | None) -> list[UnreadCode]:
-    """Return what was not understood since `since` (aware), the most frequent first.
+    """Return the codes not understood since `since` (aware), the most frequent first, of one client or of all.
 
-    Of one client or of all.
     Raises FileNotFoundError, SchemaMismatchError, sqlite3.DatabaseError.
     """
     query = {"since": "" if since is None else instant(since), "client": client}

@@ -51,7 +51,7 @@ class Writer:
     def __init__(self, path: Path, on_settled: Callable[[Sequence[Waiter], bool], None], on_failing: Callable[[], None]) -> None:
         """`on_settled(waiters, durable)` and `on_failing()` are called in the thread.
 
-        The first tells what became of records, the second that the file can't be written now or that the thread ends.
+        The first reports records as stored or not, the second that the file can't be written now or that the thread ends.
         """
         self.failing = False  # the file can't be written now
         self.written = self.quarantined = self.abandoned = 0
@@ -79,7 +79,7 @@ class Writer:
         try:
             self._store = Store(self._path)
         except (sqlite3.OperationalError, OSError) as error:
-            self._note_failure(error)
+            self._record_failure(error)
         self._thread.start()
 
     @property
@@ -88,12 +88,12 @@ class Writer:
 
     @property
     def queued(self) -> int:
-        """How many records wait for a commit to begin."""
+        """Return how many records wait for a commit to begin."""
         return len(self._entries)
 
     @property
     def waiting(self) -> int:
-        """How many records are not durable yet."""
+        """Return how many records are not durable yet."""
         return len(self._entries) + len(self._batch)
 
     def put(self, entries: Iterable[Entry]) -> None:
@@ -181,7 +181,7 @@ class Writer:
             except _RECORD_ERRORS:
                 raise
             except (sqlite3.Error, OSError) as error:
-                self._note_failure(error)
+                self._record_failure(error)
                 self._on_failing()
                 self._pause(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -192,8 +192,8 @@ class Writer:
                 return True
         return False
 
-    def _note_failure(self, error: Exception) -> None:
-        """Close the connection: after an error of the disk only a new one tells what is really in the file."""
+    def _record_failure(self, error: Exception) -> None:
+        """Log the failure and close the connection, as after a disk error only a new one shows the file."""
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -215,7 +215,7 @@ class Writer:
             time.sleep(min(seconds, left))
 
     def _quarantine(self, entry: Entry, error: Exception) -> None:
-        """Note that a record can't be stored, by its id and the class of the error."""
+        """Store the trace of a record that can't be stored: its id and the class of the error."""
         record, waiter = entry
         if isinstance(record, WithdrawnRecord):  # its call was quarantined for the same error
             return

@@ -29,9 +29,11 @@ _REFUSALS = {
     401: "The caller was not accepted. The body is empty.",
     404: "There is no service with this id.",
     405: "The path does not support this method.",
+    408: "The body did not arrive in time; the connection is closed.",
     412: "Required data was not sent and could not be fetched; the text names the keys.",
     413: "The body is too long.",
     415: "The body is compressed.",
+    500: "No card could be evaluated, or the service failed: nothing was checked or stored.",
     503: "It could not be accepted now; send it again later.",
 }
 FEEDBACK_EXAMPLE = {
@@ -75,7 +77,7 @@ def _document(app: FastAPI, services: tuple[ServiceDefinition, ...]) -> Json:
     feedback["responses"] = {
         "200": _body("It is stored.", "Received"),
         "202": _body("It is kept in memory until the log can be written again.", "Received"),
-        **_refused(400, 401, 404, 413, 415, 503),
+        **_refused(400, 401, 404, 408, 413, 415, 500, 503),
     }
     health["get"]["responses"] = {
         "200": _body("The state of the service. Always 200, also when degraded, because cards are still sent.", "Health")
@@ -97,7 +99,7 @@ def _call(service: ServiceDefinition) -> Json:
         "requestBody": {"required": True, **_content(HOOKS[service.hook], **{name: _fixture(f"requests/{name}.json")})},
         "responses": {
             "200": {"description": "The cards.", **_content("Cards", **cards)},
-            **_refused(400, 401, 405, 412, 413, 415, 503),
+            **_refused(400, 401, 405, 408, 412, 413, 415, 500, 503),
         },
     }
 

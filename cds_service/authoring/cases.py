@@ -169,10 +169,10 @@ def _mistakes(case: Case, evaluation: Evaluation, knowledge: Knowledge) -> Itera
     else:
         if one is not None:
             yield f"must be {expect}, and the card is shown as {one.indicator}"
-        said = any(decision.in_notice for decision in own)
-        notice = any(other.decision is None for other in evaluation.shown)
-        if (expect == "not checked") != said or (said and case.card.live and not notice):
-            yield f"must be {expect}, and the notice '{NOT_CHECKED}' is {'given' if said else 'not given'}"
+        in_notice = any(decision.in_notice for decision in own)
+        notice = any(other.is_notice for other in evaluation.shown)
+        if (expect == "not checked") != in_notice or (in_notice and case.card.live and not notice):
+            yield f"must be {expect}, and the notice '{NOT_CHECKED}' is {'given' if in_notice else 'not given'}"
     for name, wanted in case.file.others.items():
         # A card whose folder was deleted cannot be shown; that must not break another card's cases.
         if knowledge.card(name) is not None and (name in shown) != (wanted == "shown"):

@@ -121,14 +121,14 @@ def measure(products: Path, terms: Terminology, by: By, differences: Differences
     drugs = {class_id: terms.drugs_of(class_id) for class_id in terms.drug_classes}
     measured = Measurement(len(rows), {class_id: ClassFigures() for class_id in sorted(drugs)}, [])
     for row in rows:
-        wanted, got = table.classes(row), _recognise(terms, row, by)
-        for class_id in sorted((wanted | got.classes) & drugs.keys()):
-            of_class = [name for name in got.ingredients if name in drugs[class_id]]
+        expected, recognition = table.classes(row), _recognise(terms, row, by)
+        for class_id in sorted((expected | recognition.classes) & drugs.keys()):
+            of_class = [name for name in recognition.ingredients if name in drugs[class_id]]
             figures = measured.figures[class_id]
-            if class_id in wanted and class_id in got.classes:
+            if class_id in expected and class_id in recognition.classes:
                 figures.found += 1
                 continue
-            if class_id in wanted:
+            if class_id in expected:
                 figures.missed += 1
                 kind: Literal["missed", "wrong", "not judged"] = "missed"
             elif of_class and not any(table.contains(name) for name in of_class):

@@ -153,14 +153,14 @@ def _ingredients(code: str, below: dict[str, list[str]], types: dict[str, str]) 
 
 def _walk(code: str, below: dict[str, list[str]], types: dict[str, str], *, through_brands: bool) -> set[str]:
     found: set[str] = set()
-    seen = {code}
+    visited = {code}
     waiting = [code]
     while waiting:
         for one in below.get(waiting.pop(), ()):
             kind = types[one]
-            if one in seen or (kind == _BRAND_NAME and not through_brands):
+            if one in visited or (kind == _BRAND_NAME and not through_brands):
                 continue
-            seen.add(one)
+            visited.add(one)
             if kind in _INGREDIENTS:
                 found.add(one)
             if kind != "IN":

@@ -118,8 +118,8 @@ def _history_problems(folder: Path, knowledge: Knowledge) -> list[Problem]:
         versions = [change.version for change in file.history]
         if file.version not in versions:
             source = YamlFile(folder / card.id / "card.yaml", f"cards/{card.id}/card.yaml")
-            said = f"has no line for version {file.version}: say what changed, who is affected, since when, which source"
-            problems.append(source.problem(("history",), said))
+            message = f"has no line for version {file.version}: say what changed, who is affected, since when, which source"
+            problems.append(source.problem(("history",), message))
         elif versions[0] != file.version or sorted(set(versions), key=_number, reverse=True) != versions:
             source = YamlFile(folder / card.id / "card.yaml", f"cards/{card.id}/card.yaml")
             problems.append(source.problem(("history",), "must begin with the newest version, and name each version once"))

@@ -1,1 +1,1 @@
-"""Read files: YAML with line numbers, data that travels with the program, templates of pages."""
+"""Read files: YAML with line numbers, data that comes with the program, templates of pages."""

@@ -1,6 +1,6 @@
-"""Finds where a value failed a msgspec conversion, and says what is wrong with it in words for people.
+"""Find the value that failed a msgspec conversion, and explain the error to people.
 
-By hand, because msgspec tells its errors only as text: this module alone reads those texts, and its tests pin them.
+By hand, because msgspec gives its errors only as text: this module alone reads those texts, and its tests pin them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Keys = tuple[str | int, ...]  # from the outermost value to an inner one
 
 
 class ConversionError(NamedTuple):
-    """A failed conversion in words. `missing`: the value at `keys` is required and not there."""
+    """An explained conversion error. `missing`: the required value at `keys` is absent."""
 
     keys: Keys
     text: str
@@ -36,13 +36,16 @@ def explained(error: msgspec.ValidationError, kind: type, value: object) -> Conv
     if bad := re.search(r"Invalid (?:enum )?value '?(.+?)'?$", text):
         allowed = _allowed_at(kind, keys)
         close = difflib.get_close_matches(bad[1], allowed, n=1)
-        told = f"did you mean `{close[0]}`?" if close else f"allowed are: {', '.join(allowed)}"
-        return ConversionError(keys, f"`{bad[1]}` is not one of the allowed values" + (f"; {told}" if allowed else ""))
+        hint = f"did you mean `{close[0]}`?" if close else f"allowed are: {', '.join(allowed)}"
+        return ConversionError(keys, f"`{bad[1]}` is not one of the allowed values" + (f"; {hint}" if allowed else ""))
     return ConversionError(keys, text)
 
 
 def _place(kind: type, value: Any, message: str, path: str) -> Keys:
-    """Where in `value` the conversion to `kind` failed. msgspec writes `[...]` for a key of a mapping: it is found by trying."""
+    """Return the keys of the inner value at which the conversion to `kind` failed.
+
+    msgspec writes `[...]` for a key of a mapping: it is found by converting each value on its own.
+    """
     keys: Keys = ()
     here = value
     for part in re.findall(r"[A-Za-z_][\w-]*|\d+|\[\.\.\.\]", path):
@@ -66,7 +69,7 @@ def _fails(kind: type, value: object, message: str) -> bool:
 
 
 def _with(value: Any, keys: Keys, new: object) -> Any:
-    """`value` with what stands at `keys` replaced."""
+    """Return a copy of `value` with the inner value at `keys` replaced."""
     if not keys:
         return new
     copy: Any = dict(value) if isinstance(value, dict) else list(value)
@@ -75,7 +78,7 @@ def _with(value: Any, keys: Keys, new: object) -> Any:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?" for the closest known name, or the list of the names where none is close."""
+    """Return the name with "did you mean ...?" and the closest known name, or with a list of names."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:
@@ -84,12 +87,12 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def _field_names(kind: object) -> set[str]:
-    """The field names of a struct type and of the struct types inside it."""
+    """Return the field names of a struct type and of the struct types inside it."""
     return {field.encode_name for struct in _inside(kind) if _is_struct(struct) for field in msgspec.structs.fields(struct)}
 
 
 def _allowed_at(kind: object, keys: Keys) -> list[str]:
-    """The words that may stand at `keys` in a value of type `kind`: those of `Literal`, and the tags of struct types."""
+    """Return the words allowed at `keys` in a `kind`: those of `Literal`, and tags of struct types."""
     here, tags = _alternatives(kind), list[str]()
     for key in keys:
         below: list[object] = []
@@ -106,7 +109,7 @@ def _allowed_at(kind: object, keys: Keys) -> list[str]:
 
 
 def _alternatives(kind: object) -> list[object]:
-    """The types that a type stands for: the members of a union, and what is annotated."""
+    """Return the members of a union, the type inside Annotated, or the type itself."""
     if typing.get_origin(kind) in (Union, types.UnionType, Annotated):
         return [one for member in getattr(kind, "__args__", ()) for one in _alternatives(member)]
     return [kind]
@@ -117,13 +120,13 @@ def _is_struct(kind: object) -> TypeGuard[type[msgspec.Struct]]:
 
 
 def _inside(kind: object) -> set[object]:
-    """A type and all that it is made of, the arguments of `Literal` included."""
-    seen: set[object] = set()
+    """Return a type and all types inside it, also the arguments of `Literal`."""
+    found: set[object] = set()
     waiting: list[object] = [kind]
     while waiting:
         current = waiting.pop()
-        if current not in seen:
-            seen.add(current)
+        if current not in found:
+            found.add(current)
             fields = msgspec.structs.fields(current) if _is_struct(current) else ()
             waiting.extend([*(field.type for field in fields), *getattr(current, "__args__", ())])
-    return seen
+    return found

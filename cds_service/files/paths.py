@@ -1,4 +1,4 @@
-"""Where the data that travels with the program is: beside the package in a checkout, inside it in an installed wheel."""
+"""Find the program's data: beside the package in a checkout, inside it in a wheel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PACKAGE = Path(cds_service.__file__).resolve().parent
 
 
 def cards_dir(package: Path = _PACKAGE) -> Path:
-    """The folder of the cards and their value sets.
+    """Return the folder of the cards and their value sets.
 
     `package` is the folder of the `cds_service` package. Raises FileNotFoundError where the installation lacks the cards.
     """
@@ -18,7 +18,7 @@ def cards_dir(package: Path = _PACKAGE) -> Path:
 
 
 def fixtures_dir(package: Path = _PACKAGE) -> Path:
-    """The folder of example patients and requests. Raises FileNotFoundError where the installation lacks it."""
+    """Return the folder of example patients and requests. Raises FileNotFoundError where the installation lacks it."""
     return _find(package, "fixtures")
 
 

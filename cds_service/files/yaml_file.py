@@ -1,6 +1,6 @@
-"""Reads YAML files that people edit, with the line of every value.
+"""Read YAML files that people edit, with the line of every value.
 
-By hand, because msgspec and Pydantic check values without knowing the lines that they stand on.
+By hand, because msgspec and Pydantic check values without knowing their lines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
-    """YAML 1.2 booleans (so that `no` and `on` are words) and numbers with a point as Decimal (so that 0.1 stays 0.1)."""
+    """Load YAML with 1.2 booleans (`no` and `on` are words) and Decimal numbers (0.1 stays 0.1)."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -61,7 +61,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class KnowledgeError(ValueError):
-    """Knowledge that cannot be used; `problems` lists every mistake with file, line, path and a suggestion."""
+    """Raised for knowledge that can't be used; `problems` lists every mistake with file, line, path and a suggestion."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
@@ -69,7 +69,7 @@ class KnowledgeError(ValueError):
 
 
 class Place(NamedTuple):
-    """Where a value was written; `keys` lead to it in that file."""
+    """The file and line of a value; `keys` lead to it in that file."""
 
     file: str
     line: int

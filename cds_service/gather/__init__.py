@@ -1,1 +1,1 @@
-"""Gather the data of a call: prefetch, else FHIR queries within one deadline."""
+"""Gather the data of a call: from prefetch, else by FHIR queries within one deadline."""

@@ -1,4 +1,4 @@
-"""Runs coroutines at the same time and leaves nothing behind, however they end."""
+"""Run coroutines concurrently and cancel all of them together."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def together(work: Iterable[Coroutine[None, None, T]]) -> list[T]:
-    """Return what each coroutine returns, in their order.
+async def run_concurrently(work: Iterable[Coroutine[None, None, T]]) -> list[T]:
+    """Run the coroutines concurrently and return their results, in their order.
 
-    Where one raises or this is cancelled, the others are cancelled too.
+    Where one raises or this is cancelled, the others are cancelled too, and no task is left running.
     """
     # No TaskGroup: one that is cancelled refers to itself until the garbage collector comes.
     tasks = [asyncio.create_task(one) for one in work]

@@ -18,9 +18,9 @@ from cds_service.outbound.base_urls import FhirBase, under
 from cds_service.outbound.checked_network import RequestError
 from cds_service.outbound.http_client import HttpClient, Response
 from cds_service.outbound.search_support import Quirk, adapted, issues_of, repairs, type_of
-from cds_service.telemetry.metrics import FHIR_FETCHES, FHIR_WAYS
+from cds_service.telemetry.metrics import FHIR_FETCHES, FHIR_QUIRKS
 
-MAX_ANSWER_BYTES = 5 * 1024 * 1024
+MAX_RESPONSE_BYTES = 5 * 1024 * 1024
 RETRY_SHARE = 0.6  # of the time must be left for a second try
 
 _RETRIED = (Outcome.RESET, Outcome.UNAVAILABLE)
@@ -28,11 +28,11 @@ _SERVER_FAILS = {  # what the circuit breaker counts; the other outcomes are abo
     *(Outcome.TIMEOUT, Outcome.RESET, Outcome.GARBLED, Outcome.INCOMPLETE, Outcome.TOO_MANY, Outcome.UNAVAILABLE, Outcome.FAILED),
     *(Outcome.NOT_RESOLVED, Outcome.NOT_REACHED, Outcome.TLS),
 }
-_NOT_ASKED = {Outcome.BUSY, Outcome.LEFT_ALONE, Outcome.NO_TIME, Outcome.BAD_TOKEN, Outcome.NOT_PUBLIC}
+_NOT_SENT = {Outcome.BUSY, Outcome.LEFT_ALONE, Outcome.NO_TIME, Outcome.BAD_TOKEN, Outcome.NOT_PUBLIC}
 
 
 class FhirClient:
-    """The FHIR server of one service call. Requests are made within one `session`, which has the time for all of them."""
+    """Read from the FHIR server of one call, within one `session`, which limits the time of all requests."""
 
     def __init__(self, http_client: HttpClient, base: FhirBase, token: str | None) -> None:
         """`token` is the bearer token of the call, without "Bearer"."""
@@ -47,12 +47,12 @@ class FhirClient:
 
     @property
     def base_url(self) -> str:
-        """The base URL, without a slash at the end."""
+        """Return the base URL, without a slash at the end."""
         return self._base.url
 
     @contextmanager
     def session(self, seconds: float) -> Iterator[None]:
-        """Allow requests for `seconds`, then tell the circuit breaker how the server did."""
+        """Allow requests for `seconds`, then report to the circuit breaker whether the server answered or failed."""
         self._server = self._http_client.server(self._base.url)
         now = asyncio.get_running_loop().time()
         self._deadline, self._retry_until = now + seconds, now + seconds * (1 - RETRY_SHARE)
@@ -132,7 +132,7 @@ class FhirClient:
         for quirk in quirks:
             self._server.quirks.keep([quirk])
             self.quirks[quirk] = True
-            FHIR_WAYS.labels(quirk.kind).inc()
+            FHIR_QUIRKS.labels(quirk.kind).inc()
 
     def knows(self, quirk: Quirk) -> bool:
         """Say whether the server is known to have this quirk, and count it as used."""
@@ -147,7 +147,7 @@ class FhirClient:
             body = self._body_of(await self._send(target, form))
         except FhirError as error:
             self._failed |= error.outcome in _SERVER_FAILS
-            self._answered |= error.outcome not in _SERVER_FAILS and error.outcome not in _NOT_ASKED
+            self._answered |= error.outcome not in _SERVER_FAILS and error.outcome not in _NOT_SENT
             raise
         self._answered = True
         return body
@@ -162,8 +162,8 @@ class FhirClient:
             async with asyncio.timeout_at(self._deadline), self._server.slots:
                 waiting = False
                 if form is None:
-                    return await self._http_client.get(target, headers, private=private, limit=MAX_ANSWER_BYTES)
-                return await self._http_client.search(target, form, headers, private=private, limit=MAX_ANSWER_BYTES)
+                    return await self._http_client.get(target, headers, private=private, limit=MAX_RESPONSE_BYTES)
+                return await self._http_client.search(target, form, headers, private=private, limit=MAX_RESPONSE_BYTES)
         except TimeoutError:
             raise FhirError(Outcome.BUSY if waiting else Outcome.TIMEOUT) from None
         except RequestError as error:

@@ -1,6 +1,6 @@
-"""Name what can become of a request to a FHIR server, and say it to a clinician.
+"""List the outcomes of a request to a FHIR server, with a sentence for the clinician.
 
-The list is closed: each outcome is counted (`metrics.FHIR_FETCHES`), and none of them means that there is nothing.
+The list is closed: each outcome is counted (`metrics.FHIR_FETCHES`), and no failure counts as "no data".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cds_service.telemetry.metrics import FHIR_FETCHES
 
 
 class Outcome(StrEnum):
-    """What became of one request to the FHIR server."""
+    """Outcome of one request to the FHIR server."""
 
     OK = "ok"
     UNUSABLE = "unusable"  # an OperationOutcome, or resources of another type
@@ -102,7 +102,7 @@ class FhirError(Exception):
     """
 
     def __init__(self, outcome: Outcome, status: int = 0, note: str = "", issues: tuple[Issue, ...] = ()) -> None:
-        """`issues` are what the server said; they decide how it is asked again and go nowhere else."""
+        """`issues`: those of the server's response, used only to adapt the search."""
         super().__init__(note or _NOTES[outcome].format(status=status))
         self.outcome = outcome
         self.status = status

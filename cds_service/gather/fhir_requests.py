@@ -1,4 +1,4 @@
-"""Ask the FHIR server for one prefetch key: a request, its pages, and what came of them."""
+"""Fetch the data of one prefetch key from the FHIR server: a request, its pages, their result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cds_service.telemetry.metrics import FHIR_FETCHES
 
 MAX_PAGES = 5  # of one search, the first among them
 
-Asked = set[httpx2.URL]  # the addresses that were asked for one key, so that its pages can't go round in a circle
+Requested = set[httpx2.URL]  # the URLs requested for one key, so that its pages can't go round in a circle
 
 
 class FhirRequest(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class FhirRequest(msgspec.Struct, frozen=True):
 
     key: str  # prefetch key, which says which types of resources the response may hold
     url: str  # relative to the base, or absolute under it
-    page: int = 1  # of a search; later pages are asked for as the server linked them
+    page: int = 1  # of a search; later pages are requested by the server's links
     exact: bool = False  # send as written, not adapted to the quirks of the server
 
     def next(self, url: str) -> FhirRequest:
@@ -38,13 +38,13 @@ class FhirResponse(msgspec.Struct, frozen=True):
     error: FhirError | None = None
 
 
-async def ask(fhir: FhirClient, request: FhirRequest, asked: Asked) -> FhirResponse:
-    """Ask for `request` and for the pages that follow it, up to the fifth."""
+async def fetch(fhir: FhirClient, request: FhirRequest, requested: Requested) -> FhirResponse:
+    """Send `request` and those for the pages that follow it, up to the fifth page."""
     pages: list[Gathered] = []
     following: FhirRequest | None = request
     while following is not None and following.page <= MAX_PAGES:
         try:
-            page = await ask_page(fhir, following, asked)
+            page = await fetch_page(fhir, following, requested)
         except FhirError as error:
             return FhirResponse(tuple(pages), error)
         pages.append(page)
@@ -52,10 +52,10 @@ async def ask(fhir: FhirClient, request: FhirRequest, asked: Asked) -> FhirRespo
     return FhirResponse(tuple(pages))
 
 
-async def ask_page(fhir: FhirClient, request: FhirRequest, asked: Asked) -> Gathered:
-    """Ask for one page, and count what became of it. Raises FhirError."""
+async def fetch_page(fhir: FhirClient, request: FhirRequest, requested: Requested) -> Gathered:
+    """Fetch one page, and count its outcome. Raises FhirError."""
     try:
-        page = await _page(fhir, request, asked)
+        page = await _page(fhir, request, requested)
     except FhirError as error:
         FHIR_FETCHES.labels(error.outcome).inc()
         raise
@@ -63,11 +63,11 @@ async def ask_page(fhir: FhirClient, request: FhirRequest, asked: Asked) -> Gath
     return page
 
 
-async def _page(fhir: FhirClient, request: FhirRequest, asked: Asked) -> Gathered:
+async def _page(fhir: FhirClient, request: FhirRequest, requested: Requested) -> Gathered:
     target = fhir.target(request.url)
-    if target in asked:
+    if target in requested:
         raise FhirError(Outcome.CIRCLE)
-    asked.add(target)
+    requested.add(target)
     adapt = "?" in request.url and not request.exact
     body = await (fhir.search(request.url) if adapt else fhir.get(target))
     try:

@@ -1,4 +1,4 @@
-"""Gather the data that a service needs: from prefetch where it is good, else from the EHR's FHIR server.
+"""Gather the data that a service needs: from prefetch, else from the EHR's FHIR server.
 
 Each key ends in one of five states (`facts.SourceState`): sent, sent as empty, partial, failed, not available. All keys are
 completed in parallel under one deadline. A key that fails costs the others nothing, and no request is left running when `gather`
@@ -20,9 +20,9 @@ from cds_service.criteria.facts import Source, SourceState
 from cds_service.fhir.bundles import gathered, gathered_raw
 from cds_service.fhir.gathered import Gathered
 from cds_service.fhir.resources import NOT_JSON
-from cds_service.gather.concurrency import together
+from cds_service.gather.concurrency import run_concurrently
 from cds_service.gather.fhir_client import FhirClient
-from cds_service.gather.fhir_requests import Asked, FhirRequest, ask, result_of
+from cds_service.gather.fhir_requests import FhirRequest, Requested, fetch, result_of
 from cds_service.gather.missing_targets import missing_targets
 from cds_service.gather.referenced_resources import FindMissing, read_referenced
 from cds_service.outbound.search_support import left_out
@@ -49,7 +49,7 @@ _USER_TOKENS = {
 
 
 class AbandonedError(Exception):
-    """Raised where the client ended the call during a request. `gathered` is what was known by then."""
+    """Raised where the client closed the connection during a request. `gathered` holds the data received by then."""
 
     def __init__(self, gathered: dict[str, Gathered]) -> None:
         super().__init__()
@@ -59,31 +59,31 @@ class AbandonedError(Exception):
 async def gather(
     request: HookRequest,
     templates: Mapping[str, str],
-    ehr: FhirClient | None,
+    client: FhirClient | None,
     remaining_ms: float,
     client_gone: Callable[[], Awaitable[object]] | None = None,
     terminology: Terminology | None = None,
 ) -> dict[str, Gathered]:
-    """Return what is known for each key of `templates`, and under `bundles.TARGETS` what was read because they refer to it.
+    """Return the data for each key of `templates`, and under `bundles.TARGETS` the resources that they refer to.
 
     `remaining_ms` is the time until the response is due; FHIR requests get 800 ms of it, or all but 150 ms where that is less.
-    `ehr` is None when there is no FHIR server to ask. `client_gone` returns when the client has ended the call; it is called only
-    when there is something to ask. Raises AbandonedError when it returns first. `terminology` says which references need reading;
-    without it none are read.
+    `client` is None where there is no FHIR server to ask. `client_gone` returns when the EHR has closed the connection; it is
+    called only where requests are sent. Raises AbandonedError where it returns first. `terminology` decides which references need
+    reading; without it none are read.
     """
     results = {key: _prefetched(request, key) for key in templates}
     unfinished = [key for key, result in results.items() if result.next_url or result.source.state in _UNAVAILABLE]
-    find = _finder(request, ehr, terminology)
-    if ehr is None or not (unfinished or (find is not None and find(results).ids)):
+    find = _finder(request, client, terminology)
+    if client is None or not (unfinished or (find is not None and find(results).ids)):
         _settle_lists(results)
         return results
-    fhir = ehr
+    fhir = client
 
     async def complete(key: str) -> None:
         results[key] = await _complete(key, templates[key], results[key], request.context, fhir)
 
     async def ask_all() -> None:
-        await together(complete(key) for key in unfinished)
+        await run_concurrently(complete(key) for key in unfinished)
         _settle_lists(results)
         if find is not None:
             patients = results["patient"].resources if "patient" in results else ()
@@ -98,11 +98,11 @@ async def gather(
     return results
 
 
-def _finder(request: HookRequest, ehr: FhirClient | None, terminology: Terminology | None) -> FindMissing | None:
-    if ehr is None or terminology is None:
+def _finder(request: HookRequest, client: FhirClient | None, terminology: Terminology | None) -> FindMissing | None:
+    if client is None or terminology is None:
         return None
     drafts = request.drafts.gathered if request.drafts is not None else None
-    return partial(missing_targets, drafts=drafts, base=ehr.base_url, terminology=terminology)
+    return partial(missing_targets, drafts=drafts, base=client.base_url, terminology=terminology)
 
 
 def _settle_lists(results: dict[str, Gathered]) -> None:
@@ -128,15 +128,16 @@ async def _done_before(client_gone: Callable[[], Awaitable[object]], work: Corou
 
 
 def require(sources: Mapping[str, Source]) -> None:
-    """Raise PreconditionFailed with every key that was neither sent nor could be asked for.
+    """Raise PreconditionFailed with every key that was not sent and that no FHIR server could be asked for.
 
-    A request that failed is none of these: a card says that its data could not be checked.
+    A request that failed does not count: then a card says that its data could not be checked.
     """
-    absent = [f"`{key}`" for key, source in sources.items() if source.state is SourceState.ABSENT]
+    absent = [key for key, source in sources.items() if source.state is SourceState.ABSENT]
     if absent:
         raise PreconditionFailed(
-            f"Not sent in `prefetch`, and no FHIR server to ask for it: {', '.join(absent)}. "
-            "Send these keys (null where there is nothing), or `fhirServer` with `fhirAuthorization`"
+            f"Not sent in `prefetch`, and no FHIR server to ask for it: {', '.join(f'`{key}`' for key in absent)}. "
+            "Send these keys (null where there is nothing), or `fhirServer` with `fhirAuthorization`",
+            why=", ".join(f"prefetch.{key}" for key in absent),
         )
 
 
@@ -153,20 +154,20 @@ def _prefetched(request: HookRequest, key: str) -> Gathered:
 
 
 async def _complete(key: str, template: str, sent: Gathered, context: Context, fhir: FhirClient) -> Gathered:
-    """Complete what was sent for `key`: ask for its further pages, or for everything where nothing usable was sent."""
-    asked: Asked = set()
+    """Complete the data sent for `key`: fetch further pages, or all of it where nothing usable was sent."""
+    requested: Requested = set()
     if sent.source.state not in _UNAVAILABLE:
         if sent.next_url is None:
             return sent
-        return result_of(await ask(fhir, FhirRequest(key, sent.next_url, page=2, exact=True), asked), first=sent)
+        return result_of(await fetch(fhir, FhirRequest(key, sent.next_url, page=2, exact=True), requested), first=sent)
     query = resolve(template, context)
     if query is None:
         return sent
-    found = result_of(await ask(fhir, FhirRequest(key, query), asked))
+    found = result_of(await fetch(fhir, FhirRequest(key, query), requested))
     others = left_out(query, fhir.quirks)
     if found.source.state is SourceState.ERROR or others is None:
         return found
-    return _merged(found, result_of(await ask(fhir, FhirRequest(key, others), asked)))
+    return _merged(found, result_of(await fetch(fhir, FhirRequest(key, others), requested)))
 
 
 def _merged(first: Gathered, others: Gathered) -> Gathered:

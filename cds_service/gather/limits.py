@@ -1,4 +1,7 @@
-"""How much of what was gathered is read: all of it for any real patient, and never so much that one call holds up the others."""
+"""Limit how many gathered resources are read, so that one call can't hold up the others.
+
+The limit is above the data of any real patient.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ MAX_QUARANTINED = 100  # of one source; how many there were stands in its note
 
 
 def capped(gathered: Mapping[str, Gathered], limit: int) -> dict[str, Gathered]:
-    """The same sources with at most `limit` resources in all, of each the first ones, and a note where some are left out.
+    """Return the sources with at most `limit` resources in all, and a note where some are left out.
 
-    A source that had to be cut is known in part only (PARTIAL): it never means that there is nothing more. The short ones come
-    first, so that a flood in one costs that one.
+    A source that was cut becomes PARTIAL, so that missing data counts as unknown. Short sources are filled first, so that a flood
+    in one source costs only that one.
     """
     if sum(len(one.resources) + len(one.misplaced) for one in gathered.values()) <= limit:
         return {name: _with_few_faults(one) for name, one in gathered.items()}

@@ -1,8 +1,7 @@
-"""Finds what resources refer to and is not at hand.
+"""Find references to resources that the call did not bring and that a card could need. Pure.
 
-Only where a card could need it. Pure.
-At hand is what stands in the resource itself or in any Bundle of the call. A medication whose name says which of the cards' drugs
-it is needs no reading; neither does what is over.
+A call brings a resource inside the one that refers to it, or in any of its Bundles. Not needed are a medication whose name
+identifies one of the cards' drugs, and the references of prescriptions that have ended.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ _NO_RESULT = frozenset({"entered-in-error", "cancelled"})
 
 
 class MissingTargets(msgspec.Struct):
-    """Ids to read from the client's own server, and a count of references elsewhere.
+    """Ids to read from the call's FHIR server, each once, those of draft orders first.
 
-    Each id once, what is being ordered first.
+    `elsewhere` counts references to other servers.
     """
 
     ids: dict[str, list[str]]  # by resource type: Medication, Condition, Observation
@@ -39,7 +38,7 @@ class MissingTargets(msgspec.Struct):
 def missing_targets(
     gathered: Mapping[str, Gathered], *, drafts: Gathered | None, base: str, terminology: Terminology
 ) -> MissingTargets:
-    """Return what `gathered` and `drafts` refer to and do not hold.
+    """Return the resources that `gathered` and `drafts` refer to and do not hold.
 
     `gathered` is by prefetch key; `drafts` is what came with the draft orders (`DraftEntries.gathered`).
     `base`: the FHIR base of the client; an absolute reference to another place is counted and never read.
@@ -100,7 +99,7 @@ class _Finder:
         return self.targets.medications.get(key) if key else None
 
     def _is_known(self, resource: Resource, reference: Reference | None, medication: Resource | None) -> bool:
-        """Whether what is at hand says which of the cards' drugs it is."""
+        """Say whether the data at hand identifies one of the cards' drugs."""
         concepts = [resource.medicationCodeableConcept, first(medication.code) if medication is not None else None]
         codings = tuple(pair for concept in concepts for pair in pairs(concept))
         names = tuple(text for concept in concepts for text in texts(concept))
@@ -112,14 +111,14 @@ class _Finder:
         return bool(reference.display and self.terminology.drug((), (reference.display,)).classes)
 
     def _of_panel(self, panel: Resource, at_hand: set[str]) -> None:
-        """The results of a panel that has no value of its own."""
+        """Find the missing results of a panel without a value of its own."""
         if panel.valueQuantity is None and panel.valueString is None and (panel.status or "").lower() not in _NO_RESULT:
             for member in listed(panel.hasMember):
                 if bare_id(member.reference) not in at_hand:
                     self._want("Observation", member)
 
     def _want(self, kind: str, reference: Reference) -> None:
-        """Notes a target where it lies on the client's own server."""
+        """Record a target on the client's own server, or count it as elsewhere."""
         sent = reference.reference or ""
         if not sent or sent.startswith(("#", "urn:")):
             return
@@ -148,7 +147,7 @@ class _Finder:
 
 
 def _refers(resource: Resource) -> bool:
-    """Whether a medication or what it is for stands in another resource."""
+    """Say whether a prescription refers to another resource for its medication or reason."""
     return (
         resource.medicationReference is not None
         or resource.reasonReference is not None
@@ -157,7 +156,7 @@ def _refers(resource: Resource) -> bool:
 
 
 def _items(medication: Resource | None) -> Iterator[Reference]:
-    """The ingredients of a medication that are references."""
+    """Return the ingredients of a medication that are references."""
     if medication is not None:
         ingredients = listed(medication.ingredient)
         if medication.product is not None:

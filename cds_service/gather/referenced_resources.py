@@ -15,17 +15,17 @@ import msgspec
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.fhir.gathered import Gathered
 from cds_service.fhir.resources import Resource
-from cds_service.gather.concurrency import together
+from cds_service.gather.concurrency import run_concurrently
 from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.fhir_outcome import FhirError, Outcome
-from cds_service.gather.fhir_requests import FhirRequest, ask, ask_page, result_of
+from cds_service.gather.fhir_requests import FhirRequest, fetch, fetch_page, result_of
 from cds_service.gather.missing_targets import MissingTargets
 from cds_service.outbound.search_support import Quirk
 from cds_service.read.subject import CallPatient, Ownership
 from cds_service.telemetry.metrics import FHIR_REFERENCES
 
 MAX_READ = 50  # resources in one call
-ROUNDS = 2  # the second for ingredients of what the first brought, and for the reasons of drugs that are known by now
+ROUNDS = 2  # the second for ingredients of the medications read in the first, and for the reasons of drugs identified by them
 
 FindMissing = Callable[[Mapping[str, Gathered]], MissingTargets]
 
@@ -37,7 +37,7 @@ _NO_SEARCH = frozenset({Outcome.REFUSED, Outcome.NOT_FOUND, Outcome.FORBIDDEN, O
 
 
 async def read_referenced(results: dict[str, Gathered], find: FindMissing, fhir: FhirClient, call_patient: CallPatient) -> None:
-    """Add to `results` (by key) what `find` says is missing, and note in them what could not be read."""
+    """Add the resources that `find` misses to `results` (by key), and note those that could not be read."""
     reading = _Reading(results, fhir, call_patient)
     for number in range(ROUNDS):
         missing = find(results)
@@ -46,27 +46,27 @@ async def read_referenced(results: dict[str, Gathered], find: FindMissing, fhir:
         wanted = reading.wanted(missing)
         if not wanted:
             break
-        await together(reading.read(kind, ids) for kind, ids in wanted.items())
-    reading.say()
+        await run_concurrently(reading.read(kind, ids) for kind, ids in wanted.items())
+    reading.note_unread()
 
 
 class _Reading:
-    """The reading of references in one call."""
+    """Read the referenced resources of one call."""
 
     def __init__(self, results: dict[str, Gathered], fhir: FhirClient, call_patient: CallPatient) -> None:
         self.results = results
         self.fhir = fhir
         self.call_patient = call_patient
-        self.sought: dict[str, set[str]] = {kind: set() for kind in _KEYS}  # ids, with those beyond the limit
+        self.requested: dict[str, set[str]] = {kind: set() for kind in _KEYS}  # ids, also those beyond the limit
         self.found: dict[str, list[Resource]] = {kind: [] for kind in _KEYS}
         self.left = MAX_READ
 
     def wanted(self, missing: MissingTargets) -> dict[str, list[str]]:
-        """Return the ids to ask for in this round, by type: not asked for before, and within the limit."""
+        """Return the ids to read in this round, by type: those not requested before, within the limit."""
         wanted: dict[str, list[str]] = {}
         for kind, ids in missing.ids.items():
-            new = [key for key in ids if key not in self.sought[kind]]
-            self.sought[kind].update(new)
+            new = [key for key in ids if key not in self.requested[kind]]
+            self.requested[kind].update(new)
             if taken := new[: self.left]:
                 wanted[kind] = taken
             _count(kind, "too_many", len(new) - len(taken))
@@ -84,9 +84,9 @@ class _Reading:
         resources = [*before.resources, *found] if kind == "Observation" else self.found[kind]
         self.results[_RESULTS[kind]] = msgspec.structs.replace(before, resources=resources)
 
-    def say(self) -> None:
-        """Note in the sources what could not be read."""
-        for kind, ids in self.sought.items():
+    def note_unread(self) -> None:
+        """Add a note to each source whose referenced resources could not all be read."""
+        for kind, ids in self.requested.items():
             unread, key = len(ids) - len(self.found[kind]), _RESULTS[kind]
             if unread:
                 one = self.results.get(key, Gathered(Source(SourceState.PRESENT, "fhir")))
@@ -98,13 +98,13 @@ class _Reading:
                 self.results[key] = msgspec.structs.replace(one, source=source)
 
     async def _read(self, kind: str, ids: list[str]) -> list[Resource]:
-        """Ask in one search where the server takes a list of ids, else for each resource by itself."""
+        """Read all in one search where the server takes a list of ids, else each resource by itself."""
         if len(ids) == 1:
             return await self._one(kind, ids[0])
         found: list[Resource] = []
         if takes_ids := not self.fhir.knows(Quirk("one by one", kind)):
             listed = ",".join(quote(one, safe="") for one in ids)
-            response = await ask(self.fhir, FhirRequest(_KEYS[kind], f"{kind}?_id={listed}", exact=True), set())
+            response = await fetch(self.fhir, FhirRequest(_KEYS[kind], f"{kind}?_id={listed}", exact=True), set())
             if response.pages:
                 found = result_of(response).resources
                 # A server that takes the list for one id finds nothing; the first single read shows whether it is one.
@@ -113,7 +113,7 @@ class _Reading:
                 ids = ids[1:]
             elif response.error is not None and not (response.error.outcome in _NO_SEARCH or response.error.status == 501):
                 return []
-        found += [one for read in await together(self._one(kind, one) for one in ids) for one in read]
+        found += [one for read in await run_concurrently(self._one(kind, one) for one in ids) for one in read]
         if found and takes_ids:
             self.fhir.learn([Quirk("one by one", kind)])
         return found
@@ -121,7 +121,7 @@ class _Reading:
     async def _one(self, kind: str, id: str) -> list[Resource]:  # noqa: A002 (FHIR's word)
         try:
             request = FhirRequest(_KEYS[kind], f"{kind}/{quote(id, safe='')}", exact=True)
-            return (await ask_page(self.fhir, request, set())).resources
+            return (await fetch_page(self.fhir, request, set())).resources
         except FhirError:  # counted where it was raised
             return []
 

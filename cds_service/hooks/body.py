@@ -27,7 +27,7 @@ class BodyMemory:
         """Take `size` bytes. Raises Overloaded where fewer are left."""
         if size > self.left:
             SHED.labels("bodies").inc()
-            raise Overloaded("Too many large bodies are being sent; please try again in a second")
+            raise Overloaded("Too many large bodies are being sent; please try again in a second", why="bodies")
         self.left -= size
 
 

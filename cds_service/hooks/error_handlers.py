@@ -71,11 +71,11 @@ def _error_response(status: int, code: str, text: str, trace: str, headers: dict
 
 
 async def error_response(request: Request, error: Exception) -> Response:
-    """Return the response to one of FORESEEN, the same for a service call and for a route of the framework."""
+    """Return the response to one of FORESEEN, for service calls and the framework's routes alike."""
     match error:
         case CdsError():
             trace = new_trace()
-            tell(Event.REFUSED, status=error.status, code=error.code, trace=trace)
+            tell(Event.REFUSED, status=error.status, code=error.code, why=error.why, trace=trace)
             return _error_response(error.status, error.code, str(error), trace, dict(error.headers))
         case CallerRefusedError():  # the reason stands only in the log (CDS Hooks best practices); RFC 9110 requires the header
             return Response(status_code=401, headers={"www-authenticate": "Bearer"})

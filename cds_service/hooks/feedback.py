@@ -62,7 +62,7 @@ class Batch(msgspec.Struct):
         """Raise BadRequest that names the first items, where items were sent and none could be read."""
         if self.refused and not self.records:
             reasons = "; ".join(f"`feedback[{one.index}]`: {one.why}" for one in self.refused[:_MAX_NAMED])
-            raise BadRequest(f"No item of `feedback` could be read. {reasons}")
+            raise BadRequest(f"No item of `feedback` could be read. {reasons}", why="feedback")
 
 
 def decode_feedback(body: bytes, service: str, received_at: datetime, caller: Caller = ANONYMOUS) -> Batch:
@@ -75,9 +75,9 @@ def decode_feedback(body: bytes, service: str, received_at: datetime, caller: Ca
     check_whole(body, "the body")
     items = fitting(members.get("feedback"), list[Raw])
     if items is None:
-        raise BadRequest("`feedback` is required and must be a list")
+        raise BadRequest("`feedback` is required and must be a list", why="feedback")
     if len(items) > MAX_ITEMS:
-        raise BadRequest(f"`feedback` must hold at most {MAX_ITEMS} items")
+        raise BadRequest(f"`feedback` must hold at most {MAX_ITEMS} items", why="feedback")
     batch = Batch([], [], [])
     for index, raw in enumerate(items):
         try:
@@ -141,13 +141,13 @@ def _objects(raw: Raw | None) -> list[dict[str, Raw]]:
 
 
 def _accepted(raw: Raw | None) -> list[str]:
-    """Return the uuids in `[{"id": ...}]`, without those that don't fit, so that the outcome is not lost with them."""
+    """Return the uuids in `[{"id": ...}]`, leaving out malformed ones, so that the outcome is not lost."""
     ids = (fitting(suggestion.get("id"), str) for suggestion in _objects(raw))
     return [_uuid(uuid) for uuid in ids if uuid and len(uuid) <= MAX_ID]
 
 
 def _reason(override: dict[str, Raw]) -> _Reason:
-    """Return the reason in `reason`, or in `override` itself; a text that looks like a code counts as one."""
+    """Return the reason in `reason`, or in `override` itself. A text that looks like a code counts as one."""
     raw = override.get("reason")
     code = fitting(raw, str) or ""
     if _CODE.fullmatch(code):
@@ -181,7 +181,10 @@ def _timestamp(text: str | None) -> str:
 
 
 def _without_words(value: Any, name: str = "") -> Any:
-    """Return `value` with only the codes in known members; each other text, which may be about people, becomes its length."""
+    """Return `value` with the codes in known members, and the length of every other text.
+
+    Another text may be about people.
+    """
     if isinstance(value, dict):
         return {key if _CODE.fullmatch(key) else "…": _without_words(inner, key) for key, inner in value.items()}
     if isinstance(value, list):

@@ -51,12 +51,13 @@ def hook_routes(runtime: Runtime) -> APIRouter:
         caller = await caller_of(request.scope, services.get(id), f"/{id}/feedback", runtime)
         service = known_service(services, id)
         if runtime.callers.degraded:
-            raise LogUnavailable("Feedback is not taken now, because repeated requests can't be recognised; send it again later")
+            text = "Feedback is not taken now, because repeated requests can't be recognised; send it again later"
+            raise LogUnavailable(text, why="repeats_unknown")
         body = await read_body(request.scope, request.receive, MAX_FEEDBACK_BYTES, BodyMemory(0))
         batch = decode_feedback(body, service.id, runtime.clock(), caller)
         stored = await runtime.alert_log.append_feedback([*batch.records, *batch.kept])
         if not stored and runtime.alert_log.health().state == "failed":
-            raise LogUnavailable("The feedback could not be stored; please send it again later")
+            raise LogUnavailable("The feedback could not be stored; please send it again later", why="feedback")
         tell(Event.FEEDBACK, service=service.id, items=len(batch.records), refused=len(batch.refused), stored=stored)
         _count_feedback(batch)
         batch.expect_record()

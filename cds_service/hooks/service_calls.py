@@ -1,4 +1,4 @@
-"""Serve calls of services, in front of the framework, whose routing would cost more than reading a small body."""
+"""Serve service calls in front of the framework, whose routing would cost more than reading a small body."""
 
 from __future__ import annotations
 
@@ -84,13 +84,18 @@ class ServiceCalls:
             self._check_call_limit()
             self._under_way += 1
             try:
-                responding = self._answer(body, service, caller, timings, receive)
-                del body
+                on_evaluation = scope.get("extensions", {}).get(ON_EVALUATION)
+                call = decode_request(body, service.hook, caller)
+                connection = ClientConnection(len(body), receive, explained=on_evaluation is not None)
+                call.timings = timings
+                timings.mark("decode")
+                responding = self._respond(call, service, self._runtime, connection)
+                del body, call  # a waiting call holds neither
                 evaluation = await responding
             finally:
                 self._under_way -= 1
             status = 200
-            if on_evaluation := scope.get("extensions", {}).get(ON_EVALUATION):
+            if on_evaluation is not None:
                 on_evaluation(evaluation, timings)
             await _send_json(send, evaluation.body)
         except CdsError as error:
@@ -106,15 +111,6 @@ class ServiceCalls:
             if service_id in self._services:
                 self._count(self._services[service_id], status, timings, scope)
 
-    def _answer(
-        self, body: bytes, service: ServiceDefinition, caller: Caller, timings: Timings, receive: Receive
-    ) -> Awaitable[Evaluation]:
-        """Decode now and drop the body, so a waiting call does not hold it."""
-        call = decode_request(body, service.hook, caller)
-        call.timings = timings
-        timings.mark("decode")
-        return self._respond(call, service, self._runtime, ClientConnection(len(body), receive))
-
     def _count(self, service: ServiceDefinition, status: int, timings: Timings, scope: Scope) -> None:
         """Count the call, log it, and trace it where traces are configured."""
         seconds = time.perf_counter() - timings.started
@@ -127,7 +123,7 @@ class ServiceCalls:
     def _check_call_limit(self) -> None:
         if self._under_way >= self._runtime.settings.max_calls:
             SHED.labels("calls").inc()
-            raise Overloaded("Too many calls are under way; please try again in a second")
+            raise Overloaded("Too many calls are under way; please try again in a second", why="calls")
 
 
 async def caller_of(scope: Scope, service: ServiceDefinition | None, path: str, runtime: Runtime) -> Caller:

@@ -1,1 +1,1 @@
-"""Load the cards, and what a site lays over them, checked and compiled at start."""
+"""Load, check and compile the cards with a site's overlay, at start."""

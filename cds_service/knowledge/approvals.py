@@ -1,8 +1,7 @@
-"""Which cards a site has approved, and so which are shown: kept in a file of the site's own.
+"""Read and write the file of a site's approvals, which decides the cards that are shown.
 
-An approval is bound to the content of a card (see `Card.hash`: its file, what it shares with other cards, the value sets, the
-site's overlay). A change of any of them makes it stale, and in the production profile the card then runs in shadow until it is
-approved anew.
+An approval is bound to the content of a card (see `Card.hash`: its file, the shared files, the value sets, the site's overlay). A
+change of any of them makes it stale. In the production profile the card then runs in shadow until it is approved again.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ class Approval(File, frozen=True, kw_only=True):
 
 
 class ApprovalError(ValueError):
-    """An approval that can't be given; the text says why."""
+    """An approval is refused; the text says why."""
 
 
 def load_approvals(path: Path) -> list[Approval]:
-    """The approvals in the file, oldest first; none where there is no file. Raises KnowledgeError for mistakes in it."""
+    """Read the approvals, oldest first; none where there is no file. Raises KnowledgeError for errors in it."""
     if not path.exists():
         return []
     file = YamlFile(path, str(path))
@@ -49,7 +48,10 @@ def load_approvals(path: Path) -> list[Approval]:
 
 
 def shadow_rule(profile: Literal["dev", "production"], approvals: Sequence[Approval]) -> ShadowRule:
-    """Why a card is not shown: it isn't active, or, in production, the site hasn't approved this content of it."""
+    """Return the rule that says why a card is not shown.
+
+    It is not active or, in production, the site has not approved this content.
+    """
     if profile == "dev":
         return unless_active
     approved = {(one.card, one.hash) for one in approvals}
@@ -66,10 +68,10 @@ def shadow_rule(profile: Literal["dev", "production"], approvals: Sequence[Appro
 
 
 def approve(path: Path, card: Card, by: str, note: str, now: datetime) -> Approval:
-    """Adds an approval of the card as it is to the file, which keeps what else stands in it.
+    """Append an approval of the card's present content to the file.
 
-    `now` is aware. Raises ApprovalError where the card is not active, where `by` or `note` is empty, or where somebody else is
-    writing; KnowledgeError where the file has mistakes; OSError where it can't be written.
+    `now` is aware. Raises ApprovalError where the card is not active, `by` or `note` is empty, or another process is writing;
+    KnowledgeError where the file has errors; OSError where it can't be written.
     """
     if card.file.status != "active":
         raise ApprovalError(f"{card.id} is {card.file.status}: only an active card can be approved")
@@ -78,7 +80,7 @@ def approve(path: Path, card: Card, by: str, note: str, now: datetime) -> Approv
     approval = Approval(
         card=card.id, version=card.file.version, hash=card.hash, by=by.strip(), at=now.replace(microsecond=0), note=note.strip()
     )
-    load_approvals(path)  # a file with mistakes is left as it is
+    load_approvals(path)  # a file with errors stays as it is
     before = path.read_text(encoding="utf-8").rstrip("\n") + "\n" if path.exists() else _HEAD
     entry = yaml.safe_dump([msgspec.structs.asdict(approval)], sort_keys=False, allow_unicode=True, width=120)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +102,7 @@ def approve(path: Path, card: Card, by: str, note: str, now: datetime) -> Approv
 
 
 def standing(card: Card, approvals: Sequence[Approval]) -> str:
-    """What the file says about a card as it is now: approved, changed since, or nothing."""
+    """Return in words whether the present content of a card is approved, changed since, or never approved."""
     own = [one for one in approvals if one.card == card.id]
     now = [one for one in own if one.hash == card.hash]
     if not own:

@@ -1,4 +1,4 @@
-"""The shape of a card file (`cards/<id>/card.yaml`) and of the files that cards share."""
+"""Define the structure of a card file (`cards/<id>/card.yaml`) and of the shared files."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Policy = Literal["say_so", "stay_silent", "carry_on"]
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A mapping in a knowledge file: a name that is not listed here is a mistake."""
+    """A mapping in a knowledge file; an unknown key is an error."""
 
 
 class Row(File, frozen=True, kw_only=True):
-    """One row of a card's table; the first row whose criteria hold decides how loud the card is and what it says first."""
+    """One row of a card's table; the first row that holds gives the indicator and the summary."""
 
     when: list[str] = []
     unless: list[str] = []
     indicator: Indicator
     summary: Annotated[str, msgspec.Meta(min_length=1, max_length=139)]
     source: list[str] = []
-    quoted: list[str] = []  # numbers of the text that a source gives: they stay where a criterion with the same number is changed
+    quoted: list[str] = []  # numbers that a source gives: they stay where a criterion with the same number changes
 
 
 class Paragraph(File, frozen=True, kw_only=True):
@@ -37,11 +37,11 @@ class Paragraph(File, frozen=True, kw_only=True):
     when: list[str] = []
     unless: list[str] = []
     quoted: list[str] = []
-    same_line: bool = False  # goes on where the shown paragraph before it ends; begins a line of its own where there is none
+    same_line: bool = False  # follows the shown paragraph before it on the same line, where there is one
 
 
 class Passage(File, frozen=True, kw_only=True):
-    """A paragraph (Markdown) that stands on the card's own page only, with its sources."""
+    """A paragraph (Markdown) for the card's own page only, with its sources."""
 
     text: Text
     source: Annotated[list[str], msgspec.Meta(min_length=1)]  # of the card's sources, or engineering
@@ -49,7 +49,11 @@ class Passage(File, frozen=True, kw_only=True):
 
 
 class ActionFile(File, frozen=True, kw_only=True):
-    """create: a resource of orders.yaml; delete: the order looked at; update: that order with the fields of the resource."""
+    """An action of a suggestion.
+
+    create: a resource of orders.yaml; delete: the order that the card is about; update: that order with the fields of the
+    resource.
+    """
 
     type: Literal["create", "delete", "update"]
     description: Text
@@ -67,21 +71,21 @@ class SuggestionFile(File, frozen=True, kw_only=True):
 
 
 class NotCheckedFile(File, frozen=True, kw_only=True):
-    """Where these hold, the card could not check what it is for, although all data arrived."""
+    """Criteria under which the card could not check its subject, although all data arrived."""
 
     when: Annotated[list[str], msgspec.Meta(min_length=1)]
     because: Text
 
 
 class Repeat(File, frozen=True, kw_only=True):
-    """The card is not shown again for so many days to anybody about the same patient, unless what it is about has changed."""
+    """The repeat rule: not shown again for so many days for the same patient, unless it is about something new."""
 
     after_days: Annotated[int, msgspec.Meta(ge=1)]
-    about: list[str] = []  # criteria whose evidence is what the card is about; a new drug among them shows the card again
+    about: list[str] = []  # criteria whose evidence the card is about; a new drug among them shows the card again
 
 
 class Change(File, frozen=True, kw_only=True):
-    """One line of a card's history: what a version changed, for whom, from when and on whose word."""
+    """One entry of a card's history: what a version changed, who is affected, since when, and the sources."""
 
     version: Annotated[str, msgspec.Meta(pattern=r"^\d+\.\d+\.\d+$")]
     since: date
@@ -91,7 +95,7 @@ class Change(File, frozen=True, kw_only=True):
 
 
 class Length(File, frozen=True, kw_only=True):
-    """How long a card may be in the EHR, summary and detail together, at its longest."""
+    """The limit on the longest card in the EHR, summary and detail together."""
 
     characters: Annotated[int, msgspec.Meta(ge=100)] = 700
     lines: Annotated[int, msgspec.Meta(ge=0)] = 0  # of the detail; 0 for any number
@@ -108,20 +112,20 @@ class CardFile(File, frozen=True, kw_only=True):
     why: Text
     known_gaps: Annotated[list[str], msgspec.Meta(min_length=1)]
     hooks: Annotated[list[Hook], msgspec.Meta(min_length=1)]
-    checks: Text  # what is not checked where this card could not decide, for the notice: "quinine order"
+    checks: Text  # for the notice: what was not checked where the card could not decide, for example "quinine order"
     subjects: Annotated[list[str], msgspec.Meta(min_length=1)]  # at most one card per subject is shown
     gives_way_to: list[str] = []  # subjects
     gives_way_to_warnings: list[str] = []  # subjects, where the card about them is a warning or critical
-    rank: int  # position in the answer and when giving way, lowest first
+    rank: int  # position in the response and when giving way, lowest first
     repeat: Repeat | None = None
     for_each: str = ""  # an order criterion: the card is decided for each order that meets it
     criteria: dict[str, Criterion] = {}
     fire_when: list[str] = []
     unless: list[str] = []
-    on_unknown: dict[str, Policy] = {}  # could not look, or could not read; default say_so
-    on_missing: dict[str, Policy] = {}  # looked, and nothing is recorded; default carry_on
+    on_unknown: dict[str, Policy] = {}  # data missing or unreadable; default say_so
+    on_missing: dict[str, Policy] = {}  # complete data, nothing recorded; default carry_on
     notice_when: list[str] = []  # a notice about unreadable data only where one of these is met; always where empty
-    chart_notice_when: list[str] = []  # when a chart is opened, only where one of these is met or it may be alarming; else never
+    chart_notice_when: list[str] = []  # the same at patient-view, and for a possibly alarming result; never where empty
     not_checked: list[NotCheckedFile] = []
     table: Annotated[list[Row], msgspec.Meta(min_length=1)]
     detail: Annotated[list[Paragraph], msgspec.Meta(min_length=1)]
@@ -141,7 +145,7 @@ class SourceFile(File, frozen=True, kw_only=True):
     title: Text
     url: str = ""  # of the publication itself; shown as a link of the card
     says: Text
-    read: Text  # what of it was read, so that nobody takes a quotation for the original
+    read: Text  # which part of it was read: a quotation is not the original
     read_on: date | None = None
 
 
@@ -159,12 +163,12 @@ class ServiceFile(File, frozen=True, kw_only=True):
 class ServicesFile(File, frozen=True, kw_only=True):
     services: list[ServiceFile]
     prefetch: dict[str, str]
-    include: dict[str, str] = {}  # what is added to the template of a key for an EHR that supports `_include`
+    include: dict[str, str] = {}  # appended to the template of a key for an EHR that supports `_include`
     usage_requirements: Text
 
 
 class NoticeFile(File, frozen=True, kw_only=True):
-    """The words of the notice that something could not be checked."""
+    """The texts of the notice about what could not be checked."""
 
     title: Text
     url: Text
@@ -175,7 +179,7 @@ class NoticeFile(File, frozen=True, kw_only=True):
 
 
 class LabelsFile(File, frozen=True, kw_only=True):
-    """What stands on every card."""
+    """The labels that every card uses."""
 
     source_label: Text
     topic_system: Text
@@ -183,7 +187,7 @@ class LabelsFile(File, frozen=True, kw_only=True):
     not_known: Text
     ignored_result: Text
     page_label: Text  # of the link to the card's own page
-    most_cards: Annotated[int, msgspec.Meta(ge=1)]  # of one answer, the notice not counted; the highest ranks stay
+    most_cards: Annotated[int, msgspec.Meta(ge=1)]  # in one response, the notice not counted; the first ranks stay
 
 
 class CodingFile(File, frozen=True, kw_only=True):
@@ -193,21 +197,21 @@ class CodingFile(File, frozen=True, kw_only=True):
 
 
 class DialectFile(File, frozen=True, kw_only=True):
-    """How one EHR wants cards; what is not said is as in plain CDS Hooks. `dialects` applies it."""
+    """The differences of one EHR from plain CDS Hooks; `dialects` applies them."""
 
     about: Text
     sources: list[SourceFile] = []
     hooks: Annotated[list[Hook], msgspec.Meta(min_length=1)]  # at which it calls
-    summary_limit: Annotated[int, msgspec.Meta(ge=40, le=139)] = 139  # characters; what is cut stands in the detail
+    summary_limit: Annotated[int, msgspec.Meta(ge=40, le=139)] = 139  # characters; a cut summary is whole in the detail
     topic_limit: Annotated[int, msgspec.Meta(ge=1)] = 100  # characters of a topic code
-    topic_drops: str = ""  # characters that a topic code must not hold
-    any_only: bool = False  # selectionBehavior `any` is the only one that it knows
+    topic_drops: str = ""  # characters that a topic code must not contain
+    any_only: bool = False  # it knows only the selectionBehavior `any`
     one_action: bool = False  # per suggestion
-    medication_first: bool = False  # it applies a suggestion's first action only, where that names a medication
+    medication_first: bool = False  # it applies only the first action, where that has a medication
     creates: list[Text] | None = None  # types of resources that it creates; null: all
     updates: list[Text] | None = None  # types of resources that it changes; null: all
     deletes: bool = True
-    code_systems: dict[str, Text] | None = None  # our name of a system → its name; a created order needs a code of one of these
+    code_systems: dict[str, Text] | None = None  # system in orders.yaml → its name there; a created order needs a code of one
     codes: dict[str, CodingFile] = {}  # "system|code" of orders.yaml → the code to order by at this site
 
 

@@ -1,8 +1,8 @@
-"""Lists the texts of a card, fills in their numbers and finds meaningless placeholders.
+"""List the texts of a card, fill in their numbers and find invalid placeholders.
 
-Evidence (`{potassium_low.value}`) is filled in for each patient. A number of a criterion (`{potassium_low.below}`, its `unit`),
-the dose of what a suggestion offers (`{offered.dose}`) and the rule of repetition (`{repeat.after_days}`) are filled in once, so
-that a text follows when they change.
+Evidence (`{potassium_low.value}`) is filled in for each patient. The numbers of a criterion (`{potassium_low.below}`, its
+`unit`), the dose that a suggestion offers (`{offered.dose}`) and the repeat rule (`{repeat.after_days}`) are filled in once, so
+that texts change with them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from cds_service.criteria.kinds import Criterion
-from cds_service.criteria.numbers import spoken_numbers
+from cds_service.criteria.numbers import number_texts
 from cds_service.files.conversion_errors import Keys, suggestion
 from cds_service.knowledge.card_file import CardFile, Resource, SuggestionFile
 from cds_service.knowledge.templates import REQUEST_FIELDS, Template
@@ -30,8 +30,8 @@ class CardText(NamedTuple):
     keys: Keys  # its place in the card's file
     text: str
     offers: tuple[str, ...] = ()  # the orders (by name) of the suggestion that it belongs to
-    of_patient: bool = True  # it can hold evidence
-    quoted: tuple[str, ...] = ()  # numbers in it that a source gives and no criterion moves
+    of_patient: bool = True  # it may have placeholders for evidence
+    quoted: tuple[str, ...] = ()  # numbers in it from a source, which no criterion changes
 
 
 def texts_of(card: CardFile) -> Iterator[CardText]:
@@ -59,54 +59,50 @@ def _offers(item: SuggestionFile) -> tuple[str, ...]:
     return tuple(action.resource for action in item.actions if action.resource)
 
 
-def offered_words(orders: Iterable[Resource]) -> dict[str, str]:
-    """Return what `{offered.dose}` and `{offered.frequency}` read: "20 mEq", "twice daily".
+def offered_texts(orders: Iterable[Resource]) -> dict[str, str]:
+    """Return the texts of `{offered.dose}` and `{offered.frequency}`: "20 mEq", "twice daily".
 
-    Of the first order that says it.
+    From the first order that has one.
     """
-    said: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for order in orders:
         for dosage in order.get("dosageInstruction", [])[:1]:
             for dose in dosage.get("doseAndRate", [])[:1]:
                 if "doseQuantity" in dose:
-                    said.setdefault("dose", f"{dose['doseQuantity']['value']} {dose['doseQuantity']['unit']}")
+                    texts.setdefault("dose", f"{dose['doseQuantity']['value']} {dose['doseQuantity']['unit']}")
             repeat = dosage.get("timing", {}).get("repeat", {})
             times, period = _TIMES.get(repeat.get("frequency", 0)), _PERIODS.get(repeat.get("periodUnit", ""))
             if times and period and repeat.get("period") == 1:
-                said.setdefault("frequency", f"{times} {period}")
-    return said
+                texts.setdefault("frequency", f"{times} {period}")
+    return texts
 
 
 def filler(criteria: Mapping[str, Criterion], after_days: int | None) -> Callable[[str, Mapping[str, str]], str]:
-    """Return a function that fills the numbers of `criteria` into a text.
+    """Return a function that fills numbers into a text: of criteria, the repeat rule and the offer.
 
-    Also those of the rule of repetition and of what is offered.
-    The other placeholders stay as they are.
+    Other placeholders stay as they are.
     """
     repeat = {} if after_days is None else {"after_days": str(after_days)}
 
     def fill(text: str, offered: Mapping[str, str]) -> str:
-        def say(name: str, field: str) -> str:
+        def number_for(name: str, field: str) -> str:
             if name in criteria:
-                known: Mapping[str, str] = spoken_numbers(name, criteria)
+                known: Mapping[str, str] = number_texts(name, criteria)
             else:
                 known = {OFFERED: offered, REPEAT: repeat}.get(name, {})
             return known.get(field, f"{{{name}.{field}}}")
 
-        return Template(text).render(say)
+        return Template(text).render(number_for)
 
     return fill
 
 
 def with_numbers(card: CardFile, criteria: Mapping[str, Criterion], orders: Mapping[str, Resource]) -> CardFile:
-    """Return the card with all numbers in its texts.
-
-    So text and logic stay one where a site changes a number.
-    """
+    """Return the card with all numbers in its texts, so that they follow the logic."""
     fill = filler(criteria, card.repeat.after_days if card.repeat is not None else None)
 
     def offering(item: SuggestionFile) -> SuggestionFile:
-        offered = offered_words(orders[name] for name in _offers(item))
+        offered = offered_texts(orders[name] for name in _offers(item))
         actions = [msgspec.structs.replace(one, description=fill(one.description, offered)) for one in item.actions]
         return msgspec.structs.replace(item, label=fill(item.label, offered), actions=actions)
 
@@ -125,10 +121,7 @@ def with_numbers(card: CardFile, criteria: Mapping[str, Criterion], orders: Mapp
 def content_with_numbers(
     card: Mapping[str, Any], criteria: Mapping[str, Criterion], orders: Mapping[str, Resource]
 ) -> dict[str, Any]:
-    """Return a card as it stands in YAML, with all numbers in its texts.
-
-    What only says how they are written (`quoted`) is left out.
-    """
+    """Return a card in YAML form with all numbers in its texts, without the `quoted` members."""
     fill = filler(criteria, card["repeat"]["after_days"] if card.get("repeat") else None)
 
     def walk(value: Any, offered: Mapping[str, str]) -> Any:
@@ -139,7 +132,7 @@ def content_with_numbers(
         if isinstance(value, dict):
             if "actions" in value:
                 resources = [action.get("resource") for action in value["actions"]]
-                offered = offered_words(orders[name] for name in resources if name in orders)
+                offered = offered_texts(orders[name] for name in resources if name in orders)
             return {key: walk(one, offered) for key, one in value.items() if key != "quoted"}
         return value
 
@@ -149,9 +142,8 @@ def content_with_numbers(
 def placeholder_problems(
     card: CardFile, used: Iterable[str], criteria: Mapping[str, Criterion], orders: Mapping[str, Resource]
 ) -> Iterator[tuple[Keys, str]]:
-    """Yield (keys of the place, what is wrong) of placeholders that mean nothing.
+    """Yield (keys of the place, error) of invalid placeholders and of texts that look like HTML.
 
-    Also of texts that some clients take for HTML.
     `used`: the criteria that the card names, with their members.
     """
     known = list(used)
@@ -164,17 +156,17 @@ def placeholder_problems(
                     yield one.keys, "placeholder names the order, and the card has no `for_each`"
                 continue
             if name == OFFERED:
-                if field not in (said := offered_words(orders[offer] for offer in one.offers if offer in orders)):
-                    yield one.keys, f"what is offered here says no{suggestion(field, said)}"
+                if field not in (offered := offered_texts(orders[offer] for offer in one.offers if offer in orders)):
+                    yield one.keys, f"the offered orders have no{suggestion(field, offered)}"
                 continue
             if name == REPEAT:
                 if field != "after_days" or card.repeat is None:
-                    yield one.keys, "the card has no such rule of repetition; `repeat` has `after_days`"
+                    yield one.keys, "the card has no `repeat` rule with this field; `repeat` has `after_days`"
                 continue
             if name not in known:
                 yield one.keys, f"placeholder names an unknown criterion{suggestion(name, known)}"
                 continue
             kind = str(criteria[name].__struct_config__.tag)
-            allowed = {*spoken_numbers(name, criteria), *(criteria[name].placeholders if one.of_patient else ())}
+            allowed = {*number_texts(name, criteria), *(criteria[name].placeholders if one.of_patient else ())}
             if field not in allowed:
                 yield one.keys, f"a {kind} criterion has no field{suggestion(field, sorted(allowed))}"

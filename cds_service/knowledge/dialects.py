@@ -1,9 +1,9 @@
-"""Dialects: what an EHR can do with a card differs, and `cards/dialects.yaml` says how. Pure.
+"""Adapt cards to what an EHR can do, as `cards/dialects.yaml` describes it. Pure.
 
-A dialect changes how a card is presented and which suggestions it offers, never whether it is shown, how loud it is or what its
-detail says: an EHR that can do less is not told less. A suggestion is offered as a whole or not at all, with one exception:
-several tests or procedures to order (ServiceRequests) are independent of each other, so that an EHR that takes one action at a
-time gets one suggestion for each. Everything here happens once, when the cards load, but for `shortened`.
+A dialect changes the form of a card and the suggestions that it offers, never whether it is shown, its indicator or its detail:
+every EHR gets the full information. A suggestion is offered as a whole or not at all, with one exception: several tests or
+procedures to order (ServiceRequests) are independent of each other, so an EHR that takes one action at a time gets one suggestion
+for each. Everything here except `shortened` runs once, when the cards load.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ from cds_service.files.conversion_errors import Keys, suggestion
 from cds_service.knowledge.card_file import ActionFile, CardFile, DialectFile, Resource, SuggestionFile
 
 PLAIN = "plain"  # the name of plain CDS Hooks in dialects.yaml
-_CONCEPTS = ("medicationCodeableConcept", "code")  # where an order says what is ordered
+_CONCEPTS = ("medicationCodeableConcept", "code")  # the members that say what is ordered
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """A suggestion as a dialect offers it: `file`, or one part of it with an id of its own; `whole` is the id of all of it."""
+    """A suggestion in a dialect.
+
+    `file`: the suggestion, or one part of it with its own id. `whole`: the id of the whole suggestion.
+    """
 
     file: SuggestionFile
     whole: str
 
 
 def topic_code(code: str, dialect: DialectFile) -> str:
-    """The topic code of a card in a dialect: the same at every call, as EHRs key lockouts and override reasons on it."""
+    """Return the topic code of a card in a dialect, always the same: EHRs key lockouts and overrides on it."""
     return "".join(char for char in code if char not in dialect.topic_drops)
 
 
 def shortened(summary: str, limit: int) -> str:
-    """`summary` cut between words, with an ellipsis, so that it has at most `limit` characters."""
+    """Cut `summary` between words to at most `limit` characters, with an ellipsis."""
     if len(summary) <= limit:
         return summary
     kept, _, _ = summary[:limit].rpartition(" ")
@@ -40,7 +43,7 @@ def shortened(summary: str, limit: int) -> str:
 
 
 def creatable(orders: Mapping[str, Resource], dialect: DialectFile) -> dict[str, Resource]:
-    """Those of `orders` (by name) that an EHR can create, with the codes by which it orders them."""
+    """Return the `orders` (by name) that an EHR can create, with its codes."""
     return {
         name: coded
         for name, order in orders.items()
@@ -50,10 +53,10 @@ def creatable(orders: Mapping[str, Resource], dialect: DialectFile) -> dict[str,
 
 
 def offers(card: CardFile, orders: Mapping[str, Resource], dialect: DialectFile) -> list[Offer]:
-    """The suggestions of a card that an EHR can act on, in the order in which they are offered.
+    """Return the suggestions of a card that an EHR can act on, in the order of the offer.
 
-    Where an EHR would let its user choose several of what are alternatives (see `narrowed`), only the first that applies may be
-    offered; those that are recommended come first.
+    Where an EHR would let its user choose several alternatives (see `narrowed`), only the first that applies may be offered;
+    recommended ones come first.
     """
     created = creatable(orders, dialect)
     found = [part for item in card.suggestions for part in _parts(item, orders, created, dialect)]
@@ -61,7 +64,7 @@ def offers(card: CardFile, orders: Mapping[str, Resource], dialect: DialectFile)
 
 
 def narrowed(card: CardFile, dialect: DialectFile) -> bool:
-    """Whether only one suggestion of a card may be offered: they are alternatives, and the EHR can't be told so."""
+    """Tell whether only one suggestion may be offered: alternatives for an EHR without "at-most-one"."""
     return dialect.any_only and card.selection == "at-most-one"
 
 
@@ -73,14 +76,14 @@ def _parts(
         if not all(
             action.type == "create" and orders[action.resource]["resourceType"] == "ServiceRequest" for action in item.actions
         ):
-            return  # a removal without what replaces it, or a drug without its monitoring, is another advice
+            return  # a removal without its replacement, or a drug without its monitoring, is different advice
         for number, (action, can) in enumerate(zip(item.actions, able, strict=True), 1):
             if can:
                 part = msgspec.structs.replace(item, id=f"{item.id}.{number}", label=action.description, actions=[action])
                 yield Offer(part, item.id)
     elif all(able):
         actions = item.actions
-        if dialect.medication_first:  # one transaction, in FHIR's order and not in that of the list (CDS Hooks 2.0, Suggestion)
+        if dialect.medication_first:  # one transaction in the order of FHIR, not of the list (CDS Hooks 2.0, Suggestion)
             actions = sorted(actions, key=lambda action: not _names_medication(action, orders))
         yield Offer(msgspec.structs.replace(item, actions=actions), item.id)
 
@@ -95,7 +98,7 @@ def _can(action: ActionFile, orders: Mapping[str, Resource], created: Mapping[st
 
 
 def _names_medication(action: ActionFile, orders: Mapping[str, Resource]) -> bool:
-    """Whether the resource of an action has a medication with text and code; a changed order has that which was received."""
+    """Tell whether the resource of an action has a medication with text and code; a changed order does."""
     if action.type == "update":
         return True
     concept = orders[action.resource].get("medicationCodeableConcept", {}) if action.type == "create" else {}
@@ -103,7 +106,7 @@ def _names_medication(action: ActionFile, orders: Mapping[str, Resource]) -> boo
 
 
 def _coded(order: Resource, dialect: DialectFile) -> Resource | None:
-    """The order with those of its codes that the EHR accepts, in its names of their systems; None where it accepts none."""
+    """Return the order with only the codes that the EHR accepts, by its system names; None where none."""
     if dialect.code_systems is None:
         return order
     for concept in _CONCEPTS:
@@ -128,7 +131,7 @@ def _key(coding: Resource) -> str:
 def dialect_problems(
     dialects: Mapping[str, DialectFile], cards: Iterable[str], orders: Mapping[str, Resource]
 ) -> Iterator[tuple[Keys, str]]:
-    """What is wrong with dialects: (keys of the place in dialects.yaml, what is wrong and what to do)."""
+    """Yield the errors of dialects: (keys of the place in dialects.yaml, error and remedy)."""
     if PLAIN not in dialects:
         yield (), f"must have `{PLAIN}`, for EHRs without a dialect"
     known = {

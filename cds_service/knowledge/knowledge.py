@@ -1,6 +1,6 @@
-"""What the service knows: cards, and the criteria, citations, orders and words that they share, compiled once at start.
+"""Hold the compiled cards with their shared criteria, citations, orders and texts.
 
-`loader.read_knowledge` reads and checks it; nothing here reads a file, and nothing is changed afterwards.
+`loader.read_knowledge` reads and checks the files. This module reads no file, and a `Knowledge` never changes.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ ShadowRule = Callable[[CardFile, str], str]
 
 
 def unless_active(card: CardFile, _: str) -> str:
-    """Tell why a card is not shown where there is no site: it is, once its status is active."""
+    """Return why a card is not shown without a site's approvals: its status, unless it is active."""
     return "" if card.status == "active" else card.status
 
 
 class Card:
-    """One card, compiled: names of criteria resolved, texts ready to be filled.
+    """One compiled card: names of criteria resolved, texts as templates.
 
-    `live`: it is shown. Otherwise it runs in shadow: evaluated and logged, never shown, and no card gives way to it; `why_shadow`
-    says why.
+    `live`: it is shown. Otherwise it runs in shadow, for the reason in `why_shadow`: it is evaluated and logged, never shown, and
+    no card gives way to it.
     """
 
     def __init__(
@@ -66,19 +66,19 @@ class Card:
             self._policies[name, True] = file.on_missing.get(name, "carry_on")
 
     def policy(self, criterion: str, *, missing: bool) -> Policy:
-        """Return what this card does where `criterion` is unknown; `missing`: it was looked for and nothing is recorded."""
+        """Return the policy where `criterion` is unknown; `missing`: the data are complete, nothing is recorded."""
         return self._policies[criterion, missing]
 
     @property
     def suggestions(self) -> list[SuggestionFile]:
+        """Return the suggestions of the file."""
         return self.file.suggestions
 
 
 class Knowledge:
-    """Everything loaded from one `cards/` folder.
+    """All knowledge of one `cards/` folder.
 
-    `hash` is that of the content; with an overlay it is "<hash of cards/>+<hash of the overlay>", and `overlay_hash` its second
-    part.
+    `hash`: of the content; with an overlay "<hash of cards/>+<hash of the overlay>". `overlay_hash`: its second part.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Knowledge:
         self.overlay_hash = overlay.hash if overlay is not None else ""
         self.hash = f"{content_hash}+{self.overlay_hash}" if self.overlay_hash else content_hash
         self.order_places = dict(order_places or {})  # where each order was written
-        self.per_order = frozenset(  # names of the criteria that depend on which order is looked at
+        self.per_order = frozenset(  # names of the criteria that depend on the order
             name for name in criteria if any(criteria[below].per_order for below in with_children([name], criteria))
         )
         self._at: dict[str, tuple[Card, ...]] = {

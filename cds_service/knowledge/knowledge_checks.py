@@ -1,4 +1,4 @@
-"""Checks that every name and number in the files of cards means something; yields each mistake with its place."""
+"""Check the names and numbers in the files of cards; yield each error with its place."""
 
 from __future__ import annotations
 
@@ -48,23 +48,23 @@ def check_criteria(written: WrittenCriteria, terminology: Terminology, sources: 
 
 
 def _check_thresholds(file: YamlFile, keys: Keys, criterion: LabCriterion, analyte: Analyte) -> Iterator[Problem]:
-    """Check that thresholds are in the unit of the analyte and lie where results are read; at least 0 stands for any result."""
+    """Check that thresholds have the analyte's unit and are plausible; at least 0 means any result."""
     limits = {name: getattr(criterion, name) for name in ("below", "at_most", "above", "at_least")}
     limits = {name: limit for name, limit in limits.items() if limit is not None}
     if limits and criterion.unit != analyte.unit:
         yield file.problem((*keys, "unit"), f"must be `{analyte.unit}`, the unit of {criterion.analyte}")
         return
-    told = [((*keys, name), limit, limit) for name, limit in limits.items() if (name, limit) != ("at_least", 0)]
-    told += [
+    placed = [((*keys, name), limit, limit) for name, limit in limits.items() if (name, limit) != ("at_least", 0)]
+    placed += [
         ((*keys, "below_reported", unit), limit, canonical(limit, unit, analyte))
         for unit, limit in criterion.below_reported.items()
         if unit in analyte.factors
     ]
-    for at, limit, value in told:
+    for at, limit, value in placed:
         if analyte.plausible is not None and not is_plausible(value, analyte):
             low, high = analyte.plausible
             yield file.problem(
-                at, f"{limit} is no possible threshold: {criterion.analyte} is read from {low} to {high} {analyte.unit}"
+                at, f"{limit} is not a possible threshold: {criterion.analyte} is read from {low} to {high} {analyte.unit}"
             )
 
 
@@ -79,15 +79,17 @@ def check_card(
 ) -> list[Problem]:
     """Check the names that a card uses; where all are known, also its own criteria and its texts."""
     problems = list(_check_names_of_card(file, card, written, sources, orders, overrides))
-    if problems or written.failed:  # what a criterion uses that could not be read is not known
+    if problems or written.failed:  # the names in a criterion that could not be read are not known
         return problems
     used = with_children(named_in(card), written.criteria)
     for name, (at_file, keys) in written.where.items():
         if at_file is file and name not in used:
             if overlay is not None and file.places[keys].file == file.shown_as:
-                continue  # a site that no longer uses a criterion of `cards/` can't delete it
+                continue  # a site can't delete an unused criterion of `cards/`
             problems.append(file.problem(keys, "is defined but never used; use it or delete it"))
-    return problems + [file.problem(keys, told) for keys, told in placeholder_problems(card, used, written.criteria, orders)]
+    return problems + [
+        file.problem(keys, message) for keys, message in placeholder_problems(card, used, written.criteria, orders)
+    ]
 
 
 def _check_names_of_card(

@@ -1,7 +1,6 @@
-"""Loads the knowledge: `cards/`, and what a site lays over it, read, checked and compiled into `Knowledge`.
+"""Load `cards/` with a site's overlay: read, check and compile into `Knowledge`.
 
-Every name must mean something; each mistake is told with file, line, path and a suggestion. This module reads files, and what it
-makes is never changed afterwards.
+Every name must be defined; each error has file, line, path and a suggestion.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from cds_service.knowledge.card_texts import with_numbers
 from cds_service.knowledge.dialects import dialect_problems
 from cds_service.knowledge.knowledge import Card, Knowledge, ShadowRule, unless_active
 from cds_service.knowledge.knowledge_checks import check_card, check_criteria, check_names
-from cds_service.knowledge.names_used import named_in, ring_in, with_children
+from cds_service.knowledge.names_used import cycle_in, named_in, with_children
 from cds_service.knowledge.overlay import Overlay
 from cds_service.knowledge.thresholds import Threshold
 from cds_service.knowledge.written_criteria import WrittenCriteria
@@ -55,8 +54,8 @@ def read_knowledge(
 ) -> Knowledge:
     """Read and check `folder`, with the site's `overlay` folder laid over it.
 
-    `shadow(card, content hash)` says why a card is not shown, "" where it is. Raises KnowledgeError with every mistake that can
-    be found in one pass.
+    `shadow(card, content hash)` says why a card is not shown, "" where it is shown. Raises KnowledgeError with every error
+    that can be found in one pass.
     """
     files = _Files(folder, overlay)
     shared = _read_shared(files)
@@ -64,14 +63,14 @@ def read_knowledge(
     written = WrittenCriteria(shared.thresholds)
     problems = list(_check_sources_of_numbers(shared))
     problems += written.read(shared.files[CRITERIA], shared.files[CRITERIA].data, ())
-    cards, mistakes = _read_cards(files, written)
-    problems += mistakes
+    cards, found = _read_cards(files, written)
+    problems += found
     problems += check_criteria(written, terminology, shared.sources)
-    _refuse_rings(written, problems)
+    _refuse_cycles(written, problems)
     for one in cards:
         problems += check_card(one.file, one.card, written, shared.sources, shared.orders, shared.overrides, files.overlay)
-    told = dialect_problems(shared.dialects, [one.card.id for one in cards], shared.orders)
-    problems += [shared.files["dialects.yaml"].problem(keys, message) for keys, message in told]
+    messages = dialect_problems(shared.dialects, [one.card.id for one in cards], shared.orders)
+    problems += [shared.files["dialects.yaml"].problem(keys, message) for keys, message in messages]
     if files.overlay is not None and not written.failed:
         problems += files.overlay.unused(_names_used([one.card for one in cards], written))
     if problems:
@@ -80,7 +79,7 @@ def read_knowledge(
 
 
 class _Files:
-    """The files of `cards/`, with what the overlay says differently."""
+    """The files of `cards/`, merged with the overlay."""
 
     def __init__(self, folder: Path, overlay: Path | None) -> None:
         self.folder = folder
@@ -94,7 +93,7 @@ class _Files:
 
 
 class _Shared(NamedTuple):
-    """What all cards share."""
+    """The content of the files that all cards share."""
 
     files: Mapping[str, YamlFile]
     sources: dict[str, SourceFile]
@@ -153,7 +152,7 @@ def _check_sources_of_numbers(shared: _Shared) -> Iterable[Problem]:
 
 
 def _read_cards(files: _Files, written: WrittenCriteria) -> tuple[list[_ReadCard], list[Problem]]:
-    """Return the cards that can be read, their criteria added to `written`, and the mistakes in all."""
+    """Return (readable cards, errors in all); their criteria are added to `written`."""
     cards: list[_ReadCard] = []
     problems: list[Problem] = []
     for path in sorted(files.folder.glob("*/card.yaml")):
@@ -173,11 +172,11 @@ def _read_cards(files: _Files, written: WrittenCriteria) -> tuple[list[_ReadCard
     return cards, problems
 
 
-def _refuse_rings(written: WrittenCriteria, problems: Sequence[Problem]) -> None:
-    """Raise KnowledgeError where groups are members of each other: nothing after it could follow their members."""
-    if ring := ring_in(written.criteria):
-        file, keys = written.where[ring[0]]
-        raise KnowledgeError([*problems, file.problem(keys, f"is a member of itself: {' > '.join(ring)}")])
+def _refuse_cycles(written: WrittenCriteria, problems: Sequence[Problem]) -> None:
+    """Raise KnowledgeError where groups are members of each other, because later checks follow members."""
+    if cycle := cycle_in(written.criteria):
+        file, keys = written.where[cycle[0]]
+        raise KnowledgeError([*problems, file.problem(keys, f"is a member of itself: {' > '.join(cycle)}")])
 
 
 def _names_used(cards: Sequence[CardFile], written: WrittenCriteria) -> dict[str, set[str]]:
@@ -204,7 +203,7 @@ def _build(
     shared_hash = _hash_of(files.folder / name for name in SHARED_FILES)
 
     def card_hash(one: _ReadCard) -> str:
-        """Return a hash of all that decides what a card does: its file, what cards share, the value sets, a site's changes."""
+        """Hash everything that a card depends on: its file, shared files, value sets, the overlay."""
         site = files.overlay.hash_of((*SHARED_FILES, f"{one.card.id}/card.yaml")) if files.overlay is not None else ""
         return _sha256(one.hash, shared_hash, terminology.value_sets_hash, site)
 

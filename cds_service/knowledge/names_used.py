@@ -1,4 +1,4 @@
-"""The criteria that cards and groups name: what the loader checks and what a card has to evaluate."""
+"""Find the criteria that cards and groups name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cds_service.knowledge.card_file import CardFile, Paragraph, Row, Suggestion
 
 
 def criteria_named_in(card: CardFile) -> Iterator[tuple[Keys, list[str]]]:
-    """Where a card names criteria: (keys of the place, names)."""
+    """Yield each place where a card names criteria: (its keys, names)."""
     if card.for_each:
         yield ("for_each",), [card.for_each]
     yield ("fire_when",), card.fire_when
@@ -36,12 +36,12 @@ def criteria_named_in(card: CardFile) -> Iterator[tuple[Keys, list[str]]]:
 
 
 def named_in(card: CardFile) -> list[str]:
-    """The criteria that a card names, each once, in the order of the file."""
+    """Return the criteria that a card names, each once, in the order of the file."""
     return list(dict.fromkeys(name for _, names in criteria_named_in(card) for name in names))
 
 
 def with_children(names: Iterable[str], criteria: Mapping[str, Criterion]) -> list[str]:
-    """The named criteria and, before each group, its members."""
+    """Return the named criteria, with the members of each group before it."""
     found: dict[str, None] = {}
 
     def add(name: str) -> None:
@@ -57,8 +57,8 @@ def with_children(names: Iterable[str], criteria: Mapping[str, Criterion]) -> li
     return list(found)
 
 
-def ring_in(criteria: Mapping[str, Criterion]) -> list[str]:
-    """The names of groups that are members of each other, the first again at the end; empty where there are none."""
+def cycle_in(criteria: Mapping[str, Criterion]) -> list[str]:
+    """Return groups that are members of each other, the first again at the end; empty without a cycle."""
     done: set[str] = set()
 
     def look(name: str, above: list[str]) -> list[str]:
@@ -66,9 +66,9 @@ def ring_in(criteria: Mapping[str, Criterion]) -> list[str]:
             return [*above[above.index(name) :], name]
         if name not in done and name in criteria:
             for below in criteria[name].children:
-                if ring := look(below, [*above, name]):
-                    return ring
+                if cycle := look(below, [*above, name]):
+                    return cycle
             done.add(name)
         return []
 
-    return next((ring for name in criteria if (ring := look(name, []))), [])
+    return next((cycle for name in criteria if (cycle := look(name, []))), [])

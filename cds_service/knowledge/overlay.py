@@ -1,11 +1,11 @@
-"""What a site says differently: a folder of its own that is laid over `cards/`, which stays untouched.
+"""Merge a site's overlay folder with `cards/`, which stays unchanged.
 
-The overlay has files of the same names, and holds only what differs. One rule for all of them: mappings merge by key; anything
-else takes the place of what was there, lists as a whole; a key set to null removes it. In place of a list, a mapping changes
-single items, which it names by their `id` or (cases) `name`, or where they have neither by their number from 1.
+The overlay has files of the same names with only the differences. One rule for all of them: mappings merge by key; any other
+value replaces the old one, lists as a whole; null removes a key. In place of a list, a mapping changes single items, by their
+`id` or (cases) `name`, or by their number from 1 where they have neither.
 
-The merge is done on parsed YAML, before anything is checked, so that merged knowledge is checked by the same loader and an error
-points at the file in which the value was written.
+The merge is done on parsed YAML, before anything is checked, so that the same loader checks merged knowledge, and an error names
+the file in which the value was written.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Overlay:
         self.hash = self.hash_of(name for name in self._files if not name.endswith(f"/{CASES}"))
 
     def hash_of(self, names: Iterable[str]) -> str:
-        """A hash of those of the named files ("orders.yaml", "quinine-avoid/card.yaml") that the overlay has; "" for none."""
+        """Hash the named files ("orders.yaml", "quinine-avoid/card.yaml") of the overlay; "" where it has none."""
         present = [name for name in names if name in self._files]
         digest = hashlib.sha256()
         for name in present:
@@ -71,7 +71,7 @@ class Overlay:
         return digest.hexdigest() if present else ""
 
     def over(self, base: YamlFile, name: str) -> YamlFile:
-        """`base`, the file `name` of `cards/`, with what the overlay says differently. Raises KnowledgeError."""
+        """Return `base`, the file `name` of `cards/`, merged with the overlay. Raises KnowledgeError."""
         site = self._files.get(name)
         if site is None:
             return base
@@ -91,11 +91,11 @@ class Overlay:
         return result
 
     def own(self, name: str) -> YamlFile | None:
-        """The file `name` of the overlay as it stands, where `cards/` has none of that name."""
+        """Return the file `name` of the overlay unmerged; None where it has none."""
         return self._files.get(name)
 
     def unused(self, used: Mapping[str, set[str]]) -> list[Problem]:
-        """The names that the overlay adds and no card uses: most are misspelt. `used`: by file of `OPEN_FILES`."""
+        """Return an error for each added name that no card uses: most are misspelt. `used`: by file of `OPEN_FILES`."""
         return [
             file.problem((key,), f"unknown name{suggestion(key, used[name])} (a new one must be used by a card)")
             for name, file, key in self.added
@@ -104,7 +104,7 @@ class Overlay:
 
 
 def _check_card(base: YamlFile, site: YamlFile, data: dict[Any, Any]) -> None:
-    """What a site must say about a card that it changes, and what it can't change. Takes `written_for` out of `data`."""
+    """Check `written_for` and the fixed keys of a changed card, and take `written_for` out of `data`."""
     problems = [site.problem((key,), why) for key, why in _FIXED.items() if key in data]
     version = base.data.get("version") if isinstance(base.data, dict) else None
     written_for = data.pop("written_for", None)
@@ -113,8 +113,8 @@ def _check_card(base: YamlFile, site: YamlFile, data: dict[Any, Any]) -> None:
             site.problem((), f"does not say which version of the card it was written for; add `written_for: {version}`")
         )
     elif written_for != version:
-        told = f"the card is now version {version}; see what changed, and whether what stands here still fits, then change this"
-        problems.append(site.problem(("written_for",), told))
+        message = f"the card is now version {version}; check what changed and whether this overlay still fits, then change this"
+        problems.append(site.problem(("written_for",), message))
     if problems:
         raise KnowledgeError(problems)
 
@@ -124,7 +124,7 @@ def _close(path: Path, allowed: set[str]) -> str:
 
 
 def _name(item: Any, number: int) -> Any:
-    """What an overlay calls an item of a list."""
+    """Return the name of a list item in an overlay."""
     return item.get("id", item.get("name", number)) if isinstance(item, dict) else number
 
 
@@ -166,20 +166,20 @@ class _Merge:
         for key, value in new.items():
             name = str(key)
             if key not in old and value is None:
-                told = f"can't be removed: unknown name{suggestion(name, map(str, old))}"
-                self.problems.append(self.site.problem((*site, name), told))
+                message = f"can't be removed: unknown name{suggestion(name, map(str, old))}"
+                self.problems.append(self.site.problem((*site, name), message))
             elif key not in old:
                 self._take(self.site, (*site, name), (*out, name))
                 merged[key] = value
         return merged
 
     def _items(self, old: list[Any], new: dict[Any, Any], base: Keys, site: Keys, out: Keys) -> list[Any]:
-        """A list of which a mapping changes single items; all numbers are those of the list in `cards/`."""
+        """Change single items of a list; numbers count in the list of `cards/`."""
         names = [_name(item, number) for number, item in enumerate(old, 1)]
         for key in new:
             if key not in names:
-                told = f"unknown item{suggestion(str(key), map(str, names))}"
-                self.problems.append(self.site.problem((*site, str(key)), told))
+                message = f"unknown item{suggestion(str(key), map(str, names))}"
+                self.problems.append(self.site.problem((*site, str(key)), message))
         merged: list[Any] = []
         for position, (name, value) in enumerate(zip(names, old, strict=True)):
             if name not in new:
@@ -191,11 +191,11 @@ class _Merge:
         return merged
 
     def _place(self, keys: Keys) -> Place:
-        """Where it stands in the site's file; its first line for keys that are not written as they read (`<<`, 0x1)."""
+        """Return the place in the site's file; its first line for keys that YAML rewrites (`<<`, 0x1)."""
         return self.site.places.get(keys, Place(self.site.shown_as, 1, keys))
 
     def _take(self, file: YamlFile, keys: Keys, out: Keys) -> None:
-        """The places of a value that is taken from `file` as it is."""
+        """Note the places of a value that is taken from `file` unchanged."""
         for at, place in file.places.items():
             if at[: len(keys)] == keys:
                 self.result.places[*out, *at[len(keys) :]] = place

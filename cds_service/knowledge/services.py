@@ -1,7 +1,7 @@
-"""The CDS Hooks services and their prefetch templates, derived from what the cards of each hook look at.
+"""Derive the CDS Hooks services and their prefetch templates from the criteria of each hook.
 
-Templates stay inside the restricted query subset (CDS Hooks 2.0, "Prefetch query restrictions"), repeat no parameter, and
-there is one key per FHIR resource type, because an EHR pays for each key.
+Templates stay inside the restricted query subset (CDS Hooks 2.0, "Prefetch query restrictions"), repeat no parameter, and have
+one key per FHIR resource type, because each key costs the EHR a query.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cds_service.terminology.terminology import Terminology
 
 
 class ServiceDefinition(msgspec.Struct, frozen=True):
-    """One entry of the discovery answer. `prefetch` maps key to template."""
+    """One service of the discovery response. `prefetch`: key to template."""
 
     id: str
     hook: str
@@ -24,10 +24,10 @@ class ServiceDefinition(msgspec.Struct, frozen=True):
     description: str
     prefetch: dict[str, str]
     usage_requirements: str
-    include: dict[str, str] = {}  # by key: what brings along what a search's results refer to
+    include: dict[str, str] = {}  # by key: the `_include` parameters for the resources that results refer to
 
     def templates(self, *, include: bool) -> dict[str, str]:
-        """The prefetch templates; `include`: for an EHR that supports `_include`, which CDS Hooks does not promise."""
+        """Return the prefetch templates; `include`: for an EHR with `_include`, beyond the subset of CDS Hooks."""
         if not include:
             return self.prefetch
         return {key: template + self.include.get(key, "") for key, template in self.prefetch.items()}
@@ -36,7 +36,7 @@ class ServiceDefinition(msgspec.Struct, frozen=True):
 def derive_services(
     file: ServicesFile, criteria_by_hook: Mapping[str, Iterable[Criterion]], terminology: Terminology
 ) -> tuple[ServiceDefinition, ...]:
-    """The services of `file`, each with the templates that the criteria of its hook need."""
+    """Return the services of `file`, each with the templates that the criteria of its hook need."""
     services = []
     for service in file.services:
         keys, analytes = _needs(criteria_by_hook[service.hook])

@@ -1,7 +1,7 @@
-"""Reads a site's own codes of laboratory, drugs and problems: `codes.yaml`.
+"""Read a site's own codes for results, drugs and problems from `codes.yaml`.
 
-A code is mapped to what the value sets know: an analyte with specimen and unit, an ingredient or a class of drugs, a set of
-problems; `other` says that it is known and none of ours. What the value sets say of a code can't be changed here.
+A code is mapped to content of the value sets: an analyte with specimen and unit, an ingredient or a drug class, or a problem set;
+`other` means that it is in none. The meaning of a code in the value sets can't be changed here.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from cds_service.terminology.lab_terms import LabCode
 from cds_service.terminology.terminology import SiteMeanings, Terminology, site_key
 
 FILE = "codes.yaml"
-_NOT_YOURS = "is a code of the value sets, which say what it means; it can't be mapped here"
+_NOT_YOURS = "is a code of the value sets, which define its meaning; it can't be mapped here"
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A code as the EHR sends it; of the system upper and lower case are the same."""
+    """A code as the EHR sends it; the case of the system does not matter."""
 
     system: Text
     code: Text
 
 
 class LabMapping(_Mapping, frozen=True, kw_only=True):
-    """What a site's laboratory code measures.
+    """The meaning of a site's laboratory code.
 
-    `unit`: that of results without one. `specimen: other`: not measured in blood, so never read.
+    `unit`: of results without one. `specimen: other`: not measured in blood, so never read.
     """
 
     analyte: Text
@@ -42,9 +42,9 @@ class LabMapping(_Mapping, frozen=True, kw_only=True):
 
 
 class DrugMapping(_Mapping, frozen=True, kw_only=True):
-    """What a site's drug code is: an ingredient, or a class.
+    """The meaning of a site's drug code: an ingredient or a class.
 
-    A class where it is not known which drug of it; `class: other` is none of ours.
+    A class where the drug in it is not known; `class: other` for a drug in no value set.
     """
 
     ingredient: str = ""
@@ -52,7 +52,7 @@ class DrugMapping(_Mapping, frozen=True, kw_only=True):
 
 
 class ProblemMapping(_Mapping, frozen=True, kw_only=True):
-    """The set that a problem belongs to. `set: other` is none of ours."""
+    """The problem set of a site's code; `set: other` for none."""
 
     set: Text
 
@@ -66,10 +66,7 @@ class CodesFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_site_codes(file: YamlFile, terminology: Terminology) -> SiteMeanings:
-    """Return what the file says, for `Terminology.with_codes`.
-
-    Raises KnowledgeError with every mistake and its line.
-    """
+    """Return the meanings for `Terminology.with_codes`. Raises KnowledgeError with every error and its line."""
     codes = file.convert(CodesFile, file.data)
     problems = [
         *_twice(file, "labs", codes.labs),

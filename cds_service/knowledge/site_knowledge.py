@@ -1,4 +1,4 @@
-"""The knowledge as one site uses it: the cards, with its overlay, and what it has approved."""
+"""Load the knowledge of one site: the cards with its overlay and approvals."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from cds_service.terminology.terminology import Terminology
 
 
 def approvals_path(settings: Settings) -> Path:
-    """The site's file of approvals: beside the log, unless a setting says otherwise."""
+    """Return the path of the site's approvals: the setting, else beside the log."""
     return settings.approvals_file or settings.log_path.with_name("approvals.yaml")
 
 
 def rxnorm_path(settings: Settings) -> Path:
-    """The site's RxNorm lookup: beside the log, unless a setting says otherwise."""
+    """Return the path of the site's RxNorm lookup: the setting, else beside the log."""
     return settings.rxnorm_file or settings.log_path.with_name("rxnorm.msgpack")
 
 
 def load_knowledge(settings: Settings, *, before_approval: bool = False) -> Knowledge:
-    """The knowledge that `settings` name; `before_approval`: as if every active card were approved, to check and review it.
+    """Load the knowledge that `settings` name.
 
-    Raises KnowledgeError for mistakes in the cards, the overlay or the approvals, and for an RxNorm lookup that can't be used.
+    `before_approval`: as if every active card were approved, to check and review it. Raises KnowledgeError for errors in the
+    cards, the overlay or the approvals, and for an RxNorm lookup that can't be used.
     """
     folder = settings.cards_dir or cards_dir()
     shadow: ShadowRule = unless_active
@@ -39,7 +40,7 @@ def load_knowledge(settings: Settings, *, before_approval: bool = False) -> Know
 
 
 def card_states(knowledge: Knowledge) -> dict[str, Any]:
-    """Which cards are shown and which run in shadow, and why; for `/health`. Retired cards do neither."""
+    """Return the live cards and those in shadow with the reason, without retired ones, for `/health`."""
     return {
         "live": [card.id for card in knowledge.cards if card.live],
         "shadow": [
@@ -52,7 +53,7 @@ def card_states(knowledge: Knowledge) -> dict[str, Any]:
 
 
 def log_card_states(knowledge: Knowledge) -> None:
-    """The same as log lines, for the start of a process."""
+    """Log the live cards and those in shadow, at the start of a process."""
     states = card_states(knowledge)
     live, shadow = states["live"], states["shadow"]
     metrics.CARDS_LIVE.set(len(live))

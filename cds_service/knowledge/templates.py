@@ -1,6 +1,6 @@
-"""Texts with {placeholders}, compiled once: `{criterion.field}` is evidence, `{patient.reference}` a part of the request.
+"""Compile texts with placeholders: `{criterion.field}` for evidence, `{patient.reference}` for the request.
 
-Numbers of the criteria themselves are filled in before, when the cards load (`card_texts`).
+The numbers of criteria are filled in earlier, when the cards load (`card_texts`).
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ class Template:
             end = match.end()
         self.parts.append(text[end:])
 
-    def render(self, say: Callable[[str, str], str]) -> str:
-        """The text with each placeholder replaced by `say(name, field)`."""
+    def render(self, text_for: Callable[[str, str], str]) -> str:
+        """Return the text with each placeholder replaced by `text_for(name, field)`.
+
+        `present` passes `text_for`, because the values come from facts and findings, which knowledge does not know.
+        """
         if not self.placeholders:
             return self.text
-        return "".join([part if isinstance(part, str) else say(part[0], part[1]) for part in self.parts])
+        return "".join([part if isinstance(part, str) else text_for(part[0], part[1]) for part in self.parts])

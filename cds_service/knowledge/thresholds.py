@@ -1,7 +1,7 @@
-"""Reads `cards/thresholds.yaml`: named numbers, each with its source and date.
+"""Read `cards/thresholds.yaml`: named numbers, each with its source and date.
 
-A criterion names one where it would have the number (`below: potassium_normal_low`). A plain number may stand there as well, so
-that a site can change one criterion without changing the others.
+A criterion uses the name in place of a number (`below: potassium_normal_low`). A plain number is allowed too, so that a site can
+change one criterion without the others.
 """
 
 from __future__ import annotations
@@ -58,17 +58,14 @@ def resolved(body: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> di
     return found
 
 
-def mistakes(body: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> Iterator[tuple[Keys, str]]:
-    """Yield (keys, what is wrong) of the thresholds that a criterion names.
-
-    Unknown ones, and those in another unit.
-    """
+def errors(body: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> Iterator[tuple[Keys, str]]:
+    """Yield (keys, error) of the thresholds that a criterion names: unknown ones, and another unit."""
     for keys, name in named_in(body):
         one = thresholds.get(name)
         if one is None:
             yield keys, f"neither a number nor the name of a threshold:{suggestion(name, thresholds)}"
         elif one.unit != (wanted := str(keys[1]) if len(keys) > 1 else _unit(str(keys[0]), body)):
-            yield keys, f"`{name}` is in {one.unit or 'no unit'}, and here stands a number in {wanted or 'no unit'}"
+            yield keys, f"`{name}` is in {one.unit or 'no unit'}, and the criterion needs a number in {wanted or 'no unit'}"
 
 
 def _unit(field: str, body: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The criteria as they are written in `criteria.yaml` and in the files of cards."""
+"""Read criteria from `criteria.yaml` and from the files of cards."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SHARED = "cards/criteria.yaml"
 
 
 class WrittenCriteria:
-    """Collects criteria from files, with numbers in the place of the thresholds that they name.
+    """Collect criteria from files, with numbers in place of the thresholds that they name.
 
     Attributes:
         criteria: by name.
-        where: by name, the file and the place in it.
+        where: by name, the file and the keys of the place.
         named: by criterion and field, the threshold that it names.
-        failed: (file, name) of those that are written there and could not be read.
+        failed: (file, name) of those that could not be read.
     """
 
     def __init__(self, known: Mapping[str, Threshold]) -> None:
@@ -31,7 +31,7 @@ class WrittenCriteria:
         self._thresholds = known
 
     def read(self, file: YamlFile, data: object, keys: Keys) -> Iterator[Problem]:
-        """Read the criteria that stand at `keys` of `file`; yield the mistakes in them."""
+        """Read the criteria at `keys` of `file` and yield their errors."""
         if not isinstance(data, dict):
             yield file.problem(keys, "must be a mapping of names to criteria")
             return
@@ -46,7 +46,7 @@ class WrittenCriteria:
             other = self.where[name][0].shown_as
             return [file.problem(at, f"`{name}` is already defined in {other}; give it another name")]
         if isinstance(body, dict):
-            if wrong := [file.problem((*at, *keys), told) for keys, told in thresholds.mistakes(body, self._thresholds)]:
+            if wrong := [file.problem((*at, *keys), error) for keys, error in thresholds.errors(body, self._thresholds)]:
                 return wrong
             self.named[name] = {str(keys[0]): threshold for keys, threshold in thresholds.named_in(body)}
             body = thresholds.resolved(body, self._thresholds)
@@ -58,9 +58,9 @@ class WrittenCriteria:
         return []
 
     def known_in(self, file: YamlFile) -> list[str]:
-        """Return the criteria that can be named in `file`: its own and the shared ones, because no card knows another.
+        """Return the criteria that `file` can name: its own and the shared ones, because cards are independent.
 
-        Those that could not be read are among them: the mistake in them is told, and not that their names are unknown.
+        Those that could not be read are included: their own error is reported, not an unknown name.
         """
         known = [name for name, (where, _) in self.where.items() if where is file or where.shown_as == _SHARED]
         return known + sorted(name for where, name in self.failed if where in (file.shown_as, _SHARED))

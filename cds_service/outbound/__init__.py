@@ -1,1 +1,1 @@
-"""Send HTTP requests to checked addresses, and to nothing else."""
+"""Send HTTP requests, only to checked addresses."""

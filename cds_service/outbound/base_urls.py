@@ -1,4 +1,4 @@
-"""Compare base URLs, and say whether a URL lies under one. In parts, never as text.
+"""Compare base URLs by their parts, never as text, and say whether a URL lies under one.
 
 A base URL is scheme, host, port and path segments, as the HTTP client understands them: host names in lower case and IDNA,
 default ports left out. A URL that could be read in two ways is refused as a base: user names, a host written as a number, a dot
@@ -64,7 +64,7 @@ def under(base: httpx2.URL, url: httpx2.URL) -> bool:
 
 
 def place(url: httpx2.URL) -> Place | None:
-    """Return the parts of `url`, or None where it is not http(s) or could be read in two ways."""
+    """Return the parts of `url`, or None where it is not http(s) or is ambiguous."""
     default = _PORTS.get(url.scheme)
     host = url.raw_host.decode("ascii")
     port = default if url.port is None else url.port

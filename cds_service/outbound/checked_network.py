@@ -1,4 +1,4 @@
-"""Connect to addresses that were checked first.
+"""Connect only to IP addresses that were checked first.
 
 A name is resolved once per connection, every address of it is checked, and the connection goes to exactly these addresses, while
 TLS and the Host header keep the name. So a name that changes its address between check and use (DNS rebinding) gains nothing.
@@ -104,7 +104,7 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
                 if last:
                     raise
         assert self._stream is not None  # noqa: S101 (the loop ends with one, or raises)
-        return HeardStream(self._stream)
+        return TrackedStream(self._stream)
 
     async def aclose(self) -> None:
         """Close the socket, which httpcore2 leaves open when it is cancelled during the TLS handshake."""
@@ -118,7 +118,7 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return [str(address[0]) for _, _, _, _, address in found]
 
 
-class HeardStream(httpcore2.AsyncNetworkStream):
+class TrackedStream(httpcore2.AsyncNetworkStream):
     """A connection that notes whether anything was received since something was last sent.
 
     A server that gives too short a length for one response leaves bytes in the connection. They must not pass for the response to
@@ -127,15 +127,15 @@ class HeardStream(httpcore2.AsyncNetworkStream):
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
-        self.heard = False
+        self.has_received = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 (httpcore2's)
         data = await self._stream.read(max_bytes, timeout)
-        self.heard = True
+        self.has_received = True
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        self.heard = False
+        self.has_received = False
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -147,7 +147,7 @@ class HeardStream(httpcore2.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore2.AsyncNetworkStream:
-        return HeardStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        return TrackedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)

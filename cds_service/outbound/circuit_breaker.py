@@ -1,4 +1,4 @@
-"""Stop asking a server that fails: after failures in a row it is left alone for a while, then tried with one call.
+"""Stop requests to a server that fails: after failures in a row pause, then try one call.
 
 Calls are counted, not requests: a call sends six requests at once, and one slow search should not cost the five good ones.
 """

@@ -1,4 +1,4 @@
-"""Send HTTP requests to other servers: the only way out of this process.
+"""Send HTTP requests to other servers; no other module of the service does.
 
 Requests change nothing: they are GET, and POST of a search that is too long for a URL.
 
@@ -26,7 +26,7 @@ import httpcore2
 import httpx2
 import msgspec
 
-from cds_service.outbound.checked_network import CheckedBackend, Fault, HeardStream, RequestError, Resolve
+from cds_service.outbound.checked_network import CheckedBackend, Fault, RequestError, Resolve, TrackedStream
 from cds_service.outbound.checked_network import resolve as system_resolve
 from cds_service.outbound.circuit_breaker import CircuitBreaker
 from cds_service.outbound.search_support import Quirks
@@ -35,7 +35,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 _Place = tuple[bool, str]  # (private, origin): requests to one place share connections
 
 _MAX_IDLE = 64  # connections that stay open between requests
-_MAX_REQUESTS = 24  # to one server at once: four calls that ask for everything
+_MAX_REQUESTS = 24  # to one server at once: four calls that fetch all their data
 _MAX_SERVERS = 256
 _IDLE_SECONDS = 15  # after which an idle connection is closed
 _EXPLAINED = frozenset({400, 404, 405, 422, 501})  # statuses whose body may say what was wrong with the request
@@ -51,7 +51,7 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Server:
-    """What this process remembers of one server: failures, search habits, free places for requests."""
+    """The state of one server in this process: failures, search quirks, free slots for requests."""
 
     def __init__(self) -> None:
         self.breaker = CircuitBreaker()
@@ -88,7 +88,7 @@ class HttpClient:
         self._servers: dict[str, Server] = {}  # by base URL, the least recently used first
 
     def server(self, base_url: str) -> Server:
-        """Return what is remembered of a server; the least recently used of more than 256 are forgotten."""
+        """Return the state of a server; beyond 256 servers, the least recently used are forgotten."""
         found = self._servers.pop(base_url, None) or Server()
         self._servers[base_url] = found
         if len(self._servers) > _MAX_SERVERS:
@@ -120,7 +120,7 @@ class HttpClient:
         try:
             async with connection.http.stream(method, target, headers=sent, content=form) as response:
                 stream = response.extensions.get("network_stream")  # None in tests without sockets
-                if isinstance(stream, HeardStream) and not stream.heard:
+                if isinstance(stream, TrackedStream) and not stream.has_received:
                     raise RequestError(Fault.GARBLED)
                 started = True
                 received = await _read(response, limit)

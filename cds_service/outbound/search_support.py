@@ -1,7 +1,8 @@
-"""Learn how a FHIR server wants to be searched: parameters it refuses or requires, types it lacks.
+"""Learn which searches a FHIR server supports: parameters it refuses or requires, types it lacks.
 
-FHIR lets a server choose which parameters it supports, and refuse a search. `repairs` says how to ask once more; what helped is
-kept in `Quirks` and used from the start the next time. Pure but for the clock that is handed in.
+FHIR lets a server choose which parameters it supports, and refuse a search. A quirk is one such choice. `repairs` finds the
+quirks in a refusal, so that the search can be sent once more in an adapted form; quirks that helped are kept in `Quirks`, and the
+next search is adapted from the start. Pure: the clock is passed in.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from cds_service.fhir.resources import NOT_JSON
 KEPT_SECONDS = 3600.0  # then a quirk is learned again: servers are upgraded, and a mistake must not last
 MAX_QUIRKS = 64  # of one server
 MOST_REPAIRS = 4  # of one search; a server that objects to more does not support what is asked for
-REFUSALS = frozenset({400, 404, 405, 413, 414, 422, 431, 501})  # statuses that may mean: asked in the wrong way
-TOO_LONG = frozenset({413, 414, 431})  # about the length of the address
+REFUSALS = frozenset({400, 404, 405, 413, 414, 422, 431, 501})  # statuses that may mean an unsupported form of a search
+TOO_LONG = frozenset({413, 414, 431})  # statuses about the length of the URL
 
 Kind = Literal["without", "with", "by subject", "lacks", "by form", "one by one"]
 
@@ -32,8 +33,8 @@ REQUIRED = {
 }
 # What a required category leaves out: pregnancy status and measured ECGs.
 _LEFT_OUT = {("Observation", "category"): "social-history,procedure,exam,vital-signs"}
-_NICETIES = ("_sort", "_count", "_include")  # without these a search finds the same
-_DROPPED = (*_NICETIES, "status", "code")  # without these it finds more, and readers pick
+_OPTIONAL = ("_sort", "_count", "_include")  # without these a search finds the same
+_DROPPED = (*_OPTIONAL, "status", "code")  # without these it finds more, and readers select
 _REQUIRES = re.compile(r"\b(?:requir\w*|mandatory|missing|must|needs?|at least one|specif(?:y|ied)|provided?)\b", re.IGNORECASE)
 # Servers that refuse a parameter like to list those that they know.
 _LIST = re.compile(
@@ -49,7 +50,7 @@ _NO_TYPE = re.compile(
 
 
 class Quirk(NamedTuple):
-    """One quirk of a server: how it wants searches of a resource type."""
+    """One quirk of a server: how searches of a resource type must be adapted."""
 
     kind: Kind
     type: str
@@ -76,7 +77,7 @@ class Issue(NamedTuple):
 
 
 class Quirks:
-    """The quirks learned of one server, each kept for an hour."""
+    """Remember the quirks learned of one server, each for an hour."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -126,25 +127,25 @@ def left_out(query: str, quirks: Iterable[Quirk]) -> str | None:
 
 
 def repairs(query: str, status: int, issues: Iterable[Issue]) -> tuple[Quirk, ...]:
-    """Return how to ask once more after `query` was refused with `status`; nothing where that would be a guess.
+    """Return the quirks that a refusal of `query` reveals; none where that would be a guess.
 
-    A single quirk "lacks" means that asking again is useless: the server has no resources of this type.
+    A single quirk "lacks" means that another request is useless: the server has no resources of this type.
     """
     if status not in REFUSALS or "?" not in query:
         return ()
     kind, _, rest = query.partition("?")
-    told = list(issues)
-    if status in TOO_LONG or any(_TOO_LONG.search(issue.text) for issue in told):
+    issues = list(issues)
+    if status in TOO_LONG or any(_TOO_LONG.search(issue.text) for issue in issues):
         return (Quirk("by form", kind),)
     sent = [_name(part) for part in rest.split("&")]
-    if any(_lacks_type(kind, sent, status, issue) for issue in told):
+    if any(_lacks_type(kind, sent, status, issue) for issue in issues):
         return (Quirk("lacks", kind),)
     if status == 404:
         return ()
-    found = dict.fromkeys(quirk for issue in told for quirk in _named(kind, sent, issue))
+    found = dict.fromkeys(quirk for issue in issues for quirk in _named(kind, sent, issue))
     if found:
         return tuple(found)[:MOST_REPAIRS]
-    return tuple(Quirk("without", kind, name) for name in _NICETIES if name in sent)
+    return tuple(Quirk("without", kind, name) for name in _OPTIONAL if name in sent)
 
 
 def issues_of(body: bytes) -> tuple[Issue, ...]:

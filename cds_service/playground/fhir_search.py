@@ -13,47 +13,47 @@ Kind = Literal["token", "reference", "date"]
 PREFIXES = ("eq", "ne", "gt", "ge", "lt", "le")  # of dates
 
 
-def fits(value: Any, kind: Kind, wanted: Sequence[str]) -> bool:
-    """Return whether `value`, the JSON of an element or None, matches one of `wanted`.
+def fits(value: Any, kind: Kind, values: Sequence[str]) -> bool:
+    """Return whether `value`, the JSON of an element or None, matches one of the search `values`.
 
     Raises BadRequest for a date that cannot be read.
     """
     parts = value if isinstance(value, list) else [value]
-    return any(_FITS[kind](part, text) for text in wanted for part in parts)
+    return any(_FITS[kind](part, text) for text in values for part in parts)
 
 
-def _token(value: Any, wanted: str) -> bool:
+def _token(value: Any, searched: str) -> bool:
     """Match a code or a CodeableConcept.
 
-    `wanted` is `code`, `system|code`, `|code` (without a system) or `system|` (any code of it).
+    `searched` is `code`, `system|code`, `|code` (without a system) or `system|` (any code of it).
     """
-    system, bar, code = wanted.rpartition("|")
+    system, bar, code = searched.rpartition("|")
     if isinstance(value, str):
         return value == code  # a code of FHIR itself, without a system
     codings = [(one.get("system", ""), one.get("code", "")) for one in (value or {}).get("coding", ())]
-    return wanted != "" and any(code in ("", coded) and (not bar or system == of) for of, coded in codings)
+    return searched != "" and any(code in ("", coded) and (not bar or system == of) for of, coded in codings)
 
 
-def _reference(value: Any, wanted: str) -> bool:
+def _reference(value: Any, searched: str) -> bool:
     """Match an id, `Patient/id`, or an absolute URL that ends with it."""
     reference: str = value["reference"]
-    return reference == wanted or reference.endswith(f"/{wanted}") or wanted.endswith(f"/{reference}")
+    return reference == searched or reference.endswith(f"/{searched}") or searched.endswith(f"/{reference}")
 
 
-def _date(value: str | None, wanted: str) -> bool:
+def _date(value: str | None, searched: str) -> bool:
     """Match a date, with a prefix or without one.
 
     Both dates are spans of time: 2025 lasts from its first to its last second.
     """
-    prefix = wanted[:2] if wanted[:2].isalpha() else "eq"
-    searched, span = _span(wanted.removeprefix(prefix)), _span(value)
-    if searched is None or prefix not in PREFIXES:
+    prefix = searched[:2] if searched[:2].isalpha() else "eq"
+    search_span, span = _span(searched.removeprefix(prefix)), _span(value)
+    if search_span is None or prefix not in PREFIXES:
         raise BadRequest(
             f"A date must look like 2025-11-28 or 2025-11-28T08:00:00Z, with or without one of {', '.join(PREFIXES)} before it"
         )
     if span is None:
         return False
-    (low, high), (start, end) = searched, span
+    (low, high), (start, end) = search_span, span
     inside = low <= start and end <= high
     matches = {"eq": inside, "ne": not inside, "gt": high < end, "ge": low < end, "lt": start < low, "le": start < high}
     return matches[prefix]

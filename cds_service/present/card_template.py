@@ -55,6 +55,11 @@ class Shown(msgspec.Struct, frozen=True, gc=False):
     decision: Decision | None = None  # None for the notice
     changed_orders: tuple[bytes, ...] = ()  # the JSON of the received order with each suggested change that the card holds
 
+    @property
+    def is_notice(self) -> bool:
+        """Say whether this is the notice on data that could not be checked, and not a card of the knowledge."""
+        return self.decision is None
+
 
 def card_uuid(hook_instance: str, card_id: str, order_reference: str) -> str:
     """Return the uuid of a card: the same for the same hook instance, card and order, as in a repeated call."""

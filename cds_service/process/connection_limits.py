@@ -1,12 +1,11 @@
-"""A connection whose sender has to finish the head of a request in time and within bounds.
+"""Limit the time and size of a request's head on each connection.
 
-uvicorn waits for the rest of a request for ever, and collects whatever arrives before the empty line that ends the headers (and
-after a chunked body: trailers). A few thousand half-sent requests would use up a process (slowloris). The body itself has limits
-of its own, see `body`.
+uvicorn waits for the rest of a request for ever, and collects all bytes before the empty line that ends the headers (and after a
+chunked body: trailers). A few thousand half-sent requests would use up a process (slowloris). Limits of the body: `hooks.body`.
 
-A request may offer to go on in another protocol (`Upgrade: h2c`, which Java's HttpClient sends with each POST). The offer may be
-left alone (RFC 9110, section 7.8); the parser however takes the body for the other protocol. Such a head is parsed once more
-without the offer.
+A request may offer to go on in another protocol (`Upgrade: h2c`, which Java's HttpClient sends with each POST). A server may
+ignore the offer (RFC 9110, section 7.8); the parser however takes the body for the other protocol. Such a head is parsed once
+more without the offer.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEAD_SECONDS = 10.0  # from the connection, or from the first byte of a further request, to the end of its headers
 MAX_HEAD_BYTES = 64 * 1024  # a bearer token has a few
 MAX_HEADERS = 100
-# Of a body that was refused before it had come, so much is thrown away before the connection is closed: closed at once, many
-# senders would get a broken pipe in place of the answer that says why (RFC 9112, section 9.6).
+# Bytes of a refused body that are read and thrown away before the connection is closed. If it were closed at once, many senders
+# would get a broken pipe in place of the response that says why (RFC 9112, section 9.6).
 MAX_LEFTOVER_BYTES = 16 * 1024 * 1024
 
 _TOO_LARGE = (
@@ -32,7 +31,7 @@ _TOO_LARGE = (
 
 
 class _Parser(httptools.HttpRequestParser):
-    """The parser, which keeps what follows a head with an offer of another protocol."""
+    """Parse requests, and keep the bytes that follow a head with an offer of another protocol."""
 
     rest: memoryview | bytes = b""
 
@@ -49,7 +48,7 @@ class _Parser(httptools.HttpRequestParser):
 
 
 class LimitedConnection(HttpToolsProtocol):
-    """uvicorn's connection with these limits; given to `uvicorn.run(http=...)`."""
+    """A connection of uvicorn with these limits, for `uvicorn.run(http=...)`."""
 
     parser: _Parser
     _timer: asyncio.TimerHandle | None = None
@@ -75,7 +74,7 @@ class LimitedConnection(HttpToolsProtocol):
             super().data_received(self._unparsed.popleft())  # type: ignore[arg-type]  # the parser takes any buffer
         if self._bytes > MAX_HEAD_BYTES:
             self._refuse()
-        # Nobody reads the rest of a body that was answered before it had come; it has the time that a head has.
+        # The application does not read the rest of a body that was already answered; the rest has the time of a head.
         elif self._timer is None and (self._in_head or (self._in_body and self.cycle.response_complete)):
             self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
@@ -85,7 +84,7 @@ class LimitedConnection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Trailers are none (RFC 9110, section 6.5.1): what a proxy looked at in the head is not said anew after the body."""
+        """Ignore trailers (RFC 9110, section 6.5.1), which could replace headers that a proxy has checked in the head."""
         if self._in_head:
             super().on_header(name, value)
 
@@ -93,7 +92,7 @@ class LimitedConnection(HttpToolsProtocol):
         if len(self.headers) > MAX_HEADERS:
             self._refuse()
             raise ValueError("too many headers")  # ends the parsing of this connection
-        if self._is_left_alone():
+        if self._ignores_upgrade():
             return
         self._stop()
         self._bytes = 0
@@ -120,12 +119,12 @@ class LimitedConnection(HttpToolsProtocol):
         if not self.transport.is_closing():
             super().send_400_response(msg)
 
-    def _is_left_alone(self) -> bool:
-        """Whether the head has an offer of another protocol that this server does not speak; CONNECT is no offer."""
+    def _ignores_upgrade(self) -> bool:
+        """Say whether the head offers another protocol that this server does not support; CONNECT is not an offer."""
         return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT" and not self._should_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Parse the head once more without `Connection: upgrade`, and what came behind it as its body."""
+        """Parse the head once more without `Connection: upgrade`, and the bytes behind it as its body."""
         if not self._in_head:
             return
         kept = [(name, _without_upgrade(value) if name == b"connection" else value) for name, value in self.headers]
@@ -140,7 +139,7 @@ class LimitedConnection(HttpToolsProtocol):
             self._timer = None
 
     def _give_up(self) -> None:
-        """Close without an answer: nobody is known to wait for one."""
+        """Close without a response, because the client may no longer be there."""
         self._timer = None
         self.transport.close()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from cds_service.criteria.facts import SOURCES, Facts, Patient, Source, SourceState, Unread
+from cds_service.criteria.facts import FOREIGN_NOTE, SOURCES, Facts, Patient, Source, SourceState, Unread
 from cds_service.fhir.dates import when
 from cds_service.fhir.draft_entries import DraftEntries
 from cds_service.fhir.gathered import HOMES, TARGETS, Gathered
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology
 
 _SEX: dict[str, Literal["female", "male"]] = {"female": "female", "f": "female", "male": "male", "m": "male"}
-FOREIGN = "it holds data of another patient"
 _ABSENT = Gathered(Source(SourceState.ABSENT))
 
 
@@ -115,7 +114,7 @@ def _of_patient(call_patient: CallPatient, gathered: Gathered) -> Gathered:
             if ownership is UNSTATED:
                 continue
             if ownership is not PATIENT:
-                return Gathered(Source(SourceState.ERROR, gathered.source.origin, FOREIGN))
+                return Gathered(Source(SourceState.ERROR, gathered.source.origin, FOREIGN_NOTE))
         kept.append(resource)
     count = len(gathered.resources)
     if len(kept) == count:

@@ -1,1 +1,1 @@
-"""Tell what the process does: events, metrics, spans, durations."""
+"""Report what the process does: log events, metrics, traces, durations."""

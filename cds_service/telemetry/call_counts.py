@@ -1,4 +1,4 @@
-"""Count what happens in every call in plain Python, and move the counts into the metrics once a second.
+"""Count events of every call in plain Python, and move the counts into the metrics once a second.
 
 `flush` moves them, also before `/metrics` and `/health` answer; a process that is killed loses the counts of its last second.
 All functions are called on the event loop's thread.

@@ -1,7 +1,7 @@
-"""What this service writes into its own log: a closed list of events, each with fields of a closed list.
+"""Define the events of this service's own log: a closed list, each with fields of a closed list.
 
-One event is one line. Nothing that was sent can get in: an event has no free text, a field that is not in `Fields` does not pass
-the type checker and is dropped at run time, and a text with characters that our own words don't have is withheld.
+One event is one line. No request data can get in: an event has no free text, a field that is not in `Fields` does not pass the
+type checker and is dropped at run time, and a text with characters that this program's own texts don't have is withheld.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ _FRAMES = 4
 
 
 class Event(Enum):
-    """Name in the log, severity, meaning."""
+    """Events by name in the log, severity and meaning."""
 
     STARTED = "started", logging.INFO, "the process can answer"
     START_FAILED = "start_failed", logging.CRITICAL, "the process ends because something it needs could not be opened"
-    DRAINING = "draining", logging.INFO, "told to end: not ready any more, still answering for so many milliseconds"
-    STOPPED = "stopped", logging.INFO, "what was under way is answered and the log is closed"
+    DRAINING = "draining", logging.INFO, "SIGTERM came: not ready any more, still taking calls for so many milliseconds"
+    STOPPED = "stopped", logging.INFO, "all calls under way are answered and the log is closed"
     CARDS_LIVE = "cards_live", logging.INFO, "which cards are shown"
     CARD_IN_SHADOW = "card_in_shadow", logging.WARNING, "the card is evaluated and logged, never shown"
-    ANSWERED = "answered", logging.DEBUG, "a call was answered; not for every call, the alert log has it"
-    CALLER_REFUSED = "caller_refused", logging.WARNING, "who called is not accepted, and why; `client` is only what was claimed"
-    KEYS_NOT_FETCHED = "keys_not_fetched", logging.WARNING, "the key server of a client gave no usable answer; known keys go on"
+    ANSWERED = "answered", logging.DEBUG, "a call ended, with its status and duration; logged at debug level only"
+    CALLER_REFUSED = "caller_refused", logging.WARNING, "a caller is not accepted, and why; `client` is an unverified claim"
+    KEYS_NOT_FETCHED = "keys_not_fetched", logging.WARNING, "the key server of a client gave no usable response; known keys go on"
     KEY_UNUSABLE = "key_unusable", logging.WARNING, "a key in a client's key set is not used, and why"
-    TOKENS_UNKNOWN = "tokens_unknown", logging.ERROR, "the store of used tokens can't be asked; each process looks at its own"
+    TOKENS_UNKNOWN = "tokens_unknown", logging.ERROR, "the store of used tokens does not respond; each process checks its own"
     TOKENS_KNOWN = "tokens_known", logging.INFO, "the store of used tokens answers"
     FHIR_PAUSED = "fhir_paused", logging.WARNING, "a FHIR server failed too often and is not asked for a while"
-    FHIR_WAY = (
+    FHIR_QUIRK = (
         "fhir_way",
         logging.INFO,
         "a FHIR server refused a search and answered another form of it, which is used from now on",
     )
     REFUSED = "refused", logging.INFO, "a request was answered with an error, joined to it by `trace`"
     FEEDBACK = "feedback", logging.INFO, "feedback was taken"
-    SECURITY = "security", logging.WARNING, "what only a fault or an attack explains, by kind"
+    SECURITY = "security", logging.WARNING, "an event that only a fault or an attack explains, by kind"
     UNEXPECTED_ERROR = "unexpected_error", logging.ERROR, "a request was answered with 500, joined to it by `trace`"
-    EVALUATION_FAILED = "evaluation_failed", logging.ERROR, "a card or criterion broke; the others answered"
+    EVALUATION_FAILED = "evaluation_failed", logging.ERROR, "a card or criterion failed; the others went on"
     ENGINE_FAILED = "engine_failed", logging.CRITICAL, "no card could be evaluated for a call"
     CHECK_FAILED = "check_failed", logging.ERROR, "a known patient is not decided as before"
     CHECK_UNPROVEN = "check_unproven", logging.WARNING, "no known patient makes a card of this site fire, so nothing is proved"
@@ -62,9 +62,9 @@ class Event(Enum):
         logging.WARNING,
         "the lock beside the alert log can't be taken; commits are slower",
     )
-    LOG_UNREAD = "log_unread", logging.WARNING, "it is not known which cards were shown before; they are shown"
+    LOG_UNREAD = "log_unread", logging.WARNING, "the cards shown before can't be looked up; cards may be shown again"
     UNHANDLED = "unhandled", logging.CRITICAL, "an exception that nothing caught"
-    LIBRARY = "library", logging.INFO, "a library said something; `text` only where it is known to be harmless"
+    LIBRARY = "library", logging.INFO, "a line of a library; `text` only where it is known to be harmless"
 
     def __init__(self, label: str, level: int, meaning: str) -> None:
         self.label = label
@@ -110,7 +110,7 @@ _NAMES = frozenset(Fields.__annotations__)
 
 
 class Line:
-    """One event with its fields: what a log record of this program holds as its message."""
+    """One event with its fields, as the message of a log record of this program."""
 
     def __init__(self, event: Event, fields: Fields) -> None:
         self.event = event
@@ -121,13 +121,16 @@ class Line:
 
 
 def tell(event: Event, **fields: Unpack[Fields]) -> None:
-    """Writes one line into the service's log."""
+    """Write one line into the service's log."""
     if LOGGER.isEnabledFor(event.level):
         LOGGER.log(event.level, Line(event, fields))
 
 
 def place(trace: TracebackType | None) -> str:
-    """Where an exception was raised, innermost frame first: "present.py:33 draw < evaluate.py:59 _evaluated"; "?" for nowhere."""
+    """Return where an exception was raised, innermost frame first; "?" without a traceback.
+
+    For example "suggestions.py:105 draw < card_template.py:120 draw < cards.py:70 draw".
+    """
     frames = traceback.extract_tb(trace)[: -_FRAMES - 1 : -1]
     return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames) or "?"
 

@@ -1,4 +1,4 @@
-"""How log records become lines on stderr: JSON, one line per event, and nothing of what libraries say that could hold data.
+"""Write log records to stderr: JSON, one line per event, without library texts that could hold data.
 
 Records of this program carry an event (`events.Line`). All others come from libraries, whose messages may repeat addresses,
 headers, bodies or parameters of statements: of them only the logger's name, the severity, the class and place of an exception,
@@ -26,7 +26,7 @@ from cds_service.telemetry.events import Event, Fields, Line, place, tell
 
 _LIBRARIES = ("asyncio", "concurrent", "httpcore2", "httpx2", "opentelemetry", "psycopg", "py", "urllib3", "uvicorn")
 
-# What uvicorn says when it starts, stops and loses a worker: process numbers and the address that it listens on.
+# Texts of uvicorn when it starts, stops and loses a worker: process numbers and the address that it listens on.
 _HARMLESS = re.compile(
     r"(Started|Finished) (server|parent) process \[\d+\]"
     r"|(Started|Terminated|Waiting for|Stopping) (child|parent) process \[\d+\]"
@@ -43,7 +43,7 @@ _HARMLESS = re.compile(
 
 
 def configure_logging(profile: str, stream: TextIO | None = None) -> None:
-    """Send all log lines to `stream` (stderr), and what nothing catches too. For the start of a process, not for a library.
+    """Send all log lines and uncaught exceptions to `stream` (stderr). Only for the start of a process.
 
     JSON, or in a terminal of the dev profile the same fields for people.
     """
@@ -82,7 +82,7 @@ class _ForPeople(logging.Formatter):
 
 
 def line_of(record: logging.LogRecord) -> Line:
-    """What may be written of a log record: its event, or of a library's record what can't hold data."""
+    """Return the line for a log record: its event, or the harmless parts of a library's record."""
     return record.msg if isinstance(record.msg, Line) else Line(Event.LIBRARY, _of_library(record))
 
 
@@ -110,7 +110,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _unhandled(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
-    """Instead of a traceback, whose last line is the exception's message."""
+    """Log an uncaught exception by class and place, without its message."""
     names = " < ".join(type(one).__name__ for one in _with_causes(error)) or kind.__name__
     tell(Event.UNHANDLED, error=names, place=place(trace))
 

@@ -1,20 +1,28 @@
-"""What a process counts. Labels come from closed lists and never from what was sent.
+"""Define the metrics of the service. Labels come from closed lists, never from request data.
 
-`/metrics` shows these in Prometheus' text format, added up over the workers; `/health` shows the few that tell whether something
-is wrong, of this process alone.
+`/metrics` shows these in Prometheus' text format, added up over the workers; `/health` shows those of failures, of this process
+alone.
 
-With several workers each value lives in a mapped file, where a change costs about a microsecond (two for a histogram); what
-happens in every call goes through `call_counts`.
+With several workers each value lives in a mapped file, where a change costs about a microsecond (two for a histogram); counts of
+every call go through `call_counts`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
+
+SecurityKind = Literal[
+    "wrong_patient_token",  # the call's token is limited to another patient
+    "wrong_patient_order",  # a draft order is for another patient
+    "wrong_patient_data",  # a prefetch key or a FHIR server's response holds data of another patient
+    "foreign_fhir_server",  # `fhirServer` is not registered for the caller
+]
+SECURITY_KINDS: tuple[SecurityKind, ...] = get_args(SecurityKind)
 
 # Seconds. The goals are 0.5 s for 95 of 100 calls and a deadline of 2 s; phases without I/O take fractions of a millisecond.
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
@@ -33,42 +41,46 @@ def _gauge(name: str, meaning: str, over_workers: Literal["livesum", "livemax", 
 
 
 CALLS = _counter(
-    "cds_calls", "Service calls that named a service, by service and HTTP status; 499: the client went away", "service", "status"
+    "cds_calls",
+    "Calls of known services, by service and HTTP status; 499: the client disconnected",
+    "service",
+    "status",
 )
-CALL_SECONDS = _histogram("cds_call_seconds", "From the first byte of a call to the last of its answer, by service", "service")
+CALL_SECONDS = _histogram("cds_call_seconds", "From the first byte of a call to the last of its response, by service", "service")
 PHASE_SECONDS = _histogram("cds_phase_seconds", "Duration of the phases of a call", "phase")
-DECISIONS = _counter("cds_decisions", "What cards decided, live and in shadow, by card and outcome", "card", "outcome")
+DECISIONS = _counter("cds_decisions", "Decisions, live and in shadow, by card and outcome", "card", "outcome")
 CARDS = _counter(
-    "cds_cards", "Cards in answers, by card, indicator and mode (live: shown; shadow: not)", "card", "indicator", "mode"
+    "cds_cards", "Cards drawn, by card, indicator and mode (live: shown; shadow: only logged)", "card", "indicator", "mode"
 )
-NOT_CHECKED = _counter("cds_not_checked", "Answers that say that something could not be checked, by service", "service")
+NOT_CHECKED = _counter("cds_not_checked", "Responses with a notice on data that could not be checked, by service", "service")
 UNREAD_CODES = _counter("cds_unread_codes", "Codes, units and statuses that were not understood, by kind", "kind")
-EVALUATION_FAILURES = _counter("cds_evaluation_failures", "Cards and criteria that broke, by id", "card")
+EVALUATION_FAILURES = _counter("cds_evaluation_failures", "Cards and criteria that failed, by id", "card")
 ENGINE_FAILURES = _counter("cds_engine_failures", "Calls for which no card could be evaluated")
-UNEXPECTED_ERRORS = _counter("cds_unexpected_errors", "Requests answered with 500 because of an exception that nobody foresaw")
+UNEXPECTED_ERRORS = _counter("cds_unexpected_errors", "Requests answered with 500 because of an unexpected exception")
 
 AUTH_REFUSED = _counter("cds_auth_refused", "Calls whose caller was not accepted, by reason", "reason")
-AUTH_DEGRADED = _counter("cds_auth_degraded", "Calls let in though it was not known whether their token was used before")
-KEY_FETCHES = _counter("cds_key_fetches", "Questions for EHRs' public keys, by what became of them", "outcome")
-SECURITY_EVENTS = _counter("cds_security_events", "What only a fault or an attack explains, by kind", "kind")
-FHIR_FETCHES = _counter("cds_fhir_fetches", "Questions to EHRs' FHIR servers, by what became of them", "outcome")
-FHIR_WAYS = _counter(
+AUTH_DEGRADED = _counter("cds_auth_degraded", "Calls accepted while earlier use of their token could not be looked up")
+KEY_FETCHES = _counter("cds_key_fetches", "Requests for EHRs' public keys, by outcome", "outcome")
+SECURITY_EVENTS = _counter("cds_security_events", "Events that only a fault or an attack explains, by kind", "kind")
+FHIR_FETCHES = _counter("cds_fhir_fetches", "Requests to EHRs' FHIR servers, by outcome", "outcome")
+FHIR_QUIRKS = _counter(
     "cds_fhir_ways", "Search quirks of FHIR servers that were learned because a search was refused, by kind", "kind"
 )
 FHIR_REFERENCES = _counter(
     "cds_fhir_references",
-    "References that were not at hand and a card could need, by type and outcome: read, not_read, elsewhere, too_many",
+    "References to resources that a call did not bring and a card could need, by type and outcome: read, not_read, elsewhere, "
+    "too_many",
     *("type", "outcome"),
 )
 FHIR_BREAKERS = _counter(
-    "cds_fhir_breakers", "FHIR servers left alone after failures: opened, probed, closed (opened less closed are so now)", "event"
+    "cds_fhir_breakers", "FHIR servers not asked after failures: opened, probed, closed (opened less closed: now)", "event"
 )
 REFUSED = _counter("cds_refused", "Requests answered with an error, by status", "status")
-SHED = _counter("cds_shed", "Requests turned away because there were too many, by reason", "reason")
+SHED = _counter("cds_shed", "Requests refused because there were too many, by reason", "reason")
 
 FEEDBACK = _counter("cds_feedback", "Items of feedback by outcome; refused: they could not be read", "outcome")
 LOG_RECORDS = _counter("cds_log_records", "Records of the alert log: written, quarantined, lost", "outcome")
-LOG_UNREAD = _counter("cds_log_unread", "Times that it was not known which cards were shown before")
+LOG_UNREAD = _counter("cds_log_unread", "Times that the cards shown before could not be looked up")
 LOG_WITHOUT_LOCK = _counter(
     "cds_log_without_lock", "Times that the lock beside the alert log could not be taken; commits went on without it"
 )
@@ -79,23 +91,23 @@ CHECK_OK = _gauge("cds_check_ok", "1 while the known patient is decided as befor
 CHECK_RUN = _gauge(
     "cds_check_run_timestamp_seconds", "When the known patients were last decided, in the worker that is behind", "livemin"
 )
-WORKERS = _gauge("cds_workers", "Processes that answer, by version and profile", "livesum", "version", "profile")
+WORKERS = _gauge("cds_workers", "Processes that serve calls, by version and profile", "livesum", "version", "profile")
 CARDS_LIVE = _gauge("cds_cards_live", "Cards that are shown, in the worker that shows the fewest", "livemin")
 
 
 def counts(counter: Counter) -> dict[str, int]:
-    """What this process has counted, by the values of the labels joined with a space; nothing that is 0."""
+    """Return the counts of this process, by label values joined with a space, without those that are 0."""
     samples = [one for metric in counter.collect() for one in metric.samples if one.name.endswith("_total") and one.value]
     return {" ".join(one.labels.values()): int(one.value) for one in samples}
 
 
 def count(counter: Counter) -> int:
-    """What this process has counted, whatever the labels."""
+    """Return the count of this process over all labels."""
     return sum(counts(counter).values())
 
 
-def begin_at_zero(services: Iterable[str], cards: Iterable[str]) -> None:
-    """Shows what has not happened yet as 0, so that the first time is a change that an alarm sees."""
+def start_at_zero(services: Iterable[str], cards: Iterable[str]) -> None:
+    """Start counters at 0, so that an alarm sees their first count as a change."""
     for service in services:
         NOT_CHECKED.labels(service)
         CALL_SECONDS.labels(service)
@@ -105,6 +117,8 @@ def begin_at_zero(services: Iterable[str], cards: Iterable[str]) -> None:
         EVALUATION_FAILURES.labels(card)
         for outcome in ("fired", "not_fired", "could_not_check", "failed"):
             DECISIONS.labels(card, outcome)
+    for kind in SECURITY_KINDS:
+        SECURITY_EVENTS.labels(kind)
     for outcome in ("written", "quarantined", "lost"):
         LOG_RECORDS.labels(outcome)
     for phase in ("trust", "receive", "decode", "gather", "read", "judge", "draw", "shown_before", "choose", "log"):

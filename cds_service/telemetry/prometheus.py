@@ -1,4 +1,4 @@
-"""`/metrics` of one worker or of many.
+"""Write `/metrics` of one worker or of many.
 
 prometheus-client chooses when it is first imported where values live: in the process, or where `PROMETHEUS_MULTIPROC_DIR` is set
 in mapped files of that folder, one set per process, which any worker can add up. `cds-service serve --workers N` sets it.
@@ -25,21 +25,22 @@ _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder in it is made by mkdtemp
 
 
 def exposition() -> bytes:
-    """All metrics in Prometheus' text format, over all workers."""
+    """Return all metrics in Prometheus' text format, over all workers."""
     flush()
     folder = _folder()
     if folder is None:
         return generate_latest(metrics.REGISTRY)
-    _forget_the_dead(folder)
+    _remove_ended_workers(folder)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
 
-def reserve() -> None:
-    """Gives the mapped files of this process their room on the disk: writing into a hole of a full disk would end the process.
+def reserve_disk_space() -> None:
+    """Allocate the mapped files of this process on disk.
 
-    For the end of the start, when the labels that there can be have been used once.
+    A write into a hole of a sparse file would end the process where the disk is full.
+    To be called at the end of the start, after all possible labels have been used once.
     """
     folder = _folder()
     if folder is None:
@@ -51,7 +52,7 @@ def reserve() -> None:
 
 @contextmanager
 def metrics_of_workers() -> Iterator[None]:
-    """A folder for the metrics of the workers that are started meanwhile; in memory where that can be had, removed afterwards."""
+    """Make a folder for the metrics of workers, in memory where possible, and remove it afterwards."""
     place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
     folder = tempfile.mkdtemp(prefix="cds-metrics-", dir=place)
     os.environ[_VARIABLE] = folder
@@ -67,12 +68,12 @@ def _folder() -> Path | None:
     return Path(name) if name else None
 
 
-def _forget_the_dead(folder: Path) -> None:
-    """A worker that was killed says nothing of its present state any more; what it counted stays counted."""
+def _remove_ended_workers(folder: Path) -> None:
+    """Remove the gauges of workers that were killed; their counters stay."""
     for pid in {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*_*.db")}:
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
             mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]
         except PermissionError:
-            pass  # somebody else's process: this one's number is taken again
+            pass  # a process of another user has this number now

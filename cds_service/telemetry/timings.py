@@ -1,4 +1,4 @@
-"""How long each phase of a call took, by a clock that only goes forward."""
+"""Measure how long each phase of a call takes, by a clock that never goes back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class Timings:
-    """Milliseconds per phase since `started` (of `time.perf_counter`), in the order of the phases."""
+    """Durations of phases in milliseconds since `started` (of `time.perf_counter`), in the order of the phases."""
 
     __slots__ = ("_last", "cards", "phases", "started")
 
@@ -19,7 +19,7 @@ class Timings:
         return (time.perf_counter() - self.started) * 1000
 
     def mark(self, phase: str) -> None:
-        """The phase ends now; it began when the one before ended."""
+        """End a phase, which began when the one before ended."""
         now = time.perf_counter()
         self.phases[phase] = round((now - self._last) * 1000, 3)
         self._last = now

@@ -1,7 +1,7 @@
-"""OpenTelemetry spans of calls, where a site collects them (`CDS_OTLP_ENDPOINT`, extra `otel`).
+"""Send OpenTelemetry spans of calls, where a site collects them (`CDS_OTLP_ENDPOINT`, extra `otel`).
 
-Spans are made when a call has ended, from the times that are measured anyway: without traces nothing is paid, and there is one
-place that decides what a span says. That is: the service, the status, the number of cards, and how long each phase took.
+Spans are made after a call has ended, from times that are measured anyway, so a site without traces pays nothing. A span holds
+the service, the status, the number of cards, and the duration of each phase.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Traces:
-    """Writes the spans of one process. Made where traces are wanted, and only there."""
+    """Write the spans of one process. Made only where traces are configured."""
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -30,9 +30,9 @@ class Traces:
         self._propagator = TraceContextTextMapPropagator()
 
     def write(self, service: str, status: int, timings: Timings, traceparent: str) -> None:
-        """One span for a call that ends now, below the caller's own where it sent a `traceparent`, with one per phase below it.
+        """Write a span for a call that ends now, with a child span per phase, below the caller's `traceparent`.
 
-        `tracestate` and `baggage` are not taken over: what callers put there is not ours to pass on.
+        `tracestate` and `baggage` are not passed on, because callers may put any data there.
         """
         from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 
@@ -56,12 +56,12 @@ class Traces:
         call.end(end)
 
     def close(self) -> None:
-        """Sends what waits; blocks for as long as the collector takes, at most some seconds."""
+        """Send the waiting spans; blocks until the collector has taken them, for some seconds at most."""
         self._provider.shutdown()
 
 
 def open_traces(endpoint: str) -> Traces | None:
-    """Traces that are sent to `endpoint` (OTLP over HTTP, `https://collector.example/v1/traces`); None where it is "".
+    """Return traces that are sent to `endpoint` (OTLP over HTTP, `https://collector.example/v1/traces`), None for "".
 
     Raises SettingsError where the packages for it are not installed.
     """
@@ -75,7 +75,7 @@ def open_traces(endpoint: str) -> Traces | None:
 
 
 def traces_to(exporter: SpanExporter, *, at_once: bool = False) -> Traces:
-    """Traces that are handed to `exporter`, in batches from a thread of their own; `at_once` for tests."""
+    """Return traces that are passed to `exporter`, in batches from a thread; `at_once` for tests."""
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor

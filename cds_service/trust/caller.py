@@ -1,4 +1,4 @@
-"""Who is calling, and which FHIR servers may be called on that caller's word."""
+"""Describe the caller of a request, and the FHIR servers that its calls may name."""
 
 from __future__ import annotations
 
@@ -18,28 +18,37 @@ class Caller(msgspec.Struct, frozen=True):
     client: str  # name of a registered EHR client, or "anonymous"
     tenant: str = ""  # of that client, "" where it has none
     dialect: str = ""  # how its EHR wants cards: "epic", "oracle", "sandbox"; "" for plain CDS Hooks
-    fhir_bases: tuple[FhirBase, ...] | None = None  # those that may be asked; None: any, which only the dev profile allows
+    fhir_bases: tuple[FhirBase, ...] | None = None  # that may be asked; () for none; None for any, in the dev profile only
     deadline_ms: int | None = None  # from request to answer, where the client has its own
     include: bool = False  # its EHR supports `_include` in searches and prefetch templates
 
     def base_of(self, fhir_server: str) -> FhirBase | None:
-        """The base that `fhir_server` names, as it is registered, so that nothing that a request says is ever an address.
+        """Return the registered base that `fhir_server` names, None where this caller has no such base.
 
-        None where this caller has no such base. In the dev profile (`fhir_bases` is None) any web server will do, private or not.
+        Requests go to the URL as it is registered, never to one as a call spelled it. In the dev profile (`fhir_bases` is None)
+        every http(s) URL is accepted, private or not.
         """
-        asked = base_place(fhir_server)
-        if asked is None:
+        named = base_place(fhir_server)
+        if named is None:
             return None
         if self.fhir_bases is None:
             return FhirBase(fhir_server, private=True)
-        return next((base for base in self.fhir_bases if base_place(base.url) == asked), None)
+        return next((base for base in self.fhir_bases if base_place(base.url) == named), None)
+
+    def is_foreign(self, fhir_server: str) -> bool:
+        """Say whether the caller has registered FHIR servers and `fhir_server` is none of them.
+
+        A call that names such a server is refused. Where the caller has registered none, and in the dev profile, none is foreign:
+        then a server without a base is not asked.
+        """
+        return bool(self.fhir_bases) and self.base_of(fhir_server) is None
 
 
 ANONYMOUS = Caller(client="anonymous")
 
 
 class Endpoint(NamedTuple):
-    """What is called: the path below /cds-services ("" for discovery), and the hook, where it is that of a known service."""
+    """The endpoint called: path below /cds-services ("" for discovery), and the hook of the service, None where unknown."""
 
     path: str
     hook: str | None = None
@@ -47,7 +56,7 @@ class Endpoint(NamedTuple):
 
 
 class Callers(Protocol):
-    """What the routes need."""
+    """Identify callers, for the routes."""
 
     origins: frozenset[str]  # pages of browsers that may call
     dialects: frozenset[str]  # that their EHRs speak, see `Caller.dialect`
@@ -57,11 +66,11 @@ class Callers(Protocol):
     async def close(self) -> None: ...
 
     async def identify(self, headers: Headers, endpoint: Endpoint) -> Caller:
-        """Raises CallerRefusedError."""
+        """Return the caller of a request. Raises CallerRefusedError."""
 
     @property
     def degraded(self) -> bool:
-        """Whether it is unknown to this process which tokens were used before."""
+        """Say whether the shared store of used tokens can't be asked now."""
 
     def health(self) -> dict[str, Any]:
-        """For /health: counts, no names."""
+        """Return the part of /health about callers: counts, no names."""

@@ -1,4 +1,4 @@
-"""Who sent a request: in the dev profile without a registry anybody, else a registered client with a good token."""
+"""Choose how callers are identified: unverified in the dev profile without a registry, else by token."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from cds_service.settings import Settings
 from cds_service.trust.caller import ANONYMOUS, Caller, Callers, Endpoint, Headers
 
 
-class AnyCaller:
-    """Everybody, known to nobody; tokens are not looked at. For the dev profile."""
+class UnverifiedCallers:
+    """Accept every caller as anonymous, without looking at tokens. For the dev profile."""
 
     origins: frozenset[str] = frozenset()
     dialects: frozenset[str] = frozenset()
@@ -28,12 +28,12 @@ class AnyCaller:
 
 
 def new_callers(settings: Settings, clock: Clock = utc_now) -> Callers:
-    """The callers that `settings` allow; `clock` tells whether a token is still good.
+    """Return the callers that `settings` allow; `clock` decides whether a token has expired.
 
-    Raises SettingsError where they can't be served like this, OSError for the registry.
+    Raises SettingsError where the settings and the registry don't fit together, OSError where the registry can't be read.
     """
     if settings.profile == "dev" and settings.clients_file is None:
-        return AnyCaller()
+        return UnverifiedCallers()
     from cds_service.trust.registered import registered_callers  # cryptography costs 10 MB, which a laptop's worker may save
 
     return registered_callers(settings, clock)

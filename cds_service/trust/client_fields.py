@@ -1,4 +1,4 @@
-"""What may stand in a client's table of the registry: one row a key, with how it is read and what is allowed."""
+"""Define the keys of a client's table in the registry, with readers and allowed values."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ REQUIRED = {
 
 
 class Field(NamedTuple):
-    """How a key's value is read. `read` raises ValueError, with a text where `allowed` doesn't say enough."""
+    """The reader of a key's value. `read` raises ValueError, with a text where `allowed` doesn't say enough."""
 
     read: Callable[[Any], Any]
     allowed: str
 
 
 def text(value: Any) -> str:
-    """1 to MAX_TEXT printable characters, exactly as a token has them."""
+    """Return a text of 1 to MAX_TEXT printable characters, exactly as a token has it."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not value.isprintable() or value != value.strip():
         raise ValueError
     return value
@@ -39,12 +39,12 @@ def name(value: Any) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", text(value)):
         raise ValueError
     if value == "anonymous":
-        raise ValueError("is what callers are called that nobody registered; choose another name")
+        raise ValueError("is the name of callers that are not registered; choose another name")
     return str(value)
 
 
 def url(value: Any) -> str:
-    """An http(s) URL that can't be read in two ways."""
+    """Return an http(s) URL that every reader understands in the same way."""
     parts = urlsplit(text(value))  # ValueError for a broken IPv6 address
     if parts.scheme not in ("http", "https") or not parts.hostname or not value.isascii():
         raise ValueError
@@ -72,12 +72,12 @@ def _fhir_base(value: Any) -> FhirBase:
     if "?" in base.url:
         raise ValueError("a base URL has no query")
     if is_private(base.url) and not base.private:
-        raise ValueError(f"{base.url} is not a public address; where that is meant, say {{url = …, private = true}}")
+        raise ValueError(f"{base.url} is not a public address; if that is intended, write {{url = …, private = true}}")
     return base
 
 
 def origin(value: Any) -> str:
-    """As a browser's Origin header has it (RFC 6454): no path, no default port, lower case."""
+    """Return an origin as in a browser's Origin header (RFC 6454): no path, no default port, lower case."""
     parts = urlsplit(url(value))
     default = {"http": ":80", "https": ":443"}[parts.scheme]
     if value != f"{parts.scheme}://{parts.netloc}" or value != value.lower() or value.endswith(default):
@@ -86,7 +86,7 @@ def origin(value: Any) -> str:
 
 
 def is_private(address: str) -> bool:
-    """Whether the host is an address, or a name, that is not public by its looks. Where a name leads is seen when connecting."""
+    """Say whether the host looks private. The addresses of a name are checked again at each connection."""
     host = urlsplit(address).hostname or ""
     try:
         return not ip_address(host).is_global

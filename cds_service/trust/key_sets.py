@@ -1,7 +1,7 @@
-"""Public keys of EHR clients (RFC 7517), and whether a signature is of one of them (RFC 7515, with joserfc).
+"""Read public keys of EHR clients (RFC 7517), and verify signatures with them (RFC 7515, with joserfc).
 
 An algorithm belongs to one type of key and, with elliptic curves, to one curve. `none` and symmetric algorithms are in no table
-here: nothing can ask for them.
+here, so no token can use them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cds_service.trust.tokens import Token, strict_object
 
 
 class _Fits(NamedTuple):
-    """The keys of an algorithm (RFC 7518, section 3.1)."""
+    """The type and curve of an algorithm's keys (RFC 7518, section 3.1)."""
 
     type: str
     curve: str = ""
@@ -52,13 +52,13 @@ class PublicKey(msgspec.Struct, frozen=True):
 
 
 class KeySet(msgspec.Struct, frozen=True):
-    """The usable keys of a set, and what is wrong with the others: their place in the set and why, nothing of their content."""
+    """The usable keys of a set, and the problems of the others: position and reason, without content."""
 
     keys: tuple[PublicKey, ...]
     problems: tuple[str, ...]
 
     def find(self, kid: str, algorithm: str) -> PublicKey | None:
-        """The one key with this `kid` that `algorithm` may use; None where there is none, or more than one of its type."""
+        """Return the key with this `kid` for `algorithm`; None for no key, or several of its type."""
         fits = ALGORITHMS.get(algorithm)
         found = [one for one in self.keys if fits is not None and one.kid == kid and one.type == fits.type]
         if len(found) != 1 or fits is None:
@@ -68,9 +68,9 @@ class KeySet(msgspec.Struct, frozen=True):
 
 
 def read_key_set(data: bytes, known_public: Collection[str] = ()) -> KeySet:
-    """The JWK Set in `data`. Keys of other kinds are left out and named, as RFC 7517, section 5 wants.
+    """Read the JWK Set in `data`. Keys of other kinds are left out and reported, as RFC 7517, section 5 requires.
 
-    `known_public`: thumbprints of keys whose private half everybody has. Raises ValueError where `data` is no JWK Set.
+    `known_public`: thumbprints of keys whose private half is published. Raises ValueError where `data` is not a JWK Set.
     """
     found = strict_object(data).get("keys")
     if not isinstance(found, list):
@@ -95,7 +95,7 @@ def read_key_set(data: bytes, known_public: Collection[str] = ()) -> KeySet:
 
 
 def _public_key(jwk: dict[str, Any]) -> PublicKey:
-    """Raises ValueError that says what is wrong with it."""
+    """Read one key. Raises ValueError that says what is wrong with it."""
     kid, kind = jwk.get("kid"), jwk.get("kty")
     if not isinstance(kid, str) or not kid:
         raise ValueError("has no `kid`")
@@ -142,7 +142,7 @@ def _jws(algorithm: str) -> jws.JWSRegistry:
 
 
 def is_signed_by(token: Token, key: PublicKey) -> bool:
-    """Whether the signature of `token` is of `key`, with the token's algorithm, which `KeySet.find` matched to the key."""
+    """Say whether `key` signed `token`, by the token's algorithm, which `KeySet.find` matched to the key."""
     try:
         jws.deserialize_compact(token.text, key.key, registry=_jws(token.algorithm))
     except _FAULTS:

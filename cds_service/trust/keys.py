@@ -1,10 +1,11 @@
-"""The keys of one EHR client, fetched from the URL in the registry and from nowhere else, and kept.
+"""Fetch and keep the public keys of one EHR client, only from the URL in the registry.
 
-- Kept for as long as the answer's Cache-Control allows, at most an hour; fetched again before that, without anybody waiting.
-- A `kid` that is not known may be a new key: it is looked for at once, but no more than once in 30 seconds, however many tokens
-  name unknown keys. So a new key works within 30 seconds.
-- While the key server can't be asked, the keys that are known go on working for 24 hours.
-- At most one question is under way, and everybody who needs the answer waits for the same one.
+- Keys are kept as long as the response's Cache-Control allows, at most an hour. They are fetched again before that, in the
+  background.
+- An unknown `kid` may be a new key: the keys are fetched at once, but at most once in 30 seconds, however many tokens name
+  unknown keys. So a new key works within 30 seconds.
+- While the key server does not respond, the known keys go on working for 24 hours.
+- At most one fetch is under way; all calls that need its result wait for the same one.
 """
 
 from __future__ import annotations
@@ -29,18 +30,20 @@ MAX_BYTES = 64 * 1024
 ACCEPTED = b"application/jwk-set+json, application/json"
 SHORTEST_TTL, LONGEST_TTL = 30.0, 3600.0  # seconds; a server that forbids caching is asked every 30 seconds
 AHEAD = 0.8  # of the time to live, then the keys are fetched anew
-PAUSE = 30.0  # seconds between two questions because of an unknown `kid`
-FIRST_RETRY = 5.0  # seconds, doubled up to PAUSE, after a question that got no answer
-STALE = 24 * 3600.0  # seconds that known keys go on working without an answer
+PAUSE = 30.0  # seconds between two fetches because of an unknown `kid`
+FIRST_RETRY = 5.0  # seconds, doubled up to PAUSE, after a fetch that failed
+STALE = 24 * 3600.0  # seconds that known keys go on working without a successful fetch
 
 
 class FetchError(Exception):
-    """The key server gave no usable answer. The text is from a closed list."""
+    """Raised where the key server gave no usable response. The text is from a closed list."""
 
 
 class Fetched(msgspec.Struct, frozen=True):
+    """A response of the key server."""
+
     body: bytes
-    max_age: float | None  # seconds; None where the answer doesn't say
+    max_age: float | None  # seconds; None where the response has no max-age
 
 
 class FetchKeys(Protocol):
@@ -48,9 +51,9 @@ class FetchKeys(Protocol):
 
 
 async def fetch_keys(http: HttpClient, url: str, *, private: bool) -> Fetched:
-    """GET `url`, which stands in the registry: 200 or nothing, at most 64 KiB, at most 2 seconds. Raises FetchError.
+    """Fetch the key set at `url`, a URL of the registry. Raises FetchError.
 
-    `private`: the registry allows this URL to lead to an address that is not public.
+    Limits: status 200, 64 KiB, 2 seconds. `private`: the registry allows an address that is not public.
     """
     try:
         async with asyncio.timeout(FETCH_SECONDS):
@@ -65,11 +68,11 @@ async def fetch_keys(http: HttpClient, url: str, *, private: bool) -> Fetched:
 
 
 def _max_age(cache_control: str) -> float | None:
-    """Seconds that RFC 9111 lets the answer be reused; 0 where it must not be."""
-    said = cache_control.lower()
-    if "no-store" in said or "no-cache" in said:
+    """Return the seconds for which RFC 9111 lets the response be reused; 0 where it must not be."""
+    directives = cache_control.lower()
+    if "no-store" in directives or "no-cache" in directives:
         return 0.0
-    found = re.search(r"(?:^|[\s,])max-age\s*=\s*\"?(\d{1,9})", said)
+    found = re.search(r"(?:^|[\s,])max-age\s*=\s*\"?(\d{1,9})", directives)
     return float(found[1]) if found else None
 
 
@@ -93,13 +96,13 @@ class ClientKeys:
         self._fetch = fetch
         self._fetching: asyncio.Task[None] | None = None
         self._keys: KeySet | None = client.pinned
-        self._answered = self._asked = float("-inf")  # when a question was last answered, and last asked
+        self._answered_at = self._requested_at = float("-inf")  # when a fetch last succeeded, and last began
         self._due = float("inf") if client.pinned is not None else float("-inf")
         self._retry = FIRST_RETRY
 
     @property
     def state(self) -> str:
-        """ "ok"; "stale": the key server did not answer when it should have; "none": no token of this client can be verified."""
+        """Return "ok", "stale" (the last fetch failed) or "none" (no token of this client can be verified)."""
         if self._client.pinned is not None:
             return "ok"
         if self._usable() is None:
@@ -107,11 +110,11 @@ class ClientKeys:
         return "ok" if self._retry == FIRST_RETRY else "stale"
 
     async def find(self, kid: str, algorithm: str) -> PublicKey | None:
-        """The one key with this `kid` that `algorithm` may use; None where there is none."""
+        """Return the one key with this `kid` that `algorithm` may use, or None."""
         self.refresh_if_due()
         found = self._found(kid, algorithm)
         if found is None and self._client.pinned is None:
-            if self._fetching is None and self._clock() - self._asked >= PAUSE:
+            if self._fetching is None and self._clock() - self._requested_at >= PAUSE:
                 self._start()
             if self._fetching is not None:
                 await asyncio.shield(self._fetching)
@@ -119,12 +122,12 @@ class ClientKeys:
         return found
 
     def refresh_if_due(self) -> None:
-        """Begin to fetch the keys where it is time to; nobody waits for it."""
+        """Start to fetch the keys in the background, where that is due."""
         if self._fetching is None and self._clock() >= self._due:
             self._start()
 
-    async def settled(self) -> None:
-        """Wait for a question that is under way."""
+    async def wait_for_fetch(self) -> None:
+        """Wait for a fetch that is under way."""
         if self._fetching is not None:
             await asyncio.shield(self._fetching)
 
@@ -136,17 +139,17 @@ class ClientKeys:
 
     def _usable(self) -> KeySet | None:
         pinned = self._client.pinned is not None
-        return self._keys if pinned or self._clock() - self._answered < STALE else None
+        return self._keys if pinned or self._clock() - self._answered_at < STALE else None
 
     def _found(self, kid: str, algorithm: str) -> PublicKey | None:
         keys = self._usable()
         return keys.find(kid, algorithm) if keys is not None else None
 
     def _start(self) -> None:
-        self._asked = self._clock()
-        self._fetching = asyncio.get_running_loop().create_task(self._ask())
+        self._requested_at = self._clock()
+        self._fetching = asyncio.get_running_loop().create_task(self._fetch_keys())
 
-    async def _ask(self) -> None:
+    async def _fetch_keys(self) -> None:
         try:
             fetched = await self._fetch(self._http, self._client.jku, private=self._client.jku_private)
             keys = read_key_set(fetched.body, self._refused)
@@ -158,9 +161,9 @@ class ClientKeys:
             if not keys.keys:
                 self._failed("no_key")
                 return
-            self._keys, self._answered, self._retry = keys, self._clock(), FIRST_RETRY
+            self._keys, self._answered_at, self._retry = keys, self._clock(), FIRST_RETRY
             age = LONGEST_TTL if fetched.max_age is None else fetched.max_age
-            self._due = self._answered + max(SHORTEST_TTL, AHEAD * min(age, LONGEST_TTL))
+            self._due = self._answered_at + max(SHORTEST_TTL, AHEAD * min(age, LONGEST_TTL))
             KEY_FETCHES.labels("fetched").inc()
             for one in keys.problems:
                 tell(Event.KEY_UNUSABLE, client=self._client.name, why=one)

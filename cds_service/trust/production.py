@@ -1,4 +1,4 @@
-"""What must be true before the production profile starts: security fails closed, and says everything that is missing at once."""
+"""Check the settings and clients before the production profile starts, and report every problem at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_RUN = 6  # characters in a row that count up or down
 
 
 def start_problems(settings: Settings, clients: Sequence[Client]) -> list[str]:
-    """Why the production profile may not start with these settings and clients; empty where it may. Repeats no secret."""
+    """Return why the production profile may not start with these settings and clients, without repeating a secret."""
     problems = []
     if weak := weak_secret(settings.hash_secret):
         problems.append(f"CDS_HASH_SECRET {weak}; make one: python3 -c 'import secrets; print(secrets.token_hex(32))'")
@@ -34,27 +34,27 @@ def start_problems(settings: Settings, clients: Sequence[Client]) -> list[str]:
 
 
 def client_problems(client: Client) -> list[str]:
-    """What is wrong with a client for production that is right for development."""
+    """Return the problems of a client that production refuses and development accepts."""
     sandbox = presets()["sandbox"]
     problems = []
     if client.iss == sandbox["iss"] or client.preset == "sandbox":
-        problems.append("is the public sandbox, whose private key is published: anybody could call in its name")
+        problems.append("is the public sandbox, whose private key is published, so any caller could sign its tokens")
     elif client.jku == sandbox["jku"] or (
         client.pinned is not None and any(key.thumbprint in published_keys() for key in client.pinned.keys)
     ):
-        problems.append("uses the public sandbox's key, whose private half is published: anybody could call in its name")
+        problems.append("uses the public sandbox's key, whose private half is published, so any caller could sign its tokens")
     urls: Iterable[tuple[str, str]] = [("jku", client.jku), *(("fhir_bases", base.url) for base in client.fhir_bases or ())]
     problems += [f"{key} must be an https URL" for key, url in urls if url and not url.startswith("https://")]
     if client.fhir_bases is None:
         problems.append('fhir_bases must name the FHIR servers of this client; "any" is for the dev profile')
     problems += ["origins must be https pages" for one in client.origins if not one.startswith("https://")]
     if client.jku and client.pinned is None and is_private(client.jku) and not client.jku_private:
-        problems.append("jku is not a public address; where that is meant, say jku_private = true")
+        problems.append("jku is not a public address; if that is intended, set jku_private = true")
     return problems
 
 
 def weak_secret(secret: str) -> str:
-    """What is weak about a secret, without repeating it; "" for one that looks made by chance. No proof: an estimate."""
+    """Say what makes a secret weak, without repeating it; "" for one that looks random. An estimate, no proof."""
     if not secret:
         return "is required"
     lower = secret.lower()

@@ -1,4 +1,4 @@
-"""Why a caller was not accepted: a closed list of reasons, for our log and the metric. The caller is told none of them."""
+"""List the reasons to refuse a caller, for the log and the metric; the response never names them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class CallerRefusedError(Exception):
-    """The caller is not accepted. Answered with 401 and nothing else.
+    """Raised where a caller is not accepted, before its request is read. Answered with an empty 401.
 
-    `client`: the name of the registered client that the request claims to come from, "" where it names none. It is a claim.
+    `client`: name of the registered client that the request claims to come from, "" for none; the claim is not verified. A call
+    that is refused after its request was read raises `wire.refusal.RequestRefusedError` instead.
     """
 
     def __init__(self, reason: Reason, client: str = "") -> None:

@@ -1,4 +1,4 @@
-"""The clients of a registry: whoever calls must be one of them and bring a good token."""
+"""Identify callers as clients of the registry, each by a signed token."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cds_service.trust.verify import LEEWAY, Issuers, check_claims, endpoint_url
 
 
 class RegisteredCallers:
-    """The clients of a registry. Verifies in the order iss, aud, times, life, tenant, algorithm, signature, use."""
+    """Verify the callers of a registry, in the order iss, aud, times, life, tenant, algorithm, signature, use."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class RegisteredCallers:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`now`: seconds since 1970; `clock`: seconds, never going back. Nothing is opened or asked yet."""
+        """`now`: seconds since 1970; `clock`: seconds, never going back. Opens and fetches nothing."""
         self._clients = tuple(clients)
         self._public_url = settings.public_url
         self._strict = settings.replay_down == "refuse"
@@ -51,16 +51,16 @@ class RegisteredCallers:
         self._maintaining: asyncio.Task[None] | None = None
         self.origins = frozenset(origin for client in self._clients for origin in client.origins)
         self.dialects = frozenset(client.preset for client in self._clients)
-        for reason in REASONS:  # so that each is shown as 0, and an alarm on a reason works from the start
+        for reason in REASONS:  # each starts as 0, so that an alarm on its first count works
             AUTH_REFUSED.labels(reason)
 
     async def start(self) -> None:
-        """Reach the store of used tokens and fetch all keys; waits for slow ones a few seconds."""
+        """Open the store of used tokens and fetch all keys; wait a few seconds for slow servers."""
         for keys in self._keys.values():
             keys.refresh_if_due()
-        await asyncio.gather(self._replay.start(), *(keys.settled() for keys in self._keys.values()))
+        await asyncio.gather(self._replay.start(), *(keys.wait_for_fetch() for keys in self._keys.values()))
         self._maintaining = asyncio.get_running_loop().create_task(self._maintain())
-        self._maintaining.add_done_callback(_say_why)
+        self._maintaining.add_done_callback(_log_failed_task)
 
     async def close(self) -> None:
         if self._maintaining is not None:
@@ -73,7 +73,7 @@ class RegisteredCallers:
 
     async def identify(self, headers: Headers, endpoint: Endpoint) -> Caller:
         try:
-            return await self._identified(headers, endpoint)
+            return await self._verify(headers, endpoint)
         except CallerRefusedError as error:
             AUTH_REFUSED.labels(error.reason).inc()
             tell(Event.CALLER_REFUSED, why=error.reason, client=error.client or "-")
@@ -93,7 +93,7 @@ class RegisteredCallers:
             "degraded_auth": self._replay.degraded,
         }
 
-    async def _identified(self, headers: Headers, endpoint: Endpoint) -> Caller:
+    async def _verify(self, headers: Headers, endpoint: Endpoint) -> Caller:
         token = read_token(bearer(headers))
         client = self._issuers.client_of(token)
         check_claims(token, client, endpoint_urls(self._public_url, endpoint.path), self._now())
@@ -129,22 +129,22 @@ class RegisteredCallers:
             await self.tick()
 
     async def tick(self) -> None:
-        """What is done every second: keys that are due are fetched, used tokens that expired are forgotten."""
+        """Start the fetch of keys that are due, and forget expired tokens. To be called every second."""
         for keys in self._keys.values():
             keys.refresh_if_due()
         await self._replay.maintain()
 
 
-def _say_why(maintaining: asyncio.Task[None]) -> None:
-    """Maintenance ends with the service and never before."""
+def _log_failed_task(maintaining: asyncio.Task[None]) -> None:
+    """Log the exception that ended maintenance before the service ended."""
     if not maintaining.cancelled() and (error := maintaining.exception()) is not None:
         tell(Event.UNHANDLED, error=type(error).__name__, place=place(error.__traceback__))
 
 
 def registered_callers(settings: Settings, clock: Clock) -> Callers:
-    """The callers of the registry that `settings` name.
+    """Return the callers of the registry that `settings` name.
 
-    Raises SettingsError where they can't be served like this, OSError where the registry can't be read.
+    Raises SettingsError where the settings and the registry don't fit together, OSError where the registry can't be read.
     """
     clients = load_registry(settings.clients_file) if settings.clients_file is not None else ()
     if settings.profile == "production":
@@ -152,7 +152,9 @@ def registered_callers(settings: Settings, clock: Clock) -> Callers:
         if problems:
             raise SettingsError("\n".join(["CDS_PROFILE=production can't start:", *(f"- {one}" for one in problems)]))
     if not clients:
-        raise RegistryError(f"{settings.clients_file}:1: no [[client]] is registered; without CDS_CLIENTS_FILE anybody may call")
+        raise RegistryError(
+            f"{settings.clients_file}:1: no [[client]] is registered; add one, or unset CDS_CLIENTS_FILE to accept any caller"
+        )
     for client in clients:
         if not client.audiences and not settings.public_url:
             raise SettingsError(
@@ -167,7 +169,7 @@ def registered_callers(settings: Settings, clock: Clock) -> Callers:
 
 
 def new_replay(settings: Settings, now: Callable[[], float]) -> Replay:
-    """The memory of used tokens: in PostgreSQL where a database is set, else in a file beside the alert log."""
+    """Return the store of used tokens: the PostgreSQL database of the settings, else a file beside the alert log."""
     from cds_service.trust.replay_sqlite import SqliteUsedTokens
 
     if settings.database_url:

@@ -1,6 +1,6 @@
-"""The EHR clients that a site has registered, from one TOML file. `client_fields` says what may stand in it.
+"""Read the EHR clients that a site has registered from one TOML file.
 
-Every problem of the file is found in one go and told with its line.
+`client_fields` says which keys and values the file may have. All problems are reported at once, each with its line.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RegistryError(SettingsError):
-    """Problems of the registry; the text has one a line, each with file and line."""
+    """Raised for problems of the registry; the text has one problem a line, each with file and line."""
 
 
 class _Problems(list[tuple[int, str]]):
-    """What is wrong: the line, and `file:line: client "name": key: message`."""
+    """List of problems: the line, and `file:line: client "name": key: message`."""
 
     def __init__(self, path: Path, text: str) -> None:
         super().__init__()
@@ -56,13 +56,13 @@ class _Problems(list[tuple[int, str]]):
         self._lines = list(_lines(text))
 
     def add(self, position: int, label: str, key: str, message: str) -> None:
-        """`position` counts the `[[client]]` tables from 0; the line is that of `key` in it, or of its heading."""
+        """Add a problem of `key` ("": of the table as a whole) in the `[[client]]` table at `position`, from 0."""
         line = self._lines[position].get(key, self._lines[position][""]) if position < len(self._lines) else 1
         self.append((line, f"{self._path}:{line}: client {label}: {key + ': ' if key else ''}{message}"))
 
 
 def load_registry(path: Path) -> tuple[Client, ...]:
-    """All clients in the file. Raises RegistryError with every problem, OSError where it can't be read."""
+    """Return all clients in the file. Raises RegistryError with every problem, OSError where it can't be read."""
     data = path.read_bytes()
     try:
         text = data.decode("utf-8")
@@ -84,24 +84,24 @@ def load_registry(path: Path) -> tuple[Client, ...]:
     clients = [(n, client) for n, client in read if client is not None]
     _check_together(clients, problems)
     if problems:
-        raise RegistryError("\n".join(told for _, told in sorted(problems, key=lambda problem: problem[0])))
+        raise RegistryError("\n".join(message for _, message in sorted(problems, key=lambda problem: problem[0])))
     return tuple(client for _, client in clients)
 
 
 @cache
 def presets() -> Mapping[str, Mapping[str, Any]]:
-    """What is known of EHRs, by the name of the preset."""
+    """Return the presets of known EHRs, by name."""
     return tomllib.loads(Path(__file__).with_name("presets.toml").read_text(encoding="utf-8"))
 
 
 @cache
 def published_keys() -> frozenset[str]:
-    """Thumbprints of keys whose private half everybody has: the sandbox's."""
+    """Return the thumbprints of keys whose private half is published: the sandbox's."""
     return frozenset(key.thumbprint for key in read_key_set(presets()["sandbox"]["jwks"].encode()).keys)
 
 
 def _client(table: dict[str, Any], position: int, path: Path, problems: _Problems) -> Client | None:
-    """One client; None where there are problems, which are added."""
+    """Read one client, adding its problems; return None where it has any."""
     before = len(problems)
     name = table.get("name")
     label = f'"{name}"' if isinstance(name, str) and name.isprintable() else f"{position + 1}"
@@ -134,10 +134,10 @@ def _client(table: dict[str, Any], position: int, path: Path, problems: _Problem
     return Client(**{key: value for key, value in values.items() if key in Client.__struct_fields__})
 
 
-def _check_keys(values: dict[str, Any], said: Mapping[str, Any], path: Path, problem: Any) -> None:
-    """Where the client's keys come from; pinned ones are read into `values`."""
-    given = [key for key in ("jwks", "jwks_file") if key in said]
-    if not given and "jku" not in said:
+def _check_keys(values: dict[str, Any], written: Mapping[str, Any], path: Path, problem: Any) -> None:
+    """Check where the client's keys come from, and read pinned ones into `values`."""
+    given = [key for key in ("jwks", "jwks_file") if key in written]
+    if not given and "jku" not in written:
         problem("", "has no keys: give `jku` (where they are published), or `jwks` or `jwks_file` (the keys themselves)")
     if len(given) > 1:
         problem("jwks_file", "give either `jwks` or `jwks_file`")
@@ -151,17 +151,17 @@ def _check_keys(values: dict[str, Any], said: Mapping[str, Any], path: Path, pro
         except OSError as error:
             problem(source, f"can't be read: {error.strerror}")
         except ValueError as error:
-            problem(source, f"is no JWK Set: {error}")
+            problem(source, f"is not a JWK Set: {error}")
         else:
             for one in keys.problems or (() if keys.keys else ("it holds no key",)):
                 problem(source, one)
             usable = {ALGORITHMS[one] for one in values.get("algorithms", DEFAULT_ALGORITHMS)}
             if keys.keys and not any((key.type, key.curve) in usable for key in keys.keys):
-                problem("algorithms" if "algorithms" in said else source, "no key fits any of the client's `algorithms`")
+                problem("algorithms" if "algorithms" in written else source, "no key fits any of the client's `algorithms`")
 
 
 def _check_together(clients: list[tuple[int, Client]], problems: _Problems) -> None:
-    """Names are unique; an issuer belongs to one client, or to several that share no tenant."""
+    """Check that names are unique, and that clients with one issuer have different tenants."""
     names: set[str] = set()
     owners: dict[tuple[str, str], str] = {}
     for position, client in clients:
@@ -179,13 +179,13 @@ def _check_together(clients: list[tuple[int, Client]], problems: _Problems) -> N
 
 
 def _line_of(name: str, text: str) -> int:
-    """The line in which the key or table `name` of the whole file stands first; 1 where it is written in a way not seen here."""
+    """Return the first line with the key or table `name`; 1 where its spelling is not recognised."""
     found = re.search(rf"^\s*(?:\[\[?\s*)?[\"']?{re.escape(name)}[\"']?\s*[]=.]", text, re.MULTILINE)
     return text.count("\n", 0, found.end()) + 1 if found else 1
 
 
 def _lines(text: str) -> Iterator[dict[str, int]]:
-    """For each `[[client]]`: the line of its heading (under "") and of each of its keys."""
+    """Return for each `[[client]]` the line of its heading (under "") and of each of its keys."""
     lines: dict[str, int] | None = None
     inside = ""  # the quotes of a text that goes over several lines
     for number, line in enumerate(text.splitlines(), 1):

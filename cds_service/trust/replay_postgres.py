@@ -1,4 +1,4 @@
-"""Used tokens in PostgreSQL, shared by all machines.
+"""Store used tokens in PostgreSQL, shared by all machines.
 
 A commit is not forced to the disk (`synchronous_commit=off`): after a crash of the server, tokens of its last half second could
 be used again until they expire, some minutes later at most. Connections are made when they are needed and dropped when broken.
@@ -32,7 +32,7 @@ class PostgresUsedTokens:
     """See `replay.UsedTokens`."""
 
     def __init__(self, url: str) -> None:
-        """`url`: postgresql://… with whatever libpq understands. Nothing is connected yet."""
+        """`url`: postgresql://… with the parameters of libpq. Does not connect yet."""
         self._url = url
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         for name in ("psycopg", "psycopg.pool"):  # they log addresses and users of databases
@@ -47,7 +47,7 @@ class PostgresUsedTokens:
                     min_size=1,
                     max_size=_CONNECTIONS,
                     configure=_configure,
-                    timeout=2 * ANSWER_SECONDS,  # who asks gives up before
+                    timeout=2 * ANSWER_SECONDS,  # callers give up before
                     reconnect_timeout=5,
                     open=False,
                     name="used-tokens",

@@ -1,4 +1,4 @@
-"""Used tokens in an SQLite file, shared by the workers of one machine.
+"""Store used tokens in an SQLite file, shared by the workers of one machine.
 
 One thread writes. Tokens that come while a commit runs are written by the next one together. A commit survives the end of the
 process but is not forced to the disk (`synchronous=NORMAL`): after a power cut, tokens of the last moments could be used again
@@ -68,7 +68,7 @@ class SqliteUsedTokens:
                             answer.set_exception(error)
                 else:
                     for (_, answer), is_new in zip(batch, new, strict=True):
-                        if not answer.done():  # who asked may have gone
+                        if not answer.done():  # cancelled where the caller has disconnected
                             answer.set_result(is_new)
         finally:
             self._writing = None
@@ -102,14 +102,14 @@ class SqliteUsedTokens:
         self._connection = connection
 
     def _insert(self, uses: Sequence[Use]) -> list[bool]:
-        """One transaction; for each, whether it was new."""
+        """Insert in one transaction; return for each token whether it is new."""
         connection = self._connected()
         try:
             connection.execute("BEGIN IMMEDIATE")
             new = [connection.execute(_INSERT, use).rowcount == 1 for use in uses]
             connection.execute("COMMIT")
         except sqlite3.Error:
-            self._disconnect()  # rolls back, and only a new connection says what is really in the file
+            self._disconnect()  # rolls back; only a new connection reads what is really in the file
             raise
         return new
 
@@ -121,7 +121,7 @@ class SqliteUsedTokens:
             raise
 
     def _connected(self) -> sqlite3.Connection:
-        """Raises OSError where the file was removed or replaced: what is written then no other worker sees."""
+        """Return the connection. Raises OSError where the file was removed or replaced, as other workers would not see writes."""
         if self._connection is None:
             raise sqlite3.OperationalError
         try:

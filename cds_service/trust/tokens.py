@@ -1,7 +1,7 @@
-"""Reads a JWT in compact form (RFC 7515, RFC 7519) as strictly as can be, before anything in it is believed.
+"""Read a JWT in compact form (RFC 7515, RFC 7519) strictly, before any of its claims is checked.
 
-Everything that two readers could understand differently is refused: duplicate members, NaN, numbers of any size, padding or
-spare bits in base64url, text that is not UTF-8. Nothing here checks whether what the token says is true.
+It refuses every token that two readers could understand differently: duplicate members, NaN, numbers of any size, padding or
+spare bits in base64url, text that is not UTF-8. `verify` checks the claims, `key_sets` the signature.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REFUSED_MEMBERS = frozenset({"jwk", "x5c", "x5u", "crit", "b64"})  # they would
 
 
 class Token(msgspec.Struct, frozen=True):
-    """What a token says, types checked. Times are seconds since 1970."""
+    """Header and claims of a token, with their types checked. Times are seconds since 1970."""
 
     text: str
     algorithm: str
@@ -46,7 +46,7 @@ class Token(msgspec.Struct, frozen=True):
 
 
 def bearer(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The token in the one Authorization header. Raises CallerRefusedError where there is none, or several.
+    """Return the token of the one Authorization header. Raises CallerRefusedError for none or several.
 
     `headers`: names in lower case, as ASGI gives them.
     """
@@ -91,7 +91,7 @@ def read_token(text: str) -> Token:
 
 
 def strict_object(data: bytes) -> dict[str, Any]:
-    """The JSON object in `data`. Raises ValueError for anything else, also for duplicate members and numbers out of range."""
+    """Decode the JSON object in `data`. Raises ValueError for other JSON, duplicate members and numbers out of range."""
     try:
         value = json.loads(
             data.decode("utf-8"),
@@ -115,7 +115,7 @@ def _members(part: str) -> dict[str, Any]:
 
 
 def _decoded(part: str) -> bytes:
-    """The bytes of a base64url text without padding; its last character may hold no spare bits that are set."""
+    """Decode base64url without padding; spare bits of the last character must be 0."""
     try:
         data = urlsafe_b64decode(part + "=" * (-len(part) % 4))
     except ValueError:
@@ -150,7 +150,7 @@ def _fraction(text: str) -> float:
 
 
 def _text(value: Any) -> str:
-    """`value` where it is a text of 1 to MAX_TEXT characters that can be written down: no lone surrogates."""
+    """Return `value` where it is a printable text of 1 to MAX_TEXT characters, without lone surrogates."""
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT or not value.isprintable():
         raise CallerRefusedError("not_a_token")
     return value

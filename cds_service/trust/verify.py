@@ -1,4 +1,6 @@
-"""Whether what a token says holds, in the order that CDS Hooks recommends: iss, aud, exp, tenant; then its signature and its use.
+"""Check the claims of a token in the order that CDS Hooks recommends: iss, aud, exp, tenant.
+
+Signature and earlier use are checked after them (`key_sets`, `replay`).
 
 Pure: no I/O, no clock. Times are seconds since 1970.
 """
@@ -15,7 +17,7 @@ LEEWAY = 60  # seconds that clocks may differ
 
 
 class Issuers:
-    """The registered clients by `iss`, and by `tenant` where several share one."""
+    """Find a registered client by `iss`, and by `tenant` where several clients share one issuer."""
 
     def __init__(self, clients: Iterable[Client]) -> None:
         self._clients: dict[str, list[Client]] = {}
@@ -23,7 +25,7 @@ class Issuers:
             self._clients.setdefault(client.iss, []).append(client)
 
     def client_of(self, token: Token) -> Client:
-        """Raises CallerRefusedError where nobody, or nobody with this tenant, is registered for the token's issuer."""
+        """Return the client of a token. Raises CallerRefusedError where none is registered for its issuer and tenant."""
         clients = self._clients.get(token.issuer, [])
         if not clients:
             raise CallerRefusedError("issuer")
@@ -36,10 +38,10 @@ class Issuers:
 
 
 def check_claims(token: Token, client: Client, audiences: Collection[str], now: float) -> None:
-    """Everything about `token` that needs no key. Raises CallerRefusedError.
+    """Check all claims of `token` that need no key. Raises CallerRefusedError.
 
-    `audiences`: the URLs of the endpoint called; a client with audiences of its own is held to those. A token is good from
-    `nbf` and `iat` to just before `exp`, each with the leeway; `exp - iat` may be as long as the client's tokens live.
+    `audiences`: the URLs of the endpoint called; a client with audiences of its own must use those. A token is valid from `nbf`
+    and `iat` to just before `exp`, each with the leeway; `exp - iat` may be at most the client's `max_life_s`.
     """
     if not set(client.audiences or audiences).intersection(token.audiences):
         raise CallerRefusedError("audience", client.name)
@@ -59,6 +61,6 @@ def check_claims(token: Token, client: Client, audiences: Collection[str], now: 
 
 
 def endpoint_urls(public_url: str, path: str) -> tuple[str, ...]:
-    """What `aud` may be at the endpoint `path` below /cds-services ("" for discovery, "/id", "/id/feedback")."""
+    """Return the accepted `aud` at the endpoint `path` below /cds-services ("" for discovery, "/id", "/id/feedback")."""
     url = f"{public_url}/cds-services{path}"
     return (url,) if path else (url, f"{url}/")  # discovery is answered under both spellings

@@ -1,1 +1,1 @@
-"""Decode a CDS Hooks request strictly, and say how a request is refused."""
+"""Decode a CDS Hooks request strictly, and define the errors that refuse one."""

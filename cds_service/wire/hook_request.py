@@ -1,9 +1,9 @@
-"""Decodes a CDS Hooks service call.
+"""Decode a CDS Hooks service call.
 
-The whole body is decoded in one pass into the FHIR structures that readers use; of the context and the draft orders in it, the
-JSON is taken and decoded by itself. Only a body with something that doesn't fit is decoded a second time, piece by piece, so that
-one odd field costs that field and not the call: an optional field of the wrong type counts as not sent, and a prefetch value that
-doesn't fit is handed on as it was sent. A missing field that CDS Hooks and this service require is a BadRequest that names it.
+The whole body is decoded in one pass into the FHIR structures that readers use; the JSON of the context and its draft orders is
+decoded on its own. Only a body with a value that doesn't fit is decoded a second time, piece by piece, so that an odd field costs
+that field and not the call: an optional field of the wrong type counts as not sent, and a prefetch value that doesn't fit is
+passed on as it was sent. A missing field that CDS Hooks or this service requires is a BadRequest that names it.
 
 Shapes are those of CDS Hooks 2.0.1; unknown fields and extensions are ignored. Members that decide about the call and stand twice
 are refused, see `strict_json`.
@@ -48,9 +48,9 @@ class FhirAuthorization(msgspec.Struct, gc=False):
 
 
 class Context(msgspec.Struct, gc=False):
-    """What the hooks patient-view, order-select and order-sign say about the moment.
+    """The context of patient-view, order-select and order-sign.
 
-    After `decode_request`, `patientId` and `encounterId` are bare ids and `patientId` is never None. What is ordered is in
+    After `decode_request`, `patientId` and `encounterId` are bare ids and `patientId` is never None. The draft orders are in
     `HookRequest.drafts`.
     """
 
@@ -64,7 +64,7 @@ class HookRequest(msgspec.Struct, gc=False):
     """One decoded service call."""
 
     hook: str
-    hookInstance: str  # a UUID by the rule; anything that isn't empty by practice
+    hookInstance: str  # a UUID by the specification; in practice any text that isn't empty
     context: Context
     fhirServer: str | None  # without a slash at the end
     fhirAuthorization: FhirAuthorization | None
@@ -72,7 +72,7 @@ class HookRequest(msgspec.Struct, gc=False):
     drafts: DraftEntries | None = None  # `context.draftOrders`; None where it was not sent
     caller: Caller = ANONYMOUS
     timings: Timings = msgspec.field(default_factory=Timings)
-    quirks: tuple[str, ...] = ()  # of the FHIR server that were used, for the log (`search_support`)
+    quirks: tuple[str, ...] = ()  # search quirks of the FHIR server that were used, for the log (`search_support`)
 
 
 class _Wire(msgspec.Struct, gc=False):
@@ -84,7 +84,7 @@ class _Wire(msgspec.Struct, gc=False):
     prefetch: dict[Name, Resource | None] | None = None
 
     def names(self) -> int:
-        """How many names a `CountingDecoder` met, if no member replaced another one."""
+        """Return how many names a `CountingDecoder` counts where no member stands twice."""
         texts = (self.hook, self.hookInstance, self.fhirServer)
         objects = (self.fhirAuthorization, self.context, self.prefetch)
         return sum(text is not None for text in texts) + sum(len(one) for one in objects if one)
@@ -95,7 +95,10 @@ _resource = msgspec.json.Decoder(Resource | None)
 
 
 def decode_request(body: bytes, hook: str, caller: Caller = ANONYMOUS) -> HookRequest:
-    """The call in `body`, sent by `caller` to a service of `hook`. Raises BadRequest naming the field or where JSON breaks."""
+    """Decode the call in `body`, sent by `caller` to a service of `hook`.
+
+    Raises BadRequest that names the field, or the place where the JSON breaks.
+    """
     body = checked_text(body)
     try:
         wire, count = _fast.decode(body)
@@ -105,12 +108,13 @@ def decode_request(body: bytes, hook: str, caller: Caller = ANONYMOUS) -> HookRe
     except NOT_JSON as error:
         raise not_json(error, body) from None
     if count != wire.names():
-        raise BadRequest("A member of the body, of `context`, of `fhirAuthorization` or of `prefetch` stands twice")
+        text = "A member of the body, of `context`, of `fhirAuthorization` or of `prefetch` stands twice"
+        raise BadRequest(text, why="member_twice")
     return _checked(wire, {str(key): value for key, value in (wire.prefetch or {}).items()}, hook, caller)
 
 
 def fitting(raw: Raw | None, shape: Any) -> Any:
-    """`raw` decoded as the type `shape`; None where there is nothing, or where it doesn't fit."""
+    """Decode `raw` as the type `shape`; return None where it is empty or doesn't fit."""
     return _fitting(raw, _decoder(shape))
 
 
@@ -136,13 +140,13 @@ def _fields(shape: type[msgspec.Struct]) -> tuple[tuple[str, msgspec.json.Decode
 
 
 def _fitting_fields(members: Mapping[str, Raw], shape: type[S]) -> S:
-    """`shape` of those of its fields in `members` that fit."""
+    """Return a `shape` with those fields of `members` that fit."""
     values = {name: _fitting(members[name], decoder) for name, decoder in _fields(shape) if name in members}
     return shape(**{name: value for name, value in values.items() if value is not None})
 
 
 def _object(raw: Raw | None, where: str) -> dict[str, Raw] | None:
-    """The members of an object; None where there is none. Raises BadRequest where one stands twice."""
+    """Return the members of an object, None for other JSON. Raises BadRequest where a member stands twice."""
     return members_of(raw, where) if raw and bytes(memoryview(raw)[:1]) == b"{" else None
 
 
@@ -161,7 +165,7 @@ def _tolerant_prefetch(members: Mapping[str, Raw]) -> dict[str, Resource | Raw |
     sent = members.get("prefetch")
     values = _object(sent, "`prefetch`")
     if values is None and sent and bytes(sent) != b"null":
-        raise BadRequest("`prefetch` must be an object with a member for each key, or left out")
+        raise BadRequest("`prefetch` must be an object with a member for each key, or left out", why="prefetch")
     prefetch: dict[str, Resource | Raw | None] = {}
     for key, raw in (values or {}).items():
         try:
@@ -175,11 +179,11 @@ def _tolerant_prefetch(members: Mapping[str, Raw]) -> dict[str, Resource | Raw |
 
 def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str, caller: Caller) -> HookRequest:
     if not wire.hook:
-        raise BadRequest("`hook` is required and must be a string")
+        raise BadRequest("`hook` is required and must be a string", why="hook")
     if wire.hook != hook:
-        raise BadRequest(f"`hook` must be `{hook}` for this service")
+        raise BadRequest(f"`hook` must be `{hook}` for this service", why="hook")
     if not wire.hookInstance:
-        raise BadRequest("`hookInstance` is required and must be a string that is not empty")
+        raise BadRequest("`hookInstance` is required and must be a string that is not empty", why="hookInstance")
     access = cast("Mapping[str, Raw]", wire.fhirAuthorization or {})
     authorization = _fitting_fields(access, FhirAuthorization) if access else None
     if authorization is not None:
@@ -200,19 +204,22 @@ def _checked(wire: _Wire, prefetch: dict[str, Resource | Raw | None], hook: str,
 
 
 def _token_patient(raw: Raw | None) -> str | None:
-    """Whose data the token is limited to; None where it is to nobody's. What can't be read can't be compared and is refused."""
+    """Return the patient id that the token is limited to, or None.
+
+    Raises BadRequest for a value that can't be read, because it can't be compared with the patient of the call.
+    """
     patient = fitting(raw, str | int | None)
     if patient is None and raw and bytes(raw) != b"null":
-        raise BadRequest("`fhirAuthorization.patient` must be a string")
+        raise BadRequest("`fhirAuthorization.patient` must be a string", why="fhirAuthorization.patient")
     return None if patient is None else _no_longer_than(MAX_URL, "fhirAuthorization.patient", str(patient))
 
 
 def _checked_context(members: Mapping[str, Raw], hook: str) -> tuple[Context, DraftEntries | None]:
-    """The context and the draft orders in it. Raises BadRequest where the hook requires what is missing."""
+    """Return the context and its draft orders. Raises BadRequest where a member that the hook requires is missing."""
     context = _fitting_fields(members, Context)
     patient_id = _id_of(context.patientId, "Patient")
     if patient_id is None:
-        raise BadRequest("`context.patientId` is required and must be the id of a Patient")
+        raise BadRequest("`context.patientId` is required and must be the id of a Patient", why="context.patientId")
     context.patientId = _no_longer_than(MAX_ID, "context.patientId", patient_id)
     context.encounterId = _no_longer_than(MAX_ID, "context.encounterId", _id_of(context.encounterId, "Encounter"))
     _no_longer_than(MAX_URL, "context.userId", context.userId)
@@ -221,18 +228,22 @@ def _checked_context(members: Mapping[str, Raw], hook: str) -> tuple[Context, Dr
         return context, drafts
     # The public sandbox leaves both out when its current tab is clicked a second time.
     if hook == "order-select" and not context.selections:
-        raise BadRequest("`context.selections` is required at order-select and must be a list of references")
+        text = "`context.selections` is required at order-select and must be a list of references"
+        raise BadRequest(text, why="context.selections")
     if len(context.selections or ()) > MAX_SELECTIONS:
-        raise BadRequest(f"`context.selections` may have at most {MAX_SELECTIONS} entries")
+        raise BadRequest(f"`context.selections` may have at most {MAX_SELECTIONS} entries", why="context.selections")
     return context, drafts
 
 
 def _drafts(raw: Raw, hook: str) -> DraftEntries | None:
-    """The draft orders, checked and decoded; None at patient-view where none were sent. Raises BadRequest elsewhere."""
+    """Check and decode the draft orders; None at patient-view without any.
+
+    Raises BadRequest where they are malformed, or missing at another hook.
+    """
     if raw:
         check_whole(raw, "`context.draftOrders`")
     if hook != "patient-view" and bytes(memoryview(raw)[:1]) != b"{":
-        raise BadRequest(f"`context.draftOrders` is required at {hook} and must be a Bundle")
+        raise BadRequest(f"`context.draftOrders` is required at {hook} and must be a Bundle", why="context.draftOrders")
     return draft_entries(raw) if raw else None
 
 
@@ -241,14 +252,14 @@ L = TypeVar("L", str, str | None)
 
 def _no_longer_than(limit: int, where: str, text: L) -> L:
     if text is not None and len(text) > limit:
-        raise BadRequest(f"`{where}` may have at most {limit} characters")
+        raise BadRequest(f"`{where}` may have at most {limit} characters", why=where)
     return text
 
 
 def _id_of(value: str | None, resource_type: str) -> str | None:
-    """The id in "123", "Patient/123", "https://ehr.example/fhir/Patient/123" or ".../Patient/123/_history/4".
+    """Return the id in "123", "Patient/123", "https://ehr.example/fhir/Patient/123" or ".../Patient/123/_history/4".
 
-    None where `value` is none of these (a reference to another type, an empty text).
+    Returns None for any other text (a reference to another type, an empty text).
     """
     if value is None:
         return None

@@ -1,9 +1,9 @@
-"""Refuses JSON that RFC 8259 permits and readers understand differently.
+"""Refuse JSON that RFC 8259 permits but that two readers may understand differently.
 
-That is: members that stand twice, text that is not Unicode or holds U+0000, numbers out of range, and deep nesting. The decoder
-here keeps the last of two members of one name, and another one, a gateway say, may keep the first: that request is not
-certain. In a body only the members that decide about the call are counted (`CountingDecoder`); feedback and draft orders,
-which are small, are checked as a whole (`check_whole`).
+Refused are: members that stand twice, text that is not Unicode or holds U+0000, numbers out of range, and deep nesting. Of two
+members with one name, this decoder keeps the last, while another reader, such as a gateway, may keep the first; so the meaning of
+that request is uncertain. In a body only the members that decide about the call are counted (`CountingDecoder`); feedback and
+draft orders, which are small, are checked as a whole (`check_whole`).
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!
 
 
 class Name(str):
-    """The name of a member, or a string, that a `CountingDecoder` counts."""
+    """Name of a member, or a string, that a `CountingDecoder` counts."""
 
     __slots__ = ()
 
 
 class CountingDecoder(Generic[T]):
-    """Decodes JSON as `shape` and counts every `Name` in it, also where a later member of the same name replaces it."""
+    """Decode JSON as `shape` and count every `Name` in it, also where a later member replaces an earlier one."""
 
     def __init__(self, shape: Any) -> None:
         self._count = 0
         self._decode = msgspec.json.Decoder(shape, dec_hook=self._counted).decode
 
     def decode(self, text: bytes | msgspec.Raw) -> tuple[T, int]:
-        """The value and the number of names met. Raises what msgspec raises (`NOT_JSON`, msgspec.ValidationError)."""
+        """Return the value and the number of names in it. Raises what msgspec raises (`NOT_JSON`, msgspec.ValidationError)."""
         self._count = 0
         value: T = self._decode(text)
         return value, self._count
@@ -57,20 +57,20 @@ _members: CountingDecoder[dict[Name, msgspec.Raw]] = CountingDecoder(dict[Name, 
 
 
 def checked_text(body: bytes) -> bytes:
-    """Return the JSON text in `body` without a byte order mark (which RFC 8259, section 8.1, permits to skip).
+    """Return the JSON text in `body` without a byte order mark (RFC 8259, section 8.1).
 
     Raises BadRequest where `body` is empty, is not UTF-8 or holds U+0000.
     """
     body = body.removeprefix(_BYTE_ORDER_MARK)
     if not body:
-        raise BadRequest("The body is empty")
+        raise BadRequest("The body is empty", why="empty")
     if not body.isascii():
         try:
             body.decode()
         except UnicodeDecodeError as error:
             raise not_json(error, body) from None
     if _holds_null(body):
-        raise BadRequest("The body holds the character U+0000")
+        raise BadRequest("The body holds the character U+0000", why="null_character")
     return body
 
 
@@ -82,16 +82,16 @@ def members_of(text: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
     try:
         members, count = _members.decode(text)
     except msgspec.ValidationError:
-        raise BadRequest(f"{where[0].upper()}{where[1:]} must be a JSON object") from None
+        raise BadRequest(f"{where[0].upper()}{where[1:]} must be a JSON object", why="not_an_object") from None
     except NOT_JSON as error:
         raise not_json(error, bytes(text)) from None
     if count != len(members):
-        raise BadRequest(f"A member of {where} stands twice")
+        raise BadRequest(f"A member of {where} stands twice", why="member_twice")
     return {str(name): value for name, value in members.items()}
 
 
 def check_whole(text: bytes | msgspec.Raw, where: str) -> None:
-    """Refuse a text in which any object has a member twice, a number is out of range, or the nesting is too deep.
+    """Refuse a text with a repeated member, a number out of range, or too deep nesting.
 
     Raises BadRequest. `where` names the text in the error.
     """
@@ -103,34 +103,35 @@ def check_whole(text: bytes | msgspec.Raw, where: str) -> None:
         # Once more by the standard library, because msgspec does not show the members that it drops.
         json.loads(text, object_pairs_hook=partial(_refuse_repeated, where), parse_int=str, parse_float=str)
     except msgspec.ValidationError:
-        raise BadRequest(f"A number in {where} is out of range") from None
+        raise BadRequest(f"A number in {where} is out of range", why="number") from None
     except NOT_JSON as error:
         raise not_json(error, text) from None
 
 
 def _refuse_deep(where: str, value: Any) -> None:
     if _is_deeper(value, MAX_DEPTH):
-        raise BadRequest(f"{where} is nested more than {MAX_DEPTH} levels deep")
+        raise BadRequest(f"{where} is nested more than {MAX_DEPTH} levels deep", why="depth")
 
 
 def _refuse_repeated(where: str, members: list[tuple[str, Any]]) -> None:
     if len(dict(members)) != len(members):
-        raise BadRequest(f"A member of an object in {where} stands twice")
+        raise BadRequest(f"A member of an object in {where} stands twice", why="member_twice")
 
 
 def not_json(error: Exception, body: bytes = b"") -> BadRequest:
-    """Return the error for a body that can't be decoded; it says where, and repeats nothing of the body."""
+    """Return the error for a body that can't be decoded, with the place and without any content."""
     if isinstance(error, RecursionError):
-        return BadRequest("The body is nested too deeply")
+        return BadRequest("The body is nested too deeply", why="depth")
     if isinstance(error, UnicodeDecodeError):
-        return BadRequest("The body holds text that is not UTF-8")
+        return BadRequest("The body holds text that is not UTF-8", why="not_utf_8")
     if _HALF_PAIR.search(body):
-        return BadRequest("The body holds half of a surrogate pair")
-    return BadRequest(f"The body is not JSON: {error}")  # msgspec names the kind of fault and the byte, never the content
+        return BadRequest("The body holds half of a surrogate pair", why="not_utf_8")
+    # msgspec names the kind of fault and the byte, never the content
+    return BadRequest(f"The body is not JSON: {error}", why="not_json")
 
 
 def _holds_null(body: bytes) -> bool:
-    """Whether U+0000 is written somewhere. Two backslashes stand for one, and do not start an escape."""
+    """Say whether U+0000 is written somewhere; two backslashes stand for one and do not start an escape."""
     # One byte is found a hundred times as fast as six, and most bodies have no backslash. The six are searched from the end,
     # which takes a third of the time: FHIR has fewer backslashes than zeros.
     return b"\\" in body and body.rfind(_NULL) >= 0 and _NULL in body.replace(rb"\\", b"..")

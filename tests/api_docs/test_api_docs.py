@@ -17,7 +17,7 @@ from cds_service.api_docs.schemas import HOOKS
 from cds_service.app import create_app
 from cds_service.respond import respond
 from cds_service.settings import DEV_BANNER
-from cds_service.trust.callers import AnyCaller
+from cds_service.trust.callers import UnverifiedCallers
 from tests.core import Json, a_runtime, knowledge
 from tests.golden import kept
 from tests.http_side import Stub, new_test_app, running
@@ -56,7 +56,7 @@ def test_every_service_is_described_with_its_own_model_and_an_example(document: 
         assert model == HOOKS[service.hook]
         (example,) = content["examples"].values()
         assert example["value"]["hook"] == service.hook
-        assert {"200", "400", "401", "405", "412", "413", "415", "503"} == operation["responses"].keys()
+        assert {"200", "400", "401", "405", "408", "412", "413", "415", "500", "503"} == operation["responses"].keys()
         answers = operation["responses"]["200"]["content"]["application/json"]["examples"].values()
         assert any(answer["value"]["cards"] for answer in answers)
         assert {"cards": []} in [answer["value"] for answer in answers]
@@ -152,7 +152,7 @@ async def test_the_page_shows_every_operation_and_model_and_its_links_lead_somew
 
 
 async def test_production_has_no_documentation(tmp_path: Path) -> None:
-    app, _ = new_test_app(tmp_path, Stub(), callers=AnyCaller(), profile="production", hash_secret="x" * 32)
+    app, _ = new_test_app(tmp_path, Stub(), callers=UnverifiedCallers(), profile="production", hash_secret="x" * 32)
     async with running(app) as client:
         for path in ("/docs", "/docs/style.css", "/openapi.json", "/redoc"):
             assert (await client.get(path)).status_code == 404

@@ -16,9 +16,10 @@ import msgspec
 import pytest
 import yaml
 
-from cds_service.evaluate import Engine, RequestRefusedError, evaluate_request
+from cds_service.evaluate import Engine, evaluate_request
 from cds_service.wire.errors import CdsError
 from cds_service.wire.hook_request import decode_request
+from cds_service.wire.refusal import RequestRefusedError
 from tests.core import Json, knowledge, presenter
 from tests.extra.test_real_records import SHARED
 

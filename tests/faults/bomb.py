@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx2
 
-from cds_service.gather.fhir_client import MAX_ANSWER_BYTES
+from cds_service.gather.fhir_client import MAX_RESPONSE_BYTES
 from cds_service.outbound.checked_network import RequestError
 from cds_service.outbound.http_client import HttpClient
 
@@ -76,7 +76,7 @@ def main(bomb: str) -> None:
         server = multiprocessing.get_context("fork").Process(target=serve, args=(listening, bomb), daemon=True)
         server.start()
         before, started = peak_mb(), time.perf_counter()
-        outcome = asyncio.run(ask(listening.getsockname()[1], KEYS if bomb == "keys" else MAX_ANSWER_BYTES))
+        outcome = asyncio.run(ask(listening.getsockname()[1], KEYS if bomb == "keys" else MAX_RESPONSE_BYTES))
         print(f"{outcome} {(time.perf_counter() - started) * 1000:.0f} {peak_mb() - before:.1f}")
         server.terminate()
         server.join(5)

@@ -16,11 +16,11 @@ import msgspec
 import pytest
 
 from cds_service.app import create_app
-from cds_service.criteria.facts import SourceState
-from cds_service.evaluate import Evaluation, RequestRefusedError
+from cds_service.criteria.facts import FOREIGN_NOTE, SourceState
+from cds_service.evaluate import Evaluation
 from cds_service.fhir.gathered import EXPECTED
-from cds_service.read.reader import FOREIGN
 from cds_service.telemetry.metrics import SECURITY_EVENTS, counts
+from cds_service.wire.refusal import RequestRefusedError
 from tests import proofs
 from tests.alert_log_samples import rows
 from tests.core import Json, a_runtime, all_requests, answer_to
@@ -113,7 +113,7 @@ def test_a_swapped_reference_is_always_noticed_and_never_decides(requests: list[
             outcomes["refused"] += 1
             continue
         noticed = answer.facts.sources[source]
-        assert (noticed.state, noticed.note) == (SourceState.ERROR, FOREIGN), (name, source, resource)
+        assert (noticed.state, noticed.note) == (SourceState.ERROR, FOREIGN_NOTE), (name, source, resource)
         assert MARK.encode() not in answer.body, name
         assert source not in set(evidence_from(answer)), name
         assert all(lab.source != source for one in answer.facts.labs.values() for lab in one.results), name
@@ -127,7 +127,7 @@ def test_the_same_requests_without_a_swap_are_not_noticed(requests: list[tuple[s
     """What the test above relies on."""
     for name, body in random.Random(SEED).sample(requests, 100):
         notes = {source.note for source in answer_to(msgspec.json.decode(body)).facts.sources.values()}
-        assert FOREIGN not in notes, name
+        assert FOREIGN_NOTE not in notes, name
 
 
 @pytest.mark.proof

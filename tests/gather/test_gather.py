@@ -15,7 +15,7 @@ import respx
 
 from cds_service.criteria.facts import Source, SourceState
 from cds_service.fhir.gathered import Gathered
-from cds_service.gather.fhir_client import MAX_ANSWER_BYTES, FhirClient
+from cds_service.gather.fhir_client import MAX_RESPONSE_BYTES, FhirClient
 from cds_service.gather.fhir_outcome import FhirError, Outcome
 from cds_service.gather.fhir_requests import MAX_PAGES
 from cds_service.gather.gather import AbandonedError, gather, require, resolve
@@ -248,7 +248,7 @@ FAULTS: dict[str, tuple[Any, Outcome, str]] = {
     ),
     "cut": (httpx.Response(200, content=b'{"resourceType":'), Outcome.NOT_JSON, "the FHIR server's answer is not FHIR JSON"),
     "endless": (
-        httpx.Response(200, content=b" " * (MAX_ANSWER_BYTES + 1)),
+        httpx.Response(200, content=b" " * (MAX_RESPONSE_BYTES + 1)),
         Outcome.TOO_LONG,
         "the FHIR server's answer is too long",
     ),

@@ -216,6 +216,38 @@ async def test_log_lines_hold_no_ids_and_no_tokens(app: FastAPI, caplog: pytest.
     assert "SECRET" not in "".join(lines)
 
 
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "empty"),
+        (b"[]", "not_an_object"),
+        (b'{"hook": "SECRET", ', "not_json"),
+        (b'{"hook": "order-sign", "hook": "SECRET"}', "member_twice"),
+        (encoded(call_body("order-sign", hook="SECRET")), "hook"),
+        (encoded(call_body("order-sign", hookInstance="")), "hookInstance"),
+        (encoded(call_body("order-sign", hookInstance="SECRET" * 50)), "hookInstance"),
+        (encoded(call_body("order-sign", context={"patientId": "SECRET"})), "context.draftOrders"),
+        (
+            encoded(call_body("order-sign", fhirAuthorization={"access_token": "T", "patient": ["SECRET"]})),
+            "fhirAuthorization.patient",
+        ),
+        (encoded(call_body("order-sign", prefetch=["SECRET"])), "prefetch"),
+        (encoded(call_body("order-sign")).ljust(5000), "PayloadTooLarge"),
+    ],
+)
+async def test_the_log_line_of_a_refused_call_names_the_reason_or_the_field(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, body: bytes, why: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    app, _ = new_test_app(tmp_path, Stub(), max_body_bytes=4096)
+    async with running(app) as client:
+        answer = await client.post(PATH, content=body)
+    [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refused ")]
+    assert f" why={why} trace=" in line
+    assert line.endswith(answer.json()["issue"][0]["diagnostics"].removeprefix("trace "))
+    assert "SECRET" not in line
+
+
 # Browsers
 
 

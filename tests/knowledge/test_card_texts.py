@@ -70,7 +70,7 @@ def test_a_group_says_the_number_that_its_members_agree_about() -> None:
 def test_the_rule_of_repetition_says_its_days() -> None:
     card = with_text("a text", {"low": LOW}, known_gaps=["Silent for {repeat.after_days} days"], repeat={"after_days": 90})
     assert card.cards[0].file.known_gaps == ["Silent for 90 days"]
-    with pytest.raises(KnowledgeError, match=r"known_gaps\[0\]: the card has no such rule"):
+    with pytest.raises(KnowledgeError, match=r"known_gaps\[0\]: the card has no `repeat` rule"):
         with_text("a text", {"low": LOW}, known_gaps=["Silent for {repeat.days}"], repeat={"after_days": 90})
 
 
@@ -90,8 +90,8 @@ def test_what_is_offered_says_its_dose() -> None:
     [
         ("{low.above}", r"a lab criterion has no field `above`"),
         ("{lw.below}", r"unknown criterion `lw`; did you mean `low`"),
-        ("{offered.dose}", r"what is offered here says no `dose`"),
-        ("{repeat.after_days}", r"no such rule of repetition"),
+        ("{offered.dose}", r"the offered orders have no `dose`"),
+        ("{repeat.after_days}", r"no `repeat` rule"),
     ],
 )
 def test_a_placeholder_that_means_nothing_is_refused(text: str, message: str) -> None:

@@ -21,7 +21,7 @@ from cds_service.present.cards import NOT_CHECKED
 from cds_service.runtime import new_runtime
 from cds_service.settings import Settings, SettingsError
 from cds_service.trust import Caller
-from cds_service.trust.callers import AnyCaller
+from cds_service.trust.callers import UnverifiedCallers
 from tests.alert_log_samples import rows
 from tests.case_runs import some_requests
 from tests.core import (
@@ -307,7 +307,7 @@ def test_a_mistake_in_the_dialects_is_told_with_its_line(tmp_path: Path, old: st
 
 
 def test_a_caller_with_an_unknown_dialect_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    callers = AnyCaller()
+    callers = UnverifiedCallers()
     callers.dialects = frozenset({"", "epik"})
     monkeypatch.setattr("cds_service.runtime.new_callers", lambda _: callers)
     with pytest.raises(SettingsError, match="no dialect `epik`"):

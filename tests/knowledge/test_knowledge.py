@@ -223,9 +223,9 @@ def test_a_criterion_of_a_copied_card_is_told_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("below: 3.5", "below: 35", "cards/criteria.yaml:1: low.below: 35 is no possible threshold"),
-        ("below: 3.5", "at_most: 0.9", "cards/criteria.yaml:1: low.at_most: 0.9 is no possible threshold"),
-        ("below: 3.5", "below_reported: {mg/dL: 3.5}, below: 3.5", "low.below_reported.mg/dL: 3.5 is no possible threshold"),
+        ("below: 3.5", "below: 35", "cards/criteria.yaml:1: low.below: 35 is not a possible threshold"),
+        ("below: 3.5", "at_most: 0.9", "cards/criteria.yaml:1: low.at_most: 0.9 is not a possible threshold"),
+        ("below: 3.5", "below_reported: {mg/dL: 3.5}, below: 3.5", "low.below_reported.mg/dL: 3.5 is not a possible threshold"),
     ],
 )
 def test_a_threshold_where_no_result_is_read_is_a_mistake(one_card: Path, old: str, new: str, message: str) -> None:

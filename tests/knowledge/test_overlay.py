@@ -128,7 +128,7 @@ def test_a_text_follows_the_number_that_a_site_changes(base: Path, site: Path) -
 def test_a_threshold_that_lost_its_point_is_a_mistake_in_the_file_of_the_site(base: Path, site: Path) -> None:
     write(site, criteria="low:\n  below: 34\n")
     assert mistakes(base, site) == [
-        "overlay/criteria.yaml:2: low.below: 34 is no possible threshold: potassium is read from 1.0 to 10.0 mmol/L"
+        "overlay/criteria.yaml:2: low.below: 34 is not a possible threshold: potassium is read from 1.0 to 10.0 mmol/L"
     ]
 
 
@@ -294,8 +294,8 @@ def test_an_empty_overlay_and_files_that_are_no_knowledge_change_nothing(base: P
         ),
         (
             {"one": "title: x\nwritten_for: 0.9.0"},
-            "overlay/one/card.yaml:2: written_for: the card is now version 1.0.0; see what changed, "
-            "and whether what stands here still fits, then change this",
+            "overlay/one/card.yaml:2: written_for: the card is now version 1.0.0; check what changed "
+            "and whether this overlay still fits, then change this",
         ),
         (
             {"one": "written_for: null"},

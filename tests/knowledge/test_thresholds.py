@@ -68,7 +68,7 @@ def test_a_site_moves_a_threshold_or_one_criterion(tmp_path: Path) -> None:
     ("criterion", "threshold", "message"),
     [
         (NAMED | {"below": "normal_lo"}, NORMAL, r"low\.below: neither a number nor .* `normal_lo`; did you mean `normal_low`"),
-        (NAMED, NORMAL | {"unit": "mg/dL"}, r"low\.below: `normal_low` is in mg/dL, and here stands a number in mmol/L"),
+        (NAMED, NORMAL | {"unit": "mg/dL"}, r"low\.below: `normal_low` is in mg/dL, and the criterion needs a number in mmol/L"),
         (NAMED | {"below": 3.5, "within_days": "normal_low"}, NORMAL, r"low\.within_days: .* in mmol/L, .* a number in days"),
         (NAMED, NORMAL | {"source": ["S9"]}, r"thresholds\.yaml:\d+: normal_low\.source: unknown name `S9`"),
         (NAMED, NORMAL | {"sinc": 1}, r"thresholds\.yaml:\d+: normal_low\.sinc: unknown name"),

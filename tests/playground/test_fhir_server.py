@@ -25,7 +25,7 @@ from cds_service.playground.fhir_server import (
     charts,
     search,
 )
-from cds_service.trust.callers import AnyCaller
+from cds_service.trust.callers import UnverifiedCallers
 from cds_service.wire.hook_request import Context
 from tests.authoring.test_samples import SAMPLES
 from tests.core import NOW, a_runtime, knowledge
@@ -319,7 +319,7 @@ async def test_browsers_may_ask_it_from_everywhere(client: httpx2.AsyncClient) -
 
 
 async def test_there_are_no_sample_patients_in_production(tmp_path: Path) -> None:
-    app, _ = new_test_app(tmp_path, Stub(), callers=AnyCaller(), profile="production", hash_secret="x" * 32)
+    app, _ = new_test_app(tmp_path, Stub(), callers=UnverifiedCallers(), profile="production", hash_secret="x" * 32)
     async with running(app) as client:
         for path in ("/fhir", "/fhir/metadata", "/fhir/Patient", "/fhir/Patient/child"):
             assert (await client.get(path)).status_code == 404

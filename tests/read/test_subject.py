@@ -9,10 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cds_service.criteria.facts import SourceState
+from cds_service.criteria.facts import FOREIGN_NOTE, SourceState
 from cds_service.fhir.resources import Resource
 from cds_service.read.draft_orders import WrongPatientError
-from cds_service.read.reader import FOREIGN
 from cds_service.read.subject import CallPatient, Ownership, entries_by_url
 from tests import proofs
 from tests.reading import bundle, condition, facts, observation, patient, prescription, statement, without
@@ -265,7 +264,7 @@ def test_one_foreign_resource_makes_its_source_unknown(source: str, position: in
     resources[position]["subject"] = {"reference": reference}
     given_sources: dict[str, Any] = {name: bundle(make()) for name, make in kinds.items()} | {source: bundle(*resources)}
     found = facts(**given_sources)
-    assert (found.sources[source].state, found.sources[source].note) == (SourceState.ERROR, FOREIGN)
+    assert (found.sources[source].state, found.sources[source].note) == (SourceState.ERROR, FOREIGN_NOTE)
     assert all(drug.source != source for drug in found.drugs)
     assert source != "labs" or found.labs == {}
     assert source != "problems" or found.problems == ()
@@ -358,7 +357,7 @@ def test_any_mix_is_used_refused_or_said(
     assert (found.sources["orders"].state is SourceState.PARTIAL) is any(ownership is UNSTATED for _, ownership in drafts)
     told = [ownership for _, ownership in labs]
     if OTHER_PATIENT in told:
-        assert (found.sources["labs"].note, found.labs) == (FOREIGN, {})
+        assert (found.sources["labs"].note, found.labs) == (FOREIGN_NOTE, {})
     else:
         used = found.labs["potassium"].results if found.labs else ()
         assert len(used) == told.count(OURS)

@@ -12,7 +12,7 @@ import pytest
 from cds_service.app import create_app
 from cds_service.cli.main import main
 from cds_service.settings import Settings, SettingsError, load_settings
-from cds_service.trust.callers import AnyCaller, new_callers
+from cds_service.trust.callers import UnverifiedCallers, new_callers
 from cds_service.trust.production import weak_secret
 from cds_service.trust.registered import RegisteredCallers
 from cds_service.trust.registry import presets
@@ -147,7 +147,7 @@ def test_secrets_made_by_chance_are_good() -> None:
 
 
 def test_dev_without_a_registry_answers_anybody_and_with_one_verifies(tmp_path: Path) -> None:
-    assert isinstance(new_callers(Settings()), AnyCaller)
+    assert isinstance(new_callers(Settings()), UnverifiedCallers)
     assert isinstance(new_callers(Settings(clients_file=write_registry(tmp_path), public_url=PUBLIC_URL)), RegisteredCallers)
 
 

@@ -97,7 +97,7 @@ url = "https://u:p@ehr.example"
         f'{path}:3: client "North Hospital": name: must be lower-case letters, digits, `.`, `_` and `-`, at most 63',
         f'{path}:5: client "North Hospital": jku: must be an http or https URL',
         f'{path}:6: client "North Hospital": algoritms: unknown key `algoritms`; did you mean `algorithms`?',
-        f'{path}:7: client "North Hospital": jwks: is no JWK Set: Expecting value: line 1 column 3 (char 2)',
+        f'{path}:7: client "North Hospital": jwks: is not a JWK Set: Expecting value: line 1 column 3 (char 2)',
         f"{path}:12: client 2: name: missing: what logs and metrics call this client",
         f"{path}:12: client 2: has no keys: give `jku` (where they are published), or `jwks` or `jwks_file` (the keys "
         "themselves)",

@@ -7,9 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from fastapi import FastAPI
-from pydantic import ValidationError
 
-from cds_service.settings import OPTIONS, Settings, SettingsError, load_settings, settings_help
+from cds_service.wire import errors
 from cds_service.wire.errors import CdsError, new_trace, operation_outcome
 from tests.http_side import Stub, call_body, new_test_app, running
 
@@ -24,11 +23,17 @@ def test_an_operation_outcome_has_one_issue_with_text_and_trace() -> None:
 
 
 def test_every_error_has_a_status_and_an_issue_code_that_no_other_has() -> None:
-    errors = CdsError.__subclasses__()
-    assert len({(error.status, error.code) for error in errors}) == len(errors)
-    for error in errors:
+    classes = CdsError.__subclasses__()
+    assert len({(error.status, error.code) for error in classes}) == len(classes)
+    for error in classes:
         assert 400 <= error.status < 600
         assert re.fullmatch("[a-z-]+", error.code)
+
+
+def test_the_tree_of_errors_is_drawn_as_it_is() -> None:
+    drawn = re.findall(r"[├└]── (\w+) +(\d+)  ([a-z-]+)", errors.__doc__ or "")
+    real = [(error.__name__, str(error.status), error.code) for error in CdsError.__subclasses__()]
+    assert sorted(drawn) == sorted(real)
 
 
 def test_traces_differ() -> None:
@@ -152,87 +157,3 @@ async def test_an_error_of_the_service_is_answered_as_it_says(tmp_path: Path) ->
     app, _ = new_test_app(tmp_path, Stub(CdsError("Words for the integrator")))
     answer = await outcome_of(app, "POST", "/cds-services/cramps-patient-view", json=call_body())
     assert answer == (500, "exception", "Words for the integrator")
-
-
-# Settings
-
-
-def test_defaults_are_those_of_a_laptop() -> None:
-    assert load_settings() == Settings()
-    assert load_settings().profile == "dev"
-
-
-def test_the_command_line_wins_over_the_environment_and_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    environ = {"CDS_DEADLINE_MS": "900", "CDS_JURISDICTION": "GB", "CDS_PUBLIC_URL": "", "CDS_LOG_PATH": "/var/log/cds.sqlite3"}
-    for variable, value in environ.items():
-        monkeypatch.setenv(variable, value)
-    chosen = load_settings(deadline_ms="1000", jurisdiction=None)
-    assert (chosen.deadline_ms, chosen.jurisdiction, chosen.public_url) == (1000, "GB", "")
-    assert chosen.log_path == Path("/var/log/cds.sqlite3")
-
-
-def test_values_are_read_from_their_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    environ = {"CDS_LOG_REQUIRED": "yes", "CDS_PUBLIC_URL": "https://cds.example/", "CDS_DRAIN_MS": "1500"}
-    for variable, value in environ.items():
-        monkeypatch.setenv(variable, value)
-    chosen = load_settings()
-    assert chosen.log_required is True
-    assert (chosen.public_url, chosen.draining_seconds) == ("https://cds.example", 1.5)
-
-
-def test_settings_are_frozen() -> None:
-    with pytest.raises(ValidationError, match="frozen"):
-        Settings().profile = "production"
-
-
-@pytest.mark.parametrize(
-    ("variable", "value", "allowed"),
-    [
-        ("CDS_PROFILE", "prod", "dev or production"),
-        ("CDS_JURISDICTION", "us", "US or GB"),
-        ("CDS_ON_UNAVAILABLE", "500", "412 or card"),
-        ("CDS_DEADLINE_MS", "2s", "a whole number from 200 to 60000"),
-        ("CDS_DEADLINE_MS", "199", "a whole number from 200 to 60000"),
-        ("CDS_HASH_SECRET", "too short", "at least 32 characters"),
-        ("CDS_CARDS_DIR", "/nowhere/at/all", "an existing folder"),
-        ("CDS_PUBLIC_URL", "cds.example", "an http or https URL"),
-        ("CDS_DATABASE_URL", "mysql://cds:SSS@db.example/cds", "a postgresql:// URL"),
-        ("CDS_LOG_REQUIRED", "true", "yes or no"),
-        ("CDS_DRAIN_MS", "60001", "a whole number from 0 to 60000"),
-    ],
-)
-def test_a_wrong_setting_is_refused_by_its_name_with_what_is_allowed(
-    variable: str, value: str, allowed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(variable, value)
-    with pytest.raises(SettingsError) as caught:
-        load_settings()
-    assert str(caught.value) == f"{variable} must be {allowed}"
-    assert caught.value.__cause__ is caught.value.__context__ is None  # Pydantic's own error, which a traceback would show
-
-
-def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CDS_MAX_CALLS", "0")
-    with pytest.raises(SettingsError) as caught:
-        load_settings(profile="prod")
-    assert str(caught.value).splitlines() == [
-        "CDS_PROFILE must be dev or production",
-        "CDS_MAX_CALLS must be a whole number from 1 to 10000",
-    ]
-
-
-def test_the_secret_is_not_shown() -> None:
-    settings = Settings(hash_secret="S" * 40, database_url="postgresql://cds:SSS@db.example/cds")
-    assert "SSS" not in f"{settings!r} {settings}"
-    assert "deadline_ms=2000" in repr(settings)
-    with pytest.raises(ValidationError) as caught:
-        Settings(hash_secret="SSS", database_url="mysql://cds:SSS@db.example/cds")
-    assert "SSS" not in str(caught.value)
-
-
-def test_every_setting_is_in_the_table_and_in_the_help() -> None:
-    assert [option.name for option in OPTIONS] == list(Settings.model_fields)
-    for option in OPTIONS:
-        assert option.meaning
-        assert f"{option.variable}\n    {option.meaning}" in settings_help()
-    assert "(dev or production, default dev)" in settings_help()
