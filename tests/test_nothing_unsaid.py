@@ -21,6 +21,7 @@ from fastapi import FastAPI
 
 from cds_service import evaluate as evaluation
 from cds_service.alert_log import CallRecord, LogHealth, PriorRecord
+from cds_service.alert_log.records import withdrawn
 from cds_service.app import create_app
 from cds_service.decide import judge
 from cds_service.decide.decision import Decision
@@ -68,6 +69,9 @@ class MemoryLog:
     async def append(self, record: CallRecord) -> bool:
         self.last = record
         return self.durable
+
+    def withdraw(self, record: CallRecord) -> None:
+        self.last = withdrawn(record).call
 
     def keep(self) -> None:
         """What the last call showed, for `prior_cards`: known when the answer was sent."""

