@@ -87,7 +87,9 @@ class MemoryLog:
                 )
                 self.shown.setdefault(record.patient_key, []).append(prior)
 
-    async def prior_cards(self, patient_key: str, client: str, since: Mapping[str, datetime]) -> list[PriorRecord]:
+    async def prior_cards(
+        self, patient_key: str, client: str, since: Mapping[str, datetime], apart_since: datetime
+    ) -> list[PriorRecord]:
         if self.silent:
             return []
         return [one for one in reversed(self.shown.get(patient_key, [])) if one.card in since and one.shown_at >= since[one.card]]

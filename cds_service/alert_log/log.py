@@ -107,13 +107,16 @@ class AlertLog:
         waiters = [self._put(record) for record in records]
         return all([waiter is not None and await waiter for waiter in waiters])
 
-    async def prior_cards(self, patient_key: str, client: str, since: Mapping[str, datetime]) -> list[PriorRecord]:
+    async def prior_cards(
+        self, patient_key: str, client: str, since: Mapping[str, datetime], apart_since: datetime
+    ) -> list[PriorRecord]:
         """Return the live cards shown to `client` about a patient, newest first for each card id in `since`.
 
-        None is older than `since` says (aware). Empty, and counted in `health`, where the file does not answer in time: then the
+        None is older than `since` says (aware). Cards that differ in uuid and time alone are one, the newest of them, but for
+        those shown since `apart_since` (aware). Empty, and counted in `health`, where the file does not answer in time: then the
         card is shown.
         """
-        return await self._prior.find(patient_key, client, since)
+        return await self._prior.find(patient_key, client, since, apart_since)
 
     def health(self) -> LogHealth:
         state: Literal["ok", "degraded", "failed"] = "ok"
