@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from cds_service.alert_log.store import Record, Store
 from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.files.paths import cards_dir
@@ -103,3 +106,32 @@ async def test_a_site_without_approved_cards_is_answered_and_an_engine_that_brea
         monkeypatch.setattr("cds_service.evaluate.judge", _broken)
         broken = await signed(client)
     assert broken.status_code == 500, "there is no card that could say so"
+
+
+LOGGED = """SELECT status, outcome, bytes_out, digest, (SELECT count(*) FROM card WHERE call_seq = call.seq)
+    FROM call ORDER BY seq"""
+
+
+async def test_cards_that_were_held_back_because_a_commit_hung_are_not_logged_as_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = a_runtime(tmp_path, log_required=True)
+    runtime.alert_log._patience = 0.05
+    committed, go_on, append = threading.Event(), threading.Event(), Store.append
+
+    def slow(store: Store, records: Sequence[Record]) -> None:
+        append(store, records)
+        committed.set()
+        go_on.wait(10)
+
+    async with running(create_app(runtime.settings, runtime=runtime)) as client:
+        monkeypatch.setattr(Store, "append", slow)
+        refused = await signed(client)
+        assert committed.is_set(), "the record was stored as that of an answer"
+        go_on.set()
+        while runtime.alert_log.health().waiting:  # noqa: ASYNC110 (a thread changes it)
+            await asyncio.sleep(0.01)
+        logged = rows(runtime.settings.log_path, LOGGED)
+        answered = await signed(client)
+    assert (refused.status_code, logged) == (503, [(503, "log_unavailable", 0, "", 0)])
+    assert [card["source"]["topic"]["code"] for card in answered.json()["cards"]] == ["quinine-avoid"]
