@@ -7,14 +7,16 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet
 SERVE_ARGS =
 PYTEST_ARGS =
+SOAK_ARGS =
 IN_PARALLEL = -n auto --maxprocesses 4 --dist loadscope # a module's tests in one process, so that they share what they load
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve check test cards golden docs conformance bench bench-short lock
+.PHONY: help setup serve check test cards golden docs conformance lock \
+	bench bench-short bench-phases bench-instructions bench-memory bench-healthchain soak
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
-	@echo "  PYTHON=…         the interpreter for .venv (3.11 or newer)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+	@echo "  PYTHON=…               the interpreter for .venv (3.11 or newer)"
 
 setup: $(VENV)/dev.stamp ## create .venv with everything for development
 
@@ -45,11 +47,26 @@ golden: $(VENV)/dev.stamp ## regenerate fixtures/requests and fixtures/responses
 conformance: $(VENV)/dev.stamp ## regenerate cds_service/docs/conformance.md: every requirement of CDS Hooks and its test
 	$(BIN)/python -m tests.conformance_table
 
-bench: $(VENV)/dev.stamp ## measure the service against a no-op, four sizes of request, about five minutes
+bench: $(VENV)/dev.stamp ## measure the service against its anchors and its targets, about ten minutes
 	$(BIN)/python -m tests.bench.run
 
 bench-short: $(VENV)/dev.stamp ## measure the same in fewer rounds, under a minute
 	$(BIN)/python -m tests.bench.run --short
+
+bench-phases: $(VENV)/dev.stamp ## measure the share of each phase of a call, by size and number of clients
+	$(BIN)/python -m tests.bench.phases
+
+bench-instructions: $(VENV)/dev.stamp ## count instructions a call under callgrind, which noise does not move (needs valgrind)
+	$(BIN)/python -m tests.bench.instructions
+
+bench-memory: $(VENV)/dev.stamp ## measure what a worker occupies in an environment from requirements.txt
+	$(BIN)/python -m tests.bench.memory
+
+bench-healthchain: $(VENV)/dev.stamp ## install HealthChain under var/, so that `make bench` measures it too
+	$(BIN)/python -m tests.bench.environments healthchain
+
+soak: $(VENV)/dev.stamp ## draw memory over 50,000 calls with prior cards, as var/soak.svg (SOAK_ARGS="--calls 5000 --prior 3")
+	$(BIN)/python -m tests.bench.soak $(SOAK_ARGS)
 
 lock: $(VENV)/dev.stamp ## resolve the dependencies of pyproject.toml again and write both lock files
 	$(BIN)/uv pip compile pyproject.toml --extra build --extra dev --output-file requirements-dev.txt $(LOCK_ARGS)

@@ -11,14 +11,23 @@ import msgspec
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
 
-from tests.bench.generate import SIZES, Hook, request
+from cds_service.decide.repeat_rule import look_back
+from cds_service.evaluate import Engine, evaluate_body
+from tests.bench.fhir_server import by_type
+from tests.bench.generate import CASES, SIZES, Hook, request, without_prefetch
+from tests.core import knowledge, presenter
 
 NOW = datetime(2026, 2, 28, 15, 30, tzinfo=UTC)
 HOOKS: tuple[Hook, ...] = get_args(Hook)
 
 
-def decoded(size: str, hook: Hook) -> dict[str, Any]:
-    body = json.loads(request(SIZES[size], hook, NOW), parse_float=Decimal)
+@pytest.fixture
+def engine() -> Engine:
+    return Engine(knowledge(), presenter(knowledge()))
+
+
+def decoded(size: str, hook: Hook, case: str = "firing") -> dict[str, Any]:
+    body = json.loads(request(SIZES[size], hook, NOW, case), parse_float=Decimal)
     assert isinstance(body, dict)
     return body
 
@@ -96,3 +105,46 @@ def test_only_an_order_sign_request_carries_the_draft_of_quinine() -> None:
 def test_decimals_keep_the_digits_that_a_laboratory_writes() -> None:
     assert b'"value":2.8,' in request(SIZES["S"], "order-sign", NOW)
     assert b'"high":{"value":1.10,' in request(SIZES["M"], "order-sign", NOW)
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_a_case_shows_as_many_cards_as_it_says(case: str, engine: Engine) -> None:
+    body = request(SIZES["S"], "order-sign", NOW, case)
+
+    evaluation = await evaluate_body(body, engine, NOW)
+
+    assert len(evaluation.shown) == CASES[case].cards
+    assert not any(source.note for source in evaluation.facts.sources.values())
+
+
+async def test_only_the_repeatable_case_asks_which_cards_were_shown_before(engine: Engine) -> None:
+    asked = {}
+    for case in CASES:
+        evaluation = await evaluate_body(request(SIZES["S"], "order-sign", NOW, case), engine, NOW)
+        day = engine.knowledge.engineering.answer_counts.span
+        asked[case] = any(look_back(one, "order-sign", day) for one in evaluation.decisions if one.shows)
+
+    assert asked == {"firing": False, "repeatable": True, "silent": False}
+
+
+def test_a_request_whose_data_is_to_be_fetched_is_the_same_but_for_the_data() -> None:
+    body = decoded("S", "order-sign")
+
+    fetched = json.loads(without_prefetch(request(SIZES["S"], "order-sign", NOW), "http://127.0.0.1:1/fhir"), parse_float=Decimal)
+
+    del body["prefetch"]
+    assert fetched == body | {"fhirServer": "http://127.0.0.1:1/fhir"}
+
+
+def test_the_fhir_server_has_every_resource_of_the_request() -> None:
+    found = by_type(request(SIZES["M"], "order-sign", NOW))
+
+    prefetch = decoded("M", "order-sign")["prefetch"]
+    assert {kind: json.loads(body, parse_float=Decimal) for kind, body in found.items()} == {
+        "Patient": prefetch["patient"],
+        "Observation": prefetch["labs"],
+        "MedicationStatement": prefetch["statements"],
+        "MedicationRequest": prefetch["prescriptions"],
+        "Condition": prefetch["problems"],
+        "AllergyIntolerance": prefetch["allergies"],
+    }

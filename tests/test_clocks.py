@@ -107,7 +107,8 @@ async def test_the_hour_that_comes_twice_is_stored_as_two(tmp_path: Path, clock:
 STAMPS = {"self_check.py": 1, "clock.py": 1, "traces.py": 1, "token.py": 1}
 # Tests of what has a clock of its own: other processes, certificates, measurements.
 OTHER_PROCESSES = {
-    *("bench/alert_log.py", "bench/generate.py", "bench/in_process.py", "bench/run.py"),
+    *("bench/alert_log.py", "bench/anchors/durable_rows.py", "bench/generate.py", "bench/in_process.py", "bench/memory.py"),
+    *("bench/phases.py", "bench/run.py", "bench/soak.py"),
     *(
         "e2e/test_sandbox_browser.py",
         "faults/test_server_under_faults.py",

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cds_service.criteria.numbers import numbers_in, spoken_numbers
+from cds_service.criteria.numbers import number_texts, numbers_in
 from cds_service.files.yaml_file import Problem, YamlFile
 from cds_service.knowledge.card_file import CardFile
 from cds_service.knowledge.card_texts import texts_of
@@ -93,7 +93,7 @@ def _used(card: Card, knowledge: Knowledge) -> dict[Decimal, list[_Used]]:
     """Return, by number, the placeholders that stand for it."""
     found: dict[Decimal, list[_Used]] = {}
     for name in card.criteria:
-        said = spoken_numbers(name, knowledge.criteria)
+        said = number_texts(name, knowledge.criteria)
         for field, value, unit in numbers_in(knowledge.criteria[name]):
             if field in said:
                 kind = _UNITS.get(unit, unit if unit in _KINDS else "")

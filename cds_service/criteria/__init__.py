@@ -1,1 +1,1 @@
-"""Facts about a patient, and the kinds of criteria that are found in them."""
+"""Define the facts about a patient and the kinds of criteria that evaluate them."""

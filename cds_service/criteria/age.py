@@ -1,4 +1,4 @@
-"""The criterion `age`."""
+"""Evaluate the criterion `age`: the patient's completed years."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The criterion `allergy`."""
+"""Evaluate the criterion `allergy`: a recorded allergy to a drug class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The criterion `count`."""
+"""Evaluate the criterion `count`: several drugs or problems together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The criterion `dose`."""
+"""Evaluate the criterion `dose`: the daily dose of the order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cds_service.criteria.kind import Kind, Known, Names, Needs, Used
 
 
 class DoseCriterion(Kind, frozen=True, tag="dose", kw_only=True):
-    """The daily dose of the order that is being looked at, in mg/day."""
+    """The daily dose of the order that the card is about, in mg/day."""
 
     placeholders: ClassVar[frozenset[str]] = frozenset({"dose"})
 

@@ -1,4 +1,4 @@
-"""The criterion `drug`."""
+"""Evaluate the criterion `drug`: an active medication of a class."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from cds_service.criteria.wording import alternatives, counted, number
 
 
 class DrugCriterion(Kind, frozen=True, tag="drug", kw_only=True):
-    """An active medication of one of the classes; the other drafts of the session count as active where `drafts` is true.
+    """An active medication of one of the classes; with `drafts` the other draft orders count as active.
 
     With `begun_days_before` only one that began at most so many days before a problem of `before_sets`; the earliest start of
-    the same ingredient counts, because a renewed prescription has a date of its own.
+    the same ingredient counts, because a renewed prescription has its own date.
     """
 
     placeholders: ClassVar[frozenset[str]] = frozenset({"names", "dose"})
@@ -32,12 +32,12 @@ class DrugCriterion(Kind, frozen=True, tag="drug", kw_only=True):
     started_after: str | None = None  # analyte: the therapy began after its newest usable result
     started_at_most_days_ago: int | None = None
     started_more_than_days_ago: int | None = None
-    started_at_most_hours_ago: int | None = None  # a start without a time counts from the beginning of its day
-    started_more_than_hours_ago: int | None = None  # and here from the end of it
-    new_therapy: bool = False  # not what renews a therapy that was there before that result
-    same_as_order: bool = False  # only what has an ingredient of the order that is looked at: it renews a therapy
+    started_at_most_hours_ago: int | None = None  # a start without a time counts from the start of its day
+    started_more_than_hours_ago: int | None = None  # and here from the end of its day
+    new_therapy: bool = False  # not one that renews a therapy from before that result
+    same_as_order: bool = False  # only with an ingredient of the order that the card is about, which renews a therapy
     dose_above: Decimal | None = None  # mg/day; a dose that can't be read is unknown
-    regular: bool = False  # only what is taken on a schedule, not as needed
+    regular: bool = False  # only one taken on a schedule, not as needed
     begun_days_before: int | None = None
     before_sets: list[str] = []
 
@@ -50,9 +50,9 @@ class DrugCriterion(Kind, frozen=True, tag="drug", kw_only=True):
         if self.same_as_order and (ordered is None or ordered.classes.isdisjoint(self.classes)):
             return evaluator.order_absent
         by_class = index.with_drafts_by_class if self.drafts else index.active_by_class
-        nothing = index.drug_and_draft_absent if self.drafts else index.drug_absent
+        absent = index.drug_and_draft_absent if self.drafts else index.drug_absent
         if by_class.keys().isdisjoint(self.classes):
-            return nothing
+            return absent
         found: dict[Drug, None] = {}  # each once, though it may be of several classes
         unclear: Drug | None = None
         for name in self.classes:
@@ -68,10 +68,11 @@ class DrugCriterion(Kind, frozen=True, tag="drug", kw_only=True):
             return Finding(IS_MET, tuple(found))
         if unclear is not None:
             return Finding(IS_UNKNOWN, (unclear,), "not_readable", self._unread)
-        return nothing
+        return absent
 
     @property
     def _unread(self) -> str:
+        """Return why a medication may match, in words for a clinician."""
         if self.dose_above is not None:
             return "the daily dose of a medication could not be read"
         if self.regular:
@@ -108,20 +109,20 @@ class DrugCriterion(Kind, frozen=True, tag="drug", kw_only=True):
 
     def _in_span(self, now: datetime, started: When) -> bool:
         since = now - started.start
-        known = since if started.has_time else since - timedelta(days=1)  # what has certainly passed
+        at_least = since if started.has_time else since - timedelta(days=1)  # the time that has certainly passed
         at_most, more_than = self.started_at_most_days_ago, self.started_more_than_days_ago
         at_most_hours, more_than_hours = self.started_at_most_hours_ago, self.started_more_than_hours_ago
         return (
             (at_most is None or since.days <= at_most)
             and (more_than is None or since.days > more_than)
             and (at_most_hours is None or since <= timedelta(hours=at_most_hours))
-            and (more_than_hours is None or known > timedelta(hours=more_than_hours))
+            and (more_than_hours is None or at_least > timedelta(hours=more_than_hours))
         )
 
     def _after_result(self, drug: Drug, started: When, analyte: str, index: FactIndex) -> Truth:
         """Tell whether the therapy began after the newest result, and is new where only a new one counts."""
         newest = index.newest(analyte)
-        if newest.usable is None and not newest.preliminary:  # after a result that was not seen, or cannot be used?
+        if newest.usable is None and not newest.preliminary:  # unknown where a result is missing or unusable
             return IS_UNKNOWN if newest.unusable or index.result_absent is not UNMET else IS_UNMET
         if not _is_after(started, newest):
             return IS_UNMET
@@ -130,7 +131,7 @@ class DrugCriterion(Kind, frozen=True, tag="drug", kw_only=True):
         earlier = (one for one in index.facts.drugs if one.started and not _is_after(one.started, newest))
         if any(drug.renews(one) for one in earlier):
             return IS_UNMET
-        return IS_MET if index.drug_absent is UNMET else IS_UNKNOWN  # what it may renew was not seen
+        return IS_MET if index.drug_absent is UNMET else IS_UNKNOWN  # the medication that it may renew is unknown
 
     def _begun_before(self, drug: Drug, index: FactIndex, days: int) -> Truth:
         same = [one for one in index.facts.drugs if one is drug or one.shares_ingredient(drug)]

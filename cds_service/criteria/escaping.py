@@ -9,8 +9,8 @@ from functools import lru_cache
 NAME_LIMIT = 80  # characters of one name from an EHR
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~>=\-])")
 _LIST_ITEM = re.compile(r"^\d{1,9}(?=\.)")
-# What has no width and is of no category that says so: fillers, invisible vowels, variation selectors (Unicode's
-# Default_Ignorable_Code_Point beyond category C), and the empty Braille cell.
+# Characters without width outside category C: fillers, invisible vowels, variation selectors (Unicode's
+# Default_Ignorable_Code_Point), and the empty Braille cell.
 _NO_WIDTH = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _LINKS = re.compile(r"(?i)(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)")  # where a client would see an address
@@ -18,9 +18,9 @@ _LINKS = re.compile(r"(?i)(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)")  # where a client
 
 @lru_cache(maxsize=4096)
 def cleaned(text: str) -> str:
-    """`text` on one line without control, bidirectional and zero-width characters, at most 80 characters.
+    """Return `text` on one line without control, bidirectional and zero-width characters, cut to 80 characters.
 
-    Nothing in it begins an HTML tag: "<" before a letter is "‹", for clients that take a summary or a label for HTML.
+    It contains no HTML tag: "<" before a letter becomes "‹", for clients that render a summary or a label as HTML.
     """
     kept = "".join(
         " " if char.isspace() else char
@@ -33,7 +33,7 @@ def cleaned(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def markdown(text: str) -> str:
-    """`text` cleaned, and escaped so that it is plain text in GitHub Flavored Markdown and in clients that render HTML."""
+    """Clean and escape `text`, so that GitHub Flavored Markdown and HTML clients show it as plain text."""
     plain = cleaned(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     plain = _LIST_ITEM.sub(r"\g<0>\\", _MARKDOWN.sub(r"\\\1", plain))
     return _LINKS.sub("&#8203;", plain)

@@ -1,6 +1,6 @@
-"""What a criterion finds: met, unmet or unknown, with its evidence.
+"""Define the finding of a criterion: met, unmet or unknown, with its evidence.
 
-"We could not look" is never "we looked and found nothing": the first is unknown, the second unmet.
+Missing data is unknown; complete data without a match is unmet.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cds_service.criteria.facts import Allergy, Drug, Lab, Order, Patient, Probl
 
 
 class Truth(IntEnum):
-    """The truth of a criterion, in the order in which Kleene's AND takes the lowest."""
+    """The truth of a criterion, ordered so that Kleene's AND is the lowest."""
 
     UNMET = 0
     UNKNOWN = 1
@@ -31,18 +31,18 @@ Cause = Literal["", "not_recorded", "not_readable", "not_obtained", "failed"]
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
-    """What one criterion found.
+    """The finding of one criterion.
 
-    `cause` tells unknowns apart: `not_recorded` looked and there is nothing; `not_readable` there is something that cannot be
-    used; `not_obtained` the data did not arrive; `failed` the evaluation itself broke. `note` says it to a clinician.
+    `cause` of an unknown: `not_recorded`: complete data without a record; `not_readable`: a record that cannot be used;
+    `not_obtained`: the data did not arrive; `failed`: the evaluation raised. `note`: the cause in words for a clinician.
     """
 
     truth: Truth
     evidence: tuple[Evidence, ...] = ()
     cause: Cause = ""
     note: str = ""
-    words: str = ""  # what a laboratory wrote that could not be read, as it was sent
-    alarming: bool = False  # what could not be read may be a value that needs somebody today, in whatever workflow
+    words: str = ""  # the laboratory's unreadable text, as sent
+    alarming: bool = False  # the unreadable value may need action today, whatever the workflow
 
 
 UNMET = Finding(IS_UNMET)

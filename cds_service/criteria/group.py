@@ -1,4 +1,4 @@
-"""The criteria `any` and `all`: named groups of other criteria, by Kleene's three-valued logic."""
+"""Evaluate the criteria `any` and `all`: groups of criteria in Kleene's three-valued logic."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cds_service.criteria.fact_index import FactIndex
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Cause, Evidence, Finding
 from cds_service.criteria.kind import Kind, Known, Names, Needs, Used
 
-_CAUSES: tuple[Cause, ...] = ("", "not_recorded", "not_readable", "not_obtained", "failed")  # from what says least
+_CAUSES: tuple[Cause, ...] = ("", "not_recorded", "not_readable", "not_obtained", "failed")  # the least informative first
 
 
 class Composite(Kind, frozen=True, kw_only=True):
-    """A named group of other criteria, which are found before it."""
+    """A named group of other criteria, which are evaluated before it."""
 
     placeholders: ClassVar[frozenset[str]] = frozenset({"names", "value", "day", "ago", "standing", "dose"})
 
@@ -30,7 +30,7 @@ class Composite(Kind, frozen=True, kw_only=True):
         yield Used("none_of", known.criteria, self.none_of)
 
     def needs(self) -> Needs:
-        return Needs()  # its members say what they need
+        return Needs()  # its members have their own
 
 
 class AnyCriterion(Composite, frozen=True, tag="any", kw_only=True):
@@ -74,5 +74,5 @@ class AllCriterion(Composite, frozen=True, tag="all", kw_only=True):
 
 
 def _worse(one: Finding | None, other: Finding) -> Finding:
-    """Return the unknown that says more: data that did not arrive must not hide behind data that is merely not recorded."""
+    """Return the more informative unknown: missing data must not hide behind data that are not recorded."""
     return other if one is None or _CAUSES.index(other.cause) > _CAUSES.index(one.cause) else one

@@ -1,4 +1,4 @@
-"""The criterion `hook`."""
+"""Evaluate the criterion `hook`: the moment in the workflow."""
 
 from __future__ import annotations
 

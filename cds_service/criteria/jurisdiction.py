@@ -1,4 +1,4 @@
-"""The criterion `jurisdiction`."""
+"""Evaluate the criterion `jurisdiction`: the country of the site."""
 
 from __future__ import annotations
 

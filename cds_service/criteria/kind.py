@@ -1,12 +1,12 @@
-"""What every kind of criterion has, and what it may leave as it stands here.
+"""Define the base of every kind of criterion.
 
-A kind is a frozen struct, decoded from card files by its `tag`. Beside its fields it must define these four; `kinds.Criterion` is
-used with them, so the type checker names a kind that lacks one:
+A kind is a frozen struct, decoded from card files by its `tag`. Beside its fields it must define these four methods;
+the type checker reports a kind that lacks one where `kinds.Criterion` is used (knowledge, explain, decide):
 
     find(index, evaluator) -> Finding      met with the evidence, unmet, or unknown with a cause and a note for a clinician
     sentence(names) -> str                 the criterion in English, from the fields that are evaluated
     names_used(known) -> Iterable[Names]   each field that refers to something, for the loader to check
-    needs() -> Needs                       the sources and analytes that it looks at, for prefetch templates and queries
+    needs() -> Needs                       the sources and analytes that it uses, for prefetch templates and queries
 
 Kinds are pure: they import no framework, client or driver, and read no clock (`Facts.now`).
 """
@@ -27,7 +27,7 @@ MET_OR_UNMET = (Truth.MET, Truth.UNMET)
 
 
 class Known(NamedTuple):
-    """The names that a criterion may refer to."""
+    """The names to which a criterion may refer."""
 
     analytes: Mapping[str, Collection[str]]  # analyte -> units in which it is reported
     drug_classes: Collection[str]
@@ -38,7 +38,7 @@ class Known(NamedTuple):
 
 
 class Used(NamedTuple):
-    """The names that one field of a criterion uses, and those that are known there."""
+    """The names in one field of a criterion, and the names that are valid there."""
 
     field: str
     known: Collection[str]
@@ -46,7 +46,7 @@ class Used(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """What a criterion looks at: names of sources (`facts.SOURCES`), and analytes, which stand for the source of the labs too."""
+    """The data that a criterion uses: sources (`facts.SOURCES`) and analytes, which imply the labs."""
 
     sources: frozenset[str] = frozenset()
     analytes: frozenset[str] = frozenset()
@@ -56,11 +56,11 @@ MEDICATIONS = frozenset({"statements", "prescriptions"})
 
 
 def results_of(analyte: str | None) -> Needs:
-    """Return what the newest result of `analyte` is read from; nothing for None."""
+    """Return the needs of the newest result of `analyte`; none for None."""
     match analyte:
         case None:
             return Needs()
-        case "egfr":  # computed from creatinine, age and sex where no eGFR is reported
+        case "egfr":  # computed from creatinine, age and sex where none is reported
             return Needs(frozenset({"patient"}), frozenset({"egfr", "creatinine"}))
         case "calcium":  # corrected for albumin where one was sent
             return Needs(analytes=frozenset({"calcium", "albumin"}))
@@ -68,7 +68,7 @@ def results_of(analyte: str | None) -> Needs:
 
 
 class Names(Protocol):
-    """Says what value sets and other criteria are called in a sentence (`sentences.Sentences`)."""
+    """The names of value sets and other criteria in a sentence (`sentences.Sentences`)."""
 
     def analyte(self, analyte: str, /) -> str:
         """Return the name of an analyte."""
@@ -91,7 +91,7 @@ class DrugsSought(NamedTuple):
 
 
 class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", kw_only=True):
-    """What every kind of criterion has."""
+    """The base of every kind of criterion."""
 
     # The {placeholders} that its evidence fills in a text (`wording.phrase`), and the unit of its numbers where no field says it.
     placeholders: ClassVar[frozenset[str]] = frozenset()
@@ -101,33 +101,33 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
 
     @property
     def per_order(self) -> bool:
-        """True where the finding depends on which draft order is looked at."""
+        """Tell whether the finding depends on the draft order."""
         return False
 
     @property
     def children(self) -> list[str]:
-        """The names of the criteria that it consists of."""
+        """Return the names of its member criteria."""
         return []
 
     def looked_through(self, facts: Facts) -> str:
-        """Return where it looked, in words, for an explanation without evidence."""
+        """Return the data that it used in words, for an explanation without evidence."""
         return ""
 
     @property
     def drugs_sought(self) -> DrugsSought:
-        """The drugs that it looks for: of a combination only these are named on a card."""
+        """Return the drugs that it looks for; of a combination a card names only these."""
         return DrugsSought()
 
     @property
     def truths_in_cases(self) -> tuple[Truth, ...]:
-        """The truths that the cases of its cards must show."""
+        """Return the truths that the cases of its cards must show."""
         return ALL_TRUTHS
 
     @property
     def limits(self) -> list[Decimal]:
-        """The thresholds that cases must hit and just miss."""
+        """Return the thresholds that cases must meet and just miss."""
         return []
 
     def compared(self, finding: Finding, facts: Facts, order: Order | None) -> Decimal | None:
-        """Return the number that was compared with the thresholds, in their unit; None where there is none."""
+        """Return the number that was compared with the thresholds, in their unit; None without one."""
         return None

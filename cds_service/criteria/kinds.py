@@ -1,4 +1,4 @@
-"""The closed vocabulary of criteria: a new kind is a file here and a name in this union."""
+"""List the kinds of criteria; a new kind is a file here and a name in this union."""
 
 from __future__ import annotations
 

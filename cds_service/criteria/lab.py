@@ -1,4 +1,4 @@
-"""The criterion `lab`."""
+"""Evaluate the criterion `lab`: a result compared with thresholds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cds_service.criteria.fact_index import FactIndex, NewestResults
 from cds_service.criteria.facts import Facts, Lab, Order, Unusable
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, MET, UNMET, Finding, Truth
 from cds_service.criteria.kind import ALL_TRUTHS, Kind, Known, Names, Needs, Used, results_of
-from cds_service.criteria.wording import counted, number, spoken_unit
+from cds_service.criteria.wording import counted, number, readable_unit
 
 
 class _Beyond(NamedTuple):
-    """Whether a result lies beyond a limit, by where its number stands."""
+    """Whether a result is beyond a limit, by the position of its number."""
 
     beyond: Truth
     at: Truth  # equal to a limit that is not included
@@ -47,8 +47,8 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
     """The newest usable result of an analyte, compared with a threshold.
 
     Thresholds are in `unit`, the canonical unit of the analyte. A comparator "<" is read as low by its value; ">" is never low.
-    Where a source rounds a threshold differently in another unit, `below_reported` has it by that unit: a result that was
-    reported in it is compared as it was reported (calcium: 2.0 mmol/L, 8.0 mg/dL). With `upper_limit_times` the threshold is
+    Where a source rounds a threshold differently in another unit, `below_reported` has it by that unit: a result
+    reported in it is compared as reported (calcium: 2.0 mmol/L, 8.0 mg/dL). With `upper_limit_times` the threshold is
     that multiple of the upper limit that the laboratory sent; `above` holds where it sent none.
     """
 
@@ -63,16 +63,16 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
     at_least: Decimal | None = None
     below_reported: dict[str, Decimal] = {}
     older_than_days: int | None = None
-    # Results that nobody has confirmed: one that would meet this makes it unknown, or they do not count, count, or count alone.
+    # Preliminary results: a matching one makes the criterion unknown, or they do not count, count, or count alone.
     preliminary: Literal["unknown", "ignored", "accepted", "only"] = "unknown"
-    below_reference_range: bool = False  # the laboratory's own lower limit, where it sent one, must be crossed too
+    below_reference_range: bool = False  # it must be below the laboratory's own lower limit too, where that was sent
     upper_limit_times: Decimal | None = None
     own_range: Literal["below", "not below", "not sent"] | None = None  # against the lower limit that the laboratory sent
-    as_measured: bool = False  # only a value that was used as it was sent, not a computed or corrected one
+    as_measured: bool = False  # only a value as sent, not a computed or corrected one
     haemolysed: bool | None = None
     sampling: Literal["routine", "pre-dialysis"] | None = None
-    missing: bool = False  # met where nothing is recorded (and it could be looked for), in any form
-    alarm: bool = False  # a result that cannot be used and may meet this is said at the chart too
+    missing: bool = False  # met where the data are complete and nothing is recorded, in any form
+    alarm: bool = False  # an unusable result that may match is in the notice at patient-view too
 
     def find(self, index: FactIndex, evaluator: Evaluator) -> Finding:
         newest = index.newest(self.analyte)
@@ -92,11 +92,13 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
         if unclear:
             why = "came without the laboratory's range" if self.own_range else "with a comparator is not exact enough"
             return Finding(IS_UNKNOWN, (), "not_readable", f"a result {why}")
-        if self.missing and newest.in_future:  # there is one, in a form that counts for nothing else
+        if self.missing and newest.in_future:  # dated in the future: it is recorded, and counts for nothing else
             return UNMET
-        if candidates or (newest.usable is not None and newest.days <= self.within_days):  # the latter: too new, or final
+        if candidates or (
+            newest.usable is not None and newest.days <= self.within_days
+        ):  # the latter is too new, or not preliminary
             return newest.unmet if index.result_absent is UNMET else index.result_absent
-        return self._nothing(index)
+        return self._absent(index)
 
     def _candidates(self, newest: NewestResults) -> list[Lab]:
         """Return the results in the time window that may decide: preliminary ones where they count, then the usable one."""
@@ -109,7 +111,7 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
         return found
 
     def _unread(self, newest: NewestResults) -> Finding | None:
-        """Return what results in the time window mean that cannot be used; one that is alarming is named before others."""
+        """Return the finding for unusable results in the time window, an alarming one first; None without any."""
         found: Finding | None = None
         for bad, days in newest.unusable:
             if days <= self.within_days:
@@ -121,7 +123,7 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
         return found
 
     def _unconfirmed(self, newest: NewestResults) -> Finding | None:
-        """Return what it means that a newer result, which is not confirmed, would meet this."""
+        """Return the finding where a newer, unconfirmed result would match; None where none would."""
         if self.preliminary != "unknown" or self.missing:
             return None
         for lab, days in newest.preliminary:
@@ -130,7 +132,7 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
                 return Finding(IS_UNKNOWN, (), "not_readable", note)
         return None
 
-    def _nothing(self, index: FactIndex) -> Finding:
+    def _absent(self, index: FactIndex) -> Finding:
         if index.result_absent is not UNMET:
             return index.result_absent
         if self.missing:
@@ -138,7 +140,7 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
         return Finding(IS_UNKNOWN, (), "not_recorded", f"no {self.analyte} result in the last {self.within_days} days")
 
     def _may_be(self, bad: Unusable) -> bool:
-        """Tell whether a result that cannot be used may meet this: by a value that it may mean, or the laboratory's own flag."""
+        """Tell whether an unusable result may match, by a possible value or by the laboratory's flag."""
         low = self.below is not None or self.at_most is not None
         if bad.flagged in ("either", "low" if low else "high"):
             return True
@@ -206,7 +208,7 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
         limits = self._limits_in_words()
         said = f"{analyte} {' and '.join(limits)}" if limits else analyte
         if self.at_least == 0 and len(limits) == 1:
-            said = f"any {analyte}"  # only asks that there is one
+            said = f"any {analyte}"  # only requires a result
         said += "".join(self._conditions_in_words())
         if self.older_than_days is not None:
             return f"{said}, {self.older_than_days + 1} to {self.within_days} days old"
@@ -214,7 +216,7 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
 
     def _limits_in_words(self) -> list[str]:
         limits = [
-            f"{words} {number(limit)} {spoken_unit(self.unit)}"
+            f"{words} {number(limit)} {readable_unit(self.unit)}"
             for words, limit in (
                 ("below", self.below),
                 ("of at most", self.at_most),
@@ -259,20 +261,20 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
         return results_of(self.analyte)
 
     def looked_through(self, facts: Facts) -> str:
-        """Return the newest result and those that can't be used, whether or not they are too old."""
+        """Return the newest result and the unusable ones, of any age, in words."""
         series = facts.labs.get(self.analyte)
         if series is None:
             return ""
         said: list[str] = []
         for lab in series.results[:1]:
             days = (facts.now - lab.effective.start).days
-            value = f"{lab.comparator}{number(lab.reported_value)} {spoken_unit(lab.reported_unit or lab.canonical_unit)}"
+            value = f"{lab.comparator}{number(lab.reported_value)} {readable_unit(lab.reported_unit or lab.canonical_unit)}"
             said.append(f"the newest is {value} of {lab.effective.day}, {counted(days, 'day')} old")
         return "; ".join(said + [bad.explanation for bad in series.unusable[:3] if bad.explanation])
 
     @property
     def truths_in_cases(self) -> tuple[Truth, ...]:
-        return (Truth.MET, Truth.UNKNOWN) if self.at_least == 0 else ALL_TRUTHS  # at least 0: it only asks that there is one
+        return (Truth.MET, Truth.UNKNOWN) if self.at_least == 0 else ALL_TRUTHS  # at least 0 only requires a result
 
     @property
     def limits(self) -> list[Decimal]:

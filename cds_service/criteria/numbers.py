@@ -1,4 +1,4 @@
-"""Lists the numbers in criteria: their fields, units and how they read in a text."""
+"""List the numbers in criteria: their fields, units and texts."""
 
 from __future__ import annotations
 
@@ -11,26 +11,20 @@ import msgspec
 
 from cds_service.criteria.kind import Kind
 from cds_service.criteria.kinds import Criterion
-from cds_service.criteria.wording import spoken_unit
+from cds_service.criteria.wording import readable_unit
 
 KINDS: dict[str, type[Kind]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Criterion)}
 
 
 @cache
 def number_fields(kind: str) -> frozenset[str]:
-    """Return the fields of a kind of criterion that hold a number.
-
-    None for a kind that does not exist.
-    """
+    """Return the number fields of a kind of criterion; none for an unknown kind."""
     fields = msgspec.structs.fields(KINDS[kind]) if kind in KINDS else ()
     return frozenset(field.name for field in fields if not {int, Decimal}.isdisjoint((field.type, *get_args(field.type))))
 
 
 def unit_of(field: str, kind: str, unit: str) -> str:
-    """Return the unit of the number in `field`, "" for a count.
-
-    `unit` is the one that the criterion names.
-    """
+    """Return the unit of the number in `field`, "" for a count; `unit`: the field `unit` of the criterion."""
     for span in ("days", "hours"):
         if span in field.split("_"):
             return span
@@ -42,7 +36,7 @@ def unit_of(field: str, kind: str, unit: str) -> str:
 
 
 def numbers_in(criterion: Criterion) -> Iterator[tuple[str, Decimal | int, str]]:
-    """Yield (field, number, unit) of each number of a criterion, without its members."""
+    """Yield (field, number, unit) of each number of a criterion itself."""
     kind = str(criterion.__struct_config__.tag)
     for field in sorted(number_fields(kind)):
         value = getattr(criterion, field)
@@ -52,17 +46,17 @@ def numbers_in(criterion: Criterion) -> Iterator[tuple[str, Decimal | int, str]]
             yield field, value, unit_of(field, kind, getattr(criterion, "unit", ""))
 
 
-def spoken_numbers(name: str, criteria: Mapping[str, Criterion]) -> dict[str, str]:
-    """Return what `{name.field}` reads, by field: numbers and `unit` of a criterion.
+def number_texts(name: str, criteria: Mapping[str, Criterion]) -> dict[str, str]:
+    """Return the texts of `{name.field}` by field: the numbers and `unit` of a criterion.
 
-    Of a group what its members agree about.
+    Of a group those on which its members agree.
     """
     criterion = criteria[name]
-    said: dict[str, set[str]] = {}
+    of_members: dict[str, set[str]] = {}
     for member in criterion.children:
-        for field, text in spoken_numbers(member, criteria).items():
-            said.setdefault(field, set()).add(text)
-    agreed = {field: texts.pop() for field, texts in said.items() if len(texts) == 1}
+        for field, text in number_texts(member, criteria).items():
+            of_members.setdefault(field, set()).add(text)
+    agreed = {field: texts.pop() for field, texts in of_members.items() if len(texts) == 1}
     own = {field: f"{Decimal(value):f}" for field, value, _ in numbers_in(criterion) if "." not in field}
     unit = getattr(criterion, "unit", "") or criterion.unit_of_numbers
-    return agreed | own | ({"unit": spoken_unit(unit)} if unit else {})
+    return agreed | own | ({"unit": readable_unit(unit)} if unit else {})

@@ -1,4 +1,4 @@
-"""The criterion `order`."""
+"""Evaluate the criterion `order`: a draft order of a class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cds_service.criteria.wording import alternatives, counted
 
 
 class OrderCriterion(Kind, frozen=True, tag="order", kw_only=True):
-    """The order that is being selected or signed: what it is and what it does."""
+    """The order that is selected or signed: its drug and its action."""
 
     placeholders: ClassVar[frozenset[str]] = frozenset({"names", "other_drug", "dose"})
 
@@ -24,7 +24,7 @@ class OrderCriterion(Kind, frozen=True, tag="order", kw_only=True):
     route: Route | None = None
     not_routes: list[Route] = []
     ingredients: list[str] = []  # only these drugs of the classes; all of them where empty
-    new_therapy: bool = False  # not one that renews what is taken
+    new_therapy: bool = False  # not one that renews an active medication
 
     @property
     def per_order(self) -> bool:
@@ -33,14 +33,14 @@ class OrderCriterion(Kind, frozen=True, tag="order", kw_only=True):
     def find(self, index: FactIndex, evaluator: Evaluator) -> Finding:
         orders = evaluator.orders
         found = [order for order in orders if self._fits(order, index)]
-        if found and self.new_therapy and index.drug_absent is not UNMET:  # what it may renew was not seen
+        if found and self.new_therapy and index.drug_absent is not UNMET:  # the medication that it may renew is unknown
             return index.drug_absent
         if found:
             return Finding(IS_MET, tuple(found))
         if any(order.drug is not None and not order.drug.identified for order in orders):
             return UNNAMED_ORDER
         if self.action == "switch" and any(self._may_replace(order) for order in orders) and index.drug_absent is not UNMET:
-            return index.drug_absent  # what is replaced may be among what was not seen
+            return index.drug_absent  # the replaced medication may be an unknown one
         return evaluator.order_absent
 
     def _fits(self, order: Order, index: FactIndex) -> bool:

@@ -1,4 +1,4 @@
-"""The criterion `problem`."""
+"""Evaluate the criterion `problem`: a present problem of a set."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from cds_service.criteria.wording import alternatives, counted
 class ProblemCriterion(Kind, frozen=True, tag="problem", kw_only=True):
     """A present problem of one of the value sets; with an onset window, only one whose onset is known to lie in it.
 
-    The onset is when it was recorded, where nothing else is said. With `undated` one without a date counts too: the safe side
-    for a problem that warns, and not for one that excuses (malaria excuses quinine). With `newer_than` only one that began after
-    the newest result of that analyte, or whose date is not known. With `text_patterns`, only one whose name matches one of them:
-    codes do not tell a cramp after exercise from another.
+    The onset is the recorded date where no other is given. With `undated` one without a date counts too: safe for a problem that
+    warns, and unsafe for one that excuses (malaria excuses quinine). With `newer_than` only one that began after the newest
+    result of that analyte, or whose date is unknown. With `text_patterns` only one whose name matches one of them: codes do not
+    distinguish a cramp after exercise.
     """
 
     placeholders: ClassVar[frozenset[str]] = frozenset({"names"})

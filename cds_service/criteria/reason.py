@@ -1,4 +1,4 @@
-"""The criterion `reason`."""
+"""Evaluate the criterion `reason`: the stated reason of an order or medication."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cds_service.criteria.wording import alternatives
 class ReasonCriterion(Kind, frozen=True, tag="reason", kw_only=True):
     """The stated reason of an order or of an active medication, by text pattern or by the problem that it refers to.
 
-    With `stated` any reason will do. A reason that is a condition which was not at hand makes it unknown: of the orders, and of
-    the medications where `of_classes` names those that matter.
+    With `stated` any reason counts. A reason that refers to a condition which was not sent makes it unknown: of orders, and of
+    medications in `of_classes`.
     """
 
     placeholders: ClassVar[frozenset[str]] = frozenset({"names"})
@@ -35,14 +35,16 @@ class ReasonCriterion(Kind, frozen=True, tag="reason", kw_only=True):
     def find(self, index: FactIndex, evaluator: Evaluator) -> Finding:
         ordered = [order.drug for order in evaluator.orders if order.drug is not None]
         drugs: Iterable[Drug] = ordered if self.of == "order" else [*ordered, *index.facts.drugs]
-        speaking = [drug for drug in drugs if (drug.reason_stated or drug.reasons or drug.reason_sets) and self._fits(drug)]
-        found = tuple(drug for drug in speaking if not self.of_classes or not drug.classes.isdisjoint(self.of_classes))
+        matching = [drug for drug in drugs if (drug.reason_stated or drug.reasons or drug.reason_sets) and self._fits(drug)]
+        found = tuple(drug for drug in matching if not self.of_classes or not drug.classes.isdisjoint(self.of_classes))
         if found:
             return Finding(IS_MET, found)
-        if not all(drug.identified for drug in speaking):
+        if not all(drug.identified for drug in matching):
             return Finding(IS_UNKNOWN, (), "not_readable", "a medication that is given for it could not be recognised")
-        asked = drugs if self.of_classes else ordered
-        unread = [drug for drug in asked if drug.reason_unread and not drug.classes.isdisjoint(self.of_classes or drug.classes)]
+        relevant = drugs if self.of_classes else ordered
+        unread = [
+            drug for drug in relevant if drug.reason_unread and not drug.classes.isdisjoint(self.of_classes or drug.classes)
+        ]
         if unread:
             return Finding(IS_UNKNOWN, tuple(unread), "not_readable", "the condition that is the reason could not be read")
         if self.of == "order or medication" and index.medication_absent is not UNMET:

@@ -1,4 +1,4 @@
-"""Say evidence in words: "2.8 mmol/L", "2025-11-28", "oxycodone, lorazepam"."""
+"""Write evidence in words: "2.8 mmol/L", "2025-11-28", "oxycodone, lorazepam"."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cds_service.criteria.findings import Evidence, Finding
 
 NAMES_LIMIT = 6  # names in one list
 NO_KINDS: Mapping[str, str] = MappingProxyType({})
-_SPOKEN_UNITS = {"mL/min/{1.73_m2}": "mL/min/1.73 m²", "10*9/L": "x 10⁹/L"}  # UCUM is for machines
-_SPOKEN_ANALYTES = {"qtc": "QTc", "egfr": "eGFR"}
+_READABLE_UNITS = {"mL/min/{1.73_m2}": "mL/min/1.73 m²", "10*9/L": "x 10⁹/L"}  # UCUM is for machines
+_READABLE_ANALYTES = {"qtc": "QTc", "egfr": "eGFR"}
 
 
 def phrase(
@@ -24,9 +24,9 @@ def phrase(
     named: Collection[str] = (),
     kinds: Mapping[str, str] = NO_KINDS,
 ) -> str:
-    """What `{criterion.field}` says about the evidence of `finding`; "not known" where there is none.
+    """Return the text of `{criterion.field}` for the evidence of `finding`; "not known" without evidence.
 
-    Of a combination only the drugs in `named` are said, where there are any; `kinds` names drug classes for people.
+    `named`: of a combination only these drugs are named, where it has any. `kinds`: drug class -> its name for people.
     """
     evidence = finding.evidence
     if not evidence:
@@ -52,9 +52,9 @@ def phrase(
 
 
 def _drug_names(item: Evidence, named: Collection[str], kinds: Mapping[str, str]) -> list[str]:
-    """The names of a drug or of the drug of an order: those that matter, else all, else its classes.
+    """Return the names of a drug or ordered drug: those in `named`, else all, else its classes.
 
-    A drug whose status does not say that it is taken is called unconfirmed.
+    A drug whose status does not confirm that it is taken is marked "(unconfirmed)".
     """
     drug = item.drug if isinstance(item, Order) else item
     if not isinstance(drug, Drug):
@@ -75,10 +75,10 @@ def _lab(lab: Lab, field: str, now: datetime, safe: Callable[[str], str]) -> str
     if field == "ago":
         days = (now - lab.effective.start).days
         return "today" if days <= 0 else "yesterday" if days == 1 else f"{days} days ago"
-    unit = spoken_unit(lab.canonical_unit)
-    reported_unit = spoken_unit(lab.reported_unit) or unit
+    unit = readable_unit(lab.canonical_unit)
+    reported_unit = readable_unit(lab.reported_unit) or unit
     reported = f"{safe(lab.comparator)}{number(lab.reported_value)} {reported_unit}"
-    if lab.computed_from.startswith(f"{reported} "):  # what it was corrected by left it as it was
+    if lab.computed_from.startswith(f"{reported} "):  # the correction changed nothing
         return f"{reported}, {lab.computed_from.removeprefix(reported).strip()}"
     if lab.computed_from:
         return f"{reported}, computed from {lab.computed_from}"
@@ -87,13 +87,13 @@ def _lab(lab: Lab, field: str, now: datetime, safe: Callable[[str], str]) -> str
     return f"{reported} = {_converted(lab.value, lab.canonical_unit)} {unit}"
 
 
-def spoken_unit(unit: str) -> str:
-    """A UCUM unit as people write it."""
-    return _SPOKEN_UNITS.get(unit, unit)
+def readable_unit(unit: str) -> str:
+    """Return a UCUM unit as people write it."""
+    return _READABLE_UNITS.get(unit, unit)
 
 
 def _converted(value: Decimal, unit: str) -> str:
-    """A converted value with two decimals (none for ms, umol/L and eGFR); the full precision decides, this is for reading."""
+    """Return a converted value with two decimals (none for ms, umol/L and eGFR), for reading only."""
     step = Decimal("0.01") if unit == "mmol/L" else Decimal(1)
     return f"{value.quantize(step, ROUND_HALF_UP):f}"
 
@@ -104,16 +104,17 @@ def alternatives(names: Sequence[str]) -> str:
 
 
 def counted(count: int, one: str, many: str = "") -> str:
-    """Return a number with its noun: "1 day", "3 days", "2 allergies" where `many` says so."""
+    """Return a number with its noun: "1 day", "3 days", "2 allergies" by `many`."""
     return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def number(value: Decimal) -> str:
-    """A decimal as people write it: no exponent, the digits that were sent (10, 2.5, 6.30)."""
+    """Return a decimal without exponent and with the digits that were sent (10, 2.5, 6.30)."""
     return f"{value:f}"
 
 
 def name_of(item: Evidence) -> str:
+    """Return the name of an item of evidence: drug, problem, or analyte with value."""
     match item:
         case Drug():
             return ", ".join(item.ingredients) or item.text
@@ -123,7 +124,7 @@ def name_of(item: Evidence) -> str:
             return item.text
         case Lab():
             unit = item.reported_unit or item.canonical_unit
-            name = _SPOKEN_ANALYTES.get(item.analyte, item.analyte.replace("_", " "))
-            return f"{name} {item.comparator}{number(item.reported_value)} {_SPOKEN_UNITS.get(unit, unit)}"
+            name = _READABLE_ANALYTES.get(item.analyte, item.analyte.replace("_", " "))
+            return f"{name} {item.comparator}{number(item.reported_value)} {readable_unit(unit)}"
         case Patient():
             return "patient"

@@ -12,7 +12,7 @@ import msgspec
 from cds_service.criteria.escaping import cleaned
 from cds_service.criteria.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem, Unusable
 from cds_service.criteria.findings import Evidence
-from cds_service.criteria.wording import number, spoken_unit
+from cds_service.criteria.wording import number, readable_unit
 from cds_service.terminology.terminology import Terminology
 
 NOT_RECOGNISED = "not recognised as anything that a card looks for"
@@ -49,7 +49,7 @@ def evidence_row(item: Evidence, facts: Facts, terminology: Terminology) -> Evid
                 kind="result",
                 text=terminology.analytes[item.analyte].name,
                 value=f"{item.comparator}{number(item.reported_value)}",
-                unit=spoken_unit(item.reported_unit or item.canonical_unit),
+                unit=readable_unit(item.reported_unit or item.canonical_unit),
                 date=item.effective.text,
                 code=item.code,
                 source=item.source,
@@ -101,7 +101,7 @@ def evidence_rows(facts: Facts, terminology: Terminology) -> list[EvidenceRow]:
 
 def _remarks(lab: Lab) -> Iterator[str]:
     if lab.value != lab.reported_value:
-        yield f"compared as {lab.comparator}{number(lab.value.normalize())} {spoken_unit(lab.canonical_unit)}"
+        yield f"compared as {lab.comparator}{number(lab.value.normalize())} {readable_unit(lab.canonical_unit)}"
     if lab.computed_from:
         yield f"computed from {lab.computed_from}"
     if lab.preliminary:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from cds_service.criteria.kinds import Criterion
-from cds_service.criteria.numbers import spoken_numbers
+from cds_service.criteria.numbers import number_texts
 from cds_service.files.conversion_errors import Keys, suggestion
 from cds_service.knowledge.card_file import CardFile, Resource, SuggestionFile
 from cds_service.knowledge.templates import REQUEST_FIELDS, Template
@@ -87,7 +87,7 @@ def filler(criteria: Mapping[str, Criterion], after_days: int | None) -> Callabl
     def fill(text: str, offered: Mapping[str, str]) -> str:
         def number_for(name: str, field: str) -> str:
             if name in criteria:
-                known: Mapping[str, str] = spoken_numbers(name, criteria)
+                known: Mapping[str, str] = number_texts(name, criteria)
             else:
                 known = {OFFERED: offered, REPEAT: repeat}.get(name, {})
             return known.get(field, f"{{{name}.{field}}}")
@@ -167,6 +167,6 @@ def placeholder_problems(
                 yield one.keys, f"placeholder names an unknown criterion{suggestion(name, known)}"
                 continue
             kind = str(criteria[name].__struct_config__.tag)
-            allowed = {*spoken_numbers(name, criteria), *(criteria[name].placeholders if one.of_patient else ())}
+            allowed = {*number_texts(name, criteria), *(criteria[name].placeholders if one.of_patient else ())}
             if field not in allowed:
                 yield one.keys, f"a {kind} criterion has no field{suggestion(field, sorted(allowed))}"

@@ -1,4 +1,4 @@
-"""A load client that costs little: prepared bytes on raw keep-alive sockets, `hookInstance` made unique in place."""
+"""A load client that costs little: prepared bytes on raw keep-alive sockets, `hookInstance` and patient id changed in place."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import time
 from collections import Counter
 from typing import NamedTuple
 
+from tests.bench.resources import PATIENT_ID
+
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 INSTANCE = re.compile(rb'"hookInstance":"[0-9a-f-]{24}([0-9a-f]{12})"')
+PATIENT = re.compile(rb"%s([0-9a-f]{12})" % PATIENT_ID[:-12].encode())
+INDICATOR = b'"indicator":'  # once in every card
 _numbers = itertools.count(1)
 
 
@@ -21,17 +25,18 @@ class Answer(NamedTuple):
 
 
 class Load(NamedTuple):
-    """One burst of requests. Latencies in seconds."""
+    """One burst of requests. Latencies in seconds; what came as (status, number of cards)."""
 
     latencies: list[float]
     seconds: float
-    statuses: Counter[int]
+    came: Counter[tuple[int, int]]
 
 
 class Connection:
     """One keep-alive connection with its own copy of the request."""
 
-    def __init__(self, port: int, service: str, body: bytes) -> None:
+    def __init__(self, port: int, service: str, body: bytes, calls_per_patient: int = 0) -> None:
+        """`calls_per_patient`: after so many calls comes a patient that the server has not seen; 0: always the same patient."""
         head = (
             f"POST /cds-services/{service} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
             f"Accept: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -42,6 +47,9 @@ class Connection:
             raise ValueError("the request has no hookInstance that is a UUID")
         self._unique = slice(*found.span(1))
         del found  # a match keeps the bytearray locked
+        self._patient = [match.start(1) for match in PATIENT.finditer(bytes(self._message))]
+        self._calls_per_patient = calls_per_patient
+        self._asked = 0
         self._port = port
         self._socket = socket.socket()
 
@@ -56,6 +64,11 @@ class Connection:
 
     async def ask(self) -> Answer:
         """Send the request under a new hookInstance and read the whole answer."""
+        if self._calls_per_patient and self._asked % self._calls_per_patient == 0:
+            another = b"%012x" % next(_numbers)
+            for start in self._patient:
+                self._message[start : start + 12] = another
+        self._asked += 1
         self._message[self._unique] = b"%012x" % next(_numbers)
         loop = asyncio.get_running_loop()
         await loop.sock_sendall(self._socket, self._message)
@@ -83,24 +96,29 @@ async def first_answer(port: int, service: str, body: bytes) -> Answer:
         return await connection.ask()
 
 
-async def burst(port: int, service: str, body: bytes, concurrency: int, seconds: float) -> Load:
-    """Closed-loop load: `concurrency` connections ask one after the other until `seconds` have passed, then finish."""
+async def burst(
+    port: int, service: str, body: bytes, concurrency: int, seconds: float, calls_per_patient: int = 0, most: int = 2**62
+) -> Load:
+    """Closed-loop load: `concurrency` connections ask one after the other until `seconds` have passed, then finish.
+
+    At most about `most` calls: each connection finishes the one that it has begun.
+    """
     latencies: list[float] = []
-    statuses: Counter[int] = Counter()
+    came: Counter[tuple[int, int]] = Counter()
 
     async def keep_asking(connection: Connection) -> None:
-        while (asked := time.perf_counter()) < deadline:
+        while (asked := time.perf_counter()) < deadline and len(latencies) < most:
             answer = await connection.ask()
             latencies.append(time.perf_counter() - asked)
-            statuses[answer.status] += 1
+            came[answer.status, answer.body.count(INDICATOR)] += 1
 
-    connections = [Connection(port, service, body) for _ in range(concurrency)]
+    connections = [Connection(port, service, body, calls_per_patient) for _ in range(concurrency)]
     await asyncio.gather(*(connection.__aenter__() for connection in connections))
     try:
         begun = time.perf_counter()
         deadline = begun + seconds
         await asyncio.gather(*map(keep_asking, connections))
-        return Load(latencies, time.perf_counter() - begun, statuses)
+        return Load(latencies, time.perf_counter() - begun, came)
     finally:
         for connection in connections:
             await connection.__aexit__()

@@ -1,17 +1,19 @@
 """Hook requests of four sizes for the benchmark, as an EHR with full prefetch sends them.
 
-The order-sign request of every size has the same clinical content and fires two cards: potassium 2.8 mmol/L three days before
-`now`, and a draft order of quinine for leg cramps; magnesium, eGFR and allergies are unremarkable. The rest is history.
+The newest potassium, three days before `now`, and the draft order of order-sign say how many cards fire (`CASES`); magnesium,
+eGFR and allergies are unremarkable. The rest is history.
 
-    python -m tests.bench.generate --size M --hook order-sign > request.json
+    python -m tests.bench.generate --size M --hook order-sign --case silent > request.json
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from random import Random
 from typing import Literal, NamedTuple, TypeVar
 
@@ -24,6 +26,21 @@ from tests.bench.resources import Json
 Kind = TypeVar("Kind")
 Hook = Literal["order-sign", "patient-view"]
 SEED = 20240229
+
+
+class Case(NamedTuple):
+    """What is clinically new in a request, and how many cards the shipped content shows for it at order-sign."""
+
+    potassium: resources.Analyte
+    draft: resources.Draft
+    cards: int
+
+
+CASES: dict[str, Case] = {
+    "firing": Case(resources.LOW_POTASSIUM, resources.QUININE, 2),  # critical: the log is not asked what was shown before
+    "repeatable": Case(resources.LOWISH_POTASSIUM, resources.QUININE, 2),  # warnings: the log is asked
+    "silent": Case(resources.NORMAL_POTASSIUM, resources.AMOXICILLIN, 0),  # as most calls are
+}
 
 
 class Size(NamedTuple):
@@ -45,15 +62,29 @@ SIZES: dict[str, Size] = {
 }
 
 
-def request(size: Size, hook: Hook, now: datetime) -> bytes:
-    """A request body. Equal arguments give equal bytes; `hookInstance` is the same in all and is the caller's to replace.
+def request(size: Size, hook: Hook, now: datetime, case: str = "firing") -> bytes:
+    """Make a request body. Equal arguments give equal bytes; `hookInstance` is the same in all and is the caller's to replace.
 
-    `now` is timezone-aware: every date in the request is relative to it.
+    `now` is timezone-aware: every date in the request is relative to it. `case` is one of `CASES`.
     """
+    return encoded(_request(size, hook, now, CASES[case]))
+
+
+def encoded(body: Json) -> bytes:
+    return msgspec.json.Encoder(decimal_format="number").encode(body)
+
+
+def without_prefetch(body: bytes, fhir_server: str) -> bytes:
+    """Return the request as an EHR sends it that leaves the data to be fetched from `fhir_server`."""
+    sent: Json = json.loads(body, parse_float=Decimal)
+    return encoded({name: value for name, value in sent.items() if name != "prefetch"} | {"fhirServer": fhir_server})
+
+
+def _request(size: Size, hook: Hook, now: datetime, case: Case) -> Json:
     random = Random(SEED)
     past = _moments(now)
     labs = [
-        resources.laboratory_result(random, resources.LOW_POTASSIUM, now - timedelta(days=3)),
+        resources.laboratory_result(random, case.potassium, now - timedelta(days=3)),
         resources.laboratory_result(random, resources.NORMAL_MAGNESIUM, now - timedelta(days=3)),
         resources.laboratory_result(random, resources.GOOD_EGFR, now - timedelta(days=20)),
         *(resources.laboratory_result(random, kind, next(past)) for kind in _cycle(resources.LABS, size.labs)),
@@ -83,9 +114,9 @@ def request(size: Size, hook: Hook, now: datetime) -> bytes:
         "encounterId": resources.identifier(random),
     }
     if hook == "order-sign":
-        draft = resources.quinine_draft(random, now)
+        draft = resources.draft_order(random, case.draft, now)
         context["draftOrders"] = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": draft}]}
-    body = {
+    return {
         "hook": hook,
         "hookInstance": resources.identifier(random),
         "fhirServer": resources.SERVER,
@@ -99,7 +130,6 @@ def request(size: Size, hook: Hook, now: datetime) -> bytes:
         "context": context,
         "prefetch": prefetch,
     }
-    return msgspec.json.Encoder(decimal_format="number").encode(body)
 
 
 def _moments(now: datetime) -> Iterator[datetime]:
@@ -136,9 +166,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write one benchmark request to standard output.")
     parser.add_argument("--size", choices=SIZES, default="S")
     parser.add_argument("--hook", choices=("order-sign", "patient-view"), default="order-sign")
+    parser.add_argument("--case", choices=CASES, default="firing")
     parser.add_argument("--now", type=datetime.fromisoformat, default=utc_now(), help="ISO 8601 with offset")
     arguments = parser.parse_args()
-    sys.stdout.buffer.write(request(SIZES[arguments.size], arguments.hook, arguments.now))
+    sys.stdout.buffer.write(request(SIZES[arguments.size], arguments.hook, arguments.now, arguments.case))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From the body of a request to the body of the answer, without a server and without the log, beside `orjson.loads` of the body.
+"""From the body of a request to the body of the answer, without a server and without the log, beside `json.loads` of the body.
 
 Prints one JSON object. Runs in a process of its own, set up as a worker is: everything loaded, then collector frozen.
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import json
 import math
 import statistics
 import sys
@@ -17,10 +18,9 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple
 
 import msgspec
-import orjson
 
 from cds_service.app import freeze_collector
 from cds_service.clock import utc_now
@@ -32,6 +32,7 @@ from tests.bench.generate import SIZES, Hook, request
 
 PAIRS = {"S": 1000, "M": 300, "L": 60, "XL": 12}
 PAIRS_SHORT = {"S": 200, "M": 60, "L": 12, "XL": 3}
+PAUSE_CALLS, PAUSE_CALLS_SHORT = 100_000, 1000  # of S, in which the longest pause is looked for
 
 Work = Callable[[bytes], Awaitable[bytes]]
 
@@ -46,13 +47,13 @@ async def compared(ours: Work, body: bytes, pairs: int) -> dict[str, Any]:
         begun = time.process_time_ns()
         await ours(body)
         between = time.process_time_ns()
-        orjson.loads(body)
+        json.loads(body)
         times.append((between - begun, time.process_time_ns() - between))
     del times[0]
     ratios = sorted(a / b for a, b in times)
     return {
         "ours_us": statistics.median(a for a, _ in times) / 1000,
-        "orjson_us": statistics.median(b for _, b in times) / 1000,
+        "json_us": statistics.median(b for _, b in times) / 1000,
         "ratio": {"min": ratios[0], "median": statistics.median(ratios), "max": ratios[-1]},
         "pairs": pairs,
     }
@@ -79,7 +80,7 @@ async def longest_pause_ms(ours: Work, body: bytes, calls: int) -> float:
 
 
 async def one_size(ours: Work, body: bytes, pairs: int) -> dict[str, Any]:
-    answer = orjson.loads(await ours(body))
+    answer = json.loads(await ours(body))
     row = {"bytes": len(body), "cards": [card["source"]["topic"]["code"] for card in answer["cards"]]}
     row |= await compared(ours, body, pairs)
     row["longest_pause_ms"] = await longest_pause_ms(ours, body, pairs)
@@ -89,22 +90,46 @@ async def one_size(ours: Work, body: bytes, pairs: int) -> dict[str, Any]:
     return row
 
 
+class Kind(NamedTuple):
+    """What is asked: the hook, and which of `generate.CASES`."""
+
+    hook: Hook
+    case: str
+
+
+KINDS = {
+    "order-sign": Kind("order-sign", "firing"),
+    "patient-view": Kind("patient-view", "firing"),
+    "silent": Kind("order-sign", "silent"),
+}
+
+
+def work_of(runtime: Runtime, hook: Hook) -> Work:
+    """Return what a server does with a body, but for the log."""
+
+    async def ours(body: bytes) -> bytes:
+        return (await evaluate_request(decode_request(body, hook), runtime.engine, runtime.clock())).body
+
+    return ours
+
+
 async def measure(runtime: Runtime, short: bool) -> dict[str, Any]:
-    """By hook and size, what `one_size` says; and by hook the growth exponent of the time from M to XL."""
+    """By kind and size, what `one_size` says; by kind the growth exponent of the time from M to XL; and the longest pause."""
     now = utc_now()
     pairs = PAIRS_SHORT if short else PAIRS
-    result: dict[str, Any] = {}
+    kinds: dict[str, Any] = {}
     freeze_collector()
-    for hook in get_args(Hook):
-
-        async def ours(body: bytes, hook: str = hook) -> bytes:
-            return (await evaluate_request(decode_request(body, hook), runtime.engine, runtime.clock())).body
-
-        rows: dict[str, Any] = {name: await one_size(ours, request(size, hook, now), pairs[name]) for name, size in SIZES.items()}
+    for name, kind in KINDS.items():
+        ours = work_of(runtime, kind.hook)
+        rows: dict[str, Any] = {
+            size: await one_size(ours, request(SIZES[size], kind.hook, now, kind.case), pairs[size]) for size in SIZES
+        }
         time_grew = rows["XL"]["ours_us"] / rows["M"]["ours_us"]
         rows["growth_exponent"] = math.log(time_grew) / math.log(rows["XL"]["bytes"] / rows["M"]["bytes"])
-        result[hook] = rows
-    return result
+        kinds[name] = rows
+    calls = PAUSE_CALLS_SHORT if short else PAUSE_CALLS
+    pause = await longest_pause_ms(work_of(runtime, "order-sign"), request(SIZES["S"], "order-sign", now), calls)
+    return {"kinds": kinds, "longest_pause": {"calls": calls, "ms": pause}}
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 Json = dict[str, Any]
@@ -44,7 +44,10 @@ LABS: Sequence[Analyte] = (
     ("2571-8", "Triglyceride [Mass/volume] in Serum or Plasma", "mg/dL", "132", "1", "0", "150"),
     ("3016-3", "Thyrotropin [Units/volume] in Serum or Plasma", "m[IU]/L", "2.140", "0.001", "0.4", "4.0"),
 )
-LOW_POTASSIUM: Analyte = ("2823-3", "Potassium [Moles/volume] in Serum or Plasma", "mmol/L", "2.8", "0", "3.5", "5.1")
+POTASSIUM = ("2823-3", "Potassium [Moles/volume] in Serum or Plasma", "mmol/L")
+LOW_POTASSIUM: Analyte = (*POTASSIUM, "2.8", "0", "3.5", "5.1")
+LOWISH_POTASSIUM: Analyte = (*POTASSIUM, "3.2", "0", "3.5", "5.1")
+NORMAL_POTASSIUM: Analyte = (*POTASSIUM, "4.2", "0", "3.5", "5.1")
 NORMAL_MAGNESIUM: Analyte = ("19123-9", "Magnesium [Mass/volume] in Serum or Plasma", "mg/dL", "2.10", "0", "1.7", "2.4")
 GOOD_EGFR: Analyte = ("98979-8", "GFR/BSA pred CKD-EPI 2021", "mL/min/{1.73_m2}", "85", "0", "60", "120")
 
@@ -58,6 +61,17 @@ DRUGS: Sequence[tuple[str, str]] = (
     ("106258", "Hydrocortisone 10 MG/ML Topical Cream"),
     ("562251", "Amoxicillin 250 MG / Clavulanate 125 MG Oral Tablet"),
 )
+
+
+class Draft(NamedTuple):
+    """What is ordered, as RxNorm code and name, and why."""
+
+    drug: tuple[str, str]
+    reason: str
+
+
+QUININE = Draft(("997010", "quinine sulfate 324 MG Oral Capsule"), "for leg cramps")
+AMOXICILLIN = Draft(("308192", "Amoxicillin 500 MG Oral Tablet"), "for sinusitis")
 PROBLEMS: Sequence[tuple[str, str, str]] = (
     ("44054006", "Diabetes mellitus type 2", "E11.9"),
     ("59621000", "Essential hypertension", "I10"),
@@ -277,17 +291,17 @@ def allergy(random: Random, kind: tuple[str, str, str], recorded: datetime) -> J
     }
 
 
-def quinine_draft(random: Random, now: datetime) -> Json:
-    """The order that is being signed: quinine sulfate 324 mg for leg cramps."""
+def draft_order(random: Random, draft: Draft, now: datetime) -> Json:
+    """Make the order that is being signed."""
     return {
         "resourceType": "MedicationRequest",
         "id": f"request-{random.randint(100, 999)}",
         "status": "draft",
         "intent": "order",
-        "medicationCodeableConcept": concept(RXNORM, "997010", "quinine sulfate 324 MG Oral Capsule"),
+        "medicationCodeableConcept": concept(RXNORM, *draft.drug),
         "subject": subject(),
         "authoredOn": instant(now),
         "requester": practitioner(random),
-        "reasonCode": [{"text": "for leg cramps"}],
+        "reasonCode": [{"text": draft.reason}],
         "dosageInstruction": [dosage(random)],
     }

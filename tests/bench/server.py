@@ -26,14 +26,15 @@ def free_port() -> int:
         return port
 
 
-def service_command(port: int) -> list[str]:
-    """The real service, as a user starts it."""
-    script = str(Path(sys.executable).with_name("cds-service"))
-    return [script, "serve", "--profile", "dev", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+def service_command(port: int, workers: int = 1, python: str = sys.executable) -> list[str]:
+    """The real service, as a user starts it, from the environment of `python`."""
+    script = str(Path(python).with_name("cds-service"))
+    return [script, "serve", "--profile", "dev", "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
 
 
-def noop_command(port: int) -> list[str]:
-    return [sys.executable, "-m", "tests.bench.serve_noop", str(port)]
+def anchor_command(name: str, port: int, workers: int = 1, python: str = sys.executable) -> list[str]:
+    """One of `tests.bench.anchors`."""
+    return [python, "-m", "tests.bench.anchors.serve", name, str(port), str(workers)]
 
 
 class Server:
@@ -44,14 +45,14 @@ class Server:
         self._command = command
         self._output = folder / f"server-{port}.txt"
         self._core = core
-        self._environ = {**os.environ, **environ}
+        self.environ = {**os.environ, **environ}
 
     def __enter__(self) -> Server:
         with self._output.open("wb") as output:
             self.started = time.perf_counter()
-            self._process = subprocess.Popen(self._command, stdout=output, stderr=output, env=self._environ)
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=output, env=self.environ)
         if self._core is not None:
-            os.sched_setaffinity(self._process.pid, {self._core})
+            os.sched_setaffinity(self.pid, {self._core})
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -73,13 +74,35 @@ class Server:
                 raise ServerStartError(f"{' '.join(self._command)} does not listen\n{printed}")
             time.sleep(0.002)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def cpu_ns(self) -> int:
-        """CPU time of all its threads so far, in nanoseconds (schedstat; utime in stat has only 10 ms ticks)."""
-        tasks = Path(f"/proc/{self._process.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[0]) for task in tasks)
+        """CPU time so far of all threads of the process and of its workers, in nanoseconds.
+
+        From schedstat: utime in stat has only 10 ms ticks.
+        """
+        return sum(spent for pid in _with_workers(self.pid) for spent in _threads_ns(pid).values())
+
+    def main_thread_ns(self) -> int:
+        """CPU time so far of the thread that runs the event loop."""
+        return _threads_ns(self.pid)[self.pid]
 
     def memory_mb(self) -> dict[str, float]:
         """Resident memory now (`VmRSS`) and at its highest (`VmHWM`), in MB of 10^6 bytes."""
-        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         fields = dict(line.split(":", 1) for line in lines)
         return {name: int(fields[name].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM")}
+
+
+def _threads_ns(pid: int) -> dict[int, int]:
+    """CPU time in nanoseconds by thread id."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return {int(thread.name): int((thread / "schedstat").read_text().split()[0]) for thread in threads}
+
+
+def _with_workers(pid: int) -> list[int]:
+    """The process and all that descend from it."""
+    children = [int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
+    return [pid, *(one for child in children for one in _with_workers(child))]

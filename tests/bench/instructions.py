@@ -1,0 +1,96 @@
+"""Count the instructions that a call executes in process, under valgrind's callgrind: what noise on the machine does not move.
+
+    python -m tests.bench.instructions [--calls 20]
+
+The time of day, the requests and the hash seed are fixed. Writes var/instructions.json. Without valgrind it says so and ends.
+
+The counted process calls `os.ctermid`, which nothing else calls, before and after each series; callgrind writes what it counted
+since the last such call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from cds_service.app import freeze_collector
+from cds_service.runtime import new_runtime
+from cds_service.settings import Settings
+from tests.bench.generate import SIZES, request
+from tests.bench.in_process import work_of
+
+MARKER = "ctermid"  # of the C library
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
+SERIES = {"S": ("S", "firing"), "M": ("M", "firing"), "silent": ("S", "silent")}
+WARM_UP = 5  # calls
+TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
+
+
+def counted_process(calls: int) -> None:
+    """Make the calls of each series between two calls of the marker."""
+    with tempfile.TemporaryDirectory() as folder:
+        runtime = new_runtime(Settings(log_path=Path(folder) / "alerts.sqlite3", hash_secret="0" * 32), "")
+        ours = work_of(msgspec.structs.replace(runtime, clock=lambda: NOW), "order-sign")
+        freeze_collector()
+
+        async def series(body: bytes) -> None:
+            for _ in range(WARM_UP):
+                await ours(body)
+            os.ctermid()
+            for _ in range(calls):
+                await ours(body)
+            os.ctermid()
+
+        for size, case in SERIES.values():
+            asyncio.run(series(request(SIZES[size], "order-sign", NOW, case)))
+
+
+def instructions(dumps: list[str], calls: int) -> dict[str, float]:
+    """Take instructions per call from callgrind's dumps: before the first series, the series, before the second, and so on."""
+    totals = [int(found[1]) for dump in dumps if (found := TOTAL.search(dump))]
+    return {name: totals[2 * index + 1] / calls for index, name in enumerate(SERIES)}
+
+
+def count(valgrind: str, calls: int) -> dict[str, float]:
+    """Run the counted process under callgrind."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "callgrind"
+        command = [valgrind, "--tool=callgrind", f"--dump-before={MARKER}", f"--callgrind-out-file={out}", "--quiet"]
+        command += [sys.executable, "-m", "tests.bench.instructions", "--counted", "--calls", str(calls)]
+        subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
+        dumps = sorted(Path(folder).glob("callgrind.*"), key=lambda path: int(path.suffix[1:]))
+        return instructions([path.read_text(errors="replace") for path in dumps], calls)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Count instructions per call with callgrind.")
+    parser.add_argument("--calls", type=int, default=20)
+    parser.add_argument("--counted", action="store_true", help="be the process that is counted")
+    arguments = parser.parse_args()
+    if arguments.counted:
+        counted_process(arguments.calls)
+        return
+    valgrind = shutil.which("valgrind")
+    if valgrind is None:
+        print("not counted: valgrind is not installed here (apt install valgrind)")
+        return
+    counted = count(valgrind, arguments.calls)
+    var = Path("var")
+    var.mkdir(exist_ok=True)
+    (var / "instructions.json").write_bytes(msgspec.json.encode({"calls": arguments.calls, "per_call": counted}))
+    for name, number in counted.items():
+        print(f"{name:8} {number / 1e6:8.3f} million instructions a call, in process, without the log")
+
+
+if __name__ == "__main__":
+    main()

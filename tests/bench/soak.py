@@ -1,0 +1,107 @@
+"""Send many calls that find prior cards, and draw what the worker occupies meanwhile.
+
+    python -m tests.bench.soak [--calls 50000] [--prior 3]
+
+`--prior N`: calls find 0 to 2 N cards that were shown about their patient before, N on average. Writes var/soak.json and
+var/soak.svg. Growth is the slope of resident memory over the second half, when caches are full.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from cds_service.clock import utc_now
+from tests.bench import environments
+from tests.bench.client import burst
+from tests.bench.generate import SIZES, request
+from tests.bench.rounds import SERVICE, Asked, WrongAnswerError, first_right_answer
+from tests.bench.server import Server, free_port, service_command
+
+STEP = 1000  # calls between two looks at the memory
+CLIENTS = 16
+ENOUGH = 600.0  # seconds for one step
+FLAT = 100  # bytes a call that the slope may be: a page now and then, 5 MB in 50,000 calls; a cycle a call was 8,200
+CARDS = 2
+
+
+class Point(NamedTuple):
+    calls: int
+    mb: float
+
+
+async def soak(calls: int, prior: int, folder: Path) -> list[Point]:
+    """Return memory at the start and after each step. Raises WrongAnswerError."""
+    port = free_port()
+    body = request(SIZES["S"], "order-sign", utc_now(), "repeatable")
+    python = environments.python_of("service")
+    command = service_command(port, python=str(python)) if python else service_command(port)
+    points, asked = [], 0
+    with Server(command, port, folder, None, {"CDS_LOG_PATH": str(folder / "alerts.sqlite3")}) as server:
+        await first_right_answer(Asked(server, body, CARDS))
+        points.append(Point(0, server.memory_mb()["VmRSS"]))
+        while asked < calls:
+            load = await burst(port, SERVICE, body, CLIENTS, ENOUGH, 2 * prior + 1, most=STEP)
+            if set(load.came) != {(200, CARDS)}:
+                raise WrongAnswerError(f"(status, cards): {dict(load.came)}")
+            asked += len(load.latencies)
+            points.append(Point(asked, server.memory_mb()["VmRSS"]))
+    return points
+
+
+def growth(points: list[Point]) -> float:
+    """Return the slope of memory over the second half in bytes a call (least squares)."""
+    half = [point for point in points if point.calls * 2 >= points[-1].calls]
+    calls = sum(point.calls for point in half) / len(half)
+    mb = sum(point.mb for point in half) / len(half)
+    above = sum((point.calls - calls) * (point.mb - mb) for point in half)
+    return 1e6 * above / sum((point.calls - calls) ** 2 for point in half)
+
+
+def picture(points: list[Point], width: int = 800, height: int = 240) -> str:
+    """Draw the curve as SVG, memory from zero upwards."""
+    most_calls, most_mb = points[-1].calls, max(point.mb for point in points) * 1.1
+    left, bottom = 60, height - 30
+
+    def at(point: Point) -> str:
+        return f"{left + (width - left - 20) * point.calls / most_calls:.1f},{bottom * (1 - point.mb / most_mb):.1f}"
+
+    line = " ".join(map(at, points))
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">
+<rect width="{width}" height="{height}" fill="white"/>
+<path d="M{left},0V{bottom}H{width - 20}" fill="none" stroke="black"/>
+<polyline points="{line}" fill="none" stroke="#0057b7" stroke-width="2"/>
+<text x="{left - 5}" y="12" text-anchor="end">{most_mb:.0f} MB</text>
+<text x="{left - 5}" y="{bottom}" text-anchor="end">0</text>
+<text x="{width - 20}" y="{bottom + 18}" text-anchor="end">{most_calls:,} calls</text>
+</svg>
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Watch the memory of a worker over many calls that find prior cards.")
+    parser.add_argument("--calls", type=int, default=50_000)
+    parser.add_argument("--prior", type=int, default=3)
+    arguments = parser.parse_args()
+    var = Path("var")
+    var.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=var) as folder:
+        points = asyncio.run(soak(arguments.calls, arguments.prior, Path(folder)))
+    slope = growth(points)
+    (var / "soak.json").write_bytes(msgspec.json.encode({"prior": arguments.prior, "points": points, "bytes_per_call": slope}))
+    (var / "soak.svg").write_text(picture(points))
+    for point in points[:: max(1, len(points) // 25)]:
+        print(f"{point.calls:7} calls {point.mb:6.1f} MB {'#' * round(point.mb / 4)}")
+    verdict = "met" if slope <= FLAT else "NOT MET"
+    print(
+        f"{verdict}: growth over the second half at most {FLAT} bytes a call, measured {slope:.0f}; var/soak.json, var/soak.svg"
+    )
+
+
+if __name__ == "__main__":
+    main()
