@@ -127,8 +127,7 @@ async def evaluate_request(
     except Exception as error:  # noqa: BLE001 - any fault outside of a card: counted, logged, and stated in the response
         evaluation = _evaluation_of_failure(call, sources, engine, now, error)
     if evaluation.all_failed and (engine.on_crash == "500" or not evaluation.shown):  # no cards would mean: checked, all is well
-        failed = EngineFailed("No card could be evaluated: nothing was checked for this patient")
-        raise RequestRefusedError(failed, "failed", sources)
+        raise RequestRefusedError(_nothing_evaluated(), "failed", sources)
     return evaluation
 
 
@@ -191,7 +190,7 @@ async def _run_stages(
     mark("judge")
     decisions, drawn = presenter.draw(judged, facts, call.hookInstance, _record_failure, call.caller.dialect)
     mark("draw")
-    prior = await shown_before(decisions, facts) if shown_before is not None else None
+    prior = await _ask_shown_before(shown_before, decisions, facts)
     if prior is not None:
         facts = msgspec.structs.replace(facts, prior_cards=prior)
         mark("shown_before")
@@ -209,8 +208,24 @@ async def _run_stages(
     return evaluation
 
 
+async def _ask_shown_before(
+    shown_before: ShownBefore | None, decisions: Sequence[Decision], facts: Facts
+) -> tuple[PriorCard, ...] | None:
+    """Return the cards shown before. A fault there is counted and costs no card: a repeat is shown, as in the first call."""
+    if shown_before is None:
+        return None
+    try:
+        return await shown_before(decisions, facts)
+    except Exception as error:  # noqa: BLE001 - whatever the log holds, the drawn cards are shown
+        _record_failure("shown_before", error)
+        return None
+
+
 def _evaluation_of_failure(call: HookRequest, sources: Sources, engine: Engine, now: datetime, error: Exception) -> Evaluation:
-    """Return the evaluation where `error` ended it: every card failed, a notice lists what was not checked."""
+    """Return the evaluation where `error` ended it: every card failed, a notice lists what was not checked.
+
+    Raises RequestRefusedError (500) where not even the notice can be written.
+    """
     metrics.ENGINE_FAILURES.inc()
     tell(Event.ENGINE_FAILED, error=type(error).__name__, place=place(error.__traceback__))
     knowledge = engine.knowledge
@@ -221,8 +236,16 @@ def _evaluation_of_failure(call: HookRequest, sources: Sources, engine: Engine, 
         for card in knowledge.cards_at(call.hook)
     ]
     nothing = [None] * len(failed)
-    shown, shadows = engine.presenter.compose(failed, nothing, facts, call.hookInstance, call.caller.dialect)
+    try:
+        shown, shadows = engine.presenter.compose(failed, nothing, facts, call.hookInstance, call.caller.dialect)
+    except Exception as second:  # noqa: BLE001 - counted, logged, and answered with 500
+        _record_failure("notice", second)
+        raise RequestRefusedError(_nothing_evaluated(), "failed", sources) from None
     return Evaluation(_response(shown), facts, failed, shown, shadows, sources, engine_failed=True)
+
+
+def _nothing_evaluated() -> EngineFailed:
+    return EngineFailed("No card could be evaluated: nothing was checked for this patient")
 
 
 def _response(shown: Sequence[Shown]) -> bytes:

@@ -3,21 +3,22 @@
 A clinician opens a chart or signs an order, and the EHR calls one of our services. `hooks` has identified the caller, then read
 and decoded the body. From here on:
 
-1. The call may use a FHIR server only if it is registered for the caller, and a token only if it is for the same patient.
-   Else the call is refused.
+1. A call that names a FHIR server which is not registered for its caller, or brings a token for another patient, is refused. (In
+   the dev profile without a registry any FHIR server will do.)
 2. `evaluate_request` finds the cards for the patient. It gathers the data (from prefetch, or from the FHIR server), reads it into
    facts, judges every card on these facts, draws the cards that fire, and chooses which are shown. It asks the alert log which
    cards were shown before.
 3. The record of the call goes to the alert log: every decision, its evidence, and the cards. A call that is refused from here on
    gets a record, too, with its `RefusalOutcome`. A call that `hooks`, `trust` or `wire` refused never comes here and gets none.
-4. Only when the record is stored, the route sends the response. Where the log can't be written, the site's setting decides: the
-   response goes out and the record waits in memory, or the call gets status 503.
+4. Only after the record is stored does `hooks` send the response. Where the log can't be written, the site's `CDS_LOG_REQUIRED`
+   decides: the response goes out and the record waits in memory, or the call gets status 503.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
 from starlette.requests import ClientDisconnect
 
 from cds_service.alert_log.call_record import ReceivedCall, call_record, refused_record, withdraw
@@ -60,14 +61,9 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
             error.__context__ = None  # the refusal, which holds the error: a cycle
     timings = call.timings
     record = call_record(received, evaluation.facts, evaluation.decisions, evaluation.shown, evaluation.shadows, evaluation.body)
-    count_answer(
-        service.id,
-        [(one.card.id, one.outcome) for one in evaluation.decisions],
-        [(one.card, one.indicator, one.mode) for one in record.cards],
-        not_checked=any(one.is_notice for one in evaluation.shown),
-        unread=[one.kind for one in evaluation.facts.unread],
-    )
     timings.cards = len(evaluation.shown)
+    if not connection.explained:
+        evaluation = msgspec.structs.replace(evaluation, sources={})
     del call, received  # a large request is not held while the log is written
     durable = await runtime.alert_log.append(record)
     timings.mark("log")
@@ -75,6 +71,13 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         withdraw(record)
         text = "The answer could not be logged, which this site requires: no cards were returned for this patient"
         raise LogUnavailable(text, why="log_required")
+    count_answer(
+        service.id,
+        [(one.card.id, one.outcome) for one in evaluation.decisions],
+        [(one.card, one.indicator, one.mode) for one in record.cards],
+        not_checked=any(one.is_notice for one in evaluation.shown),
+        unread=[one.kind for one in evaluation.facts.unread],
+    )
     return evaluation
 
 

@@ -12,6 +12,10 @@ from cds_service.criteria.findings import IS_UNKNOWN, UNMET, Finding, OnError
 _FAILED = Finding(IS_UNKNOWN, cause="failed", note="the evaluation failed")
 
 
+def _ignore(_: str, __: Exception) -> None:
+    """Report no failure: it was reported during the call."""
+
+
 class Evaluable(Protocol):
     """A criterion, of whatever kind (see `kinds`)."""
 
@@ -59,6 +63,14 @@ class Evaluator(dict[str, Finding]):
     def for_unread_orders(self) -> Evaluator:
         """Return an evaluator of the same criteria about the orders that could not be read."""
         return self._beside(orders=())
+
+    def detached(self) -> Evaluator:
+        """Return a copy that adds nothing to this one and reports no failures, for looking at criteria after the call."""
+        other = Evaluator(self._index, self._criteria, self._per_order, _ignore)
+        other.update(self)
+        other._patient = self._patient.detached() if self._patient is not None else None
+        other.order, other.orders, other.order_absent = self.order, self.orders, self.order_absent
+        return other
 
     @property
     def for_patient(self) -> Evaluator:

@@ -1,7 +1,8 @@
 """Choose which of the drawn cards that fired are shown. Pure.
 
-In this order: the repeat rule, one card for each subject, the limit on info cards, then notices on covered subjects. Only the
-repeat rule applies to cards in shadow, so that they never suppress a shown card.
+In this order: the repeat rule, one card for each subject, the limit on info cards, then notices on covered subjects. Cards in
+shadow suppress no shown card. The repeat rule holds for them, too, where the caller knows what was shown: the cases of a draft
+do; the alert log is not asked, because nothing of such a card was ever shown.
 """
 
 from __future__ import annotations
@@ -35,10 +36,18 @@ def choose(
     chosen = list(decisions)
     if shown_before:
         _suppress_repeats(chosen, shown_before, hook, now, answer_counts)
-    _give_way(chosen)
-    _limit(chosen, most)
-    _drop_needless_notices(chosen)
-    return chosen
+    capped: set[int] = set()
+    while True:
+        fired = list(chosen)
+        for position in capped:
+            fired[position] = _change(fired[position], outcome=Outcome.CAPPED)
+        _give_way(fired)
+        # A capped card covers no subject, so that a card which gave way to it is looked at again.
+        if not (beyond := _beyond_limit(fired, most)):
+            break
+        capped.update(beyond)
+    _drop_needless_notices(fired)
+    return fired
 
 
 def _suppress_repeats(
@@ -78,12 +87,11 @@ def _give_way(decisions: list[Decision]) -> None:
             covered_by_warning.update(dict.fromkeys(file.subjects, decision.card.id))
 
 
-def _limit(decisions: list[Decision], most: int) -> None:
-    """Suppress info cards beyond `most` cards in one response; warnings and critical cards are all shown."""
+def _beyond_limit(decisions: list[Decision], most: int) -> list[int]:
+    """Return the positions of info cards beyond `most` cards in one response; warnings and critical cards are all shown."""
     shown = [position for position, decision in enumerate(decisions) if decision.shows]
     info = [position for position in shown if decisions[position].indicator == "info"]
-    for position in info[max(0, most - (len(shown) - len(info))) :]:
-        decisions[position] = _change(decisions[position], outcome=Outcome.CAPPED)
+    return info[max(0, most - (len(shown) - len(info))) :]
 
 
 def _drop_needless_notices(decisions: list[Decision]) -> None:

@@ -39,7 +39,7 @@ from cds_service.knowledge.knowledge import Card, Knowledge
 def explain(
     facts: Facts, decisions: Sequence[Decision], knowledge: Knowledge, sent: Mapping[str, Gathered] | None = None
 ) -> Explanation:
-    """Explain the decisions that were made from `facts` with `knowledge`; it completes their findings. Never raises.
+    """Explain the decisions that were made from `facts` with `knowledge`. Never raises.
 
     `sent` holds the resources that the facts were read from, by prefetch key, to list those that no fact came from.
     """
@@ -66,7 +66,7 @@ class _Explainer:
         self.facts = facts
         self.knowledge = knowledge
         self.sentences = Sentences(knowledge.criteria, knowledge.terminology)
-        self._cache: dict[int, _CriterionExplainer] = {}  # by the id of the findings, which the value keeps alive
+        self._cache: dict[int, tuple[Evaluator, _CriterionExplainer]] = {}  # by the id of the evaluator, which is kept alive here
 
     def card(self, decision: Decision) -> CardExplanation:
         card, file, findings = decision.card, decision.card.file, decision.findings
@@ -145,8 +145,9 @@ class _Explainer:
 
     def _explainer_of(self, findings: Evaluator) -> _CriterionExplainer:
         if id(findings) not in self._cache:
-            self._cache[id(findings)] = _CriterionExplainer(findings, self.facts, self.knowledge, self.sentences)
-        return self._cache[id(findings)]
+            explainer = _CriterionExplainer(findings.detached(), self.facts, self.knowledge, self.sentences)
+            self._cache[id(findings)] = findings, explainer
+        return self._cache[id(findings)][1]
 
     def _other_orders(self, decision: Decision) -> Iterable[OrderExplanation]:
         """Yield the orders of the session that a card with `for_each` was not decided for."""

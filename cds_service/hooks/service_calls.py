@@ -83,13 +83,18 @@ class ServiceCalls:
             self._check_call_limit()
             self._under_way += 1
             try:
-                responding = self._answer(body, service, caller, timings, receive)
-                del body
+                on_evaluation = scope.get("extensions", {}).get(ON_EVALUATION)
+                call = decode_request(body, service.hook, caller)
+                connection = ClientConnection(len(body), receive, explained=on_evaluation is not None)
+                call.timings = timings
+                timings.mark("decode")
+                responding = self._respond(call, service, self._runtime, connection)
+                del body, call  # a waiting call holds neither
                 evaluation = await responding
             finally:
                 self._under_way -= 1
             status = 200
-            if on_evaluation := scope.get("extensions", {}).get(ON_EVALUATION):
+            if on_evaluation is not None:
                 on_evaluation(evaluation, timings)
             await _send_json(send, evaluation.body)
         except CdsError as error:
@@ -104,15 +109,6 @@ class ServiceCalls:
         finally:
             if service_id in self._services:
                 self._count(self._services[service_id], status, timings, scope)
-
-    def _answer(
-        self, body: bytes, service: ServiceDefinition, caller: Caller, timings: Timings, receive: Receive
-    ) -> Awaitable[Evaluation]:
-        """Decode now and drop the body, so a waiting call does not hold it."""
-        call = decode_request(body, service.hook, caller)
-        call.timings = timings
-        timings.mark("decode")
-        return self._respond(call, service, self._runtime, ClientConnection(len(body), receive))
 
     def _count(self, service: ServiceDefinition, status: int, timings: Timings, scope: Scope) -> None:
         """Count the call, log it, and trace it where traces are configured."""

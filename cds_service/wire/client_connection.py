@@ -11,6 +11,7 @@ class ClientConnection(msgspec.Struct, frozen=True):
 
     body_bytes: int  # length of the request's body
     receive: Receive  # of ASGI, after the body was read
+    explained: bool = False  # the evaluation is explained afterwards, which needs what was gathered
 
     async def wait_until_closed(self) -> None:
         """Return when the client has closed the connection."""

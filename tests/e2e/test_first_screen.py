@@ -24,7 +24,8 @@ from tests.docs import ROOT
 pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 
 BLOCKS = re.findall(r"^```\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-SERVE, ASK, DRAWN, TEST = BLOCKS[:4]
+COMMANDS, ASK, DRAWN = BLOCKS[:3]
+SERVE, TEST = (line.partition("#")[0].strip() for line in COMMANDS.splitlines())
 [RECEIVED] = re.findall(r"^```json\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
@@ -32,10 +33,9 @@ SERVE, ASK, DRAWN, TEST = BLOCKS[:4]
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """`make serve` as the README has it, on a free port and with a log of its own; ended as Ctrl-C ends it."""
     chosen = free_port()
-    [command] = [line.partition("#")[0].strip() for line in SERVE.splitlines()]
     environ = os.environ | {"CDS_LOG_PATH": str(tmp_path_factory.mktemp("log") / "alerts.sqlite3")}
     started = partial(subprocess.Popen, cwd=ROOT, env=environ, text=True, start_new_session=True)
-    words = [*command.split(), f"SERVE_ARGS=--port {chosen}"]
+    words = [*SERVE.split(), f"SERVE_ARGS=--port {chosen}"]
     with started(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         printed = list(takewhile(lambda line: "Ctrl-C" not in line, process.stdout or ()))
         assert any(f"http://127.0.0.1:{chosen}/" in line for line in printed)
@@ -69,9 +69,8 @@ def test_a_card_is_on_the_screen(port: int) -> None:
 
 
 def test_the_tests_are_run_by_the_command_of_the_readme() -> None:
-    command = TEST.partition("#")[0].strip()
-    assert command == "make test"
-    assert f"step test {command}" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert TEST == "make test"
+    assert f"step test {TEST}" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
 
 def test_the_addresses_of_the_readme_answer(port: int) -> None:
