@@ -136,7 +136,7 @@ def _refuse_token_of_another_patient(call: HookRequest) -> None:
 
 
 def _fhir_client(call: HookRequest, runtime: Runtime) -> FhirClient | None:
-    """Return a client of the FHIR server that the call names, or None where it may not be asked.
+    """Return a client of the call's FHIR server, or None where it may not be asked.
 
     Refuses a call whose registered client names a server that is not its own, even where no request would be sent.
     """
@@ -153,7 +153,7 @@ def _fhir_client(call: HookRequest, runtime: Runtime) -> FhirClient | None:
 
 
 def _record_quirks(client: FhirClient, call: HookRequest) -> None:
-    """Keep the search quirks of the FHIR server for the call's record, and log those that this call learned."""
+    """Keep the FHIR server's search quirks for the call's record, and log those that it learned."""
     call.quirks = tuple(map(str, client.quirks))
     for quirk, learned in client.quirks.items():
         if learned:

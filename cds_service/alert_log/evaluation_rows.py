@@ -30,14 +30,14 @@ def _truths(decisions: Iterable[Decision], hashed: Pseudonyms) -> list[Row]:
 
     Their `card` is "*", because cards share criteria. A criterion that stands in neither was not needed for the decision.
     """
-    seen = {id(findings): findings for one in decisions for findings in (one.findings.for_patient, one.findings)}
+    distinct = {id(findings): findings for one in decisions for findings in (one.findings.for_patient, one.findings)}
     return [
         {
             "card": "*",
             "order_key": hashed("order", findings.order.key) if findings.order is not None else "",
             "criteria": {name: _WORDS[finding.truth] for name, finding in findings.own()},
         }
-        for findings in seen.values()
+        for findings in distinct.values()
     ]
 
 

@@ -63,7 +63,7 @@ def export(
     *,
     calls: bool = False,
 ) -> int:
-    """Write one row per card, live or in shadow, in the order of calls; return the number of rows.
+    """Write one row per card, live or in shadow, in the order of calls; return their number.
 
     A row has the members of COLUMNS. `evidence`, `missing` and `feedback` are JSON (in CSV as text in a cell); the first two
     are null for a card that belongs to no single evaluation. `feedback` is in the order received and stands at the newest of

@@ -193,7 +193,7 @@ class Writer:
         return False
 
     def _record_failure(self, error: Exception) -> None:
-        """Log the failure, and close the connection: after a disk error only a new one shows the real file."""
+        """Log the failure and close the connection, as after a disk error only a new one shows the file."""
         if self._store is not None:
             self._store.close()
             self._store = None

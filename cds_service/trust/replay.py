@@ -59,7 +59,7 @@ class Replay:
         self._store = store
         self._now = now
         self._clock = clock
-        self._seen: dict[bytes, int] = {}
+        self._accepted: dict[bytes, int] = {}
         self._unsent: list[Use] = []  # accepted while the store was down, to be stored later
         self._down = True  # until it was opened
         self._logged = False
@@ -74,11 +74,11 @@ class Replay:
         """Record the use of a token. True: it was not used before. False: it was. None: unknown, as the store is down."""
         key = blake2b(f"{token.issuer}\0{token.id}".encode(), digest_size=16).digest()
         until = int(token.expires) + 2 * leeway + 1  # a machine that is ahead forgets it for one that is behind, too
-        if key in self._seen:
+        if key in self._accepted:
             return False
-        full = len(self._seen) >= MAX_REMEMBERED
+        full = len(self._accepted) >= MAX_REMEMBERED
         if not full:
-            self._seen[key] = until
+            self._accepted[key] = until
         if not self._down:
             try:
                 return await _in_time(self._store.insert((key, until)), ANSWER_SECONDS)
@@ -105,7 +105,7 @@ class Replay:
         if self._clock() >= self._purge_at:
             self._purge_at = self._clock() + PURGE_SECONDS
             now = int(self._now())
-            self._seen = {key: until for key, until in self._seen.items() if until > now}
+            self._accepted = {key: until for key, until in self._accepted.items() if until > now}
             self._unsent = [use for use in self._unsent if use[1] > now]
             if not self._down:
                 try:

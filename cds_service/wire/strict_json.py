@@ -57,7 +57,7 @@ _members: CountingDecoder[dict[Name, msgspec.Raw]] = CountingDecoder(dict[Name, 
 
 
 def checked_text(body: bytes) -> bytes:
-    """Return the JSON text in `body` without a byte order mark (RFC 8259, section 8.1, permits to ignore it).
+    """Return the JSON text in `body` without a byte order mark (RFC 8259, section 8.1).
 
     Raises BadRequest where `body` is empty, is not UTF-8 or holds U+0000.
     """

@@ -261,7 +261,7 @@ def test_a_preliminary_result_does_not_hide_an_unreadable_one_that_is_newer_than
     assert said(finding(LOW, facts(*lines, f"{POTASSIUM} 4.1 mmol/L at 2025-11-28, preliminary"))) == NOT_READABLE
 
 
-def test_a_preliminary_result_that_is_normal_reassures_nobody() -> None:
+def test_a_normal_preliminary_result_ends_no_alarm() -> None:
     severe = {**LOW, "preliminary": "accepted"}
     assert said(finding(severe, facts(f"{POTASSIUM} 3.0 mmol/L at 2025-11-20", f"{POTASSIUM} 4.0 mmol/L, preliminary"))) == MET
 
@@ -418,7 +418,7 @@ def test_data_that_did_not_arrive_is_not_hidden_behind_data_that_is_not_recorded
 
 
 @pytest.mark.parametrize("kind", [ProblemCriterion, AnyCriterion])
-def test_a_criterion_that_breaks_is_unknown_and_told_once(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_criterion_that_raises_is_unknown_and_reported_once(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> Finding:
         raise ZeroDivisionError("names nobody")
 

@@ -331,7 +331,7 @@ def speaking(card_id: str, rank: int, indicator: str) -> dict[str, Any]:
     return a_card(card_id, rank=rank, table=[{"indicator": indicator, "summary": "Something"}])
 
 
-def test_the_loudest_card_stands_first_whatever_its_rank_and_the_notice_last() -> None:
+def test_critical_cards_stand_first_whatever_their_rank_and_the_notice_last() -> None:
     known = small(
         CRITERIA,
         speaking("info", 1, "info"),

@@ -66,7 +66,7 @@ def test_a_drug_that_came_shows_the_card_again_and_one_that_went_does_not() -> N
     assert decided(known, one, before(about="")).outcome is Outcome.FIRED
 
 
-def test_a_card_that_became_louder_is_shown_again_and_a_quieter_one_is_not() -> None:
+def test_a_card_with_a_higher_indicator_is_shown_again_and_one_with_a_lower_is_not() -> None:
     known = quarterly()
     low, normal = (facts(THIAZIDE, result, hook="patient-view") for result in (LOW, NORMAL))
     assert decided(known, low, before(indicator="info")).outcome is Outcome.FIRED

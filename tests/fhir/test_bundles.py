@@ -113,7 +113,7 @@ def test_no_reason_holds_a_value(content: Json) -> None:
     assert "Zaphod" not in bad.reason
 
 
-def test_an_unreadable_resource_of_a_type_that_nobody_reads_here_costs_nothing() -> None:
+def test_an_unreadable_resource_of_an_unread_type_is_ignored() -> None:
     found = labs(bundle(observation(), {"resourceType": "Procedure", "status": {}}))
     assert (found.source.state, found.quarantined) == (SourceState.PRESENT, ())
 

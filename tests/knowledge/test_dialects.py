@@ -1,4 +1,4 @@
-"""Dialects: what each EHR gets, that nobody is told less, and mistakes in dialects.yaml."""
+"""Dialects: what each EHR gets, that every EHR gets the full detail, and errors in dialects.yaml."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def words(markdown: str) -> str:
 
 @pytest.mark.proof
 @pytest.mark.parametrize("dialect", OTHERS)
-def test_every_dialect_shows_the_same_cards_as_loud_and_with_all_their_words(everything: Everything, dialect: str) -> None:
+def test_every_dialect_shows_the_same_cards_with_the_same_indicators_and_texts(everything: Everything, dialect: str) -> None:
     for _, plain, others in everything:
         for one, other in zip(plain, others[dialect], strict=True):
             assert (one["uuid"], one["indicator"]) == (other["uuid"], other["indicator"])

@@ -51,8 +51,8 @@ def suggesting(*orders: str, label: str = "Order them") -> Json:
 
 def loaded(*cards: tuple[str, str, list[Json]]) -> Knowledge:
     data = [
-        a_card(name, rank=rank, table=[{"indicator": loudness, "summary": name}], detail=DETAIL, suggestions=items)
-        for rank, (name, loudness, items) in enumerate(cards)
+        a_card(name, rank=rank, table=[{"indicator": indicator, "summary": name}], detail=DETAIL, suggestions=items)
+        for rank, (name, indicator, items) in enumerate(cards)
     ]
     return small(SEEN, *data, orders=ORDERS)
 

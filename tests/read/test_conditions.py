@@ -195,7 +195,7 @@ def german(code: str, letter: str) -> Json:
 
 
 @pytest.mark.parametrize("status", ["Active", "ACTIVE", "acitve", "chronic", "unknown"])
-def test_a_clinical_status_that_nobody_knows_counts_as_present(status: str) -> None:
+def test_an_unknown_clinical_status_counts_as_present(status: str) -> None:
     assert problems(condition(clinicalStatus=concept(status)))
     assert problems(condition(clinicalStatus=status))
 

@@ -141,7 +141,7 @@ def test_what_came_under_its_own_key_too_is_read_once() -> None:
     assert len(found.labs["potassium"].results) == 1
 
 
-def test_what_came_under_another_key_and_is_another_patients_or_nobodys_is_not_read() -> None:
+def test_a_resource_under_another_key_of_another_or_unstated_patient_is_not_read() -> None:
     for subject in ({"subject": {"reference": "Patient/p2"}}, {"subject": None}):
         assert facts(labs=bundle(observation(), prescription(**subject))).drugs == ()
 

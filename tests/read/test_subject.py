@@ -109,7 +109,7 @@ def prefetched() -> Resource:
         (f"{SERVER}/Device/p1", UNSTATED),
     ],
 )
-def test_a_reference_means_the_patient_or_somebody_else_or_nobody(reference: str | None, ownership: Ownership) -> None:
+def test_a_reference_means_the_patient_another_one_or_none(reference: str | None, ownership: Ownership) -> None:
     assert call_patient().by_reference(reference) is ownership
     assert call_patient().by_reference(reference) is ownership
 
@@ -193,7 +193,7 @@ def test_an_order_without_a_subject_is_the_patients(subject: Any) -> None:
         [{"reference": "Group/p1"}],
     ],
 )
-def test_an_order_whose_subject_cannot_be_told_is_left_out_and_said(subject: Any) -> None:
+def test_an_order_with_an_unclear_subject_is_left_out_and_the_response_says_so(subject: Any) -> None:
     found = facts(bundle(prescription(), {**prescription(id="rx2"), "subject": subject}))
     assert [order.reference for order in found.orders] == ["MedicationRequest/rx1"]
     source = found.sources["orders"]
@@ -239,13 +239,13 @@ def test_a_document_whose_patient_has_no_id_is_not_used_in_silence() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"subject": {"reference": "Patient/p2"}}, {"patient": {"reference": "Patient/p2"}}])
-def test_an_order_of_somebody_else_is_refused_wherever_it_stands(fields: dict[str, Any]) -> None:
+def test_an_order_of_another_patient_is_refused_wherever_it_stands(fields: dict[str, Any]) -> None:
     mixed = [prescription(id=f"o{number}") for number in range(60)] + [{**prescription(), **fields}]
     with pytest.raises(WrongPatientError):
         facts(bundle(*mixed))
 
 
-def test_a_medication_belongs_to_nobody() -> None:
+def test_a_medication_needs_no_patient() -> None:
     medication = {"resourceType": "Medication", "id": "m", "code": {"text": "Quinine 200 mg"}}
     said = {**without(statement(), "medicationCodeableConcept"), "medicationReference": {"reference": "Medication/m"}}
     found = facts(statements=bundle(said, medication))

@@ -78,7 +78,7 @@ async def test_tokens_are_remembered_until_they_have_expired_and_forgotten_then(
         assert len(memory.used) == 1
         clock.passed = 500.0
         await known.tick()
-        assert (memory.used, known._replay._seen) == ({}, {})
+        assert (memory.used, known._replay._accepted) == ({}, {})
 
 
 async def test_while_the_store_is_down_cards_go_on_feedback_waits_and_health_says_so(tmp_path: Path) -> None:
