@@ -43,6 +43,7 @@ class ShownBeforeInLog:
             hashed("patient", call.context.patientId or ""),
             call.caller.client,
             {card: facts.now - back for card, back in wanted.items()},
+            apart_since=facts.now - RETRY,  # this call's own card, which is left out below, must not stand for earlier ones
         )
         user = hashed("user", call.context.userId or "")
         own = {

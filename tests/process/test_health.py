@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ import httpx2
 import msgspec
 import pytest
 
+from cds_service.alert_log.store import Record, Store
 from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.decide.decision import Outcome
@@ -80,6 +82,9 @@ async def test_a_process_that_must_log_and_cannot_is_not_ready(tmp_path: Path, r
 
 # Where the log can't be written
 
+LOGGED = """SELECT status, outcome, bytes_out, digest, (SELECT count(*) FROM card WHERE call_seq = call.seq)
+    FROM call ORDER BY seq"""
+
 
 async def test_a_site_that_must_log_gets_no_card_that_is_not_logged(tmp_path: Path) -> None:
     runtime = a_runtime(tmp_path, log_required=True)
@@ -98,6 +103,31 @@ async def test_a_site_that_must_log_gets_no_card_that_is_not_logged(tmp_path: Pa
     logged = rows(path, "SELECT status, outcome, (SELECT count(*) FROM card WHERE call_seq = call.seq) FROM call ORDER BY seq")
     assert logged[0] == (503, "log_unavailable", 0), "what nobody saw is not logged as shown"
     assert logged[-1] == (200, "fired", 1)
+
+
+async def test_cards_that_were_held_back_because_a_commit_hung_are_not_logged_as_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = a_runtime(tmp_path, log_required=True)
+    runtime.alert_log._patience = 0.05
+    committed, go_on, append = threading.Event(), threading.Event(), Store.append
+
+    def slow(store: Store, records: Sequence[Record]) -> None:
+        append(store, records)
+        committed.set()
+        go_on.wait(10)
+
+    async with running(create_app(runtime.settings, runtime=runtime)) as client:
+        monkeypatch.setattr(Store, "append", slow)
+        refused = await signed(client)
+        assert committed.is_set(), "the record was stored as that of an answer"
+        go_on.set()
+        while runtime.alert_log.health().waiting:  # noqa: ASYNC110 (a thread changes it)
+            await asyncio.sleep(0.01)
+        logged = rows(runtime.settings.log_path, LOGGED)
+        answered = await signed(client)
+    assert (refused.status_code, logged) == (503, [(503, "log_unavailable", 0, "", 0)])
+    assert [card["source"]["topic"]["code"] for card in answered.json()["cards"]] == ["quinine-avoid"]
 
 
 # Where everything breaks

@@ -129,4 +129,4 @@ def test_a_long_text_is_read_in_bounded_time(piece: str) -> None:
         text = (piece * length)[:length]
         start = time.process_time()
         daily_dose_mg([Dosage(text=text)], text)
-        assert time.process_time() - start < 0.5
+        assert time.process_time() - start < 5  # a pattern that goes back and forth would take minutes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tests.case_runs import case_runs
 from tests.core import knowledge
 
 CARDS = knowledge().cards
+Draw = Callable[..., str]
 VOID = {"meta", "link", "br"}
 
 
@@ -66,6 +69,12 @@ def site(runs: list[Run]) -> Site:
 
 
 @pytest.fixture(scope="module")
+def drawn(site: Site) -> Draw:
+    """The page of a card, drawn once for all tests."""
+    return cache(site.card)
+
+
+@pytest.fixture(scope="module")
 def folder(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("site")
     site.write(path)
@@ -77,8 +86,8 @@ def one_line(text: str) -> str:
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
-def test_the_page_of_a_card_tells_all_of_its_data(site: Site, card: Card) -> None:
-    page = Page(site.card(card))
+def test_the_page_of_a_card_tells_all_of_its_data(drawn: Draw, card: Card) -> None:
+    page = Page(drawn(card))
     file = card.file
     say = Sentences(knowledge().criteria, knowledge().terminology)
 
@@ -99,8 +108,8 @@ def test_the_page_of_a_card_tells_all_of_its_data(site: Site, card: Card) -> Non
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
-def test_the_page_of_a_card_tells_its_cases_with_their_results(site: Site, runs: list[Run], card: Card) -> None:
-    page = Page(site.card(card))
+def test_the_page_of_a_card_tells_its_cases_with_their_results(drawn: Draw, runs: list[Run], card: Card) -> None:
+    page = Page(drawn(card))
     own = [run for run in runs if run.case.card is card]
 
     assert f"{len(own)} of {len(own)} pass." in page.words
@@ -110,20 +119,20 @@ def test_the_page_of_a_card_tells_its_cases_with_their_results(site: Site, runs:
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
-def test_the_page_of_a_card_draws_it_from_a_case(site: Site, card: Card) -> None:
-    text = site.card(card)
+def test_the_page_of_a_card_draws_it_from_a_case(drawn: Draw, card: Card) -> None:
+    text = drawn(card)
 
-    drawn = text[text.index("<article") : text.index("</article>")]
+    article = text[text.index("<article") : text.index("</article>")]
 
-    assert 'class="cds' in drawn
-    assert "{" not in drawn  # placeholders are filled
-    assert knowledge().overrides[card.file.overrides[0]].display in Page(drawn + "</article>").words
+    assert 'class="cds' in article
+    assert "{" not in article  # placeholders are filled
+    assert knowledge().overrides[card.file.overrides[0]].display in Page(article + "</article>").words
 
 
 @pytest.mark.parametrize("alone", [True, False])
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
-def test_a_page_asks_nothing_from_outside_and_runs_nothing(site: Site, card: Card, alone: bool) -> None:
-    text = site.card(card, alone=alone)
+def test_a_page_asks_nothing_from_outside_and_runs_nothing(drawn: Draw, card: Card, alone: bool) -> None:
+    text = drawn(card, alone=alone)
     page = Page(text)
 
     assert page.tags.isdisjoint({"script", "img", "iframe", "object", "embed", "form", "video", "base"})
