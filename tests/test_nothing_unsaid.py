@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -88,7 +88,7 @@ class MemoryLog:
                 self.shown.setdefault(record.patient_key, []).append(prior)
 
     async def prior_cards(
-        self, patient_key: str, client: str, since: Mapping[str, datetime], apart_since: datetime
+        self, patient_key: str, client: str, since: Mapping[str, datetime], apart: Collection[str]
     ) -> list[PriorRecord]:
         if self.silent:
             return []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -108,15 +108,15 @@ class AlertLog:
         return all([waiter is not None and await waiter for waiter in waiters])
 
     async def prior_cards(
-        self, patient_key: str, client: str, since: Mapping[str, datetime], apart_since: datetime
+        self, patient_key: str, client: str, since: Mapping[str, datetime], apart: Collection[str]
     ) -> list[PriorRecord]:
         """Return the live cards shown to `client` about a patient, newest first for each card id in `since`.
 
         None is older than `since` says (aware). Cards that differ in uuid and time alone are one, the newest of them, but for
-        those shown since `apart_since` (aware). Empty, and counted in `health`, where the file does not answer in time: then the
+        those with a uuid in `apart`. Empty, and counted in `health`, where the file does not answer in time: then the
         card is shown.
         """
-        return await self._prior.find(patient_key, client, since, apart_since)
+        return await self._prior.find(patient_key, client, since, apart)
 
     def health(self) -> LogHealth:
         state: Literal["ok", "degraded", "failed"] = "ok"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -36,7 +37,7 @@ _SHOWN = """SELECT card.uuid, card.card, version, indicator, about, table_row AS
         WHERE patient_key = ? AND card = ? AND mode = 'live' ORDER BY seq DESC LIMIT ?) AS card
     JOIN call ON call.seq = call_seq WHERE client = ? AND call.received_at >= ?
     GROUP BY version, indicator, about, table_row, order_key, hook, user_key, answered,
-        CASE WHEN call.received_at >= ? THEN card.seq END
+        CASE WHEN card.uuid IN (SELECT value FROM json_each(?)) THEN card.seq END
     ORDER BY max(card.seq) DESC"""
 
 
@@ -55,7 +56,7 @@ class PriorCards:
         self._deadline = 0.0
 
     async def find(
-        self, patient_key: str, client: str, since: Mapping[str, datetime], apart_since: datetime
+        self, patient_key: str, client: str, since: Mapping[str, datetime], apart: Collection[str]
     ) -> list[PriorRecord]:
         """See `AlertLog.prior_cards`. Return nothing for a call without a patient key."""
         if not patient_key:
@@ -65,7 +66,7 @@ class PriorCards:
                 raise sqlite3.ProgrammingError("the log is closed")
             deadline = time.monotonic() + self._limit
             asking = asyncio.get_running_loop().run_in_executor(
-                self._thread, self._read, deadline, patient_key, client, dict(since), instant(apart_since)
+                self._thread, self._read, deadline, patient_key, client, dict(since), json.dumps([*apart])
             )
             return await asyncio.wait_for(asking, self._limit)
         except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
@@ -85,9 +86,7 @@ class PriorCards:
 
     # In the thread
 
-    def _read(
-        self, deadline: float, patient_key: str, client: str, since: dict[str, datetime], apart_since: str
-    ) -> list[PriorRecord]:
+    def _read(self, deadline: float, patient_key: str, client: str, since: dict[str, datetime], apart: str) -> list[PriorRecord]:
         self._deadline = deadline
         if self._is_late():  # it waited behind one that took too long
             raise TimeoutError
@@ -99,7 +98,7 @@ class PriorCards:
             return [
                 PriorRecord(**dict(row) | {"shown_at": datetime.fromisoformat(row["shown_at"])})
                 for card, start in since.items()
-                for row in execute(_SHOWN, (patient_key, card, _NEWEST, client, instant(start), apart_since)).fetchall()
+                for row in execute(_SHOWN, (patient_key, card, _NEWEST, client, instant(start), apart)).fetchall()
             ]
         except (sqlite3.Error, OSError):
             self._disconnect()  # after an error of the disk only a new connection says what is really in the file

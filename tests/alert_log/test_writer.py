@@ -441,7 +441,7 @@ async def test_calls_leave_nothing_that_only_the_garbage_collector_frees(path: P
             try:
                 await asyncio.gather(*(log.append(a_call(a_card())) for _ in range(50)))
                 await log.append_feedback([a_feedback("u1")])
-                await log.prior_cards("k1:patient", "", {"quinine-avoid": START}, START)
+                await log.prior_cards("k1:patient", "", {"quinine-avoid": START}, ())
                 await asyncio.sleep(0)
                 gc.collect()
                 left = [type(one).__qualname__ for one in gc.garbage]
