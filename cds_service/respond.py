@@ -21,7 +21,7 @@ from typing import Literal
 import msgspec
 from starlette.requests import ClientDisconnect
 
-from cds_service.alert_log.call_record import ReceivedCall, call_record, refused_record, withdraw
+from cds_service.alert_log.call_record import ReceivedCall, call_record, refused_record
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.shown_before import ShownBeforeInLog
 from cds_service.evaluate import Evaluation, evaluate_request
@@ -68,7 +68,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     durable = await runtime.alert_log.append(record)
     timings.mark("log")
     if runtime.settings.log_required and not durable:
-        withdraw(record)
+        runtime.alert_log.withdraw(record)
         text = "The answer could not be logged, which this site requires: no cards were returned for this patient"
         raise LogUnavailable(text, why="log_required")
     count_answer(

@@ -62,7 +62,7 @@ def a_call(*cards: CardRecord, minute: int = 0, **changes: Any) -> CallRecord:
         "jurisdiction": "US",
         "bytes_in": 10_000,
         "bytes_out": 2_000,
-        "cards": list(cards),
+        "cards": cards,
     }
     return CallRecord(**values | changes)
 

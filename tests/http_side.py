@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ from cds_service.trust import Caller
 from cds_service.trust.caller import Callers, Endpoint, Headers
 from cds_service.trust.callers import UnverifiedCallers, new_callers
 from cds_service.wire.hook_request import HookRequest
-from tests.core import NOW, an_evaluation
+from tests.core import NOW, Json, an_evaluation
 
 SERVICES = tuple(
     ServiceDefinition(
@@ -127,3 +128,12 @@ def call_body(hook: str = "patient-view", /, **changes: Any) -> dict[str, Any]:
 
 def encoded(data: Any) -> bytes:
     return msgspec.json.encode(data)
+
+
+async def got(runtime: Runtime, path: str) -> tuple[int, Json]:
+    """(status, body) of this path of a process whose first self-check has run."""
+    async with running(create_app(runtime.settings, runtime=runtime)) as client:
+        await asyncio.sleep(0)  # the first check
+        await asyncio.sleep(0)
+        answer = await client.get(path)
+        return answer.status_code, answer.json()

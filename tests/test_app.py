@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from cds_service import __version__
 from cds_service.app import application, create_app
 from cds_service.settings import Settings, SettingsError
+from tests.core import a_runtime
 from tests.http_side import Stub, new_test_app, running
 
 
@@ -38,3 +40,13 @@ def test_long_lived_objects_of_a_server_process_are_taken_from_the_garbage_colle
 def test_the_production_profile_does_not_start_as_it_comes() -> None:
     with pytest.raises(SettingsError, match="CDS_PROFILE=production can't start"):
         create_app(Settings(profile="production"), respond=Stub())
+
+
+async def test_a_log_that_does_not_open_is_said_before_the_process_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    runtime = a_runtime(tmp_path)
+    runtime.settings.log_path.write_bytes(b"no database" * 1000)
+    caplog.set_level(logging.INFO)
+    with pytest.raises(Exception, match="not a database"):
+        async with running(create_app(runtime.settings, runtime=runtime)):
+            pass
+    assert "start_failed error=DatabaseError place=store.py" in caplog.text

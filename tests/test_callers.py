@@ -246,7 +246,7 @@ async def test_feedback_of_one_client_says_nothing_about_cards_of_another(tmp_pa
         headers = bearer(FEEDBACK, now=NOW, iss="https://b.example")
         assert (await client.post(FEEDBACK_PATH, json=feedback("only-of-a"), headers=headers)).status_code == 200
         since = {"quinine-avoid": a_call().received_at}
-        prior = {one: (await runtime.alert_log.prior_cards("k1:patient", one, since))[0].answered for one in ("a", "b")}
+        prior = {one: (await runtime.alert_log.prior_cards("k1:patient", one, since, ()))[0].answered for one in ("a", "b")}
         assert prior == {"a": "accepted", "b": "overridden"}
     found = exported(tmp_path)
     assert [(row["client"], [(one["outcome"], one["repeats"]) for one in row["cards"][0]["feedback"]]) for row in found[:2]] == [
@@ -264,7 +264,7 @@ async def test_feedback_of_one_tenant_says_nothing_about_cards_of_another(tmp_pa
         headers = bearer(FEEDBACK, now=NOW, tenant="B")
         assert (await client.post(FEEDBACK_PATH, json=feedback("u1"), headers=headers)).status_code == 200
         since = {"quinine-avoid": a_call().received_at}
-        assert [one.answered for one in await runtime.alert_log.prior_cards("k1:patient", "a", since)] == [""]
+        assert [one.answered for one in await runtime.alert_log.prior_cards("k1:patient", "a", since, ())] == [""]
     call, orphan = exported(tmp_path)
     assert (call["tenant"], call["cards"][0]["feedback"], orphan["tenant"]) == ("A", [], "B")
 

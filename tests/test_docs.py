@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from cds_service.settings import OPTIONS
+from cds_service.telemetry.metrics import SECURITY_KINDS
+from cds_service.wire.errors import CLIENT_WENT_AWAY, CdsError, Forbidden
+from cds_service.wire.refusal import REFUSAL_OUTCOMES
 from tests.docs import GENERATED, PAGES, ROOT, every_command, updated
 
 _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
@@ -74,3 +77,17 @@ def test_settings_and_make_targets_exist(page: Path) -> None:
     assert set(re.findall(r"\bCDS_[A-Z_]+\b(?!\*)", text)) - variables - {"CDS_"} == set()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
+
+
+def test_the_table_of_refusals_has_every_status_and_every_outcome() -> None:
+    text = (ROOT / "cds_service/docs/developers.md").read_text(encoding="utf-8")
+    part = text.partition("\n## What is refused, and where\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if re.match(r"\| \d", line)]
+    of_calls = {error.status for error in CdsError.__subclasses__()} - {Forbidden.status}  # 403: forms of the playground
+    assert {status for row in rows for status in row[0].split(", ")} == {
+        *map(str, of_calls | {CLIENT_WENT_AWAY}),
+        *("401", "405", "431"),
+    }
+    outcomes = {word for row in rows for word in re.findall(r"`(\w+)`", row[4])}
+    assert outcomes == {*REFUSAL_OUTCOMES, "abandoned", "log_unavailable"}
+    assert all(f"`{kind}`" in part for kind in SECURITY_KINDS)

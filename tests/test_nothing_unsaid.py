@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from fastapi import FastAPI
 
 from cds_service import evaluate as evaluation
 from cds_service.alert_log import CallRecord, LogHealth, PriorRecord
+from cds_service.alert_log.records import withdrawn
 from cds_service.app import create_app
 from cds_service.decide import judge
 from cds_service.decide.decision import Decision
@@ -69,6 +70,9 @@ class MemoryLog:
         self.last = record
         return self.durable
 
+    def withdraw(self, record: CallRecord) -> None:
+        self.last = withdrawn(record).call
+
     def keep(self) -> None:
         """What the last call showed, for `prior_cards`: known when the answer was sent."""
         record = self.last
@@ -83,7 +87,9 @@ class MemoryLog:
                 )
                 self.shown.setdefault(record.patient_key, []).append(prior)
 
-    async def prior_cards(self, patient_key: str, client: str, since: Mapping[str, datetime]) -> list[PriorRecord]:
+    async def prior_cards(
+        self, patient_key: str, client: str, since: Mapping[str, datetime], apart: Collection[str]
+    ) -> list[PriorRecord]:
         if self.silent:
             return []
         return [one for one in reversed(self.shown.get(patient_key, [])) if one.card in since and one.shown_at >= since[one.card]]

@@ -58,10 +58,10 @@ def call_record(
         sources=_sources(facts.sources, received.call.quirks, facts.quarantined),
         evaluations=_encoder.encode(evaluation_rows(decisions, received.hashed)),
         facts=_encoder.encode(kept_facts(facts, received.hashed)),
-        cards=[
+        cards=(
             *(_card_record(one, received, "live") for one in shown),
             *(_card_record(one, received, "shadow") for one in shadows),
-        ],
+        ),
         body=body,
     )
 
@@ -78,14 +78,6 @@ def refused_record(
     client went away ("abandoned").
     """
     return _record(received, status, outcome, sources=_sources(sources, received.call.quirks))
-
-
-def withdraw(record: CallRecord) -> None:
-    """Turn the record of an answer into that of a response 503, which showed no card.
-
-    The digest goes, so that the same call sent again is no repeat of this one and gets a record with its cards.
-    """
-    record.status, record.outcome, record.bytes_out, record.cards, record.digest = 503, "log_unavailable", 0, [], ""
 
 
 def _outcome(decisions: Iterable[Decision], shown: Sequence[Shown]) -> str:
@@ -116,7 +108,7 @@ def _record(
     sources: bytes,
     evaluations: bytes = b"[]",
     facts: bytes = b"",
-    cards: list[CardRecord] | None = None,
+    cards: tuple[CardRecord, ...] = (),
     body: bytes = b"",
 ) -> CallRecord:
     call, context, hashed = received.call, received.call.context, received.hashed
@@ -142,10 +134,9 @@ def _record(
         jurisdiction=received.jurisdiction,
         bytes_in=received.bytes_in,
         bytes_out=len(body),
-        cards=cards or [],
+        cards=cards,
     )
-    record.digest = _digest(record, body, hashed)
-    return record
+    return msgspec.structs.replace(record, digest=_digest(record, body, hashed))
 
 
 def _digest(r: CallRecord, body: bytes, hashed: Pseudonyms) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from cds_service.alert_log.prior import TIME_LIMIT, PriorCards
-from cds_service.alert_log.records import CallRecord, FeedbackRecord, PriorRecord, QuarantineRecord
+from cds_service.alert_log.records import CallRecord, FeedbackRecord, PriorRecord, QuarantineRecord, withdrawn
 from cds_service.alert_log.store import Record
 from cds_service.alert_log.writer import Entry, Waiter, Writer
 from cds_service.telemetry import metrics
@@ -91,18 +91,32 @@ class AlertLog:
         waiter = self._put(record)
         return waiter is not None and await waiter
 
+    def withdraw(self, record: CallRecord) -> None:
+        """Log that the response of a call, whose record was appended, was held back: the EHR got 503 and no card.
+
+        It is queued behind the record, which may be in a commit now. Nothing waits for it.
+        """
+        if self._closed or not self._writer.alive:
+            self._count_dropped()
+        else:
+            self._turn.append((withdrawn(record), None))
+            self._hand_over()
+
     async def append_feedback(self, records: Sequence[FeedbackRecord | QuarantineRecord]) -> bool:
         """Log feedback in this order, and items of it that could not be read. True: all of it is durable."""
         waiters = [self._put(record) for record in records]
         return all([waiter is not None and await waiter for waiter in waiters])
 
-    async def prior_cards(self, patient_key: str, client: str, since: Mapping[str, datetime]) -> list[PriorRecord]:
+    async def prior_cards(
+        self, patient_key: str, client: str, since: Mapping[str, datetime], apart: Collection[str]
+    ) -> list[PriorRecord]:
         """Return the live cards shown to `client` about a patient, newest first for each card id in `since`.
 
-        None is older than `since` says (aware). Empty, and counted in `health`, where the file does not answer in time: then the
+        None is older than `since` says (aware). Cards that differ in uuid and time alone are one, the newest of them, but for
+        those with a uuid in `apart`. Empty, and counted in `health`, where the file does not answer in time: then the
         card is shown.
         """
-        return await self._prior.find(patient_key, client, since)
+        return await self._prior.find(patient_key, client, since, apart)
 
     def health(self) -> LogHealth:
         state: Literal["ok", "degraded", "failed"] = "ok"

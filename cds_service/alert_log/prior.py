@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ _INSTRUCTIONS = 1000  # of SQLite's machine between two looks at the clock, some
 
 # Feedback from before a card was shown answers an earlier card of the same uuid (a repeated call returns its cards again), but
 # a card that was accepted once stays accepted. min: "accepted" comes before "overridden". An ignored card is not answered.
+# Of cards that are alike in all that can decide whether they are repeated, the newest stands for all (the columns go with max).
 _SHOWN = """SELECT card.uuid, card.card, version, indicator, about, table_row AS row, order_key, hook, user_key,
         call.received_at AS shown_at, coalesce((SELECT min(outcome) FROM feedback
             WHERE card_uuid = card.uuid AND outcome IN ('accepted', 'overridden')
@@ -33,7 +35,10 @@ _SHOWN = """SELECT card.uuid, card.card, version, indicator, about, table_row AS
             AND (outcome = 'accepted' OR feedback.received_at >= call.received_at)), '') AS answered
     FROM (SELECT seq, call_seq, uuid, card, version, indicator, about, table_row, order_key FROM card
         WHERE patient_key = ? AND card = ? AND mode = 'live' ORDER BY seq DESC LIMIT ?) AS card
-    JOIN call ON call.seq = call_seq WHERE client = ? AND call.received_at >= ? ORDER BY card.seq DESC"""
+    JOIN call ON call.seq = call_seq WHERE client = ? AND call.received_at >= ?
+    GROUP BY version, indicator, about, table_row, order_key, hook, user_key, answered,
+        CASE WHEN card.uuid IN (SELECT value FROM json_each(?)) THEN card.seq END
+    ORDER BY max(card.seq) DESC"""
 
 
 class PriorCards:
@@ -50,7 +55,9 @@ class PriorCards:
         self._connection: sqlite3.Connection | None = None
         self._deadline = 0.0
 
-    async def find(self, patient_key: str, client: str, since: Mapping[str, datetime]) -> list[PriorRecord]:
+    async def find(
+        self, patient_key: str, client: str, since: Mapping[str, datetime], apart: Collection[str]
+    ) -> list[PriorRecord]:
         """See `AlertLog.prior_cards`. Return nothing for a call without a patient key."""
         if not patient_key:
             return []
@@ -59,7 +66,7 @@ class PriorCards:
                 raise sqlite3.ProgrammingError("the log is closed")
             deadline = time.monotonic() + self._limit
             asking = asyncio.get_running_loop().run_in_executor(
-                self._thread, self._read, deadline, patient_key, client, dict(since)
+                self._thread, self._read, deadline, patient_key, client, dict(since), json.dumps([*apart])
             )
             return await asyncio.wait_for(asking, self._limit)
         except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
@@ -79,7 +86,7 @@ class PriorCards:
 
     # In the thread
 
-    def _read(self, deadline: float, patient_key: str, client: str, since: dict[str, datetime]) -> list[PriorRecord]:
+    def _read(self, deadline: float, patient_key: str, client: str, since: dict[str, datetime], apart: str) -> list[PriorRecord]:
         self._deadline = deadline
         if self._is_late():  # it waited behind one that took too long
             raise TimeoutError
@@ -87,10 +94,11 @@ class PriorCards:
             if self._connection is None:
                 self._connection = open_for_reading(self._path, busy_ms=int(self._limit * 1000))
                 self._connection.set_progress_handler(self._is_late, _INSTRUCTIONS)
+            execute = self._connection.execute
             return [
-                _record(row)
+                PriorRecord(**dict(row) | {"shown_at": datetime.fromisoformat(row["shown_at"])})
                 for card, start in since.items()
-                for row in self._connection.execute(_SHOWN, (patient_key, card, _NEWEST, client, instant(start))).fetchall()
+                for row in execute(_SHOWN, (patient_key, card, _NEWEST, client, instant(start), apart)).fetchall()
             ]
         except (sqlite3.Error, OSError):
             self._disconnect()  # after an error of the disk only a new connection says what is really in the file
@@ -103,7 +111,3 @@ class PriorCards:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _record(row: sqlite3.Row) -> PriorRecord:
-    return PriorRecord(**dict(row) | {"shown_at": datetime.fromisoformat(row["shown_at"])})

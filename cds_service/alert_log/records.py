@@ -16,7 +16,7 @@ import msgspec
 RETRY = timedelta(seconds=60)
 
 
-class CardRecord(msgspec.Struct, gc=False):
+class CardRecord(msgspec.Struct, frozen=True, gc=False):
     """One card that was returned, or was drawn for the log only (`mode` is "shadow")."""
 
     uuid: str  # derived, the same for a repeated call; suggestion uuids stand in the body
@@ -31,7 +31,7 @@ class CardRecord(msgspec.Struct, gc=False):
     row: int = -1  # of the card's table
 
 
-class CallRecord(msgspec.Struct, gc=False):
+class CallRecord(msgspec.Struct, frozen=True, gc=False):
     """One call of a hook, whether or not it returned cards: the calls without cards are the denominators.
 
     `evaluations` is a JSON array with an object per evaluated card (and order). `card` (id) and `order_key` join it to a
@@ -59,9 +59,23 @@ class CallRecord(msgspec.Struct, gc=False):
     jurisdiction: str
     bytes_in: int
     bytes_out: int
-    cards: list[CardRecord]
+    cards: tuple[CardRecord, ...]
     tenant: str = ""  # of the client
     digest: str = ""  # keyed hash of caller, request and response; "" where repeats are not recognised
+
+
+class WithdrawnRecord(msgspec.Struct, frozen=True, gc=False):
+    """A logged call whose response was held back: it takes the place of the call's first record."""
+
+    call: CallRecord  # as it ends in the log
+
+
+def withdrawn(call: CallRecord) -> WithdrawnRecord:
+    """Return the record of the same call with response 503 instead, which showed no card.
+
+    The digest goes, so that the same call sent again is no repeat of this one and gets a record with its cards.
+    """
+    return WithdrawnRecord(msgspec.structs.replace(call, status=503, outcome="log_unavailable", bytes_out=0, cards=(), digest=""))
 
 
 class PriorRecord(msgspec.Struct, frozen=True, gc=False):
@@ -80,7 +94,7 @@ class PriorRecord(msgspec.Struct, frozen=True, gc=False):
     answered: Literal["", "accepted", "overridden"]  # feedback since; accepted wins where it contradicts itself
 
 
-class FeedbackRecord(msgspec.Struct, gc=False):
+class FeedbackRecord(msgspec.Struct, frozen=True, gc=False):
     """One item of feedback about one card. A comment may name people: only its length is kept."""
 
     received_at: datetime  # aware
@@ -97,7 +111,7 @@ class FeedbackRecord(msgspec.Struct, gc=False):
     tenant: str = ""
 
 
-class QuarantineRecord(msgspec.Struct, gc=False):
+class QuarantineRecord(msgspec.Struct, frozen=True, gc=False):
     """The trace of a record that could not be stored, or a feedback item that could not be read."""
 
     noted_at: datetime  # aware

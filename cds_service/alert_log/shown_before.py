@@ -39,17 +39,18 @@ class ShownBeforeInLog:
         if not wanted:
             return None
         call, hashed = self._call, self._hashed
-        found = await self._alert_log.prior_cards(
-            hashed("patient", call.context.patientId or ""),
-            call.caller.client,
-            {card: facts.now - back for card, back in wanted.items()},
-        )
-        user = hashed("user", call.context.userId or "")
         own = {
             card_uuid(call.hookInstance, one.card.id, one.order.key if one.order is not None else "")
             for one in decisions
             if one.card.id in wanted
         }
+        found = await self._alert_log.prior_cards(
+            hashed("patient", call.context.patientId or ""),
+            call.caller.client,
+            {card: facts.now - back for card, back in wanted.items()},
+            apart=own,  # they are left out below, and must not stand for earlier ones like them
+        )
+        user = hashed("user", call.context.userId or "")
         orders = {hashed("order", order.reference): order.reference for order in facts.orders if order.reference}
         return tuple(
             PriorCard(

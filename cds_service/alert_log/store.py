@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,15 +18,18 @@ from typing import Any
 import msgspec
 
 from cds_service.alert_log.commit_lock import CommitLock
-from cds_service.alert_log.records import RETRY, CallRecord, FeedbackRecord, QuarantineRecord
+from cds_service.alert_log.records import RETRY, CallRecord, FeedbackRecord, QuarantineRecord, WithdrawnRecord
 from cds_service.alert_log.schema import SCHEMA_VERSION, SchemaMismatchError, migrate, version_of
 
-Record = CallRecord | FeedbackRecord | QuarantineRecord
+Record = CallRecord | WithdrawnRecord | FeedbackRecord | QuarantineRecord
 
 _BUSY_MS = 5_000
 
 _REPEATED = """UPDATE call SET repeats = repeats + 1
-    WHERE seq = (SELECT max(seq) FROM call WHERE digest = ? AND digest != '' AND received_at >= ?)"""
+    WHERE seq = (SELECT max(seq) FROM call WHERE digest = ? AND digest != '' AND received_at >= ?) RETURNING seq"""
+_NOT_REPEATED = """UPDATE call SET repeats = repeats - 1, id = iif(id = ?, lower(hex(randomblob(16))), id)
+    WHERE seq = ? AND repeats > 0"""
+_WITHDRAWN = "UPDATE call SET id = ?, status = ?, outcome = ?, bytes_out = ?, digest = ? WHERE seq = ?"
 _CALL = """INSERT INTO call (id, received_at, service, hook, hook_instance, client, patient_key, user_key, encounter_key,
     status, outcome, evaluations, sources, timings, facts, service_version, knowledge_hash, jurisdiction, bytes_in, bytes_out,
     tenant, digest)
@@ -62,12 +66,15 @@ class Store:
             raise
         self._path = path
         self._lock = CommitLock(path)
+        # Ids of the latest repeats and the seq of the record that counts each. A withdrawal follows its call within seconds.
+        self._repeats: deque[tuple[str, int]] = deque(maxlen=1000)
 
     def append(self, records: Sequence[Record]) -> None:
         """Store all records durably in one transaction, or none of them.
 
         Cards and feedback keep their order. Feedback equal to one that is stored adds to its `repeats`, and so does a call whose
-        digest is that of a call of the last minute: its cards are there already. Raises
+        digest is that of a call of the last minute: its cards are there already. A withdrawn call ends without cards, whether or
+        not its first record is stored. Raises
         sqlite3.OperationalError where the file can't be written; sqlite3.IntegrityError for a call id that is already
         there; other sqlite3 errors, TypeError, ValueError or OverflowError for a record that can't be stored.
         """
@@ -86,6 +93,8 @@ class Store:
     def _append(self, record: Record) -> None:
         if isinstance(record, CallRecord):
             self._append_call(record)
+        elif isinstance(record, WithdrawnRecord):
+            self._withdraw(record.call)
         elif isinstance(record, FeedbackRecord):
             self._connection.execute(_FEEDBACK, _feedback_row(record))
         else:
@@ -93,11 +102,27 @@ class Store:
 
     def _append_call(self, call: CallRecord) -> None:
         execute = self._connection.execute
-        if call.digest and execute(_REPEATED, (call.digest, instant(call.received_at - RETRY))).rowcount:
+        if call.digest and (counted := execute(_REPEATED, (call.digest, instant(call.received_at - RETRY))).fetchall()):
+            self._repeats.append((call.id, counted[0][0]))
             return
         seq = execute(_CALL, _call_row(call)).lastrowid
         if call.cards:
             self._connection.executemany(_CARD, _card_rows(call, seq))
+
+    def _withdraw(self, call: CallRecord) -> None:
+        """Store the withdrawn call in place of its first record.
+
+        A record with repeats stands for several responses with the same cards. It keeps them for the others, under a new id where
+        it had this call's, and the withdrawn call gets a row of its own.
+        """
+        execute = self._connection.execute
+        found = execute("SELECT seq FROM call WHERE id = ?", (call.id,)).fetchone()
+        seq = found[0] if found else dict(self._repeats).get(call.id)
+        if seq is None or execute(_NOT_REPEATED, (call.id, seq)).rowcount:
+            execute(_CALL, _call_row(call))
+        else:
+            execute(_WITHDRAWN, (call.id, call.status, call.outcome, call.bytes_out, call.digest, seq))
+            execute("DELETE FROM card WHERE call_seq = ?", (seq,))
 
     def _expect_the_file(self) -> None:
         """Raise OSError where the file was removed or replaced, because readers would not find new records."""

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from cds_service.alert_log.records import CallRecord, QuarantineRecord
+from cds_service.alert_log.records import CallRecord, QuarantineRecord, WithdrawnRecord
 from cds_service.alert_log.store import Record, Store
 from cds_service.clock import utc_now
 from cds_service.telemetry import metrics
@@ -217,6 +217,8 @@ class Writer:
     def _quarantine(self, entry: Entry, error: Exception) -> None:
         """Store the trace of a record that can't be stored: its id and the class of the error."""
         record, waiter = entry
+        if isinstance(record, WithdrawnRecord):  # its call was quarantined for the same error
+            return
         kind: Literal["call", "feedback"] = "call" if isinstance(record, CallRecord) else "feedback"
         record_id = ascii(getattr(record, "id", "") or getattr(record, "card_uuid", ""))[1:-1]
         self.quarantined += 1
@@ -228,4 +230,8 @@ class Writer:
             tell(Event.LOG_QUARANTINED, kind=kind, error=self.last_error)
         if waiter is not None:
             self._on_settled([waiter], False)
-        self._commit([QuarantineRecord(utc_now(), kind, record_id, self.last_error)])
+        try:
+            self._commit([QuarantineRecord(utc_now(), kind, record_id, self.last_error)])
+        except _RECORD_ERRORS as of_trace:  # it is counted and told without its trace in the file
+            self.last_error = type(of_trace).__name__
+            tell(Event.LOG_QUARANTINED, kind="trace", error=self.last_error)

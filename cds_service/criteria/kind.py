@@ -1,7 +1,7 @@
 """Define the base of every kind of criterion.
 
 A kind is a frozen struct, decoded from card files by its `tag`. Beside its fields it must define these four methods;
-`kinds.Criterion` is used with them, so the type checker reports a kind that lacks one:
+the type checker reports a kind that lacks one where `kinds.Criterion` is used (knowledge, explain, decide):
 
     find(index, evaluator) -> Finding      met with the evidence, unmet, or unknown with a cause and a note for a clinician
     sentence(names) -> str                 the criterion in English, from the fields that are evaluated

@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cds_service.hooks.route_path import route_path
+
 _METHODS = ["GET", "POST", "OPTIONS"]
 _HEADERS = ["Authorization", "Content-Type"]  # by name: `*` does not cover Authorization in the Fetch standard
 
@@ -27,5 +29,5 @@ class HookCorsMiddleware:
         self._cors = CORSMiddleware(app, allow_origins=sorted(origins), allow_methods=_METHODS, allow_headers=_HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hooks = scope["type"] == "http" and (scope["path"] == "/cds-services" or scope["path"].startswith("/cds-services/"))
+        hooks = scope["type"] == "http" and f"{route_path(scope)}/".startswith("/cds-services/")
         await (self._cors if hooks else self._app)(scope, receive, send)

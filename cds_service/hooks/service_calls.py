@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cds_service.evaluate import Evaluation
 from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.hooks.error_handlers import FORESEEN, error_response
+from cds_service.hooks.route_path import route_path
 from cds_service.knowledge.services import ServiceDefinition
 from cds_service.runtime import Runtime
 from cds_service.telemetry.call_counts import count_call
@@ -56,7 +57,7 @@ class ServiceCalls:
         self._memory = BodyMemory(max(BODY_MEMORY_BYTES, 4 * runtime.settings.max_body_bytes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        called = _PATH.fullmatch(scope["path"].removeprefix(scope.get("root_path", ""))) if scope["type"] == "http" else None
+        called = _PATH.fullmatch(route_path(scope)) if scope["type"] == "http" else None
         if called is None:
             await self._app(scope, receive, send)
             return

@@ -141,7 +141,7 @@ def test_no_id_name_note_identifier_or_token_gets_into_a_record(runtime: Runtime
     record = logged(runtime, request)
     assert {card.card for card in record.cards} == {"electrolyte-hypokalaemia", "quinine-avoid", "baclofen-safety", "not-checked"}
     assert b"canary" not in msgspec.json.encode(
-        msgspec.structs.replace(record, evaluations=b"", facts=b"", sources=b"", cards=[])
+        msgspec.structs.replace(record, evaluations=b"", facts=b"", sources=b"", cards=())
     )
     assert b"canary" not in b"".join((record.evaluations, record.facts, record.sources, *(card.body for card in record.cards)))
 
@@ -257,7 +257,7 @@ def _same_truths(record: CallRecord, decisions: list[Decision]) -> None:
 
 def test_a_call_without_cards_is_a_record_like_any_other(runtime: Runtime) -> None:
     record = logged(runtime, of("patient-view", "LOINC#2823-3 Potassium 4.2 mmol/L", "LOINC#2601-3 Magnesium 0.8 mmol/L"))
-    assert (record.status, record.outcome, record.cards) == (200, "not_fired", [])
+    assert (record.status, record.outcome, record.cards) == (200, "not_fired", ())
     assert {one["outcome"] for one in evaluations(record)} == {"not_fired"}
     assert record.facts
 

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from datetime import datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from cds_service.alert_log.store import Store
 from tests.alert_log_samples import START, a_call, a_card, a_feedback, rows
 
 SINCE = {"quinine-avoid": START}
+EVERY = ("u1", "u2", "this one", "long ago", *(f"u{n}" for n in range(1000)))  # uuids of cards that are read one by one
 
 
 @pytest.fixture
@@ -42,13 +44,13 @@ async def alert_log(path: Path, prior_limit: float = 10) -> AsyncIterator[AlertL
 
 
 async def shown(log: AlertLog, since: dict[str, datetime] | None = None, patient: str = "k1:patient") -> list[str]:
-    return [one.uuid for one in await log.prior_cards(patient, "", since or SINCE)]
+    return [one.uuid for one in await log.prior_cards(patient, "", since or SINCE, EVERY)]
 
 
 async def test_a_card_is_known_as_soon_as_it_is_logged_with_all_that_a_repeat_is_known_by(path: Path) -> None:
     async with alert_log(path) as log:
         await log.append(a_call(a_card("u1", about="quinine", row=2), hook="order-select"))
-        assert await log.prior_cards("k1:patient", "", SINCE) == [
+        assert await log.prior_cards("k1:patient", "", SINCE, EVERY) == [
             PriorRecord(
                 uuid="u1",
                 card="quinine-avoid",
@@ -97,7 +99,7 @@ async def test_feedback_says_how_a_card_was_answered(path: Path, outcomes: list[
     async with alert_log(path) as log:
         await log.append(a_call(a_card("u1"), a_card("u2")))
         await log.append_feedback([a_feedback("u1", outcome) for outcome in outcomes])
-        first, second = reversed(await log.prior_cards("k1:patient", "", SINCE))
+        first, second = reversed(await log.prior_cards("k1:patient", "", SINCE, EVERY))
         assert (first.answered, second.answered) == (answered, "")
 
 
@@ -108,7 +110,7 @@ async def test_an_override_answers_no_card_that_was_shown_after_it_although_a_re
         await log.append(a_call(a_card("u1", indicator="info")))
         await log.append_feedback([a_feedback("u1", minute=5)])
         await log.append(a_call(a_card("u1"), minute=10))
-        newer, older = await log.prior_cards("k1:patient", "", SINCE)
+        newer, older = await log.prior_cards("k1:patient", "", SINCE, EVERY)
         assert (older.answered, newer.answered) == ("overridden", "")
 
 
@@ -117,11 +119,47 @@ async def test_a_patient_with_a_thousand_cards_is_looked_up_by_the_newest_few(pa
         await asyncio.gather(*(log.append(a_call(a_card(f"u{n}"), minute=n)) for n in range(1000)))
         assert await shown(log) == [f"u{n}" for n in range(999, 949, -1)]
     with closing(sqlite3.connect(path)) as connection:
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {module._SHOWN}", ("k1:patient", "x", 50, "", "")).fetchall()
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {module._SHOWN}", ("k1:patient", "x", 50, "", "", "[]")).fetchall()
     text = "\n".join(row[3] for row in plan)
     assert "USING INDEX card_of_patient (patient_key=? AND card=?)" in text
     assert "SCAN call" not in text
     assert "SCAN feedback" not in text
+
+
+async def test_cards_that_are_alike_are_read_once_and_the_answers_stay_the_same(path: Path) -> None:
+    """Whatever a rule asks of a card: the newest that meets it is the same with and without the older ones like it."""
+    chance = Random(7)
+    async with alert_log(path) as log:
+        for minute in range(60):
+            uuid = f"u{chance.randrange(50)}"
+            card = a_card(
+                uuid,
+                order_key=chance.choice(["", *["k1:order"] * 5]),
+                version=chance.choice(["1.3.0", *["1.2.0"] * 5]),
+                indicator=chance.choice(["info", "warning"]),
+                about=chance.choice(["quinine", "quinine, potassium"]),
+                row=chance.choice([1, 0, 0, 0]),
+            )
+            hook, user = chance.choice(["order-select", "order-sign"]), chance.choice(["k1:other", *["k1:user"] * 5])
+            await log.append(a_call(card, minute=minute, hook=hook, user_key=user))
+            if chance.random() < 0.3:
+                await log.append_feedback([a_feedback(uuid, chance.choice(["accepted", "overridden"]), minute=minute + 1)])
+        alone = ("u1", "u2", "u3")
+        every = await log.prior_cards("k1:patient", "", SINCE, EVERY)
+        read = await log.prior_cards("k1:patient", "", SINCE, alone)
+    assert len(every) == 50
+    assert {one for one in every if one.uuid in alone} <= set(read)
+    assert set(read) < set(every)
+    asked = [name for name in PriorRecord.__struct_fields__ if name not in ("uuid", "shown_at")]
+    for wanted in every:
+        for _ in range(50):
+            names = chance.sample(asked, chance.randrange(len(asked)))
+
+            def newest(found: list[PriorRecord], names: list[str] = names, wanted: PriorRecord = wanted) -> PriorRecord | None:
+                alike = (one for one in found if all(getattr(one, name) == getattr(wanted, name) for name in names))
+                return next(alike, None)
+
+            assert newest(read) == newest(every) is not None
 
 
 # Not in time

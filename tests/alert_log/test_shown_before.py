@@ -248,9 +248,9 @@ async def test_the_log_is_asked_only_where_a_card_could_be_a_repeat(tmp_path: Pa
     asked: list[list[str]] = []
     real = AlertLog.prior_cards
 
-    async def noted(log: AlertLog, patient_key: str, client: str, since: dict[str, datetime]) -> Any:
+    async def noted(log: AlertLog, patient_key: str, client: str, since: dict[str, datetime], apart: set[str]) -> Any:
         asked.append(sorted(since))
-        return await real(log, patient_key, client, since)
+        return await real(log, patient_key, client, since, apart)
 
     monkeypatch.setattr(AlertLog, "prior_cards", noted)
     draft = a_card("draft", status="draft", repeat={"after_days": 90})

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cds_service.alert_log import SchemaMismatchError
-from cds_service.alert_log.records import CallRecord, FeedbackRecord
+from cds_service.alert_log.records import CallRecord, FeedbackRecord, WithdrawnRecord, withdrawn
 from cds_service.alert_log.schema import SCHEMA_VERSION
 from cds_service.alert_log.store import Store, open_for_reading
 from tests.alert_log_samples import START, a_call, a_card, a_feedback, rows
@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "var" / "alerts.sqlite3"
 
 
-def store_all(path: Path, *records: CallRecord | FeedbackRecord) -> None:
+def store_all(path: Path, *records: CallRecord | WithdrawnRecord | FeedbackRecord) -> None:
     with closing(Store(path)) as store:
         store.append(records)
 
@@ -174,3 +174,47 @@ def test_reading_a_log_that_is_not_there_says_so_and_makes_no_file(path: Path) -
         open_for_reading(path)
 
     assert not path.exists()
+
+
+ENDS = "SELECT id, status, outcome, bytes_out, digest, repeats FROM call ORDER BY id"
+CARDS = "SELECT id FROM card JOIN call ON call.seq = call_seq"
+WITHDRAWN = (503, "log_unavailable", 0, "", 0)
+
+
+@pytest.mark.parametrize("first", ["stored before", "stored with it", "never stored"])
+def test_a_withdrawn_call_ends_without_cards_and_digest(path: Path, first: str) -> None:
+    call, other = a_call(a_card("u1"), id="a", digest="d"), a_call(a_card("u2"), id="b", digest="other")
+    before = {"stored before": [[call, other]], "stored with it": [], "never stored": [[other]]}[first]
+    with closing(Store(path)) as store:
+        for records in before:
+            store.append(records)
+        store.append([call, other, withdrawn(call)] if not before else [withdrawn(call)])
+        store.append([withdrawn(call)])  # a commit that failed may have reached the disk
+
+    assert rows(path, ENDS) == [("a", *WITHDRAWN), ("b", 200, "cards", 2000, "other", 0)]
+    assert rows(path, CARDS) == ["b"]
+    assert rows(path, "SELECT evaluations FROM call WHERE id = 'a'") == [call.evaluations.decode()]
+
+
+@pytest.mark.parametrize("of_the_first", [True, False])
+def test_a_withdrawn_call_leaves_the_cards_of_the_same_call_that_was_answered(path: Path, of_the_first: bool) -> None:
+    first, again = (a_call(a_card("same"), id=name, digest="d", received_at=START) for name in ("first", "again"))
+    gone = first if of_the_first else again
+
+    store_all(path, first, again, withdrawn(gone))
+
+    assert (gone.id, *WITHDRAWN) in rows(path, ENDS)
+    assert rows(path, "SELECT count(*) FROM call") == [2]
+    assert rows(path, "SELECT status, digest, repeats FROM call WHERE status = 200") == [(200, "d", 0)]
+    assert rows(path, "SELECT status FROM card JOIN call ON call.seq = call_seq") == [200]
+
+
+def test_where_a_call_and_its_repeat_are_withdrawn_no_card_is_left(path: Path) -> None:
+    for order in (["a", "b"], ["b", "a"]):
+        file = path.with_name("".join(order))
+        calls = {name: a_call(a_card("same"), id=name, digest="d", received_at=START) for name in ("a", "b")}
+
+        store_all(file, *calls.values(), *(withdrawn(calls[name]) for name in order))
+
+        assert rows(file, ENDS) == [("a", *WITHDRAWN), ("b", *WITHDRAWN)]
+        assert rows(file, CARDS) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.alert_log import AlertLog, CallRecord, SchemaMismatchError
+from cds_service.alert_log import AlertLog, CallRecord, SchemaMismatchError, store
 from cds_service.alert_log.schema import SCHEMA_VERSION
 from cds_service.alert_log.store import Record, Store
 from tests.alert_log_samples import START, a_call, a_card, a_feedback, rows
@@ -266,6 +267,65 @@ async def test_two_different_calls_with_one_id_are_not_mistaken_for_one(path: Pa
     assert rows(path, "SELECT record_id, error FROM quarantine") == [("twice", "IntegrityError")]
 
 
+async def test_the_withdrawal_of_a_record_that_cannot_be_stored_leaves_one_trace(path: Path) -> None:
+    call = a_call(a_card(), hook_instance="\ud800")
+    async with alert_log(path) as log:
+        assert await log.append(call) is False
+        log.withdraw(call)
+
+    assert log.health().quarantined == 1
+    assert rows(path, "SELECT record_id FROM quarantine") == [call.id]
+
+
+async def test_a_trace_that_cannot_be_stored_does_not_end_the_writer(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unfit(record: Record) -> Any:
+        raise sqlite3.IntegrityError("constraint failed")
+
+    monkeypatch.setattr(store, "_quarantine_row", unfit)
+    async with alert_log(path) as log:
+        assert await log.append(a_call(hook_instance="\ud800")) is False
+        assert await log.append(a_call()) is True
+        health = log.health()
+
+    assert (health.state, health.quarantined, health.last_error) == ("ok", 1, "IntegrityError")
+    assert "kind=trace error=IntegrityError" in caplog.text
+
+
+async def test_a_call_that_is_withdrawn_while_its_commit_hangs_ends_without_cards(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed, go_on = threading.Event(), threading.Event()
+    append = Store.append
+
+    def slow(store: Store, records: Sequence[Record]) -> None:
+        append(store, records)
+        committed.set()
+        go_on.wait(10)
+
+    call, next_one = a_call(a_card(), digest="d"), a_call(a_card(), digest="d")
+    async with alert_log(path, patience=0.05) as log:
+        monkeypatch.setattr(Store, "append", slow)
+        assert await log.append(call) is False
+        assert committed.is_set()
+        log.withdraw(call)
+        go_on.set()
+        await healthy(log)
+        assert await log.append(next_one) is True
+
+    assert (call.status, call.digest, len(call.cards)) == (200, "d", 1), "the writer holds it"
+    query = "SELECT id, status, bytes_out, (SELECT count(*) FROM card WHERE call_seq = call.seq) FROM call ORDER BY seq"
+    assert rows(path, query) == [(call.id, 503, 0, 0), (next_one.id, 200, 2000, 1)]
+
+
+async def test_a_withdrawal_that_comes_too_late_is_counted(path: Path) -> None:
+    async with alert_log(path) as log:
+        pass
+    log.withdraw(a_call())
+    assert log.health().lost == 1
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_writer_that_died_is_reported_and_holds_up_no_answer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def out_of_memory(store: Store, records: Sequence[Record]) -> None:
@@ -381,7 +441,7 @@ async def test_calls_leave_nothing_that_only_the_garbage_collector_frees(path: P
             try:
                 await asyncio.gather(*(log.append(a_call(a_card())) for _ in range(50)))
                 await log.append_feedback([a_feedback("u1")])
-                await log.prior_cards("k1:patient", "", {"quinine-avoid": START})
+                await log.prior_cards("k1:patient", "", {"quinine-avoid": START}, ())
                 await asyncio.sleep(0)
                 gc.collect()
                 left = [type(one).__qualname__ for one in gc.garbage]

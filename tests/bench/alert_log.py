@@ -35,10 +35,10 @@ def record(cards: int) -> CallRecord:
     return CallRecord(
         *(uuid.uuid4().hex, utc_now(), "cramp-care-order-sign", "order-sign", str(uuid.uuid4()), "", key, key, "", 200),
         *("fired", json_of(4000), json_of(300), json_of(200), json_of(3000), "0.1.0", "0" * 64, "US", 10_000, 4_000),
-        [
+        tuple(
             CardRecord(str(uuid.uuid4()), "quinine-avoid", "1.0.0", "0" * 64, "warning", "live", key, json_of(1800))
             for _ in range(cards)
-        ],
+        ),
         digest=uuid.uuid4().hex,
     )
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
-import msgspec
-
 from cds_service.alert_log.store import open_for_reading
 from tests.bench.anchors.durable_rows import LOG_VARIABLE
 from tests.bench.client import burst
@@ -152,13 +150,16 @@ async def prior_cards(place: Place, plan: Plan) -> dict[str, Any]:
 
 
 def _prior_cards_found(log: Path, calls: int) -> list[int]:
-    """How many prior cards each of the last calls found, from their records."""
+    """How many cards of one id each of the last calls could look at: those of its patient's earlier calls, the newest 50."""
+    earlier = """SELECT (SELECT min(50, coalesce(max(shown), 0)) FROM (SELECT count(*) AS shown FROM card
+        WHERE card.patient_key = call.patient_key AND mode = 'live' AND call_seq < call.seq GROUP BY card))
+        FROM call ORDER BY seq DESC LIMIT ?"""
     connection = open_for_reading(log, busy_ms=1000)
     try:
-        rows = connection.execute("SELECT facts FROM call ORDER BY seq DESC LIMIT ?", (calls,)).fetchall()
+        rows = connection.execute(earlier, (calls,)).fetchall()
     finally:
         connection.close()
-    return [len(msgspec.json.decode(kept["facts"]).get("prior_cards", ())) for kept in rows]
+    return [found for (found,) in rows]
 
 
 async def fetched(place: Place, plan: Plan) -> dict[str, Any]:

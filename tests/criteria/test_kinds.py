@@ -58,7 +58,7 @@ def with_an_order_that_cannot_be_read() -> Facts:
 CRAMP = "ICD10#R25.2 Cramp and spasm"
 TABLET = "order: baclofen 10 mg oral tablet"
 MEMBER = {"kind": "problem", "sets": ["muscle_cramp"]}  # of the groups
-# One example for each kind; `test_criteria`, `test_comparisons` and `test_sentences` have the details.
+# One example for each kind; `test_<kind>`, `test_comparisons` and `test_sentences` have the details.
 EXAMPLES = {
     "lab": Example(
         {"kind": "lab", "analyte": "potassium", "below": 3.5, "unit": "mmol/L", "within_days": 30},

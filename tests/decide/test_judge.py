@@ -1,4 +1,4 @@
-"""What cards decide: policies for unknowns, notices, giving way, shadow cards, failures, determinism."""
+"""What cards decide: policies for unknowns, notices, failures, determinism."""
 
 from __future__ import annotations
 
@@ -268,53 +268,7 @@ def test_one_card_that_cannot_be_drawn_is_said_and_counted_and_the_other_cards_s
     assert metrics.counts(metrics.EVALUATION_FAILURES) == {"one": 1}
 
 
-# Giving way, shadow cards, retired cards
-
-
-def test_at_most_one_card_is_shown_per_subject_the_one_of_the_lowest_rank() -> None:
-    known = small(
-        CRITERIA,
-        a_card("loud", rank=1, subjects=["x"]),
-        a_card("quiet", rank=2, subjects=["x", "y"]),
-        a_card("other", rank=3, subjects=["y"]),
-    )
-    answered = answer(known=known)
-    assert topics(answered) == ["loud", "other"]
-    assert (decision(answered, "quiet").outcome, decision(answered, "quiet").gave_way_to) == (Outcome.GAVE_WAY, "loud")
-
-
-def test_a_card_gives_way_to_the_subjects_that_it_names() -> None:
-    known = small(CRITERIA, a_card("loud", rank=1, fire_when=["low"]), a_card("quiet", rank=2, gives_way_to=["loud"]))
-    assert topics(answer(f"{POTASSIUM} 3.0 mmol/L", known=known)) == ["loud"]
-    assert topics(answer(f"{POTASSIUM} 4.0 mmol/L", known=known)) == ["quiet"]
-
-
-def test_a_card_gives_way_to_what_another_says_about_an_order() -> None:
-    order = {"quinine": {"kind": "order", "classes": ["quinine"]}}
-    loud = a_card("loud", rank=1, hooks=["order-sign"], for_each="quinine", fire_when=["quinine"])
-    known = small(order, loud, a_card("quiet", rank=2, hooks=["order-sign"], gives_way_to=["loud"]))
-    assert topics(answer("order: quinine 300 mg", hook="order-sign", known=known)) == ["loud"]
-    assert topics(answer("order: aspirin", hook="order-sign", known=known)) == ["quiet"]
-
-
-@pytest.mark.parametrize(("indicator", "shown"), [("info", ["loud", "quiet"]), ("warning", ["loud"]), ("critical", ["loud"])])
-def test_a_card_that_gives_way_to_warnings_stays_beside_information(indicator: str, shown: list[str]) -> None:
-    loud = a_card("loud", rank=1, table=[{"indicator": indicator, "summary": "Something"}])
-    known = small(CRITERIA, loud, a_card("quiet", rank=2, gives_way_to_warnings=["loud"]))
-    assert topics(answer(known=known)) == shown
-
-
-def test_a_draft_card_is_decided_and_neither_shown_nor_heard_nor_in_the_way_of_others() -> None:
-    known = small(
-        CRITERIA,
-        a_card("shadow", status="draft", rank=1, subjects=["x"]),
-        a_card("unsure", status="draft", rank=1, fire_when=["low"]),
-        a_card("live", rank=2, subjects=["x"]),
-    )
-    answered = answer("source labs: error", known=known)
-    assert topics(answered) == ["live"]
-    assert decision(answered, "shadow").outcome is Outcome.FIRED
-    assert state(decision(answered, "unsure")) == ("could_not_check", True)
+# Retired cards, and hooks
 
 
 def test_a_retired_card_is_not_decided() -> None:
@@ -325,33 +279,6 @@ def test_a_retired_card_is_not_decided() -> None:
 def test_cards_speak_in_the_order_of_their_ranks_at_their_own_hooks() -> None:
     known = small(CRITERIA, a_card("third", rank=3), a_card("first", rank=1), a_card("none", rank=2, hooks=["order-sign"]))
     assert topics(answer(known=known)) == ["first", "third"]
-
-
-def speaking(card_id: str, rank: int, indicator: str) -> dict[str, Any]:
-    return a_card(card_id, rank=rank, table=[{"indicator": indicator, "summary": "Something"}])
-
-
-def test_critical_cards_stand_first_whatever_their_rank_and_the_notice_last() -> None:
-    known = small(
-        CRITERIA,
-        speaking("info", 1, "info"),
-        speaking("warning", 2, "warning"),
-        speaking("critical", 3, "critical"),
-        a_card("unsure", rank=4, fire_when=["low"]),
-    )
-    assert topics(answer("source labs: error", known=known)) == ["critical", "warning", "info", "not-checked"]
-
-
-def test_cards_that_inform_share_the_places_that_warnings_leave_and_every_warning_is_shown() -> None:
-    most = small(CRITERIA).labels.most_cards
-    infos = [speaking(f"info{n}", n, "info") for n in range(1, most + 1)]
-    warnings = [speaking(f"warning{n}", 10 + n, "warning") for n in range(1, most + 2)]
-    assert topics(answer(known=small(CRITERIA, *infos))) == [f"info{n}" for n in range(1, most + 1)]
-    few = small(CRITERIA, *infos, *warnings[: most - 1])
-    assert topics(answer(known=few)) == [*(f"warning{n}" for n in range(1, most)), "info1"]
-    assert decision(answer(known=few), f"info{most}").outcome is Outcome.CAPPED
-    many = small(CRITERIA, *infos, *warnings)
-    assert topics(answer(known=many)) == [f"warning{n}" for n in range(1, most + 2)]
 
 
 # Orders
@@ -378,17 +305,6 @@ def test_a_card_about_orders_is_decided_once_where_there_is_no_such_order() -> N
     for lines in ([], ["order: aspirin"]):
         (found,) = answer(*lines, hook="order-sign", known=known).decisions
         assert (found.outcome, found.order) == (Outcome.NOT_FIRED, None)
-
-
-def test_two_orders_of_one_drug_are_two_subjects() -> None:
-    known = small(
-        CRITERIA,
-        a_card("first", rank=1, for_each="quinine", subjects=["x"], fire_when=["quinine"]),
-        a_card("second", rank=2, for_each="quinine", subjects=["x"], fire_when=["quinine"]),
-    )
-    answered = answer("order: quinine 100 mg, id a", "order: quinine 300 mg, id b", hook="order-sign", known=known)
-    assert topics(answered) == ["first", "first"]
-    assert [str(one.outcome) for one in answered.decisions] == ["fired", "fired", "gave_way", "gave_way"]
 
 
 def test_the_dose_of_one_order_is_not_the_dose_of_another() -> None:

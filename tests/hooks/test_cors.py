@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from fastapi import FastAPI
 
 from tests.http_side import call_body, running
@@ -108,6 +109,20 @@ async def test_pages_reach_nothing_else_and_caches_are_told_that_answers_vary(tm
             assert "access-control-allow-origin" not in answer.headers, path
             assert (await preflight(client, path, LISTED[0])).status_code in (404, 405)
         assert (await client.get("/cds-services")).headers["vary"] == "Authorization, Origin"
+
+
+@pytest.mark.parametrize("prefix", ["/proxied", ""])
+async def test_listed_pages_may_call_below_the_path_of_a_proxy(tmp_path: Path, prefix: str) -> None:
+    app = production_app(tmp_path)
+    transport = httpx2.ASGITransport(app=app, root_path="/proxied")
+    async with running(app), httpx2.AsyncClient(transport=transport, base_url="https://cds.example") as client:
+        asked = await preflight(client, f"{prefix}{PATH}", LISTED[0])
+        answer = await client.post(f"{prefix}{PATH}", json={}, headers={"origin": LISTED[0]})
+        assert (asked.status_code, answer.status_code) == (200, 401)
+        for one in (asked, answer):
+            assert one.headers["access-control-allow-origin"] == LISTED[0]
+        elsewhere = await client.get(f"{prefix}/health", headers={"origin": LISTED[0]})
+        assert "access-control-allow-origin" not in elsewhere.headers
 
 
 async def test_an_answer_to_a_refused_caller_is_the_same_from_every_page(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ async def test_a_call_is_answered_below_the_path_of_a_proxy(app: FastAPI) -> Non
     async with running(app), httpx2.AsyncClient(transport=transport, base_url="http://cds.example") as client:
         assert (await client.post(f"/cds{PATH}", json=call_body("order-sign"))).status_code == 200
         assert (await client.post(f"/other{PATH}", json=call_body("order-sign"))).status_code == 404
+        without_the_prefix = await client.post(PATH, json=call_body("order-sign"))  # the proxy took it off
+        assert without_the_prefix.status_code == 200
 
 
 @pytest.mark.parametrize(
