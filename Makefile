@@ -8,6 +8,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input install --quie
 SERVE_ARGS =
 PYTEST_ARGS =
 SOAK_ARGS =
+# Bytecode may be written, whatever the shell says: compiling everything anew in each process costs seconds.
 IN_PARALLEL = -n auto --maxprocesses 4 --dist loadscope # a module's tests in one process, so that they share what they load
 
 .DEFAULT_GOAL := help
@@ -33,7 +34,7 @@ check: $(VENV)/dev.stamp ## check lint, format, types, direction of imports, loc
 	$(BIN)/cds-service cards check
 
 test: $(VENV)/dev.stamp ## run the tests in parallel, without network (PYTEST_ARGS="-k potassium")
-	$(BIN)/python -m pytest $(IN_PARALLEL) -m 'not loopback' --ignore=tests/faults --ignore=tests/e2e $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(IN_PARALLEL) -m 'not loopback' --ignore=tests/faults --ignore=tests/e2e $(PYTEST_ARGS)
 
 cards: $(VENV)/serve.stamp ## run every card's cases and report what fails, with file and line
 	$(BIN)/cds-service cards check

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,51 +12,35 @@ from hypothesis import settings
 from prometheus_client import Counter
 from respx.mocks import HTTPCoreMocker
 
-from cds_service.files.paths import cards_dir
-from cds_service.knowledge.knowledge import Knowledge, ShadowRule, unless_active
-from cds_service.knowledge.loader import read_knowledge
 from cds_service.settings import OPTIONS
 from cds_service.telemetry.call_counts import flush
 from cds_service.telemetry.metrics import REGISTRY
-from cds_service.terminology.terminology import Terminology
-from tests.core import knowledge
-from tests.reading import terminology
+from tests import proofs
+from tests.knowledge_once import read_once
 
 # No deadline: a busy machine is not a bug. The same examples in every CI run, so that a failure there is one of the change.
-settings.register_profile("local", deadline=None)
-settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+EXAMPLES = 100 if proofs.FULL else 25
+settings.register_profile("local", deadline=None, max_examples=EXAMPLES)
+settings.register_profile("ci", deadline=None, max_examples=EXAMPLES, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 # respx knows the connections of httpcore alone; those of its successor have the same methods.
 HTTPCoreMocker.add_targets("httpcore2._async.connection.AsyncHTTPConnection")
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _no_settings_of_this_machine() -> Iterator[None]:
     """`Settings()` has the defaults."""
-    for option in OPTIONS:
-        monkeypatch.delenv(option.variable, raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for option in OPTIONS:
+            patch.delenv(option.variable, raising=False)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _shipped_knowledge_is_read_once() -> Iterator[None]:
-    """Let commands and applications share the shipped cards and value sets: reading them takes longer than most tests."""
-    value_sets, cards, known = terminology(), cards_dir(), knowledge()
-    load_value_sets = Terminology.load
-
-    def shared_value_sets(folder: Path, rxnorm_file: Path | None = None) -> Terminology:
-        shipped = folder == cards / "value_sets" and (rxnorm_file is None or not rxnorm_file.exists())
-        return value_sets if shipped else load_value_sets(folder, rxnorm_file)
-
-    def shared_cards(
-        folder: Path, terms: Terminology, overlay: Path | None = None, shadow: ShadowRule = unless_active
-    ) -> Knowledge:
-        shipped = folder == cards and terms is value_sets and overlay is None and shadow is unless_active
-        return known if shipped else read_knowledge(folder, terms, overlay, shadow)
-
+def _knowledge_is_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Terminology, "load", shared_value_sets)
-        patch.setattr("cds_service.knowledge.site_knowledge.read_knowledge", shared_cards)
+        read_once(patch)
         yield
 
 
