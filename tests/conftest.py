@@ -24,6 +24,12 @@ settings.register_profile("local", deadline=None, max_examples=EXAMPLES)
 settings.register_profile("ci", deadline=None, max_examples=EXAMPLES, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of processes for `-n auto`: one more than cores, because some tests wait for a server or the disk."""
+    return (os.cpu_count() or 1) + 1
+
+
 # respx knows the connections of httpcore alone; those of its successor have the same methods.
 HTTPCoreMocker.add_targets("httpcore2._async.connection.AsyncHTTPConnection")
 
