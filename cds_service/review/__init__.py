@@ -1,0 +1,1 @@
+"""Show the quality team what the alert log holds, and keep its verdicts."""
