@@ -23,6 +23,7 @@ from cds_service.cli.clients import add_clients_commands
 from cds_service.cli.codes import add_codes_commands
 from cds_service.cli.log import add_log_commands
 from cds_service.cli.requests import add_request_commands
+from cds_service.cli.review import add_review_command
 from cds_service.cli.terminology import add_terminology_commands
 from cds_service.clock import utc_now
 from cds_service.doctor.command import add_doctor_command
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--workers", type=_at_least_one, default=1, help="processes that share the port and the log")
     serve.set_defaults(run=_serve)
 
+    add_review_command(commands, _port)
     add_request_commands(commands, _instant)
 
     sample = commands.add_parser("sample", help="print a sample request, dated today, to send with curl")
@@ -222,6 +224,7 @@ def _start_screen(host: str, port: int, settings: Settings) -> str:
 Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
   Playground  {base}/     (fire a hook, see the cards and why)
+  Review      {base}/review     (what the quality team reads)
   A card      {shown} sample quinine-for-cramps | \\
                 curl -s -H content-type:application/json --data-binary @- {base}/cds-services/cramp-care-order-sign
   Sandbox     https://sandbox.cds-hooks.org/?{sandbox}

@@ -1,1 +1,4 @@
-"""Show the quality team what the alert log holds, and keep its verdicts."""
+"""Serve the pages on which a quality team reads the alert log and judges cases.
+
+They only read the log. Roll-ups and verdicts are in a database of their own.
+"""
