@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from cds_service.database import Database
 from cds_service.database.database import Row
@@ -15,6 +18,7 @@ NO_RESPONSE = "none"  # how response 0 is said
 # Fields of a filter whose column has another name.
 _COLUMNS = {"repeated": "repeated_24h", "row": "table_row", "user": "user_key"}
 _FIELD_OF = {column: field for field, column in _COLUMNS.items()}
+_NO_SUCH_NAME = -9
 _NUMBERS = {"repeated_24h", "about_order", "table_row", "applies", "status", "ms_bucket"}
 _YES_NO = {"repeated_24h", "about_order"}
 
@@ -40,9 +44,30 @@ def value_of(database: Database, field: str, text: str) -> int | bytes | None:
         return int(text)
     if field in ("user", "patient", "encounter", "order"):
         return bytes.fromhex(text.rpartition(":")[2])
+    if field == "uuid":
+        return _uuid(text)
     if field == "response" and text == NO_RESPONSE:
         return 0
     return database.names.id(text)
+
+
+def blake2b(text: str) -> bytes:
+    """Return the 16 bytes by which the log knows a text of a caller that is no id of a person."""
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _uuid(text: str) -> bytes:
+    """Return what stands in the log for the uuid of a card as a client sent it."""
+    try:
+        return UUID(text).bytes
+    except ValueError:
+        return blake2b(text)
+
+
+def words(database: Database, *texts: str) -> dict[str, int]:
+    """Return the ids of the texts; for one that no record has named yet, an id that no row has."""
+    found = {text: database.names.id(text) for text in texts}
+    return {text: _NO_SUCH_NAME if id_ is None else id_ for text, id_ in found.items()}
 
 
 def text_of(database: Database, field: str, value: Any) -> str | int:
@@ -108,14 +133,14 @@ def totals(
     sums: Mapping[str, str] | None = None,
     *,
     daily: bool = False,
-    **parameters: Any,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Row]:
     """Add up `daily_<table>` for the filter, a row for each combination of `by`, in the order of `by`.
 
     `by`: dimensions of the table, `day` or `week` (its Monday). `sums`: expressions by name, default the sum of each count of
-    the table; `parameters` are theirs, and where one names `day`, `daily` must be true. Values come as filters say them (`response` none, `repeated` yes), days and numbers as
-    int, keys of users in hexadecimal. Fields of the filter that the table does not have are left aside: see `ignored`.
-    Raises ValueError for a `by` that the table does not have.
+    the table; `parameters` are theirs, and where one names `day`, `daily` must be true. Values come as filters say them
+    (`response` none, `repeated` yes), days and numbers as int, keys of users in hexadecimal. Fields of the filter that the table
+    does not have are left aside: see `ignored`. Raises ValueError for a `by` that the table does not have.
     """
     own = dimensions(table)
     columns = ["day" if field == "week" else field for field in by]

@@ -6,6 +6,7 @@ Everything that the figures of the pages mean is decided here; `tests/rollups/pl
 from __future__ import annotations
 
 from cds_service.database import WITHDRAWN, Database
+from cds_service.rollups.counting import words
 from cds_service.rollups.days import DAY, Bounds
 
 # Latency is counted in buckets, each named by its upper bound in ms. The last one holds whatever took longer.
@@ -61,12 +62,14 @@ _REASON = f"""INSERT INTO review.daily_reason
     SELECT :day, tenant, client, hook, card, version, reason, sum(commented), count(*)
     FROM day_card WHERE {_SHOWN_LIVE} AND response = :overridden GROUP BY tenant, client, hook, card, version, reason"""
 
+# A user has a row for each card that fired in a call, also where none was shown: so the table says on which days to look.
 _USER = f"""INSERT INTO review.daily_user
     SELECT :day, tenant, client, user_key, card, sum(n), sum(accepted), sum(overridden),
         max(CASE WHEN patient IS NULL THEN 0 ELSE n END)
-    FROM (SELECT tenant, client, user_key, card, patient, count(*) AS n,
-            count(*) FILTER (WHERE response = :accepted) AS accepted, count(*) FILTER (WHERE response = :overridden) AS overridden
-        FROM day_card WHERE {_SHOWN_LIVE} AND user_key IS NOT NULL GROUP BY tenant, client, user_key, card, patient) of_patient
+    FROM (SELECT tenant, client, user_key, card, patient, count(*) FILTER (WHERE {_SHOWN_LIVE}) AS n,
+            count(*) FILTER (WHERE {_SHOWN_LIVE} AND response = :accepted) AS accepted,
+            count(*) FILTER (WHERE {_SHOWN_LIVE} AND response = :overridden) AS overridden
+        FROM day_card WHERE user_key IS NOT NULL GROUP BY tenant, client, user_key, card, patient) of_patient
     GROUP BY tenant, client, user_key, card"""
 
 # A repeat has the evaluations of the call that it repeats, which are counted there. A withdrawn call was evaluated.
@@ -140,28 +143,19 @@ _DENOMINATOR = """INSERT INTO review.daily_denominator
             FROM log.call WHERE received_at >= :start AND received_at < :end AND patient IS NOT NULL) p WHERE place = 1
     ) first_seen GROUP BY tenant, client, hook"""
 
-_WORDS = ("live", "shown", "accepted", "overridden")
-_NO_SUCH_NAME = -9  # where the log has not named a word yet, no row can have it
-
 
 def count_day(database: Database, day: int, bounds: Bounds) -> None:
     """Replace all counts of the day by those of the log; runs inside a transaction of the caller."""
     span = {"start": bounds.start, "end": bounds.end}
-    words = {word: _id_of(database, word) for word in _WORDS}
-    live_shown = {"live": words["live"], "shown": words["shown"]}
+    live_shown, responses = words(database, "live", "shown"), words(database, "accepted", "overridden")
     for table in DAILY_TABLES:
         database.execute(f"DELETE FROM review.daily_{table} WHERE day = :day", day=day)
     database.execute("DROP TABLE IF EXISTS day_card")
     database.execute(_DAY_CARD.format(bytes="bytea" if database.dialect == "postgres" else "BLOB"))
     database.execute(_FILL_DAY_CARD, **span, before=bounds.start - DAY, **live_shown)
     database.execute(_CARD, day=day)
-    database.execute(_REASON, day=day, **live_shown, overridden=words["overridden"])
-    database.execute(_USER, day=day, **words)
+    database.execute(_REASON, day=day, **live_shown, overridden=responses["overridden"])
+    database.execute(_USER, day=day, **live_shown, **responses)
     database.execute("DROP TABLE day_card")
     for statement in (_EVALUATION, _MISSING, _CALL, _REFUSAL, _DENOMINATOR):
         database.execute(statement, day=day, **span)
-
-
-def _id_of(database: Database, word: str) -> int:
-    found = database.names.id(word)
-    return _NO_SUCH_NAME if found is None else found

@@ -12,7 +12,7 @@ from typing import Any
 
 from cds_service.database import Database
 from cds_service.database.database import Row
-from cds_service.rollups.counting import NO_RESPONSE, totals
+from cds_service.rollups.counting import NO_RESPONSE, totals, words
 from cds_service.rollups.filter import Filter
 
 Of = Mapping[str, str | int]  # the values of `by`, as filters say them
@@ -59,17 +59,11 @@ _CARDS = {
 _WORDS = ("live", "shown", "accepted", "overridden", "critical", "shadow", "withdrawn")
 
 
-def _words(database: Database, *words: str) -> dict[str, int]:
-    """Return the ids of the words, for one that no record has named yet an id that no row has."""
-    found = {word: database.names.id(word) for word in words}
-    return {word: -9 if id_ is None else id_ for word, id_ in found.items()}
-
-
 def card_counts(database: Database, chosen: Filter, by: Sequence[str] = ("card",)) -> list[Cards]:
     """Count cards by any of tenant, client, hook, card, version, mode, state, indicator, response, repeated, about_order, day,
     week.
     """
-    rows = totals(database, "card", chosen, by, _CARDS, **_words(database, *_WORDS))
+    rows = totals(database, "card", chosen, by, _CARDS, parameters=words(database, *_WORDS))
     return [Cards({field: row.pop(field) for field in by}, **row) for row in rows]
 
 
@@ -205,7 +199,7 @@ def _users(database: Database, chosen: Filter, order: str) -> list[Row]:
     sums = {name: f"sum({name})" for name in ("shown", "accepted", "overridden")}
     sums["most_for_one_patient"] = "max(most_for_one_patient)"
     rows = totals(database, "user", chosen, ("user",), sums)
-    return sorted(rows, key=lambda row: (-row[order], row["user"]))
+    return sorted((row for row in rows if row["shown"]), key=lambda row: (-row[order], row["user"]))
 
 
 FACETS = ("client", "hook", "card", "version", "mode", "state", "indicator", "response", "repeated", "tenant")
@@ -238,7 +232,9 @@ def first_seen(database: Database, field: str, chosen: Filter | None = None) -> 
 
     `field`: version, client or hook.
     """
-    return totals(database, "evaluation", chosen or Filter(), ("card", field), {"first": "min(day)", "last": "max(day)"}, daily=True)
+    return totals(
+        database, "evaluation", chosen or Filter(), ("card", field), {"first": "min(day)", "last": "max(day)"}, daily=True
+    )
 
 
 __all__ = [
