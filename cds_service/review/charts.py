@@ -116,7 +116,10 @@ def control_chart(
 
     points = [
         Mark(
-            x(index), y(one.rate), f"{day_text(days[index])}: {counts[index]} of {totals[index]}, {one.rate:.1%}", outside=one.outside
+            x(index),
+            y(one.rate),
+            f"{day_text(days[index])}: {counts[index]} of {totals[index]}, {one.rate:.1%}",
+            outside=one.outside,
         )
         for index, one in enumerate(limits)
         if one is not None

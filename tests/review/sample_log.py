@@ -15,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.log_tables import make_sqlite_log
+
 NOW = datetime(2026, 11, 27, 15, 0, tzinfo=UTC)  # a Friday
 TENANT = "north"
 CLIENTS = ("https://ehr-a.example", "https://ehr-b.example")
@@ -31,46 +33,6 @@ CARDS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], float, float, float, s
 REASONS = ("informed", "no-alternative", "not-for-cramps", "")
 MISSING = (("potassium", "not_recorded"), ("potassium", "stale"), ("egfr", "not_obtained"), ("magnesium", "not_readable"))
 
-_TABLES = """
-CREATE TABLE source (id BLOB PRIMARY KEY, created_at INTEGER, last_seq INTEGER);
-CREATE TABLE name (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
-CREATE TABLE dictionary (id INTEGER PRIMARY KEY, made_at INTEGER, content BLOB);
-CREATE TABLE knowledge (hash INTEGER PRIMARY KEY, archived_at INTEGER, content BLOB);
-CREATE TABLE outcome_set (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
-CREATE TABLE outcome_of_set (set_id INTEGER, card INTEGER, version INTEGER, content_hash INTEGER, outcome INTEGER, table_row INTEGER,
-  applies INTEGER, n INTEGER, PRIMARY KEY (set_id, card, version, content_hash, outcome, table_row, applies));
-CREATE TABLE missing_set (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE);
-CREATE TABLE missing_of_set (set_id INTEGER, card INTEGER, criterion INTEGER, cause INTEGER, n INTEGER,
-  PRIMARY KEY (set_id, card, criterion, cause));
-CREATE TABLE call (seq INTEGER PRIMARY KEY, id BLOB NOT NULL, received_at INTEGER NOT NULL, tenant INTEGER, client INTEGER,
-  service INTEGER, hook INTEGER, status INTEGER, outcome INTEGER, key INTEGER, patient BLOB, user_key BLOB, encounter BLOB,
-  orders INTEGER, instance BLOB, repeat_of BLOB, digest INTEGER, service_version INTEGER, knowledge INTEGER, jurisdiction INTEGER,
-  dialect INTEGER, took_us INTEGER, bytes_in INTEGER, bytes_out INTEGER, clock_offset_ms INTEGER, degraded INTEGER,
-  outcome_set INTEGER, missing_set INTEGER);
-CREATE UNIQUE INDEX call_id ON call (received_at, id);
-CREATE INDEX call_patient ON call (patient, received_at);
-CREATE TABLE body (seq INTEGER PRIMARY KEY, content BLOB);
-CREATE TABLE ordered (order_key BLOB, received_at INTEGER, call_id BLOB, PRIMARY KEY (order_key, received_at, call_id)) WITHOUT ROWID;
-CREATE INDEX ordered_at ON ordered (received_at);
-CREATE TABLE card (received_at INTEGER, call_id BLOB, position INTEGER, uuid BLOB, tenant INTEGER, client INTEGER, hook INTEGER,
-  card INTEGER, version INTEGER, content_hash INTEGER, table_row INTEGER, indicator INTEGER, mode INTEGER, state INTEGER, key INTEGER,
-  patient BLOB, order_key BLOB, about INTEGER, PRIMARY KEY (received_at, call_id, position)) WITHOUT ROWID;
-CREATE INDEX card_uuid ON card (uuid);
-CREATE INDEX card_patient ON card (patient, card, received_at);
-CREATE TABLE delivery (seq INTEGER PRIMARY KEY, received_at INTEGER, call_id BLOB, log_us INTEGER, total_us INTEGER, delivered INTEGER);
-CREATE TABLE withdrawal (seq INTEGER PRIMARY KEY, received_at INTEGER, call_id BLOB, at INTEGER);
-CREATE TABLE feedback (seq INTEGER PRIMARY KEY, id BLOB, received_at INTEGER, tenant INTEGER, client INTEGER, service INTEGER,
-  card_uuid BLOB, outcome INTEGER, reason_system INTEGER, reason_code INTEGER, reason_display INTEGER, accepted TEXT,
-  comment_length INTEGER, outcome_at INTEGER, outcome_timestamp TEXT);
-CREATE INDEX feedback_card ON feedback (card_uuid);
-CREATE INDEX feedback_at ON feedback (received_at);
-CREATE TABLE refusal (seq INTEGER PRIMARY KEY, received_at INTEGER, tenant INTEGER, client INTEGER, hook INTEGER, status INTEGER,
-  reason INTEGER, n INTEGER);
-CREATE TABLE quarantine (seq INTEGER PRIMARY KEY, received_at INTEGER, kind INTEGER, record_id TEXT, error TEXT, service INTEGER,
-  client INTEGER, tenant INTEGER, item TEXT);
-CREATE TABLE key_pair (seq INTEGER PRIMARY KEY, received_at INTEGER, kind INTEGER, old_key INTEGER, old BLOB, new_key INTEGER, new BLOB);
-"""
-
 
 def _hash(*parts: object) -> bytes:
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
@@ -80,8 +42,8 @@ class SampleLog:
     """Writes rows of a log file with ids, names and sequence numbers as a service would."""
 
     def __init__(self, path: Path) -> None:
+        make_sqlite_log(path)
         self.connection = sqlite3.connect(path)
-        self.connection.executescript(_TABLES)
         self._names = {"": 0}
         self._seq = 0
         self._sets: dict[tuple[str, tuple[Any, ...]], int] = {}
@@ -134,9 +96,17 @@ def write_sample_log(path: Path, *, days: int = 28, calls_a_day: int = 40, now: 
                 _call(log, chance, at, newer=back <= days // 3)
         _refusals(log, chance, day)
     log.add(
-        "quarantine", seq=log.seq(), received_at=_us(now), kind=log.name("feedback"), record_id="", error="too long", item="",
-        service=0, client=log.name(CLIENTS[0]), tenant=log.name(TENANT),
-    )  # fmt: skip
+        "quarantine",
+        seq=log.seq(),
+        received_at=_us(now),
+        kind=log.name("feedback"),
+        record_id="",
+        error="too long",
+        item="",
+        service=0,
+        client=log.name(CLIENTS[0]),
+        tenant=log.name(TENANT),
+    )
     log.close()
 
 
@@ -162,11 +132,23 @@ def _call(log: SampleLog, chance: random.Random, at: datetime, *, newer: bool) -
             outcome = "repeated" if chance.random() < 0.1 else "fired"
             state = "shown" if outcome == "fired" else "repeated"
             values = {
-                "received_at": received, "call_id": call_id, "position": position, "uuid": _hash("card", call_id, card), **about,
-                "card": log.name(card), "version": log.name(version), "content_hash": log.name(f"{card}@{version}"),
-                "table_row": chance.randrange(3), "indicator": log.name(indicator), "mode": log.name("live"),
-                "state": log.name(state), "key": 1, "patient": patient, "order_key": order, "about": log.name("order" if order else ""),
-            }  # fmt: skip
+                "received_at": received,
+                "call_id": call_id,
+                "position": position,
+                "uuid": _hash("card", call_id, card),
+                **about,
+                "card": log.name(card),
+                "version": log.name(version),
+                "content_hash": log.name(f"{card}@{version}"),
+                "table_row": chance.randrange(3),
+                "indicator": log.name(indicator),
+                "mode": log.name("live"),
+                "state": log.name(state),
+                "key": 1,
+                "patient": patient,
+                "order_key": order,
+                "about": log.name("order" if order else ""),
+            }
             log.add("card", **values)
             position += 1
             if state == "shown":
@@ -180,14 +162,34 @@ def _call(log: SampleLog, chance: random.Random, at: datetime, *, newer: bool) -
     failed = chance.random() < 0.005
     took = int(chance.lognormvariate(9.6, 0.5))
     log.add(
-        "call", seq=log.seq(), id=call_id, received_at=received, **about, service=log.name(f"cramp-care-{hook}"),
-        status=503 if failed else 200, outcome=log.name("overloaded" if failed else "answered"), key=1, patient=patient, user_key=user,
-        encounter=_hash("encounter", patient, at.date()), orders=0 if order is None else 1, instance=_hash("instance", call_id),
-        repeat_of=None, digest=received % 2**40, service_version=log.name("0.2.0"), knowledge=log.name("2026.2" if newer else "2026.1"),
-        jurisdiction=log.name("US"), dialect=0, took_us=took, bytes_in=20_000, bytes_out=3_000 * position,
-        clock_offset_ms=chance.randrange(-300, 300), degraded=log.name("fhir_down") if chance.random() < 0.01 else 0,
-        outcome_set=log.set_id("outcome", outcomes), missing_set=log.set_id("missing", missing),
-    )  # fmt: skip
+        "call",
+        seq=log.seq(),
+        id=call_id,
+        received_at=received,
+        **about,
+        service=log.name(f"cramp-care-{hook}"),
+        status=503 if failed else 200,
+        outcome=log.name("overloaded" if failed else "answered"),
+        key=1,
+        patient=patient,
+        user_key=user,
+        encounter=_hash("encounter", patient, at.date()),
+        orders=0 if order is None else 1,
+        instance=_hash("instance", call_id),
+        repeat_of=None,
+        digest=received % 2**40,
+        service_version=log.name("0.2.0"),
+        knowledge=log.name("2026.2" if newer else "2026.1"),
+        jurisdiction=log.name("US"),
+        dialect=0,
+        took_us=took,
+        bytes_in=20_000,
+        bytes_out=3_000 * position,
+        clock_offset_ms=chance.randrange(-300, 300),
+        degraded=log.name("fhir_down") if chance.random() < 0.01 else 0,
+        outcome_set=log.set_id("outcome", outcomes),
+        missing_set=log.set_id("missing", missing),
+    )
     log.add("delivery", seq=log.seq(), received_at=received, call_id=call_id, log_us=2_000, total_us=took + 2_500, delivered=1)
     if order is not None:
         log.add("ordered", order_key=order, received_at=received, call_id=call_id)
@@ -201,21 +203,39 @@ def _feedback(log: SampleLog, chance: random.Random, card: dict[str, Any], accep
     reason = chance.choice(REASONS) if overridden else ""
     at = card["received_at"] + chance.randrange(3, 90) * 1_000_000
     log.add(
-        "feedback", seq=log.seq(), id=_hash("feedback", card["uuid"]), received_at=at, tenant=card["tenant"], client=card["client"],
-        service=log.name("cramp-care"), card_uuid=card["uuid"], outcome=log.name("overridden" if overridden else "accepted"),
-        reason_system=log.name("urn:cramp-cds:override-reason" if reason else ""), reason_code=log.name(reason),
-        reason_display=log.name(reason.replace("-", " ")), accepted="[]", comment_length=chance.choice((0, 0, 0, 40)) if overridden else 0,
-        outcome_at=at, outcome_timestamp=datetime.fromtimestamp(at // 1_000_000, UTC).isoformat(),
-    )  # fmt: skip
+        "feedback",
+        seq=log.seq(),
+        id=_hash("feedback", card["uuid"]),
+        received_at=at,
+        tenant=card["tenant"],
+        client=card["client"],
+        service=log.name("cramp-care"),
+        card_uuid=card["uuid"],
+        outcome=log.name("overridden" if overridden else "accepted"),
+        reason_system=log.name("urn:cramp-cds:override-reason" if reason else ""),
+        reason_code=log.name(reason),
+        reason_display=log.name(reason.replace("-", " ")),
+        accepted="[]",
+        comment_length=chance.choice((0, 0, 0, 40)) if overridden else 0,
+        outcome_at=at,
+        outcome_timestamp=datetime.fromtimestamp(at // 1_000_000, UTC).isoformat(),
+    )
 
 
 def _refusals(log: SampleLog, chance: random.Random, day: datetime) -> None:
     for status, reason, client in ((400, "hook", CLIENTS[0]), (401, "token", ""), (413, "body", CLIENTS[1])):
         if chance.random() < 0.3:
             log.add(
-                "refusal", seq=log.seq(), received_at=_us(day) + 36_000_000_000, tenant=0, client=log.name(client), hook=0,
-                status=status, reason=log.name(reason), n=chance.randrange(1, 9),
-            )  # fmt: skip
+                "refusal",
+                seq=log.seq(),
+                received_at=_us(day) + 36_000_000_000,
+                tenant=0,
+                client=log.name(client),
+                hook=0,
+                status=status,
+                reason=log.name(reason),
+                n=chance.randrange(1, 9),
+            )
 
 
 def main() -> None:
