@@ -52,14 +52,14 @@ class Span(NamedTuple):
 class Candidate(NamedTuple):
     """A case before its evaluation was looked up.
 
-    `position`: of the card that was shown, -1 where none was; then `index` counts the card's evaluations with an outcome of the
+    `position`: of the card that was shown, -1 where none was; then `which` counts the card's evaluations with an outcome of the
     stratum in that call, from 0.
     """
 
     received_at: int
     call_id: bytes
     position: int
-    index: int
+    which: int
 
 
 class Drawn(NamedTuple):
@@ -113,7 +113,7 @@ WITH shown AS MATERIALIZED (
 answer AS (
   SELECT f.card_uuid, f.tenant, f.client, f.outcome, f.reason_code, row_number() OVER (
       PARTITION BY f.card_uuid, f.tenant, f.client
-      ORDER BY CASE WHEN f.outcome_at IS NULL THEN 1 ELSE 0 END, f.outcome_at DESC, f.received_at DESC, f.seq DESC) AS newest
+      ORDER BY coalesce(f.outcome_at, f.received_at) DESC, f.received_at DESC, f.id DESC) AS newest
   FROM log.feedback f WHERE f.card_uuid IN (SELECT uuid FROM shown) AND f.received_at < :until)
 SELECT s.received_at, s.call_id, s.position, s.indicator, a.outcome, a.reason_code FROM shown s
 LEFT JOIN answer a ON a.card_uuid = s.uuid AND a.tenant = s.tenant AND a.client = s.client AND a.newest = 1

@@ -1,7 +1,7 @@
 """Keep verdicts on cases, and tell what stands: who read a case, in which role, and what is settled.
 
-A case is one evaluation of one card in one call. Verdicts are only added: the newest of a reviewer counts. The first reviewer of a
-case is its first reader, the next one its second reader, who does not see the first one's verdict; where they differ, a third
+A case is one evaluation of one card in one call. Verdicts are only added: the newest of a reviewer counts. The first reviewer of
+a case is its first reader, the next one its second reader, who does not see the first one's verdict; where they differ, a third
 settles it.
 """
 
