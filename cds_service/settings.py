@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,11 +26,20 @@ def _yes_or_no(value: object) -> object:
     return value
 
 
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, OSError):  # OSError: a folder of zones, such as Europe
+        raise ValueError from None
+    return name
+
+
 # The title describes the allowed values for people.
 File = Annotated[Path, Field(title="a path")]
 Folder = Annotated[DirectoryPath, Field(title="an existing folder")]
 Secret = Annotated[str, Field(min_length=MINIMUM_SECRET, title=f"at least {MINIMUM_SECRET} characters", repr=False)]
 DatabaseUrl = Annotated[str, Field(pattern="^postgres(ql)?://", title="a postgresql:// URL", repr=False)]
+TimeZone = Annotated[str, AfterValidator(_time_zone), Field(title="the name of a time zone, such as Europe/London")]
 Url = Annotated[str, Field(pattern="^https?://", title="an http or https URL"), AfterValidator(lambda url: url.rstrip("/"))]
 YesOrNo = Annotated[bool, BeforeValidator(_yes_or_no), Field(title="yes or no")]
 
@@ -138,6 +148,11 @@ class Settings(BaseSettings):
         description="ms between SIGTERM, when /health/ready turns to 503, and the end of new calls, so that a load balancer can "
         "switch over in time; default 2000 in production, else 0",
     )
+    review_path: File | None = Field(
+        default=None,
+        description="what is counted of the log, and verdicts on cases, an SQLite file; default review.sqlite3 beside the log",
+    )
+    time_zone: TimeZone = Field(default="UTC", description="the site's time zone, in which days are counted")
     otlp_endpoint: Url = Field(
         default="",
         description="where traces of calls are sent (OpenTelemetry, OTLP over HTTP, ending in /v1/traces); needs the extra otel",

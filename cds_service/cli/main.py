@@ -6,7 +6,6 @@ import argparse
 import errno
 import os
 import socket
-import sqlite3
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,7 +21,9 @@ from cds_service import __version__
 from cds_service.cli.approvals import add_approval_commands
 from cds_service.cli.clients import add_clients_commands
 from cds_service.cli.codes import add_codes_commands
+from cds_service.cli.log import add_log_commands
 from cds_service.cli.requests import add_request_commands
+from cds_service.cli.review import add_review_command
 from cds_service.cli.terminology import add_terminology_commands
 from cds_service.clock import utc_now
 from cds_service.doctor.command import add_doctor_command
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--workers", type=_at_least_one, default=1, help="processes that share the port and the log")
     serve.set_defaults(run=_serve)
 
+    add_review_command(commands, _port)
     add_request_commands(commands, _instant)
 
     sample = commands.add_parser("sample", help="print a sample request, dated today, to send with curl")
@@ -107,13 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add_codes_commands(commands, _instant)
     add_clients_commands(commands)
     add_doctor_command(commands)
-
-    log = commands.add_parser("log", help="the alert log").add_subparsers(required=True, metavar="COMMAND")
-    export = log.add_parser("export", help="write the log to standard output, one row per card")
-    export.add_argument("--format", choices=["ndjson", "csv"], required=True)
-    export.add_argument("--since", type=_instant, help="only calls from this ISO time on, UTC where no zone is given")
-    export.add_argument("--calls", action="store_true", help="one row per call, those without cards too (ndjson)")
-    export.set_defaults(run=_export)
+    add_log_commands(commands, _instant)
     return parser
 
 
@@ -228,6 +224,7 @@ def _start_screen(host: str, port: int, settings: Settings) -> str:
 Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
   Playground  {base}/     (fire a hook, see the cards and why)
+  Review      {base}/review     (what the quality team reads)
   A card      {shown} sample quinine-for-cramps | \\
                 curl -s -H content-type:application/json --data-binary @- {base}/cds-services/cramp-care-order-sign
   Sandbox     https://sandbox.cds-hooks.org/?{sandbox}
@@ -348,24 +345,6 @@ def _schema(_: argparse.Namespace) -> int:
     from cds_service.authoring.emitted_resources import card_schema
 
     print(card_schema(), end="")
-    return 0
-
-
-def _export(options: argparse.Namespace) -> int:
-    from cds_service.alert_log import export
-
-    settings = load_settings()
-    if not settings.log_path.exists():
-        print(f"{settings.log_path}: there is no alert log yet; CDS_LOG_PATH names the file", file=sys.stderr)
-        return 1
-    if options.calls and options.format == "csv":
-        print("--calls needs --format ndjson", file=sys.stderr)
-        return 2
-    try:
-        export(settings.log_path, options.format, options.since, sys.stdout.buffer, calls=options.calls)
-    except sqlite3.DatabaseError as error:
-        print(f"{settings.log_path}: cannot be read as an alert log ({error})", file=sys.stderr)
-        return 1
     return 0
 
 
