@@ -71,6 +71,16 @@ def roll_up(
     return len(waiting)
 
 
+def keep_counts_before(database: Database, day: int) -> None:
+    """Keep the counts of the days before `day` as they are from now on, because their records are about to be deleted.
+
+    Days must have been counted before: bring the counts up to date first.
+    """
+    with database.exclusive(_LOCK), database.transaction():
+        database.execute("UPDATE review.rollup_state SET first_day = :day WHERE first_day < :day", day=day)
+        database.execute("DELETE FROM review.dirty_day WHERE day < :day", day=day)
+
+
 def _expect_time_zone(database: Database, days: SiteDays) -> None:
     """Forget all counts where the site's time zone has changed: its days are others now."""
     state = database.one("SELECT time_zone, first_day FROM review.rollup_state")
