@@ -50,6 +50,7 @@ def _demo_log(options: argparse.Namespace) -> int:
         settings = settings.model_copy(update={"log_path": options.into / "alerts.sqlite3", "review_path": None})
     period = Period.of_days(options.days, options.until or utc_now())
     mark = Mark(options.days, options.calls_per_day, options.seed, period.end.isoformat())
+    level = LOGGER.level
     LOGGER.setLevel(logging.ERROR)  # refusals and calls about the wrong patient are part of the picture
     progress = Progress(sys.stderr, every=1, what="calls")
     try:
@@ -68,6 +69,8 @@ def _demo_log(options: argparse.Namespace) -> int:
     except (ForeignLogError, ChangedTextError) as error:
         print(error, file=sys.stderr)
         return 1
+    finally:
+        LOGGER.setLevel(level)
     statuses = ", ".join(f"{count:,} x {status}" for status, count in sorted(made.statuses.items()))
     print(f"{settings.log_path}: {made.calls:,} calls ({statuses}), {made.cards:,} cards, {made.answers:,} items of feedback")
     return 0

@@ -127,7 +127,7 @@ class _ClientCalls:
             return
         visit = msgspec.structs.replace(
             visit,
-            order=f"order-{next(self._numbers)}",
+            order=f"{self.client.name}-o{next(self._numbers)}",
             orders=(ordinary_order(random),) if kind == "order" else patient.chart.orders,
             reason=_FOR_MALARIA if kind == "quinine for malaria" else "",
         )
