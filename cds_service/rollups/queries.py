@@ -230,11 +230,13 @@ def _at_once(database: Database, chosen: Filter, names: Sequence[str]) -> dict[s
 def first_seen(database: Database, field: str, chosen: Filter | None = None) -> list[Row]:
     """Return rows of card, `field`, `first` and `last`: on which days evaluations of a card had a version, a client or a hook.
 
-    `field`: version, client or hook.
+    `field`: version, client or hook. Months say in which months to look for the days.
     """
-    return totals(
-        database, "evaluation", chosen or Filter(), ("card", field), {"first": "min(day)", "last": "max(day)"}, daily=True
-    )
+    chosen = chosen or Filter()
+    found: dict[tuple[Any, Any], Row] = {}
+    for row in span_of_days(database, "evaluation", chosen, ("card", field)):
+        found[row["card"], row[field]] = row
+    return [found[key] for key in sorted(found)]
 
 
 __all__ = [
