@@ -175,8 +175,9 @@ def _digest(received: ReceivedCall, keys: tuple[str, ...], status: int, facts: b
     """
     call = received.call
     who = (received.service, call.caller.client, call.hookInstance, *keys, received.knowledge_hash)
-    after_now = facts[facts.find(b",") :]  # the time of the call is the first member
-    return received.hashed.digest(_raw_json.encode((*who, status, received.bytes_in)), after_now, sources, body)
+    # Without the first member, the time of the call, and the last, the cards shown before, which other calls may have added to.
+    lasting = facts[facts.find(b",") :].partition(b',"prior_cards":')[0]
+    return received.hashed.digest(_raw_json.encode((*who, status, received.bytes_in)), lasting, sources, body)
 
 
 def _card_record(one: Shown, received: ReceivedCall) -> CardRecord:

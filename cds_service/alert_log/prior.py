@@ -46,6 +46,7 @@ _SHOWN = """SELECT card.uuid, card.key, version, indicator, about, table_row, or
     GROUP BY version, indicator, about, table_row, order_key, call.hook, user_key, answered,
         CASE WHEN lower(hex(card.uuid)) IN (SELECT value FROM json_each(:apart)) THEN hex(card.call_id) || position END
     ORDER BY newest DESC"""
+_UNKNOWN = -1  # no id of a name
 _WORDS = ("live", "shown", "accepted", "overridden")
 _ANSWERS: dict[int | None, Literal["", "accepted", "overridden"]] = {None: "", 0: "overridden", 1: "accepted"}
 
@@ -132,9 +133,9 @@ def _shown(
 ) -> list[PriorRecord]:
     ids = ids_of(connection, (*_WORDS, client, *since))
     texts = NameTexts(connection)
-    asked = {word: ids.get(word) for word in _WORDS} | {
+    asked = {word: ids.get(word, _UNKNOWN) for word in _WORDS} | {
         "patient": key_bytes(patient_key)[1],
-        "client": ids.get(client),
+        "client": ids.get(client, _UNKNOWN),
         "newest": _NEWEST,
         "apart": msgspec.json.encode([uuid_bytes(one).hex() for one in apart]).decode(),
     }
@@ -153,5 +154,5 @@ def _shown(
             answered=_ANSWERS[row["answered"]],
         )
         for card, start in since.items()
-        for row in connection.execute(_SHOWN, asked | {"card": ids.get(card), "since": micros(start)}).fetchall()
+        for row in connection.execute(_SHOWN, asked | {"card": ids.get(card, _UNKNOWN), "since": micros(start)}).fetchall()
     ]

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 
+from cds_service.alert_log.instants import micros
 from cds_service.alert_log.old_schema import OLD_MIGRATIONS, OLD_TABLES
+from cds_service.clock import utc_now
 
 # The tables of a new file. Changed only together with a migration that does the same to files of the schema before.
 TABLES: tuple[str, ...] = (
@@ -121,6 +122,6 @@ def migrate(connection: sqlite3.Connection) -> None:
         for statement in migration:
             connection.execute(statement)
     if version < len(OLD_MIGRATIONS) + 1:
-        connection.execute("INSERT INTO source VALUES (?, ?, 0)", (os.urandom(16), time.time_ns() // 1000))
+        connection.execute("INSERT INTO source VALUES (?, ?, 0)", (os.urandom(16), micros(utc_now())))
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,9 +16,11 @@ import msgspec
 
 from cds_service.alert_log.commit_lock import CommitLock
 from cds_service.alert_log.compression import PACKAGED, Compressor, dictionary_id
+from cds_service.alert_log.instants import micros
 from cds_service.alert_log.records import CallRecord, FeedbackRecord, Record
 from cds_service.alert_log.rows import Rows
 from cds_service.alert_log.schema import migrate
+from cds_service.clock import utc_now
 
 _BUSY_MS = 5_000
 
@@ -83,7 +84,7 @@ class Store:
         known = "SELECT 1 FROM dictionary WHERE id = ?"
         number = dictionary_id(packaged)
         if self._connection.execute(known, (number,)).fetchone() is None:
-            row = (number, time.time_ns() // 1000, packaged)
+            row = (number, micros(utc_now()), packaged)
             self._connection.execute("INSERT INTO dictionary VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
         newest = "SELECT content FROM dictionary ORDER BY made_at DESC, id LIMIT 1"
         return bytes(self._connection.execute(newest).fetchone()[0])
@@ -97,7 +98,7 @@ class Store:
             return
         packed = archive.pack()
         self._connection.execute("BEGIN IMMEDIATE")
-        row = (self._rows.names[archive.hash], time.time_ns() // 1000, packed)
+        row = (self._rows.names[archive.hash], micros(utc_now()), packed)
         self._connection.execute("INSERT INTO knowledge VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
         self._connection.execute("COMMIT")
 

@@ -1,6 +1,6 @@
 """Make records of a mix of generated calls, as a hospital's log holds them: each of another patient, most of them silent.
 
-Seven tenths are calls of the cards' cases, some of two patients' cases in one, a quarter of these with data missing or broken; the
+Seven tenths are calls of the cards' cases, some of two patients' cases in one, a quarter of them with data missing or broken. The
 rest are the benchmark's charts of three sizes with values drawn anew.
 """
 
