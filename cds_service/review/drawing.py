@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from cds_service import __version__
 from cds_service.files.page_templates import page_templates
-from cds_service.review.charts import day_text
+from cds_service.review.charts import day_of, day_text
 from cds_service.review.definitions import DEFINITIONS
 from cds_service.review.page import Page, PageRequest
 
@@ -32,7 +32,7 @@ class Templates:
     def _templates(self) -> Environment:
         templates = page_templates("cds_service.review")
         templates.globals.update(self._globals, version=__version__, definitions=DEFINITIONS)
-        templates.filters.update(number=_number, decimal=_decimal, percent=_percent, day=day_text)
+        templates.filters.update(number=_number, decimal=_decimal, percent=_percent, day=day_text, short_day=_short_day, ms=_ms)
         return templates
 
     def html(self, page: Page, asked: PageRequest) -> Response:
@@ -90,3 +90,11 @@ def _percent(value: float) -> str:
     """Return a share as percent: whole, with a digit behind the point below 10 and above 90."""
     percent = 100 * value
     return f"{percent:.0f} %" if percent in (0, 100) or 10 <= percent <= 90 else f"{percent:.1f} %"
+
+
+def _short_day(day: int) -> str:
+    return f"{day_of(day).day} {day_of(day):%b}"
+
+
+def _ms(bound: int | None) -> str:
+    return "none" if bound is None else f"≤ {bound} ms"

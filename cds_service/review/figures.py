@@ -1,132 +1,151 @@
-"""Work out the figures of cards from the counts of the roll-ups, as `review.definitions` defines them."""
+"""Turn counts of the roll-ups into the rates of cards and clients, as `review.definitions` defines them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
-from cds_service.decide.decision import Outcome
+from cds_service.database import Database
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.review.rate import ENOUGH_COVERAGE, Rate, bounds, per_100, share
+from cds_service.rollups.filter import Filter
+from cds_service.rollups.queries import (
+    Cards,
+    Evaluations,
+    card_counts,
+    denominators,
+    evaluation_counts,
+    reason_counts,
+)
 
-Counts = Iterable[Mapping[str, Any]]  # rows of a roll-up, names as texts
+Counted = TypeVar("Counted", Cards, Evaluations)
 
-_MET = frozenset((Outcome.FIRED, Outcome.REPEATED, Outcome.GAVE_WAY, Outcome.CAPPED))
-_UNCHECKED = frozenset((Outcome.COULD_NOT_CHECK, Outcome.FAILED))
-
-
-class Evaluations(msgspec.Struct, frozen=True):
-    """How evaluations ended. Those that did not apply (no such order, patient has died) are in no number."""
-
-    met: int  # fired, shown or held back
-    unmet: int
-    unchecked: int
-
-    @classmethod
-    def of(cls, rows: Counts) -> Evaluations:
-        """Add up rows of `daily_evaluation`, which have `outcome`, `applies`, `n`."""
-        met = unmet = unchecked = 0
-        for row in rows:
-            if not row["applies"]:
-                continue
-            if row["outcome"] in _MET:
-                met += row["n"]
-            elif row["outcome"] in _UNCHECKED:
-                unchecked += row["n"]
-            elif row["outcome"] == Outcome.NOT_FIRED:
-                unmet += row["n"]
-        return cls(met, unmet, unchecked)
-
-    @property
-    def decided(self) -> int:
-        """Evaluations that fired or did not fire."""
-        return self.met + self.unmet
-
-    def fire_rate(self) -> Rate:
-        """Return how often criteria were met, of what could be decided."""
-        return share("fire_rate", self.met, self.decided)
-
-    def could_not_check(self) -> Rate:
-        """Return how often a card could not be checked, of what applied."""
-        return share("could_not_check", self.unchecked, self.decided + self.unchecked)
+NO_CARDS = Cards({}, *(0 for _ in range(9)))
+NO_EVALUATIONS = Evaluations({}, {}, 0)
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """Cards of live mode that were shown, and what became of them."""
+class CardFigures(msgspec.Struct, frozen=True):
+    """All figures of one card under a filter."""
 
+    card: str
+    title: str
+    version: str  # that the service has now; "" where the card is no longer among them
+    status: str
     shown: int
-    about_orders: int
-    accepted: int
-    overridden: int
-    repeated: int  # again within 24 hours
-
-    @classmethod
-    def of(cls, rows: Counts) -> Shown:
-        """Add up rows of `daily_card` that have `mode`, `state`, `response`, `repeated_24h`, `about_order`, `n`."""
-        found = [row for row in rows if row["mode"] == "live" and row["state"] == "shown"]
-        return cls(
-            shown=_sum(found),
-            about_orders=_sum(row for row in found if row["about_order"]),
-            accepted=_sum(row for row in found if row["response"] == "accepted"),
-            overridden=_sum(row for row in found if row["response"] == "overridden"),
-            repeated=_sum(row for row in found if row["repeated_24h"]),
-        )
-
-    @property
-    def answered(self) -> int:
-        """Cards with feedback."""
-        return self.accepted + self.overridden
-
-    def coverage(self) -> Rate:
-        """Return how many cards got feedback."""
-        return share("coverage", self.answered, self.shown)
-
-    def acceptance(self) -> Rate:
-        """Return how many were accepted, of those with feedback."""
-        low = bool(self.shown) and self.answered < ENOUGH_COVERAGE * self.shown
-        return share("acceptance", self.accepted, self.answered, low_coverage=low)
-
-    def override(self) -> Rate:
-        """Return between which bounds the share of overridden cards lies."""
-        return bounds("override", self.overridden, self.shown - self.accepted, self.shown)
-
-    def repeat(self) -> Rate:
-        """Return how many were shown to the same patient within 24 hours before."""
-        return share("repeat", self.repeated, self.shown)
-
-    def per_100_orders(self, orders: int) -> Rate | None:
-        """Return cards about orders for each 100 of `orders`; None for cards that are about no order."""
-        if self.shown and not self.about_orders:
-            return None
-        return per_100("per_100_orders", self.about_orders, orders)
+    held_back: int  # fired, and not shown: repeated, gave way, capped
+    fire_rate: Rate
+    per_100_orders: Rate | None  # None for a card that is about no order
+    acceptance: Rate
+    coverage: Rate
+    override: Rate
+    reasoned: Rate
+    repeat: Rate
+    could_not_check: Rate
 
 
-def _sum(rows: Counts) -> int:
-    return sum(row["n"] for row in rows)
+def figures_of_cards(database: Database, chosen: Filter, knowledge: Knowledge) -> list[CardFigures]:
+    """Return the figures of each card that was evaluated or fired, in the order of the service's cards, others after them."""
+    cards = by_name(card_counts(database, chosen), "card")
+    evaluations = by_name(evaluation_counts(database, chosen), "card")
+    reasoned = reasons_given(database, chosen)
+    orders = orders_of(database, chosen)
+    known = [one.id for one in knowledge.cards]
+    listed = [one for one in known if one in evaluations or one in cards]
+    listed += sorted((cards.keys() | evaluations.keys()) - set(known))
+    return [
+        card_figures(one, knowledge, cards.get(one, NO_CARDS), evaluations.get(one, NO_EVALUATIONS), reasoned.get(one, 0), orders)
+        for one in listed
+    ]
 
 
-def grouped(rows: Counts, *names: str) -> dict[Any, list[Mapping[str, Any]]]:
-    """Return the rows by the values of `names`: the value itself of one name, a tuple of several."""
-    found: dict[Any, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        key = row[names[0]] if len(names) == 1 else tuple(row[name] for name in names)
-        found.setdefault(key, []).append(row)
-    return found
+def card_figures(
+    card: str, knowledge: Knowledge, cards: Cards, evaluations: Evaluations, reasoned: int, orders: int
+) -> CardFigures:
+    """Return the figures of one card from its counts; `orders`: distinct orders of the calls."""
+    found = knowledge.card(card)
+    return CardFigures(
+        card=card,
+        title=title_of(knowledge, card),
+        version=found.file.version if found else "",
+        status=found.file.status if found else "",
+        shown=cards.shown,
+        held_back=cards.held_back,
+        fire_rate=fire_rate(evaluations),
+        per_100_orders=None if cards.shown and not cards.about_orders else per_100_orders(cards, orders),
+        acceptance=acceptance(cards),
+        coverage=coverage(cards),
+        override=bounds("override", cards.overridden, cards.shown - cards.accepted, cards.shown),
+        reasoned=share("reasoned", reasoned, cards.overridden),
+        repeat=share("repeat", cards.repeated, cards.shown),
+        could_not_check=could_not_check(evaluations),
+    )
 
 
-def summed(rows: Counts, *names: str) -> dict[Any, int]:
-    """Return the sum of `n` by the values of `names`, the largest first, equals by name."""
-    sums = {key: _sum(group) for key, group in grouped(rows, *names).items()}
-    return dict(sorted(sums.items(), key=lambda item: (-item[1], str(item[0]))))
+def title_of(knowledge: Knowledge, card: str) -> str:
+    """Return the title of a card; its id where the service no longer has it."""
+    found = knowledge.card(card)
+    return found.file.title if found else card
 
 
-def percentile(buckets: Mapping[int, int], share_of_calls: float) -> int | None:
-    """Return the upper bound in ms that this share of calls does not exceed; None where there are none."""
-    total = sum(buckets.values())
-    seen = 0
-    for bound in sorted(buckets):
-        seen += buckets[bound]
-        if total and seen >= share_of_calls * total:
-            return bound
-    return None
+def by_name(rows: Sequence[Counted], name: str) -> dict[str, Counted]:
+    """Return counts by the value of one field."""
+    return {str(row.of[name]): row for row in rows}
+
+
+def reasons_given(database: Database, chosen: Filter) -> dict[str, int]:
+    """Return how many cards were overridden with a coded reason, by card."""
+    given: dict[str, int] = {}
+    for row in reason_counts(database, chosen):
+        if row["reason"]:
+            given[row["card"]] = given.get(row["card"], 0) + row["n"]
+    return given
+
+
+def orders_of(database: Database, chosen: Filter) -> int:
+    """Return the distinct orders of the calls."""
+    return next((row.orders for row in denominators(database, chosen)), 0)
+
+
+def fire_rate(evaluations: Evaluations) -> Rate:
+    """Return how often the criteria were met, of what could be decided."""
+    return share("fire_rate", evaluations.fired, evaluations.checked)
+
+
+def could_not_check(evaluations: Evaluations) -> Rate:
+    """Return how often a card could not be checked, of what applied."""
+    unchecked = evaluations.could_not_check + evaluations.failed
+    return share("could_not_check", unchecked, evaluations.checked + unchecked)
+
+
+def coverage(cards: Cards) -> Rate:
+    """Return how many shown cards got feedback."""
+    return share("coverage", cards.answered, cards.shown)
+
+
+def acceptance(cards: Cards) -> Rate:
+    """Return how many were accepted, of those with feedback."""
+    low = bool(cards.shown) and cards.answered < ENOUGH_COVERAGE * cards.shown
+    return share("acceptance", cards.accepted, cards.answered, low_coverage=low)
+
+
+def per_100_orders(cards: Cards, orders: int) -> Rate:
+    """Return shown cards about orders for each 100 orders."""
+    return per_100("per_100_orders", cards.about_orders, orders)
+
+
+def flat(figures: CardFigures) -> Mapping[str, Any]:
+    """Return the figures as one row for CSV, each rate as five columns."""
+    row: dict[str, Any] = {}
+    for name in figures.__struct_fields__:
+        value = getattr(figures, name)
+        if name in RATES:
+            for part in ("numerator", "denominator", "value", "low", "high"):
+                row[f"{name}_{part}"] = None if value is None else getattr(value, part)
+        else:
+            row[name] = value
+    return row
+
+
+RATES = ("fire_rate", "per_100_orders", "acceptance", "coverage", "override", "reasoned", "repeat", "could_not_check")

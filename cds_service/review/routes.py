@@ -18,6 +18,7 @@ from cds_service.review.drawing import Templates, as_csv, as_json, style
 from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute
 from cds_service.review.pages import PAGES
 from cds_service.review.site import Site
+from cds_service.rollups.filter import FilterError
 from cds_service.wire.errors import Forbidden
 from cds_service.wire.same_origin import from_this_site
 
@@ -96,7 +97,7 @@ class _Routes:
         try:
             with nullcontext() if pool is None else pool.borrow() as connection:
                 made = make(self._asked(request, form, connection))
-        except (PageNotFoundError, BadFormError, DatabaseError) as error:
+        except (PageNotFoundError, BadFormError, FilterError, DatabaseError) as error:
             made = _message(error)
         response = made if isinstance(made, Response) else write(made, asked)
         response.headers.update(HEADERS)
@@ -106,7 +107,7 @@ class _Routes:
         return PageRequest(
             url=f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path,
             path=request.path_params,
-            query=dict(request.query_params),
+            pairs=tuple(request.query_params.multi_items()),
             form=form,
             cookies=request.cookies,
             now=self._site.clock(),
@@ -121,7 +122,7 @@ def _message(error: Exception) -> Page:
     match error:
         case PageNotFoundError():
             return Page("Not here", "message.html", {"message": str(error)}, status=404)
-        case BadFormError():
+        case BadFormError() | FilterError():
             return Page("This could not be used", "message.html", {"message": str(error)}, status=400)
         case StatementTooLongError():
             text = (
