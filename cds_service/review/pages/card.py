@@ -85,8 +85,10 @@ def _days(database: Database, chosen: Filter, today: int) -> tuple[list[dict[str
     shown = {int(row.of["day"]): row.shown for row in card_counts(database, chosen, ("day",))}
     last = max(max(by_day), min(chosen.until or today, today))
     listed = days_between(min(by_day), last)[-_MOST_DAYS:]
-    rows, flags = [], []
-    version, seen = "", set()
+    rows: list[dict[str, Any]] = []
+    flags: list[tuple[int, str]] = []
+    version = ""
+    seen: set[str] = set()
     for day in listed:
         found = by_day.get(day, {})
         if found:

@@ -22,14 +22,11 @@ def draw(asked: PageRequest) -> Page:
     sentences = Sentences(knowledge.criteria, knowledge.terminology)
     missing = [_missing(knowledge, sentences, row) for row in missing_counts(database, chosen, _BY)]
     missing.sort(key=lambda one: (-one["n"], one["card"], one["criterion"], one["cause"], one["client"]))
-    clients = [
-        {"client": one.of["client"], "could_not_check": could_not_check(one)}
-        for one in evaluation_counts(database, chosen, ("client",))
-    ]
-    clients.sort(key=lambda one: -(one["could_not_check"].value or 0))
+    by_client = [(one.of["client"], could_not_check(one)) for one in evaluation_counts(database, chosen, ("client",))]
+    by_client.sort(key=lambda one: -(one[1].value or 0))
     data = {
         "period": period(chosen),
-        "clients": clients,
+        "clients": [{"client": client, "could_not_check": rate} for client, rate in by_client],
         "missing": missing[:_MOST_ROWS],
         "more_missing": max(len(missing) - _MOST_ROWS, 0),
         "empty": why_empty(database, chosen),
