@@ -21,9 +21,9 @@ def why_empty(database: Database, chosen: Filter) -> str:
         return "The log holds no call yet. Numbers appear within 30 seconds after the first one."
     others = _calls(database, Filter(chosen.since, chosen.until))
     if others:
-        return f"None of the {others:,} calls {period(chosen)} has what the filters ask for."
+        return f"None of the {others:,} calls of this period ({period(chosen)}) has what the filters ask for."
     return (
-        f"There was no call {period(chosen)}. The log has counted days from {day_text(state.first_day or 0)} to "
+        f"There was no call in this period ({period(chosen)}). The log holds days from {day_text(state.first_day or 0)} to "
         f"{day_text(state.last_day)}."
     )
 

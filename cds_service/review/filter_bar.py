@@ -69,10 +69,10 @@ def filter_bar(
 
 def period(chosen: Filter) -> str:
     """Return the days of a filter in words."""
-    if chosen.since is not None and chosen.since == chosen.until:
-        return day_text(chosen.since)
-    parts = (("from", chosen.since), ("up to", chosen.until))
-    return " ".join(f"{word} {day_text(day)}" for word, day in parts if day is not None) or "all days"
+    since, until = chosen.since, chosen.until
+    if since is not None and until is not None:
+        return day_text(since) if since == until else f"{day_text(since)} to {day_text(until)}"
+    return f"from {day_text(since)} on" if since is not None else f"up to {day_text(until)}" if until is not None else "all days"
 
 
 def _days(chosen: Filter) -> list[Field]:

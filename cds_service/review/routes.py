@@ -15,6 +15,7 @@ from starlette.routing import Route
 from cds_service.database import DatabaseError, DatabasePool, StatementTooLongError
 from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.review.drawing import Templates, as_csv, as_json, style
+from cds_service.review.log_state import LogState, log_state
 from cds_service.review.page import BASE, BadFormError, Page, PageNotFoundError, PageRequest, PageRoute
 from cds_service.review.pages import PAGES
 from cds_service.review.site import Site
@@ -33,7 +34,7 @@ HEADERS = {
     "cache-control": "no-store",
 }
 
-Write = Callable[[Page, PageRequest], Response]
+Write = Callable[[Page, PageRequest, LogState | None], Response]
 
 
 def review_routes(site: Site, pages: Sequence[PageRoute] = PAGES) -> list[Route]:
@@ -88,12 +89,15 @@ class _Routes:
         write: Write,
     ) -> Response:
         asked = self._asked(request, form)
+        state = None
         try:
             with nullcontext() if pool is None else pool.borrow() as connection:
                 made = make(self._asked(request, form, connection))
+                if connection is not None and isinstance(made, Page):
+                    state = log_state(connection, asked.now)
         except (PageNotFoundError, BadFormError, FilterError, DatabaseError) as error:
             made = _message(error)
-        response = made if isinstance(made, Response) else write(made, asked)
+        response = made if isinstance(made, Response) else write(made, asked, state)
         response.headers.update(HEADERS)
         return response
 

@@ -60,7 +60,7 @@ async def test_a_page_is_html_json_and_csv() -> None:
         html, json, csv = [await one.get(f"/review/cells{ending}?days=7") for ending in ("", ".json", ".csv")]
     assert html.headers["content-type"] == "text/html; charset=utf-8"
     assert "&lt;b&gt;" in html.text
-    assert json.json() == {"title": "Cells", "message": "<b>"}
+    assert json.json() == {"title": "Cells", "log": None, "message": "<b>"}
     assert csv.content == b'text,number,line\r\n\'=1+1,-1,"a ""quoted""\nline"\r\n'
     assert csv.headers["content-disposition"] == 'attachment; filename="cells.csv"'
 

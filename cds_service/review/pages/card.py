@@ -15,6 +15,7 @@ from cds_service.review.links import Links
 from cds_service.review.page import Page, PageNotFoundError, PageRequest, PageRoute
 from cds_service.review.pages.overview import shown_before
 from cds_service.review.pages.reasons import reason_text
+from cds_service.review.rate import share
 from cds_service.review.statistics import Limits, laney_limits
 from cds_service.rollups.counting import totals
 from cds_service.rollups.days import days_between
@@ -29,6 +30,8 @@ from cds_service.rollups.queries import (
 )
 
 _MOST_DAYS = 400  # in the chart
+_MOST_USERS = 10  # in the table
+_ALL_USERS = 1_000_000
 _NAMES = ("client", "hook", "version", "indicator")
 
 
@@ -43,6 +46,8 @@ def draw(asked: PageRequest) -> Page:
     reasoned = reasons_given(database, chosen).get(card, 0)
     figures = card_figures(card, asked.knowledge, counts, evaluations, reasoned, orders_of(database, chosen))
     days, flags = _days(database, chosen, asked.today)
+    users = top_users(database, chosen, _ALL_USERS)
+    few = max(round(0.05 * len(users)), min(len(users), 1))
     links = Links(chosen)
     reasons = reason_counts(database, chosen, ("reason",))
     data = {
@@ -54,7 +59,9 @@ def draw(asked: PageRequest) -> Page:
         "fired": evaluations.fired,
         "by": _breakdowns(database, chosen, links, asked),
         "comments": sum(row["comments"] for row in reasons),
-        "users": top_users(database, chosen),
+        "users": users[:_MOST_USERS],
+        "few_users": few,
+        "concentration": share("concentration", sum(one["shown"] for one in users[:few]), sum(one["shown"] for one in users)),
         "repeats": [row for row in worst_repeats(database, chosen) if row["most_for_one_patient"] > 1],
         "empty": why_empty(database, chosen.without("card")),
     }
@@ -161,12 +168,22 @@ def _sentence(days: Sequence[Mapping[str, Any]], flags: Sequence[tuple[int, str]
     fired, evaluated = sum(one["fired"] for one in known), sum(one["evaluated"] for one in known)
     outside = [one for one in known if one["outside"]]
     parts = [
-        f"It fired in {fired:,} of {evaluated:,} evaluations ({fired / evaluated:.1%}) on {len(known)} days.",
-        f"{len(outside)} {'day lies' if len(outside) == 1 else 'days lie'} outside the limits"
-        + (f", the last one {day_text(outside[-1]['day'])}." if outside else "."),
+        f"It fired in {fired:,} of {evaluated:,} evaluations ({100 * fired / evaluated:.1f} %) on {len(known)} days.",
+        _outside(outside),
     ]
     parts += [f"Version {version} begins on {day_text(day)}." for day, version in flags]
     return " ".join(parts)
+
+
+def _outside(days: Sequence[Mapping[str, Any]]) -> str:
+    if not days:
+        return "No day lies outside the limits."
+    last = day_text(days[-1]["day"])
+    return (
+        f"One day lies outside the limits, {last}."
+        if len(days) == 1
+        else f"{len(days)} days lie outside the limits, the last {last}."
+    )
 
 
 ROUTE = PageRoute("/cards/{card}", draw, csv=True)

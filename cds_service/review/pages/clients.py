@@ -32,7 +32,7 @@ def draw(asked: PageRequest) -> Page:
     evaluations = {_key(one.of): one for one in evaluation_counts(database, chosen, _BY)}
     times = {_key(one.of): one for one in latency(database, chosen, _BY)}
     last = {_key(row): row["day"] for row in call_counts(database, chosen, ("day", *_BY))}  # in the order of days
-    clients = []
+    clients: list[dict[str, Any]] = []
     for key in sorted({_key(row) for row in (*calls, *refusals)}):
         own = [row for row in calls if _key(row) == key]
         time = times.get(key, _NO_CALLS)
@@ -51,6 +51,7 @@ def draw(asked: PageRequest) -> Page:
                 "last_day": last.get(key),
             }
         )
+    clients.sort(key=lambda one: (-one["calls"], -one["refused"]))
     data = {
         "period": period(chosen),
         "clients": clients,

@@ -24,6 +24,7 @@ from cds_service.review.whats_new import whats_new
 from cds_service.rollups.days import days_between, plus, week_of
 from cds_service.rollups.filter import Filter
 from cds_service.rollups.queries import card_counts, evaluation_counts, latency
+from cds_service.rollups.rollup import rollup_state
 
 WEEKS = 12
 
@@ -82,9 +83,11 @@ def _tiles(database: Database, chosen: Filter) -> dict[str, Any]:
 
 
 def shown_before(database: Database, chosen: Filter) -> int | None:
-    """Return the cards shown in as many days before; None where the filter has no first or last day."""
-    earlier = _before(chosen)
-    return None if earlier is None else next(iter(card_counts(database, earlier, ())), NO_CARDS).shown
+    """Return the cards shown in as many days before; None where the log does not hold all of them."""
+    earlier, first = _before(chosen), rollup_state(database).first_day
+    if earlier is None or first is None or (earlier.since or 0) < first:
+        return None
+    return next(iter(card_counts(database, earlier, ())), NO_CARDS).shown
 
 
 def _before(chosen: Filter) -> Filter | None:
