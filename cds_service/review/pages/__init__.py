@@ -1,7 +1,7 @@
 """Make the pages, one module each. A page is a function from a request to data (`review.page`)."""
 
 from cds_service.review.page import PageRoute
-from cds_service.review.pages import card, cards, clients, data, definitions, overview, reasons
+from cds_service.review.pages import card, cards, clients, data, definitions, demo_log, overview, reasons
 
 # In the order of the navigation.
 PAGES: tuple[PageRoute, ...] = (
@@ -12,4 +12,5 @@ PAGES: tuple[PageRoute, ...] = (
     data.ROUTE,
     clients.ROUTE,
     definitions.ROUTE,
+    demo_log.ROUTE,
 )
