@@ -44,7 +44,7 @@ class Templates:
         body = self._templates.get_template(page.template).render(
             {**page.data, **page.only_html},
             title=page.title,
-            state=state,
+            log=state,
             here=here,
             query=f"?{query}" if query else "",
             has_csv=page.rows is not None,

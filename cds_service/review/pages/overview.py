@@ -57,6 +57,7 @@ def draw(asked: PageRequest) -> Page:
         for card in cards
     }
     only_html = {
+        "never_called": rollup_state(database).last_day is None,
         "bars": bars,
         "links": Links(chosen),
         "filters": filter_bar(database, chosen, asked.knowledge, asked.settings.time_zone),
