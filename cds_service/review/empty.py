@@ -15,6 +15,8 @@ def why_empty(database: Database, chosen: Filter) -> str:
     if _calls(database, chosen):
         return ""
     state = rollup_state(database)
+    if not state.looked_at:
+        return "The log is being counted for the first time. Please come back in a minute."
     if state.days_waiting:
         return f"The log is being counted: {state.days_waiting} days are still to be done. Please come back in a minute."
     if state.last_day is None:

@@ -91,6 +91,8 @@ class _Routes:
         asked = self._asked(request, form)
         state = None
         try:
+            if pool is not None:
+                self._site.begin()
             with nullcontext() if pool is None else pool.borrow() as connection:
                 made = make(self._asked(request, form, connection))
                 if connection is not None and isinstance(made, Page):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 from collections import Counter
@@ -21,7 +22,7 @@ from cds_service.review.definitions import DEFINITIONS
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import PAGES
 from cds_service.review.routes import review_routes
-from cds_service.review.site import close_site, new_site
+from cds_service.review.site import Site
 from cds_service.rollups.days import SiteDays
 from cds_service.rollups.rollup import roll_up
 from cds_service.settings import Settings
@@ -53,11 +54,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def client_of(folder: Path, pages: tuple[PageRoute, ...] = PAGES) -> AsyncIterator[Client]:
-    site = new_site(Settings(log_path=folder / "alerts.sqlite3"), knowledge(), lambda: NOW)
+    site = Site(Settings(log_path=folder / "alerts.sqlite3"), knowledge(), lambda: NOW)
     app = Starlette(routes=review_routes(site, pages))
     async with Client(transport=httpx2.ASGITransport(app=app), base_url="http://cds.example") as one:
         yield one
-    close_site(site)
+    site.close()
 
 
 @pytest_asyncio.fixture
@@ -324,3 +325,13 @@ async def test_names_from_the_log_are_text(tmp_path: Path) -> None:
         reasons = (await one.get("/review/reasons.csv")).text
         assert ",'=HYPERLINK(1)," in reasons
         assert ",=HYPERLINK" not in reasons
+
+
+async def test_the_first_page_begins_to_count_the_log(tmp_path: Path) -> None:
+    write_sample_log(tmp_path / "alerts.sqlite3", days=2)
+    async for one in client_of(tmp_path):
+        assert (await one.get("/review")).status_code == 200
+        async with asyncio.timeout(60):
+            while (await got(one, ".json"))["log"]["counted_seconds_ago"] is None:
+                await asyncio.sleep(0.02)
+        assert (await got(one, ".json"))["tiles"]["shown"] > 0

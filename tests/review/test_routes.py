@@ -16,7 +16,7 @@ from cds_service.review.app import create_review_app
 from cds_service.review.definitions import DEFINITIONS
 from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute, see_other
 from cds_service.review.routes import review_routes
-from cds_service.review.site import Site, new_site
+from cds_service.review.site import Site
 from cds_service.settings import Settings, SettingsError
 from tests.core import NOW, a_runtime, knowledge
 from tests.http_side import running
@@ -47,7 +47,7 @@ PAGES = (
 
 
 def a_site(folder: Path = Path("nowhere")) -> Site:
-    return new_site(Settings(log_path=folder / "alerts.sqlite3"), knowledge(), lambda: NOW, banner="Test")
+    return Site(Settings(log_path=folder / "alerts.sqlite3"), knowledge(), lambda: NOW, banner="Test")
 
 
 def client(*pages: PageRoute) -> httpx2.AsyncClient:
