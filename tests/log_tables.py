@@ -12,6 +12,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from cds_service.alert_log.schema import migrate
+
 # Hot tables as the log has them, without bodies: (name, columns, what follows them in SQLite, index columns).
 _TABLES: tuple[tuple[str, str, str], ...] = (
     ("name", "id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE", ""),
@@ -84,6 +86,21 @@ _INDEXES = (
     "refusal (received_at)",
 )
 SOURCE = bytes(16)
+# Values of the columns that may not be empty, for tests that care about others.
+BLANK: dict[str, dict[str, object]] = {
+    "call": dict.fromkeys(
+        (
+            *("tenant", "client", "service", "hook", "outcome", "orders", "service_version", "knowledge", "jurisdiction"),
+            *("dialect", "bytes_in", "bytes_out", "degraded"),
+        ),
+        0,
+    )
+    | {"status": 200, "key": 1, "instance": bytes(16)},
+    "card": dict.fromkeys(("tenant", "client", "hook", "version", "content_hash", "about"), 0)
+    | {"table_row": -1, "key": 1, "order_key": None},
+    "feedback": dict.fromkeys(("tenant", "client", "service", "reason_system", "reason_code", "reason_display"), 0)
+    | {"accepted": "[]", "comment_length": 0, "outcome_timestamp": ""},
+}
 DATABASE_SERVER = os.environ.get("CDS_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 
 
@@ -91,13 +108,8 @@ def make_sqlite_log(path: Path) -> None:
     """Make an alert log with its tables and no record."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("CREATE TABLE source (id BLOB PRIMARY KEY, created_at INTEGER, last_seq INTEGER)")
-        connection.execute("INSERT INTO source VALUES (?, 0, 0)", (SOURCE,))
-        for name, columns, end in _TABLES:
-            connection.execute(f"CREATE TABLE {name} ({columns.format(seq='seq INTEGER PRIMARY KEY')}) {end}")
-        connection.execute("INSERT INTO name VALUES (0, '')")
-        for number, index in enumerate(_INDEXES):
-            connection.execute(f"CREATE INDEX index_{number} ON {index}")
+        migrate(connection)
+        connection.execute("UPDATE source SET id = ?", (SOURCE,))
 
 
 def make_postgres_log(url: str) -> None:

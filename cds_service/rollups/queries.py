@@ -12,7 +12,7 @@ from typing import Any
 
 from cds_service.database import Database
 from cds_service.database.database import Row
-from cds_service.rollups.counting import NO_RESPONSE, totals, words
+from cds_service.rollups.counting import NO_RESPONSE, span_of_days, totals, words
 from cds_service.rollups.filter import Filter
 
 Of = Mapping[str, str | int]  # the values of `by`, as filters say them
@@ -230,13 +230,9 @@ def _at_once(database: Database, chosen: Filter, names: Sequence[str]) -> dict[s
 def first_seen(database: Database, field: str, chosen: Filter | None = None) -> list[Row]:
     """Return rows of card, `field`, `first` and `last`: on which days evaluations of a card had a version, a client or a hook.
 
-    `field`: version, client or hook. Months say in which months to look for the days.
+    `field`: version, client or hook.
     """
-    chosen = chosen or Filter()
-    found: dict[tuple[Any, Any], Row] = {}
-    for row in span_of_days(database, "evaluation", chosen, ("card", field)):
-        found[row["card"], row[field]] = row
-    return [found[key] for key in sorted(found)]
+    return span_of_days(database, "evaluation", chosen or Filter(), ("card", field))
 
 
 __all__ = [
