@@ -34,7 +34,7 @@ def choose(
     order-sign. `most`: the limit on cards in one response; warnings and critical cards are never cut.
     """
     chosen = list(decisions)
-    if not any([one.outcome is FIRED for one in chosen]):  # then no card is shown that could cover a subject either
+    if not any(one.outcome is FIRED for one in chosen):  # then no card is shown that could cover a subject either
         return chosen
     if shown_before:
         _suppress_repeats(chosen, shown_before, hook, now, answer_counts)

@@ -38,7 +38,7 @@ def read_reasons(resource: Resource, dosages: list[Dosage], targets: Targets, te
     coded = [(pairs(concept), texts(concept)) for concept in _concepts(resource, referenced)]
     given = [reason.display for reason in referenced if reason.display]
     given += [name for _, names in coded for name in names]
-    stated = bool(given or referenced) or any([codings for codings, _ in coded])
+    stated = bool(given or referenced) or any(codings for codings, _ in coded)
     said = [*given, *_notes(resource)]
     for dosage in dosages:
         said += _texts(dosage)
@@ -48,7 +48,7 @@ def read_reasons(resource: Resource, dosages: list[Dosage], targets: Targets, te
         patterns=terminology.reasons_in("\nx\n".join(said)) if said else _NONE,
         sets=_NONE.union(*[terminology.problem(codings, names).sets for codings, names in coded]),
         stated=stated,
-        unread=any([reason.unread for reason in referenced]),
+        unread=any(reason.unread for reason in referenced),
     )
 
 
@@ -83,4 +83,4 @@ def _texts(dosage: Dosage) -> list[str]:
     said = [text for text in (dosage.text, dosage.patientInstruction) if text]
     for concept in listed(dosage.additionalInstruction):
         said += texts(concept)
-    return said + [*texts(dosage.asNeededCodeableConcept)]
+    return [*said, *texts(dosage.asNeededCodeableConcept)]
