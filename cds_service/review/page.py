@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
+from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.rollups.days import SiteDays, moment
+from cds_service.rollups.filter import Filter
+from cds_service.settings import Settings
+
+DAYS = 28  # that a page shows where its address names no days
+BASE = "/review"
 
 
 class PageRequest(msgspec.Struct, frozen=True):
@@ -17,11 +24,34 @@ class PageRequest(msgspec.Struct, frozen=True):
 
     url: str  # path and query as the browser sent them
     path: Mapping[str, str]  # parameters of the path
-    query: Mapping[str, str]  # the last value of each parameter
+    pairs: Sequence[tuple[str, str]]  # parameters of the query, in its order
     form: Mapping[str, str]  # fields of a form; empty for GET
     cookies: Mapping[str, str]
     now: datetime
+    settings: Settings
     knowledge: Knowledge
+    connection: Database | None  # None for a page that reads no database
+
+    @property
+    def database(self) -> Database:
+        """Return the log and the review database; for a form also to write the latter."""
+        if self.connection is None:
+            raise RuntimeError("this page was registered as one that reads no database")
+        return self.connection
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Return the last value of each parameter."""
+        return dict(self.pairs)
+
+    @property
+    def today(self) -> int:
+        """Return the day of the site, YYYYMMDD."""
+        return SiteDays(self.settings.time_zone).day_of(moment(self.now))
+
+    def filter(self, *, days: int | None = DAYS, other: Iterable[str] = ()) -> Filter:
+        """Return the filter of the query; `days` and `other`: see `Filter.from_query`. Raises FilterError."""
+        return Filter.from_query(self.pairs, self.today, days=days, other=other)
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -29,9 +59,9 @@ class Page(msgspec.Struct, frozen=True):
 
     title: str
     template: str
-    data: Mapping[str, Any]  # of types that JSON has
+    data: Mapping[str, Any]  # of types that JSON has, or msgspec structs of them
     only_html: Mapping[str, Any] = {}  # what a template needs beside: charts, links
-    rows: Sequence[Mapping[str, Any]] | None = None  # the table of the page as CSV; the keys of the first row are its columns
+    rows: Sequence[Mapping[str, Any]] | None = None  # the table of the page, for CSV
     columns: Sequence[str] = ()  # of `rows`, in order
     status: int = 200
 
@@ -55,4 +85,10 @@ class PageRoute(msgspec.Struct, frozen=True):
     draw: Callable[[PageRequest], Page]
     nav: str = ""
     csv: bool = False
+    reads: bool = True  # the database
     post: Callable[[PageRequest], Page | Response] | None = None
+
+
+def see_other(path: str) -> Response:
+    """Return the redirect after a form; `path` is below `/review`."""
+    return RedirectResponse(BASE + path, 303)

@@ -1,0 +1,114 @@
+"""Write a page as HTML, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from functools import cached_property
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from jinja2 import Environment
+from starlette.responses import Response
+
+from cds_service import __version__
+from cds_service.files.page_templates import page_templates
+from cds_service.review.charts import day_of, day_text
+from cds_service.review.definitions import DEFINITIONS
+from cds_service.review.log_state import LogState
+from cds_service.review.page import Page, PageRequest
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")  # a spreadsheet would run a cell that begins so (OWASP ASVS 5.0, 1.2.10)
+
+
+class Templates:
+    """Draw HTML. Templates are read at the first page, so that other processes stay small."""
+
+    def __init__(self, base: str, banner: str, navigation: list[tuple[str, str]]) -> None:
+        """`base`: the address of the first page. `navigation`: (name, address) of the pages in it."""
+        self._globals = {"base": base, "banner": banner, "navigation": navigation}
+
+    @cached_property
+    def _templates(self) -> Environment:
+        templates = page_templates("cds_service.review")
+        templates.globals.update(self._globals, version=__version__, definitions=DEFINITIONS)
+        templates.filters.update(
+            number=_number, decimal=_decimal, percent=_percent, day=day_text, short_day=_short_day, ms=_ms, ago=_ago
+        )
+        return templates
+
+    def html(self, page: Page, asked: PageRequest, state: LogState | None) -> Response:
+        """Return the page as HTML."""
+        here, _, query = asked.url.partition("?")
+        body = self._templates.get_template(page.template).render(
+            {**page.data, **page.only_html},
+            title=page.title,
+            log=state,
+            here=here,
+            query=f"?{query}" if query else "",
+            has_csv=page.rows is not None,
+        )
+        return Response(body, page.status, media_type="text/html")
+
+
+def as_json(page: Page, _: PageRequest, state: LogState | None) -> Response:
+    """Return the data of a page as JSON."""
+    return Response(
+        msgspec.json.encode({"title": page.title, "log": state, **page.data}), page.status, media_type="application/json"
+    )
+
+
+def as_csv(page: Page, asked: PageRequest, _: LogState | None) -> Response:
+    """Return the rows of a page as RFC 4180 has it, with names of columns in the first line; for a message, its text."""
+    if page.rows is None:
+        return Response(str(page.data.get("message", "")), page.status, media_type="text/plain")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(page.columns)
+    writer.writerows([_cell(row[name]) for name in page.columns] for row in page.rows)
+    name = asked.url.partition("?")[0].rpartition("/")[2]
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(text.getvalue(), page.status, headers, media_type="text/csv")
+
+
+def style() -> bytes:
+    """Return the style sheet: that of the cards' pages, and our own after it."""
+    tokens = files("cds_service.review_site").joinpath("templates", "style.css").read_bytes()
+    return tokens + files("cds_service.review").joinpath("static", "review.css").read_bytes()
+
+
+def _cell(value: Any) -> Any:
+    """Return a value that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _decimal(value: float) -> str:
+    """Return a number with two digits that count, at most two behind the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _percent(value: float) -> str:
+    """Return a share as percent: whole, with a digit behind the point below 10 and above 90."""
+    percent = 100 * value
+    digits = 0 if percent in (0, 100) or 10 <= percent <= 90 else 1
+    return f"{percent:.{digits}f}\u00a0%"
+
+
+def _short_day(day: int) -> str:
+    return f"{day_of(day).day} {day_of(day):%b}"
+
+
+def _ms(bound: int | None) -> str:
+    return "none" if bound is None else f"≤\u00a0{bound}\u00a0ms"
+
+
+def _ago(seconds: int) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}s"
+    return f"{seconds} s"
