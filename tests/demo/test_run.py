@@ -32,7 +32,8 @@ QUININE_ONLY = msgspec.structs.replace(HARBOUR, visits={k: n for k, n in HARBOUR
 CARD = "quinine-avoid"
 Json = dict[str, Any]
 
-_NOT_THE_SAME = ("call", "repeatOf", "timings")  # random ids, and what is measured; so are members whose name ends in Ms or ms
+# Random ids, and what is measured; so are members whose name ends in Ms or ms.
+_NOT_THE_SAME = ("call", "repeatOf", "timings")
 
 
 def made(folder: Path, days: int, calls_per_day: float, clients: tuple[Client, ...] = CLIENTS) -> Made:
