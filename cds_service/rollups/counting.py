@@ -157,11 +157,7 @@ def totals(
     if keys:
         statement += f" GROUP BY {keys} ORDER BY {keys}"
     found = database.rows(statement, **where, **parameters)
-    rows = [
-        {field: text_of(database, field, row[_COLUMNS.get(field, field)]) for field in columns}
-        | {name: row[name] for name in sums}
-        for row in found
-    ]
+    rows = [_said(database, row, columns) | {name: row[name] for name in sums} for row in found]
     return _by_week(rows, by, sums) if "week" in by else rows
 
 
@@ -201,15 +197,16 @@ def span_of_days(database: Database, table: str, chosen: Filter, by: Sequence[st
     for number, (start, end) in enumerate(spans):
         parts.append(f"SELECT day, {keys} FROM review.daily_{table} WHERE day >= :start_{number} AND day <= :end_{number}{where}")
         parameters |= {f"start_{number}": start, f"end_{number}": end}
-    days = database.rows(
-        f"SELECT {keys}, min(day) AS first, max(day) AS last FROM ({' UNION ALL '.join(parts)}) seen GROUP BY {keys} ORDER BY {keys}",
+    rows = database.rows(
+        f"SELECT {keys}, min(day) AS first, max(day) AS last FROM ({' UNION ALL '.join(parts)}) seen "
+        f"GROUP BY {keys} ORDER BY {keys}",
         **parameters,
     )
-    return [
-        {field: text_of(database, field, row[_COLUMNS.get(field, field)]) for field in by}
-        | {"first": row["first"], "last": row["last"]}
-        for row in days
-    ]
+    return [_said(database, row, by) | {"first": row["first"], "last": row["last"]} for row in rows]
+
+
+def _said(database: Database, row: Row, by: Sequence[str]) -> Row:
+    return {field: text_of(database, field, row[_COLUMNS.get(field, field)]) for field in by}
 
 
 def _source(database: Database, table: str, chosen: Filter, *, daily: bool) -> Where:

@@ -3,9 +3,9 @@
     python -m tests.bench.log_at_scale --calls 1000000 --database sqlite
     python -m tests.bench.log_at_scale --calls 10000000 --database postgres --url postgresql://postgres@127.0.0.1/scale
 
-A year, 18 cards, 5 clients, 3 hooks, 3,000 users of each; the rows are those of `tests.rollups.synthetic`. The log is kept in --folder (or the database)
-and used again. Each query runs on a new connection: `first` is its first run (with --cold, after the file has left the cache of
-the operating system), then come the median, the 95th percentile and the maximum of --rounds.
+A year, 18 cards, 5 clients, 3 hooks, 3,000 users of each; the rows are those of `tests.rollups.synthetic`. The log is kept in
+--folder (or the database) and used again. Each query runs on a new connection: `first` is its first run (with --cold, after the
+files have left the cache of the operating system), then come the median, the 95th percentile and the maximum of --rounds.
 """
 
 from __future__ import annotations
