@@ -66,6 +66,8 @@ def create_app(
             tell(Event.START_FAILED, error=type(error).__name__, place=place(error.__traceback__))
             raise
         await held.callers.start()
+        if held.shipper is not None:
+            held.shipper.start()
         log_card_states(held.knowledge)
         _start_metrics(held, process)
         tasks = [asyncio.create_task(work) for work in (process.watch(), process.self_check.run())]
@@ -82,6 +84,8 @@ def create_app(
         await held.callers.close()
         await held.http.aclose()
         await held.alert_log.close()
+        if held.shipper is not None:
+            await asyncio.to_thread(held.shipper.stop)
         await _close_traces(held)
         tell(Event.STOPPED)
 
