@@ -22,6 +22,9 @@ def micros(at: datetime) -> int:
     return int(at.timestamp()) * SECOND
 
 
+AT = micros(NOW)
+
+
 def hashed(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=16).digest()
 
@@ -170,7 +173,7 @@ class FileWriter:
 
 def fill(path: Path, calls: int, begin: int | None = None, seed: int = 1) -> None:
     """Append so many calls, a second apart, each with its delivery; every second one has feedback on a card. Few commits."""
-    at = micros(NOW) if begin is None else begin
+    at = AT if begin is None else begin
     writer = FileWriter(path, seed)
     for first in range(0, calls, 1000):
         with writer.transaction():

@@ -40,6 +40,8 @@ class Deletion:
         )
         self._lock = CommitLock(path)
         self._connection.execute("PRAGMA secure_delete = ON")
+        # No checkpoint inside a commit, while writers wait for the lock: it is made after each, beside them.
+        self._connection.execute("PRAGMA wal_autocheckpoint = 0")
 
     def __enter__(self) -> Deletion:
         return self
@@ -67,11 +69,12 @@ class Deletion:
                 with suppress(sqlite3.Error):  # some errors have rolled back already
                     self._connection.execute("ROLLBACK")
                 raise
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # waits for nobody and holds up nobody
         return len(calls) + sum(len(seqs) for seqs in others.values())
 
     def empty_wal(self) -> bool:
         """Move the write-ahead log into the file and cut it to nothing. False where a reader kept that from happening."""
-        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # the long part, which holds up no writer
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         with self._lock:
             busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy

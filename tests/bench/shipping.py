@@ -3,8 +3,8 @@
     python -m tests.bench.shipping [--calls 40000] [--batch 500 2000] [--rounds 3]
 
 Of each call: hot columns, a body of 1.2 KB, a card, an order, its delivery; every second one has feedback. Records are those with
-a sequence number: calls, deliveries, feedback. Uses the server at CDS_TEST_DATABASE_URL (default: 127.0.0.1, user postgres), makes
-a database of its own there for each round and drops it. The median round counts.
+a sequence number: calls, deliveries, feedback. Uses the server at CDS_TEST_DATABASE_URL (default: 127.0.0.1, user postgres),
+makes a database of its own there for each round and drops it. The median round counts.
 """
 
 from __future__ import annotations

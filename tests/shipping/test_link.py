@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -17,12 +16,11 @@ from cds_service.shipping.link import Link, Moved, RecordRefusedError
 from cds_service.shipping.own_ids import DictionaryConflictError
 from cds_service.shipping.schema import SCHEMA_VERSION, NewerSchemaError, migrate
 from cds_service.shipping.tables import SETS, TABLES
-from tests.log_rows import DAY, NOW, FileWriter, fill, hashed, micros
+from tests.log_rows import AT, DAY, NOW, FileWriter, fill, hashed
 from tests.log_tables import postgres_database
+from tests.shipped import ask, assert_same
 
 pytestmark = [pytest.mark.loopback, pytest.mark.usefixtures("socket_enabled")]
-
-AT = micros(NOW)
 
 
 @pytest.fixture
@@ -36,11 +34,6 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "alerts.sqlite3"
 
 
-def ask(url: str, query: str) -> list[tuple[Any, ...]]:
-    with psycopg.connect(url) as connection:
-        return connection.execute(query.encode()).fetchall()
-
-
 def ship_all(path: Path, url: str, size: int = 500) -> list[Moved]:
     """Ship until nothing is left; what each step did."""
     steps = []
@@ -50,48 +43,13 @@ def ship_all(path: Path, url: str, size: int = 500) -> list[Moved]:
     return steps
 
 
-def in_words(rows: list[tuple[Any, ...]], names: dict[int, str], places: tuple[int, ...]) -> list[tuple[Any, ...]]:
-    """Rows with the texts of their names, in an order of their own."""
-    found = [
-        tuple(names[value] if place in places and value is not None else _plain(value) for place, value in enumerate(row))
-        for row in rows
-    ]
-    return sorted(found, key=repr)
-
-
-def _plain(value: Any) -> Any:
-    return bytes(value) if isinstance(value, bytes | memoryview) else value
-
-
-def assert_same(path: Path, url: str) -> None:
-    """Everything of the file is in PostgreSQL, once, with the same words."""
-    with closing(sqlite3.connect(path)) as file, psycopg.connect(url) as database:
-        of_file = dict(file.execute("SELECT id, text FROM name").fetchall())
-        of_database = dict(database.execute("SELECT id, text FROM log.name").fetchall())
-        for table in TABLES:
-            kept = [column for column in table.columns if column not in {"outcome_set", "missing_set"}]
-            places = tuple(place for place, column in enumerate(kept) if column in table.names)
-            columns = ", ".join(kept)
-            if table.name == "body":
-                here = file.execute("SELECT tenant, received_at, id, content FROM call JOIN body USING (seq)").fetchall()
-            else:
-                here = file.execute(f"SELECT {columns} FROM {table.name}").fetchall()
-            there = database.execute(f"SELECT {columns} FROM log.{table.name}".encode()).fetchall()
-            assert in_words(there, of_database, places) == in_words(here, of_file, places), table.name
-        for kind in SETS:
-            columns = ", ".join(["call.id", *(f"one.{column}" for column in kind.columns)])
-            query = f"SELECT {columns} FROM {{0}}call JOIN {{0}}{kind.members} one ON one.set_id = call.{kind.name}"
-            places = tuple(place + 1 for place in kind.of_names)
-            here = file.execute(query.format("")).fetchall()
-            there = database.execute(query.format("log.").encode()).fetchall()
-            assert in_words(there, of_database, places) == in_words(here, of_file, places), kind.name
-
-
 def every_kind(path: Path) -> None:
     """Each kind of record, and what calls refer to."""
     writer = FileWriter(path)
     with writer.transaction():
-        missing = writer.connection.execute("INSERT INTO missing_set (digest) VALUES (?) RETURNING id", (hashed("m"),)).fetchone()[0]
+        missing = writer.connection.execute(
+            "INSERT INTO missing_set (digest) VALUES (?) RETURNING id", (hashed("m"),)
+        ).fetchone()[0]
         writer.insert("missing_of_set", set_id=missing, card=writer.name("a"), criterion=writer.name("b"), cause=0, n=2)
         writer.insert("dictionary", id=1_234_567_890, made_at=AT, content=b"a dictionary")
         writer.insert("knowledge", hash=writer.name("feed" * 16), archived_at=AT, content=b"cards")
@@ -126,7 +84,9 @@ def test_every_column_of_the_file_is_shipped(path: Path) -> None:
     with closing(sqlite3.connect(path)) as file:
         for table in TABLES:
             columns = {row[1] for row in file.execute(f"PRAGMA table_info({table.name})")}
-            assert columns - {"seq"} == set(table.columns) - ({"tenant", "received_at", "call_id"} if table.name == "body" else set())
+            assert columns - {"seq"} == set(table.columns) - (
+                {"tenant", "received_at", "call_id"} if table.name == "body" else set()
+            )
         for kind in SETS:
             assert {row[1] for row in file.execute(f"PRAGMA table_info({kind.members})")} == {"set_id", *kind.columns}
 
@@ -147,7 +107,9 @@ def test_two_files_are_two_sources_and_share_names(tmp_path: Path, database: str
         ship_all(tmp_path / f"{number}.sqlite3", database)
     assert ask(database, "SELECT last_seq FROM log.source") == [(125,), (125,)]
     assert ask(database, "SELECT count(*), count(DISTINCT source) FROM log.call") == [(100, 2)]
-    assert ask(database, "SELECT count(*) FROM log.outcome_set") == [(len(ask(database, "SELECT DISTINCT outcome_set FROM log.call")),)]
+    assert ask(database, "SELECT count(*) FROM log.outcome_set") == [
+        (len(ask(database, "SELECT DISTINCT outcome_set FROM log.call")),)
+    ]
 
 
 def test_a_file_restored_from_a_backup_is_recognised_and_shipped_again_without_doubles(path: Path, database: str) -> None:
@@ -163,7 +125,7 @@ def test_a_file_restored_from_a_backup_is_recognised_and_shipped_again_without_d
     shutil.move(backup, path)
     fill(path, 50, begin=AT + 2 * DAY, seed=3)  # with numbers that were given out before
     steps = ship_all(path, database)
-    assert [one.restored for one in steps][0]
+    assert steps[0].restored
     assert sum(one.records for one in steps) == 250 + 125
     assert ask(database, "SELECT count(*), count(DISTINCT id) FROM log.call") == [(170, 170)]
     assert ask(database, "SELECT count(*), count(DISTINCT id) FROM log.feedback") == [(85, 85)]
@@ -274,7 +236,9 @@ def test_records_go_to_partitions_of_their_month_and_untrue_ones_to_the_default(
 def test_views_for_people_show_words_and_times(path: Path, database: str) -> None:
     every_kind(path)
     ship_all(path, database)
-    query = "SELECT client, hook, outcome, (received_at AT TIME ZONE 'UTC')::text FROM log.readable_call ORDER BY received_at LIMIT 1"
+    query = (
+        "SELECT client, hook, outcome, (received_at AT TIME ZONE 'UTC')::text FROM log.readable_call ORDER BY received_at LIMIT 1"
+    )
     assert ask(database, query) == [("ehr", "order-sign", "fired", "2026-11-20 12:00:00")]
     assert ask(database, "SELECT state, mode, indicator FROM log.readable_card LIMIT 1") == [("shown", "live", "warning")]
     assert ask(database, "SELECT outcome, reason_code FROM log.readable_feedback") == [("overridden", "not-indicated")]
