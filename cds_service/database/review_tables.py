@@ -1,4 +1,4 @@
-"""The tables of the review database: what is counted of the log.
+"""The tables of the review database: what is counted of the log, and what people judged.
 
 Ids are those of `log.name`, or `names.WITHDRAWN`. `day` is YYYYMMDD and `month` YYYYMM, in the site's time zone.
 """
@@ -50,5 +50,24 @@ REVIEW_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # (records of earlier ones were deleted).
         "CREATE TABLE review.rollup_state (id INTEGER NOT NULL, time_zone TEXT NOT NULL, looked_at INTEGER NOT NULL, "
         "first_day INTEGER NOT NULL, PRIMARY KEY (id)) STRICT",
+    ),
+    # What people judged. Rows are only added: the newest verdict of a reviewer counts, and the newest row of a view's name. Cards
+    # stand here by their own id, not by that of `log.name`, so that verdicts outlive a log that was restored or moved.
+    (
+        "CREATE TABLE review.verdict (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, call_id BLOB NOT NULL, "
+        "received_at INTEGER NOT NULL, card TEXT NOT NULL, nth INTEGER NOT NULL, plan INTEGER, reviewer TEXT NOT NULL, "
+        "verdict TEXT NOT NULL, response TEXT NOT NULL, cause TEXT NOT NULL, harm TEXT NOT NULL, five_rights TEXT NOT NULL, "
+        "comment TEXT NOT NULL, role TEXT NOT NULL) STRICT",
+        "CREATE INDEX review.verdict_of_case ON verdict (call_id, card, nth)",
+        # `month`: YYYYMM; `made_at`: only what the log held then was drawn from.
+        "CREATE TABLE review.plan (id INTEGER PRIMARY KEY, card TEXT NOT NULL, month INTEGER NOT NULL, seed INTEGER NOT NULL, "
+        "made_at INTEGER NOT NULL, UNIQUE (card, month)) STRICT",
+        "CREATE TABLE review.stratum (plan INTEGER NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, drawn INTEGER NOT NULL, "
+        "PRIMARY KEY (plan, name)) STRICT",
+        "CREATE TABLE review.sample (plan INTEGER NOT NULL, position INTEGER NOT NULL, stratum TEXT NOT NULL, "
+        "call_id BLOB NOT NULL, received_at INTEGER NOT NULL, card TEXT NOT NULL, nth INTEGER NOT NULL, "
+        "PRIMARY KEY (plan, position)) STRICT",
+        "CREATE TABLE review.saved_view (id INTEGER PRIMARY KEY, name TEXT NOT NULL, url TEXT NOT NULL, "
+        "made_at INTEGER NOT NULL) STRICT",
     ),
 )
