@@ -7,7 +7,15 @@ pseudonyms that stand for patients, users, encounters and orders in it.
 from cds_service.alert_log.export import export
 from cds_service.alert_log.keys import keyed_hash, load_or_create_secret, tenant_secret
 from cds_service.alert_log.log import AlertLog, LogHealth
-from cds_service.alert_log.records import RETRY, CallRecord, CardRecord, FeedbackRecord, PriorRecord, QuarantineRecord
+from cds_service.alert_log.records import (
+    RETRY,
+    CallRecord,
+    CardRecord,
+    DeliveryRecord,
+    FeedbackRecord,
+    PriorRecord,
+    QuarantineRecord,
+)
 from cds_service.alert_log.schema import SchemaMismatchError
 
 __all__ = [
@@ -15,6 +23,7 @@ __all__ = [
     "AlertLog",
     "CallRecord",
     "CardRecord",
+    "DeliveryRecord",
     "FeedbackRecord",
     "LogHealth",
     "PriorRecord",

@@ -19,6 +19,7 @@ import msgspec
 
 from cds_service import __version__
 from cds_service.cli.approvals import add_approval_commands
+from cds_service.cli.build_sheet import add_build_sheet_command
 from cds_service.cli.clients import add_clients_commands
 from cds_service.cli.codes import add_codes_commands
 from cds_service.cli.demo import add_demo_command
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add_codes_commands(commands, _instant)
     add_clients_commands(commands)
     add_doctor_command(commands)
+    add_build_sheet_command(commands)
     add_log_commands(commands, _instant)
     return parser
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cds_service.alert_log.store import open_for_reading
+from cds_service.alert_log.reading import open_for_reading
 from cds_service.shipping.tables import BODY, CARD, ORDERED, RECORDS, NameSet, Table
 
 Row = tuple[Any, ...]
