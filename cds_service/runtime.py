@@ -12,7 +12,7 @@ from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.outbound.http_client import HttpClient
 from cds_service.present.cards import Presenter
 from cds_service.settings import Settings, SettingsError
-from cds_service.shipping import Shipper, new_shipper
+from cds_service.shipping import Shipper, new_prior_source, new_shipper
 from cds_service.telemetry.traces import Traces, open_traces
 from cds_service.trust.caller import Callers
 from cds_service.trust.callers import new_callers
@@ -64,7 +64,7 @@ def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
         callers=callers,
         knowledge=knowledge,
         presenter=presenter,
-        alert_log=AlertLog(settings.log_path, grace=LOG_GRACE),
+        alert_log=AlertLog(settings.log_path, grace=LOG_GRACE, elsewhere=new_prior_source(settings.log_database_url)),
         http=HttpClient(),
         traces=open_traces(settings.otlp_endpoint),
         shipper=new_shipper(settings.log_path, settings.log_database_url),

@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from cds_service.alert_log.prior import TIME_LIMIT
+from cds_service.alert_log.prior_everywhere import PriorSource
 from cds_service.shipping.state import ShippingHealth, ShippingState, shipping_state
 
-__all__ = ["Shipper", "ShippingHealth", "ShippingState", "new_shipper", "shipping_state"]
+__all__ = ["Shipper", "ShippingHealth", "ShippingState", "new_prior_source", "new_shipper", "shipping_state"]
 
 
 class Shipper(Protocol):
@@ -31,3 +33,12 @@ def new_shipper(log_path: Path, url: str) -> Shipper | None:
     from cds_service.shipping.shipper import Shipper as Thread  # psycopg costs 10 MB
 
     return Thread(log_path, url)
+
+
+def new_prior_source(url: str) -> PriorSource | None:
+    """Return the look-up of other machines' cards, which connects later; None without a URL."""
+    if not url:
+        return None
+    from cds_service.shipping.prior_postgres import PostgresPriorCards
+
+    return PostgresPriorCards(url, TIME_LIMIT)

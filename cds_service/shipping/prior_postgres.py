@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from cds_service.alert_log.instants import instant_of, key_bytes, key_text, micros, uuid_text
-from cds_service.alert_log.prior import NEWEST, PriorSourceDownError
+from cds_service.alert_log.prior import NEWEST
+from cds_service.alert_log.prior_everywhere import PriorSourceDownError
 from cds_service.alert_log.records import PriorRecord
 
 _CONNECTIONS = 4  # of each process
@@ -43,7 +45,7 @@ _SHOWN = """SELECT card.uuid, card.key, version.text AS version, indicator.text 
 
 
 class PostgresPriorCards:
-    """See `alert_log.prior.PriorSource`. After a failure it does not ask for a while, so that only few calls wait in vain."""
+    """See `PriorSource`. After a failure it does not ask for a while, so that only few calls wait in vain."""
 
     def __init__(self, url: str, limit: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         """`limit`: seconds that one look-up may take. Does not connect yet."""
@@ -52,9 +54,10 @@ class PostgresPriorCards:
         self._url = url
         self._limit = limit
         self._monotonic = monotonic
-        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
+        self._pool = self._new_pool()
         self._ask_at = float("-inf")
         self._pause = _FIRST_PAUSE
+        self._checking: asyncio.Task[None] | None = None
 
     async def find(
         self, patient_key: str, client: str, since: Mapping[str, datetime], apart: Collection[str]
@@ -65,6 +68,7 @@ class PostgresPriorCards:
             found = await self._ask(patient_key, client, since, apart)
         except _FAULTS as error:
             self._wait()
+            self._checking = asyncio.get_running_loop().create_task(self._check())
             raise PriorSourceDownError(type(error).__name__) from None
         except asyncio.CancelledError:  # it took too long
             self._wait()
@@ -72,17 +76,17 @@ class PostgresPriorCards:
         self._pause = _FIRST_PAUSE
         return found
 
+    async def open(self) -> None:
+        await self._pool.open()  # returns at once; the connections are made beside
+
     async def close(self) -> None:
-        if self._pool is not None:
-            pool, self._pool = self._pool, None
-            await pool.close(timeout=1)
+        if self._checking is not None:
+            self._checking.cancel()
+        await self._pool.close(timeout=1)
 
     async def _ask(
         self, patient_key: str, client: str, since: Mapping[str, datetime], apart: Collection[str]
     ) -> list[PriorRecord]:
-        if self._pool is None:
-            self._pool = self._new_pool()
-            await self._pool.open()
         records: list[PriorRecord] = []
         async with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             for card, start in since.items():
@@ -103,6 +107,11 @@ class PostgresPriorCards:
             open=False,
             name="prior-cards",
         )
+
+    async def _check(self) -> None:
+        """Replace the other connections of the pool that are broken, too, before one of them is used."""
+        with suppress(*_FAULTS):  # then the next question fails, and that is counted
+            await self._pool.check()
 
     def _wait(self) -> None:
         self._ask_at = self._monotonic() + self._pause

@@ -61,6 +61,7 @@ class Shipper:
         self._lock = ShipLock(path) if shares else None
         self._thread = threading.Thread(target=self._run, name="log-shipping", daemon=True)
         self._stopping = threading.Event()
+        self._give_up_at = 0.0  # of `monotonic`, once it is stopping
         self._state: State = "starting"
         self._counts = dict.fromkeys(("shipped", "refused", "untrue", "restored", "deleted"), 0)
         self._last_error = ""
@@ -77,7 +78,11 @@ class Shipper:
         self._thread.start()
 
     def stop(self, seconds: float = 2.0) -> None:
-        """End the thread; the rest is shipped after the next start. A statement that hangs is left behind."""
+        """Ship what is left, for so many seconds, and end the thread. The rest is shipped after the next start.
+
+        A statement that hangs is left behind.
+        """
+        self._give_up_at = self._monotonic() + seconds / 2
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(seconds / 2)
@@ -123,6 +128,9 @@ class Shipper:
     def _run(self) -> None:
         try:
             while not self._stopping.wait(self.step()):
+                pass
+            # The log is closed by now: what came at its end is shipped, too, as this machine may be gone soon.
+            while self._link is not None and self.step() == 0.0 and self._monotonic() < self._give_up_at:
                 pass
         finally:
             self._state = "failing"

@@ -63,7 +63,6 @@ class Event(Enum):
         "the lock beside the alert log can't be taken; commits are slower",
     )
     LOG_UNREAD = "log_unread", logging.WARNING, "the cards shown before can't be looked up; cards may be shown again"
-<<<<<<< HEAD
     SHIPPING_FAILS = "shipping_fails", logging.ERROR, "records can't be moved to PostgreSQL now; they wait in the log's file"
     SHIPPING_WORKS = "shipping_works", logging.WARNING, "records are moved to PostgreSQL again"
     SHIPPING_STOPPED = (
@@ -79,10 +78,8 @@ class Event(Enum):
         logging.WARNING,
         "PostgreSQL can't be asked for cards shown on other machines; cards may be shown again",
     )
-=======
     LOG_NOT_COUNTED = "log_not_counted", logging.WARNING, "the log can't be counted now; the review pages show older figures"
     LOG_COUNTED = "log_counted", logging.INFO, "the log can be counted again"
->>>>>>> 242460a
     UNHANDLED = "unhandled", logging.CRITICAL, "an exception that nothing caught"
     LIBRARY = "library", logging.INFO, "a line of a library; `text` only where it is known to be harmless"
 
