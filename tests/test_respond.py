@@ -48,7 +48,7 @@ def topics(answer: httpx2.Response) -> list[str]:
 
 def last(runtime: Runtime, columns: str) -> Any:
     """These columns of the newest call in the log."""
-    return rows(runtime.settings.log_path, f"SELECT {columns} FROM call ORDER BY seq DESC LIMIT 1")[0]  # noqa: S608
+    return rows(runtime.settings.log_path, f"SELECT {columns} FROM call ORDER BY seq DESC LIMIT 1")[0]  # noqa: S608 - written here
 
 
 def states(runtime: Runtime) -> dict[str, str]:
