@@ -6,7 +6,6 @@ second time meets its own key. So two shippers of one file, a crash at any momen
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from cds_service.shipping.own_ids import OwnIds
 from cds_service.shipping.partitions import Partitions
 from cds_service.shipping.schema import migrate
 from cds_service.shipping.tables import PARTITIONED, RECORDS, TABLES, Table
+from cds_service.telemetry.log_lines import silence_database_driver
 
 _STATEMENT_SECONDS = 30
 _CONNECTION: Mapping[str, Any] = {
@@ -81,8 +81,7 @@ class Link:
         Raises SchemaMismatchError and NewerSchemaError where one is of another program, FileNotFoundError, sqlite3.Error,
         psycopg.Error.
         """
-        for name in ("psycopg", "psycopg.pool"):  # they log addresses and users of databases
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        silence_database_driver()
         self.file = LogFile(path)
         try:
             self._connection = psycopg.connect(url, **_CONNECTION)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ from cds_service.alert_log.instants import instant_of, key_bytes, key_text, micr
 from cds_service.alert_log.prior import NEWEST
 from cds_service.alert_log.prior_everywhere import PriorSourceDownError
 from cds_service.alert_log.records import PriorRecord
+from cds_service.telemetry.log_lines import silence_database_driver
 
 _CONNECTIONS = 4  # of each process
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds without a question after one that failed; each twice the one before
@@ -49,8 +49,7 @@ class PostgresPriorCards:
 
     def __init__(self, url: str, limit: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         """`limit`: seconds that one look-up may take. Does not connect yet."""
-        for name in ("psycopg", "psycopg.pool"):  # they log addresses and users of databases
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        silence_database_driver()
         self._url = url
         self._limit = limit
         self._monotonic = monotonic

@@ -247,6 +247,8 @@ class Shipper:
         self._last_error = type(error).__name__
         self._waiting = self._backlog()
         if self._state != state:
-            event = Event.SHIPPING_STOPPED if state == "stopped" else Event.SHIPPING_FAILS
-            tell(event, error=self._last_error, code=getattr(error, "sqlstate", None) or "")
+            if state == "stopped":
+                tell(Event.SHIPPING_STOPPED, error=self._last_error)
+            else:
+                tell(Event.SHIPPING_FAILS, error=self._last_error, code=getattr(error, "sqlstate", None) or "")
         self._state = state
