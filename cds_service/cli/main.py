@@ -33,7 +33,7 @@ from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.settings import Settings, SettingsError, load_settings, settings_help
 
 if TYPE_CHECKING:
-    from cds_service.review_site import Site
+    from cds_service.review_site.pages import Site
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -305,7 +305,7 @@ def _show(options: argparse.Namespace) -> int:
 def _review_site(folder: Path, knowledge: Knowledge, cards: Sequence[Card]) -> Site:
     from cds_service.authoring.cases import load_cases, run_cases
     from cds_service.authoring.recommendations import Recommendations
-    from cds_service.review_site import Site
+    from cds_service.review_site.pages import Site
 
     cases = [case for case in load_cases(folder, knowledge) if case.card in cards]
     return Site(knowledge, Recommendations(folder), list(run_cases(cases, knowledge)))
