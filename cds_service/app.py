@@ -64,6 +64,8 @@ def create_app(
         except Exception as error:
             tell(Event.START_FAILED, error=type(error).__name__, place=place(error.__traceback__))
             raise
+        if held.traces is not None:
+            held.traces.start()
         await held.callers.start()
         log_card_states(held.knowledge)
         _start_metrics(held, process)
@@ -145,6 +147,7 @@ def freeze_collector() -> None:
     any cycles, so its objects need no second look while it is served: the older generations are collected rarely, because
     walking through a large request takes milliseconds.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(700, 10_000, 10)

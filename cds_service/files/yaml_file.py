@@ -27,11 +27,11 @@ class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoa
 
         PyYAML's own constructors, which this one asks for what is not plain, take three times as long.
         """
-        if node.tag == _TEXT and node.id == "scalar":
+        if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT:
             return node.value
-        if node.tag == _SEQUENCE and node.id == "sequence":
+        if isinstance(node, yaml.SequenceNode) and node.tag == _SEQUENCE:
             return [self.value(one) for one in node.value]
-        if node.tag != _MAPPING or node.id != "mapping":
+        if not isinstance(node, yaml.MappingNode) or node.tag != _MAPPING:
             return self.construct_object(node, deep=True)
         if len({str(key.value) for key, _ in node.value}) < len(node.value):
             raise _DuplicateKeyError
