@@ -19,7 +19,7 @@ from cds_service.settings import Settings, SettingsError, load_settings
 from cds_service.telemetry.metrics_folder import metrics_of_workers
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from cds_service.runtime import Runtime
 
 
 def add_serve_command(commands: argparse._SubParsersAction[Any]) -> None:
@@ -56,63 +56,69 @@ def _serve(options: argparse.Namespace) -> int:
 def _serve_alone(options: argparse.Namespace) -> int:
     import uvicorn
 
-    app, settings = _load(options)
+    from cds_service.app import create_app, freeze_collector
+
+    runtime = _load(options)
+    app = create_app(runtime.settings, runtime=runtime)
+    freeze_collector()
     require_free_port(options.host, options.port)
-    _greet(options, settings)
-    uvicorn.run(app, **_server_options(settings), host=options.host, port=options.port)
+    _greet(options, runtime.settings)
+    uvicorn.run(app, **_server_options(runtime.settings), host=options.host, port=options.port)
     return 0
 
 
 def _serve_with_workers(options: argparse.Namespace) -> int:
+    import msgspec
     import uvicorn
 
+    from cds_service.app import create_app, freeze_collector
     from cds_service.process.workers import Serve, Workers
+    from cds_service.runtime import new_alert_log
     from cds_service.telemetry.events import Event, tell
     from cds_service.telemetry.log_lines import configure_logging
     from cds_service.telemetry.prometheus import forget_own
 
-    def served(app: FastAPI, settings: Settings) -> Serve:
-        config = uvicorn.Config(app, **_server_options(settings))
-        config.load()  # what these two import is shared too
-        config.get_loop_factory()
+    def served(shared: Runtime) -> Serve:
+        freeze_collector()
+        forget_own()
+        settings = shared.settings
 
         def serve(show_life: Callable[[Callable[[], bool]], None]) -> None:
             configure_logging(settings.profile)  # the lines have the number of the process
-            server = uvicorn.Server(config)
+            app = create_app(settings, runtime=msgspec.structs.replace(shared, alert_log=new_alert_log(settings)))
+            freeze_collector()
+            server = uvicorn.Server(uvicorn.Config(app, **_server_options(settings)))
             show_life(lambda: server.started)
             server.run([listening])
 
-        forget_own()
         return serve
 
     def load_anew() -> Serve | None:
         gc.unfreeze()
         try:
-            return served(*_load(options))
+            return served(_load(options))
         except (SettingsError, KnowledgeError, OSError, ValueError) as error:
             tell(Event.RELOAD_FAILED, error=type(error).__name__)
             print(error, file=sys.stderr, flush=True)
             return None
 
-    app, settings = _load(options)
+    runtime = _load(options)
     require_free_port(options.host, options.port)
-    _greet(options, settings)
-    listening = uvicorn.Config(app, host=options.host, port=options.port, log_config=None).bind_socket()
-    return Workers(served(app, settings), options.workers, load_anew).run()
+    _greet(options, runtime.settings)
+    where = {"host": options.host, "port": options.port}
+    listening = uvicorn.Config("", **_server_options(runtime.settings), **where).bind_socket()
+    return Workers(served(runtime), options.workers, load_anew).run()
 
 
-def _load(options: argparse.Namespace) -> tuple[FastAPI, Settings]:
-    """Return the application, with all that it needs read from files, and set up this process for it."""
-    from cds_service.app import create_app, freeze_collector
+def _load(options: argparse.Namespace) -> Runtime:
+    """Read settings, cards and clients, and set up logging. Raises what `new_runtime` raises."""
+    from cds_service.runtime import new_runtime
     from cds_service.telemetry.log_lines import configure_logging
 
     settings = load_settings(profile=options.profile)
     configure_logging(settings.profile)
     host = f"[{options.host}]" if ":" in options.host else options.host
-    own_address = f"http://{host}:{options.port}" if settings.profile == "dev" and options.port else ""
-    app = create_app(settings, own_address=own_address)
-    freeze_collector()
-    return app, settings
+    return new_runtime(settings, f"http://{host}:{options.port}" if settings.profile == "dev" and options.port else "")
 
 
 def _server_options(settings: Settings) -> dict[str, Any]:
