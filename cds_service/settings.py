@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, DirectoryPath, Field, ValidationError
 
 DEV_BANNER = "Development profile: answers anybody; no patient data"  # on every page of the dev profile
 MINIMUM_SECRET = 32  # characters; 16 random bytes as hex
@@ -25,21 +26,28 @@ def _yes_or_no(value: object) -> object:
     return value
 
 
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, OSError):  # OSError: a folder of zones, such as Europe
+        raise ValueError from None
+    return name
+
+
 # The title describes the allowed values for people.
 File = Annotated[Path, Field(title="a path")]
 Folder = Annotated[DirectoryPath, Field(title="an existing folder")]
 Secret = Annotated[str, Field(min_length=MINIMUM_SECRET, title=f"at least {MINIMUM_SECRET} characters", repr=False)]
 DatabaseUrl = Annotated[str, Field(pattern="^postgres(ql)?://", title="a postgresql:// URL", repr=False)]
+TimeZone = Annotated[str, AfterValidator(_time_zone), Field(title="the name of a time zone, such as Europe/London")]
 Url = Annotated[str, Field(pattern="^https?://", title="an http or https URL"), AfterValidator(lambda url: url.rstrip("/"))]
 YesOrNo = Annotated[bool, BeforeValidator(_yes_or_no), Field(title="yes or no")]
 
 
-class Settings(BaseSettings):
-    """All settings of one process, from arguments, else the environment; an empty variable counts as not set."""
+class Settings(BaseModel):
+    """All settings of one process. `load_settings` reads them."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CDS_", env_ignore_empty=True, frozen=True, validate_default=False, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     profile: Literal["dev", "production"] = Field(
         default="dev",
@@ -138,6 +146,11 @@ class Settings(BaseSettings):
         description="ms between SIGTERM, when /health/ready turns to 503, and the end of new calls, so that a load balancer can "
         "switch over in time; default 2000 in production, else 0",
     )
+    review_path: File | None = Field(
+        default=None,
+        description="what is counted of the log, and verdicts on cases, an SQLite file; default review.sqlite3 beside the log",
+    )
+    time_zone: TimeZone = Field(default="UTC", description="the site's time zone, in which days are counted")
     otlp_endpoint: Url = Field(
         default="",
         description="where traces of calls are sent (OpenTelemetry, OTLP over HTTP, ending in /v1/traces); needs the extra otel",
@@ -180,11 +193,15 @@ OPTIONS = tuple(
 
 
 def load_settings(**overrides: str | None) -> Settings:
-    """Read the settings; `overrides` (by field name, None for not given) win over the environment.
+    """Read the settings from the environment, where an empty variable counts as not set.
+
+    `overrides` (by field name, None for not given) win over it.
 
     Raises SettingsError, with a line for each variable that can't be used.
     """
-    given: dict[str, Any] = {name: text for name, text in overrides.items() if text}
+    given: dict[str, Any] = {
+        one.name: text for one in OPTIONS if (text := overrides.get(one.name) or os.environ.get(one.variable))
+    }
     try:
         return Settings(**given)
     except ValidationError as error:

@@ -89,3 +89,12 @@ def test_every_setting_is_in_the_table_and_in_the_help() -> None:
         assert option.meaning
         assert f"{option.variable}\n    {option.meaning}" in settings_help()
     assert "(dev or production, default dev)" in settings_help()
+
+
+def test_a_time_zone_is_one_that_this_machine_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDS_TIME_ZONE", "Europe/London")
+    assert load_settings().time_zone == "Europe/London"
+    for unknown in ("Mars/Base", "Europe", "../etc/passwd", "+01:00"):
+        monkeypatch.setenv("CDS_TIME_ZONE", unknown)
+        with pytest.raises(SettingsError, match="CDS_TIME_ZONE must be the name of a time zone, such as Europe/London"):
+            load_settings()

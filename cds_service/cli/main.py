@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sqlite3
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,7 +16,9 @@ from cds_service import __version__
 from cds_service.cli.approvals import add_approval_commands
 from cds_service.cli.clients import add_clients_commands
 from cds_service.cli.codes import add_codes_commands
+from cds_service.cli.log import add_log_commands
 from cds_service.cli.requests import add_request_commands
+from cds_service.cli.review import add_review_command
 from cds_service.cli.serve import add_serve_command
 from cds_service.cli.terminology import add_terminology_commands
 from cds_service.clock import utc_now
@@ -61,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    add_serve_command(commands)
+    add_serve_command(commands, _port)
+    add_review_command(commands, _port)
     add_request_commands(commands, _instant)
 
     sample = commands.add_parser("sample", help="print a sample request, dated today, to send with curl")
@@ -96,13 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     add_codes_commands(commands, _instant)
     add_clients_commands(commands)
     add_doctor_command(commands)
-
-    log = commands.add_parser("log", help="the alert log").add_subparsers(required=True, metavar="COMMAND")
-    export = log.add_parser("export", help="write the log to standard output, one row per card")
-    export.add_argument("--format", choices=["ndjson", "csv"], required=True)
-    export.add_argument("--since", type=_instant, help="only calls from this ISO time on, UTC where no zone is given")
-    export.add_argument("--calls", action="store_true", help="one row per call, those without cards too (ndjson)")
-    export.set_defaults(run=_export)
+    add_log_commands(commands, _instant)
     return parser
 
 
@@ -112,6 +108,13 @@ def _instant(text: str) -> datetime:
     except ValueError:
         raise argparse.ArgumentTypeError("must be an ISO time, such as 2025-11-28T09:00") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return number
 
 
 def _load(settings: Settings) -> tuple[Path, Knowledge]:
@@ -230,24 +233,6 @@ def _schema(_: argparse.Namespace) -> int:
     from cds_service.authoring.emitted_resources import card_schema
 
     print(card_schema(), end="")
-    return 0
-
-
-def _export(options: argparse.Namespace) -> int:
-    from cds_service.alert_log import export
-
-    settings = load_settings()
-    if not settings.log_path.exists():
-        print(f"{settings.log_path}: there is no alert log yet; CDS_LOG_PATH names the file", file=sys.stderr)
-        return 1
-    if options.calls and options.format == "csv":
-        print("--calls needs --format ndjson", file=sys.stderr)
-        return 2
-    try:
-        export(settings.log_path, options.format, options.since, sys.stdout.buffer, calls=options.calls)
-    except sqlite3.DatabaseError as error:
-        print(f"{settings.log_path}: cannot be read as an alert log ({error})", file=sys.stderr)
-        return 1
     return 0
 
 

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from cds_service.runtime import Runtime
 
 
-def add_serve_command(commands: argparse._SubParsersAction[Any]) -> None:
+def add_serve_command(commands: argparse._SubParsersAction[Any], port: Callable[[str], int]) -> None:
     serve = commands.add_parser("serve", help="start the service")
     serve.add_argument("--profile", choices=["dev", "production"], help="overrides CDS_PROFILE")
     serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=_port, default=8000)
+    serve.add_argument("--port", type=port, default=8000)
     serve.add_argument("--workers", type=_at_least_one, default=1, help="processes that share the port and the log")
     serve.set_defaults(run=_serve)
 
@@ -35,13 +35,6 @@ def _at_least_one(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
-
-
-def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
     return number
 
 
@@ -176,6 +169,7 @@ def _start_screen(host: str, port: int, settings: Settings) -> str:
 Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
   Playground  {base}/     (fire a hook, see the cards and why)
+  Review      {base}/review     (what the quality team reads)
   A card      {shown} sample quinine-for-cramps | \\
                 curl -s -H content-type:application/json --data-binary @- {base}/cds-services/cramp-care-order-sign
   Sandbox     https://sandbox.cds-hooks.org/?{sandbox}

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from email.parser import BytesParser
 from email.policy import HTTP
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import msgspec
-from starlette.datastructures import Headers
 
 from cds_service.authoring.samples import PATIENT_VIEW, Sample
 from cds_service.authoring.shorthand import ShorthandError
@@ -33,18 +32,6 @@ class FormCall(msgspec.Struct, frozen=True):
     service: str
     body: bytes
     title: str
-
-
-def from_this_site(headers: Headers) -> bool:
-    """Return whether a page of this service or a program sent the form.
-
-    Browsers name the page that sends (Sec-Fetch-Site, Origin); programs do not.
-    """
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site == "same-origin"
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host", "")
 
 
 def read_form(content_type: str, body: bytes) -> Form:

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.runtime import Runtime
 from cds_service.wire.errors import BadRequest, Forbidden, PayloadTooLarge
+from cds_service.wire.same_origin import from_this_site
 
 if TYPE_CHECKING:
     from cds_service.authoring.samples import Sample
@@ -155,7 +156,7 @@ class _Playground:
         return Response(pages[name], headers=HEADERS, media_type="text/css" if name.endswith(".css") else "text/html")
 
     async def _form(self, request: Request) -> dict[str, bytes]:
-        from cds_service.playground.forms import MAX_FORM_BYTES, from_this_site, read_form
+        from cds_service.playground.forms import MAX_FORM_BYTES, read_form
 
         if not from_this_site(request.headers):
             raise Forbidden("A form of the playground is accepted from its own pages only")

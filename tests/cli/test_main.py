@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from cds_service import __version__
-from cds_service.alert_log import AlertLog
 from cds_service.authoring.samples import load_samples
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.authoring.version_lock import write_lock
@@ -25,7 +24,6 @@ from cds_service.cli.serve import _start_screen, require_free_port
 from cds_service.files.paths import cards_dir, fixtures_dir
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.settings import Settings, SettingsError
-from tests.alert_log_samples import a_call, a_card, a_feedback
 from tests.core import NOW, knowledge, write_small
 from tests.core import a_card as card_data
 from tests.reading import terminology
@@ -270,54 +268,6 @@ def test_cards_schema_is_a_json_schema_that_knows_the_kinds_of_criteria(capsys: 
     schema = json.loads(out)
     assert {"LabCriterion", "DoseCriterion", "AnyCriterion", "CardFile"} <= schema["$defs"].keys()
     assert schema["$defs"]["CardFile"]["additionalProperties"] is False
-
-
-# log
-
-
-@pytest.fixture
-async def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A log of two calls, one without a card."""
-    path = tmp_path / "alerts.sqlite3"
-    monkeypatch.setenv("CDS_LOG_PATH", str(path))
-    writer = AlertLog(path)
-    writer.start()
-    await writer.append(a_call(a_card("11111111-1111-5111-8111-111111111111")))
-    await writer.append(a_call(minute=90))
-    await writer.append_feedback([a_feedback("11111111-1111-5111-8111-111111111111")])
-    await writer.close()
-    return path
-
-
-def test_log_export_writes_a_row_per_card(log: Path, capfd: Captured) -> None:
-    assert main(["log", "export", "--format", "ndjson"]) == 0
-    (row,) = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert row["cardUuid"] == "11111111-1111-5111-8111-111111111111"
-    assert row["feedback"][0]["outcome"] == "overridden"
-    assert {"hookInstance", "cardId", "version", "indicator", "evidence"} <= row.keys()
-
-
-def test_log_export_writes_calls_csv_and_what_came_since(log: Path, capfd: Captured) -> None:
-    for arguments, lines in (
-        (["--format", "ndjson", "--calls"], 2),
-        (["--format", "ndjson", "--calls", "--since", "2025-11-28T10:00"], 1),
-        (["--format", "csv"], 2),
-        (["--format", "csv", "--since", "2025-11-28T12:00"], 1),
-    ):
-        assert main(["log", "export", *arguments]) == 0
-        assert len(capfd.readouterr().out.splitlines()) == lines, arguments
-
-
-def test_log_export_says_why_it_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
-    path = tmp_path / "none.sqlite3"
-    monkeypatch.setenv("CDS_LOG_PATH", str(path))
-    status, out, err = run(["log", "export", "--format", "csv"], capsys)
-    assert (status, out, err) == (1, "", f"{path}: there is no alert log yet; CDS_LOG_PATH names the file\n")
-    path.write_text("this is no database, but it is long enough to be looked at as one" * 20, encoding="utf-8")
-    assert run(["log", "export", "--format", "csv", "--calls"], capsys) == (2, "", "--calls needs --format ndjson\n")
-    status, out, err = run(["log", "export", "--format", "ndjson"], capsys)
-    assert (status, out) == (1, "")
-    assert err.startswith(f"{path}: cannot be read as an alert log")
 
 
 # serve, and wrong use

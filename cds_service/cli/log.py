@@ -1,0 +1,40 @@
+"""Run `cds-service log …`: what an operator does with the alert log."""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from cds_service.settings import load_settings
+
+
+def add_log_commands(commands: argparse._SubParsersAction[Any], instant: Callable[[str], datetime]) -> None:
+    """Add the commands under `log`; `instant` reads a time from an argument."""
+    log = commands.add_parser("log", help="the alert log").add_subparsers(required=True, metavar="COMMAND")
+    export = log.add_parser("export", help="write the log to standard output, one row per card")
+    export.add_argument("--format", choices=["ndjson", "csv"], required=True)
+    export.add_argument("--since", type=instant, help="only calls from this ISO time on, UTC where no zone is given")
+    export.add_argument("--calls", action="store_true", help="one row per call, those without cards too (ndjson)")
+    export.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from cds_service.alert_log import export
+
+    settings = load_settings()
+    if not settings.log_path.exists():
+        print(f"{settings.log_path}: there is no alert log yet; CDS_LOG_PATH names the file", file=sys.stderr)
+        return 1
+    if options.calls and options.format == "csv":
+        print("--calls needs --format ndjson", file=sys.stderr)
+        return 2
+    try:
+        export(settings.log_path, options.format, options.since, sys.stdout.buffer, calls=options.calls)
+    except sqlite3.DatabaseError as error:
+        print(f"{settings.log_path}: cannot be read as an alert log ({error})", file=sys.stderr)
+        return 1
+    return 0

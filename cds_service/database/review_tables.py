@@ -1,0 +1,73 @@
+"""The tables of the review database: what is counted of the log, and what people judged.
+
+Ids are those of `log.name`, or `names.WITHDRAWN`. `day` is YYYYMMDD and `month` YYYYMM, in the site's time zone.
+"""
+
+from __future__ import annotations
+
+_COUNTS: dict[str, tuple[str, str]] = {  # name of the table: what its rows are apart by, what they count
+    "card": ("tenant, client, hook, card, version, mode, state, indicator, response, repeated_24h", "n"),
+    "reason": ("tenant, client, hook, card, version, reason", "comments, n"),
+    "missing": ("tenant, client, hook, card, criterion, cause", "n"),
+    "evaluation": ("tenant, client, hook, card, version, outcome, table_row, applies", "n"),
+    "call": ("tenant, client, hook, status, outcome, ms_bucket", "repeats, n"),
+    "refusal": ("tenant, client, hook, status, reason", "n"),
+    "user": ("tenant, client, user_key, card", "shown, accepted, overridden, most_for_one_patient"),
+    "denominator": ("tenant, client, hook", "encounters, orders, users, patients"),
+}
+
+
+def _counts(period: str, of_period: str) -> tuple[str, ...]:
+    """Return the statements for the tables that count by day or by month."""
+    statements = []
+    for name, (dimensions, counts) in _COUNTS.items():
+        columns = [
+            f"{column} {'BLOB' if column == 'user_key' else 'INTEGER'} NOT NULL"
+            for column in (period, *dimensions.split(", "), *counts.split(", "))
+        ]
+        table = f"{of_period}_{name}"
+        key = f"PRIMARY KEY ({period}, {dimensions})"
+        statements.append(f"CREATE TABLE review.{table} ({', '.join(columns)}, {key}) STRICT, WITHOUT ROWID")
+        if name in ("card", "evaluation"):  # a year of one card
+            statements.append(f"CREATE INDEX review.{table}_by_card ON {table} (card, {period}, n)")
+    return tuple(statements)
+
+
+# Each entry brings a review database from the version of its index to the next one. Entries are never changed, only added.
+REVIEW_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        *_counts("day", "daily"),
+        *_counts("month", "monthly"),
+        # Days that are counted, and months that are whole and the sums of their days. Times: microseconds since 1970.
+        "CREATE TABLE review.rolled_day (day INTEGER NOT NULL, computed_at INTEGER NOT NULL, PRIMARY KEY (day)) STRICT",
+        "CREATE TABLE review.rolled_month (month INTEGER NOT NULL, computed_at INTEGER NOT NULL, PRIMARY KEY (month)) STRICT",
+        # Days that must be counted anew, kept until that is done.
+        "CREATE TABLE review.dirty_day (day INTEGER NOT NULL, PRIMARY KEY (day)) STRICT",
+        # How far each source of records has been looked at. SQLite has one source, number 0.
+        "CREATE TABLE review.rolled_source (source INTEGER NOT NULL, id BLOB NOT NULL, seq INTEGER NOT NULL, "
+        "PRIMARY KEY (source)) STRICT",
+        # One row: the time zone of the days, when the log was last looked at, the first day that may still be counted anew
+        # (records of earlier ones were deleted).
+        "CREATE TABLE review.rollup_state (id INTEGER NOT NULL, time_zone TEXT NOT NULL, looked_at INTEGER NOT NULL, "
+        "first_day INTEGER NOT NULL, PRIMARY KEY (id)) STRICT",
+    ),
+    # What people judged. Rows are only added: the newest verdict of a reviewer counts, and the newest row of a view's name. Cards
+    # stand here by their own id, not by that of `log.name`, so that verdicts outlive a log that was restored or moved.
+    (
+        "CREATE TABLE review.verdict (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, call_id BLOB NOT NULL, "
+        "received_at INTEGER NOT NULL, card TEXT NOT NULL, nth INTEGER NOT NULL, plan INTEGER, reviewer TEXT NOT NULL, "
+        "verdict TEXT NOT NULL, response TEXT NOT NULL, cause TEXT NOT NULL, harm TEXT NOT NULL, five_rights TEXT NOT NULL, "
+        "comment TEXT NOT NULL, role TEXT NOT NULL) STRICT",
+        "CREATE INDEX review.verdict_of_case ON verdict (call_id, card, nth)",
+        # `month`: YYYYMM; `made_at`: only what the log held then was drawn from.
+        "CREATE TABLE review.plan (id INTEGER PRIMARY KEY, card TEXT NOT NULL, month INTEGER NOT NULL, seed INTEGER NOT NULL, "
+        "made_at INTEGER NOT NULL, UNIQUE (card, month)) STRICT",
+        "CREATE TABLE review.stratum (plan INTEGER NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, drawn INTEGER NOT NULL, "
+        "PRIMARY KEY (plan, name)) STRICT",
+        "CREATE TABLE review.sample (plan INTEGER NOT NULL, position INTEGER NOT NULL, stratum TEXT NOT NULL, "
+        "call_id BLOB NOT NULL, received_at INTEGER NOT NULL, card TEXT NOT NULL, nth INTEGER NOT NULL, "
+        "PRIMARY KEY (plan, position)) STRICT",
+        "CREATE TABLE review.saved_view (id INTEGER PRIMARY KEY, name TEXT NOT NULL, url TEXT NOT NULL, "
+        "made_at INTEGER NOT NULL) STRICT",
+    ),
+)

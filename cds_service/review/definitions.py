@@ -1,0 +1,118 @@
+"""Define every figure of the pages, once: its formula, what it counts, what it does not say."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """One figure. `name` is its anchor on the page of definitions."""
+
+    name: str
+    title: str
+    formula: str
+    note: str = ""
+    source: str = ""
+
+
+_ALL = (
+    Definition(
+        "evaluation",
+        "Evaluation",
+        "One card, judged once for one call, or once for each order of the call where the card is about an order.",
+        "Its outcome is one of: fired, repeated, gave way, capped (fired and was held back), not fired, not applicable, "
+        "could not be checked, failed.",
+    ),
+    Definition(
+        "card_shown",
+        "Cards shown",
+        "Cards of live mode that a response held, without those of a response that was withdrawn.",
+        "A card that was returned is no proof of a card that was displayed: CDS Hooks does not report that. A call that was sent "
+        "again counts once.",
+    ),
+    Definition(
+        "fire_rate",
+        "Fire rate",
+        "Evaluations that fired (also repeated, gave way, capped) / evaluations that fired or did not fire.",
+        "Evaluations that were not applicable (no such order in the call) or could not be checked are in neither number.",
+    ),
+    Definition(
+        "could_not_check",
+        "Could not check",
+        "Evaluations that could not be checked or failed / evaluations that fired, did not fire, could not be checked or failed.",
+        "The causes are on the page Data: not recorded, not obtained, not readable, too old.",
+    ),
+    Definition(
+        "per_100_orders",
+        "Cards per 100 orders",
+        "100 x cards shown about an order / distinct orders of the calls.",
+        "An order is counted on the day on which it is first sent, so that picking and signing it counts once.",
+        "Orenstein and others, J Am Med Inform Assoc 2021; Simpao and others, 2015",
+    ),
+    Definition(
+        "coverage",
+        "Feedback coverage",
+        "Cards shown with at least one item of feedback / cards shown.",
+        "Feedback is voluntary in CDS Hooks, and an ignored card is never reported. Below 50 % every rate of outcomes is grey.",
+        "CDS Hooks 2.0, Feedback",
+    ),
+    Definition(
+        "acceptance",
+        "Acceptance rate",
+        "Cards shown whose last feedback is accepted / cards shown with feedback.",
+        "The last feedback is the one with the latest outcomeTimestamp. A followed link is never reported as accepted.",
+    ),
+    Definition(
+        "override",
+        "Override, as an interval",
+        "From overridden / cards shown, to (overridden + without feedback) / cards shown.",
+        "A single override rate is only known where every card got feedback, so both bounds are given.",
+    ),
+    Definition(
+        "reasoned",
+        "Overrides with a reason",
+        "Overridden cards with a coded reason / overridden cards.",
+        "Overriding without a reason is a sign of fatigue.",
+    ),
+    Definition(
+        "repeat",
+        "Repeat rate",
+        "Cards shown whose patient was shown the same card in the 24 hours before / cards shown.",
+        source="Ancker and others, BMC Med Inform Decis Mak 2017",
+    ),
+    Definition(
+        "concentration",
+        "Top users",
+        "Cards shown to the five per cent of users who saw most / cards shown to anybody named.",
+        "Users are keyed hashes. The page names no person.",
+    ),
+    Definition(
+        "latency",
+        "Time of a response (p50, p95, p99)",
+        "The smallest upper bound of a class of times that at least 50, 95 or 99 % of the calls do not exceed, in ms.",
+        "From the receipt of the call until its record was handed to the log, on this side of the network.",
+    ),
+    Definition(
+        "laney",
+        "Limits of a daily rate (Laney p-prime)",
+        "The mean rate plus and minus three standard errors at the number of that day, times the spread seen from day to day.",
+        "Ordinary limits of a proportion are too narrow where numbers are large and days differ by more than chance. They begin "
+        "anew with each version of the card.",
+        "Laney, Quality Engineering 2002",
+    ),
+    Definition(
+        "wilson",
+        "Interval of a rate",
+        "The 95 % interval of Wilson for a proportion.",
+        "It is about chance alone: calls of one patient are not independent, and what is not reported is not in it.",
+        "Wilson, J Am Stat Assoc 1927",
+    ),
+    Definition(
+        "not_a_call",
+        "What never became a call",
+        "Requests that were refused before a card could be judged, by status and reason.",
+        "400: the body is no CDS Hooks request. 401: the caller is not known. 413: the body is too large. 503: too many at once.",
+    ),
+)  # fmt: skip
+
+DEFINITIONS = {one.name: one for one in _ALL}
