@@ -12,20 +12,16 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from cds_service import __version__
-from cds_service.api_docs import describe_api, docs_routes
+from cds_service.api_docs import describe_api
 from cds_service.hooks.cors import HookCorsMiddleware, allow_any_page
 from cds_service.hooks.error_handlers import UnexpectedErrorMiddleware, add_error_handlers
 from cds_service.hooks.routes import hook_routes
 from cds_service.hooks.service_calls import Respond, ServiceCalls
 from cds_service.knowledge.site_knowledge import log_card_states
-from cds_service.playground import playground_routes
-from cds_service.playground.fhir_server import fhir_routes
 from cds_service.process.health import ProcessState, health_routes
 from cds_service.process.self_check import SelfCheck
 from cds_service.process.shutdown import delay_sigterm
 from cds_service.respond import respond as real_respond
-from cds_service.review.routes import review_routes
-from cds_service.review.site import new_site
 from cds_service.review_site.card_pages import card_page_routes
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.settings import DEV_BANNER, Settings, load_settings
@@ -111,11 +107,22 @@ def create_app(
     app.router.routes.extend(card_page_routes(held))
     describe_api(app, held.knowledge.services)
     if dev:
-        app.include_router(fhir_routes(settings.public_url, held.clock))
-        app.include_router(docs_routes(app, banner=DEV_BANNER))
-        app.router.routes.extend(playground_routes(held))
-        app.router.routes.extend(review_routes(new_site(settings, held.knowledge, held.clock, banner=DEV_BANNER)))
+        _add_dev_pages(app, held)
     return app
+
+
+def _add_dev_pages(app: FastAPI, runtime: Runtime) -> None:
+    # Imported here, because production has none of them.
+    from cds_service.api_docs.page import docs_routes
+    from cds_service.playground import playground_routes
+    from cds_service.playground.fhir_server import fhir_routes
+    from cds_service.review.routes import review_routes
+    from cds_service.review.site import new_site
+
+    app.include_router(fhir_routes(runtime.settings.public_url, runtime.clock))
+    app.include_router(docs_routes(app, banner=DEV_BANNER))
+    app.router.routes.extend(playground_routes(runtime))
+    app.router.routes.extend(review_routes(new_site(runtime.settings, runtime.knowledge, runtime.clock, banner=DEV_BANNER)))
 
 
 def _start_metrics(runtime: Runtime, process: ProcessState) -> None:

@@ -99,7 +99,10 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
     require_free_port(options.host, options.port)
     _greet(options, runtime.settings)
     where = {"host": options.host, "port": options.port}
-    listening = uvicorn.Config("", **_server_options(runtime.settings), **where).bind_socket()
+    config = uvicorn.Config(create_app(runtime.settings, runtime=runtime), **_server_options(runtime.settings), **where)
+    config.load()  # as a worker does; what is imported for it is shared then
+    config.get_loop_factory()
+    listening = config.bind_socket()
     return Workers(served(runtime), options.workers, load_anew).run()
 
 
