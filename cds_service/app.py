@@ -114,6 +114,7 @@ def create_app(
 def _add_dev_pages(app: FastAPI, runtime: Runtime) -> None:
     # Imported here, because production has none of them.
     from cds_service.api_docs.page import docs_routes
+    from cds_service.build_sheet.page import build_sheet_routes
     from cds_service.playground import playground_routes
     from cds_service.playground.fhir_server import fhir_routes
     from cds_service.review.routes import review_routes
@@ -121,6 +122,7 @@ def _add_dev_pages(app: FastAPI, runtime: Runtime) -> None:
 
     app.include_router(fhir_routes(runtime.settings.public_url, runtime.clock))
     app.include_router(docs_routes(app, banner=DEV_BANNER))
+    app.include_router(build_sheet_routes(runtime.knowledge, runtime.settings, banner=DEV_BANNER))
     app.router.routes.extend(playground_routes(runtime))
     app.router.routes.extend(review_routes(new_site(runtime.settings, runtime.knowledge, runtime.clock, banner=DEV_BANNER)))
 

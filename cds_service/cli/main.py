@@ -14,8 +14,10 @@ import msgspec
 
 from cds_service import __version__
 from cds_service.cli.approvals import add_approval_commands
+from cds_service.cli.build_sheet import add_build_sheet_command
 from cds_service.cli.clients import add_clients_commands
 from cds_service.cli.codes import add_codes_commands
+from cds_service.cli.demo import add_demo_command
 from cds_service.cli.log import add_log_commands
 from cds_service.cli.requests import add_request_commands
 from cds_service.cli.review import add_review_command
@@ -62,8 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    add_serve_command(commands, _port)
+    add_serve_command(commands, _port, _at_least_one)
     add_review_command(commands, _port)
+    add_demo_command(commands, _instant, _at_least_one)
     add_request_commands(commands, _instant)
 
     sample = commands.add_parser("sample", help="print a sample request, dated today, to send with curl")
@@ -98,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     add_codes_commands(commands, _instant)
     add_clients_commands(commands)
     add_doctor_command(commands)
+    add_build_sheet_command(commands)
     add_log_commands(commands, _instant)
     return parser
 
@@ -108,6 +112,13 @@ def _instant(text: str) -> datetime:
     except ValueError:
         raise argparse.ArgumentTypeError("must be an ISO time, such as 2025-11-28T09:00") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
 
 
 def _port(text: str) -> int:

@@ -22,20 +22,16 @@ if TYPE_CHECKING:
     from cds_service.runtime import Runtime
 
 
-def add_serve_command(commands: argparse._SubParsersAction[Any], port: Callable[[str], int]) -> None:
+def add_serve_command(
+    commands: argparse._SubParsersAction[Any], port: Callable[[str], int], at_least_one: Callable[[str], int]
+) -> None:
+    """Add `serve` to `commands`; `port` and `at_least_one` read numbers."""
     serve = commands.add_parser("serve", help="start the service")
     serve.add_argument("--profile", choices=["dev", "production"], help="overrides CDS_PROFILE")
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=port, default=8000)
-    serve.add_argument("--workers", type=_at_least_one, default=1, help="processes that share the port and the log")
+    serve.add_argument("--workers", type=at_least_one, default=1, help="processes that share the port and the log")
     serve.set_defaults(run=_serve)
-
-
-def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 def _serve(options: argparse.Namespace) -> int:
