@@ -7,6 +7,7 @@ import gc
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -28,6 +29,9 @@ from cds_service.settings import DEV_BANNER, Settings, load_settings
 from cds_service.telemetry import metrics, prometheus
 from cds_service.telemetry.events import Event, place, tell
 from cds_service.telemetry.log_lines import configure_logging
+
+if TYPE_CHECKING:
+    from cds_service.review.site import Site
 
 # FastAPI's own telemetry would send paths, query strings and the messages of exceptions; `traces` decides what a span may hold.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -55,6 +59,9 @@ def create_app(
     held = runtime or new_runtime(settings, own_address)
     process = ProcessState(held, SelfCheck(held, settings.checking_seconds))
 
+    dev = settings.profile == "dev"
+    site = _review_site(held) if dev else None
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
@@ -81,10 +88,11 @@ def create_app(
         await held.callers.close()
         await held.http.aclose()
         await held.alert_log.close()
+        if site is not None:
+            await asyncio.to_thread(site.close)
         await _close_traces(held)
         tell(Event.STOPPED)
 
-    dev = settings.profile == "dev"
     app = FastAPI(
         title="Muscle cramp decision support",
         version=__version__,
@@ -106,25 +114,30 @@ def create_app(
     app.include_router(health_routes(held, process))
     app.router.routes.extend(card_page_routes(held))
     describe_api(app, held.knowledge.services)
-    if dev:
-        _add_dev_pages(app, held)
+    if site is not None:
+        _add_dev_pages(app, held, site)
     return app
 
 
-def _add_dev_pages(app: FastAPI, runtime: Runtime) -> None:
+def _review_site(runtime: Runtime) -> Site:
+    from cds_service.review.site import Site  # here, because production has no use for it
+
+    return Site(runtime.settings, runtime.knowledge, runtime.clock, banner=DEV_BANNER)
+
+
+def _add_dev_pages(app: FastAPI, runtime: Runtime, site: Site) -> None:
     # Imported here, because production has none of them.
     from cds_service.api_docs.page import docs_routes
     from cds_service.build_sheet.page import build_sheet_routes
     from cds_service.playground import playground_routes
     from cds_service.playground.fhir_server import fhir_routes
     from cds_service.review.routes import review_routes
-    from cds_service.review.site import new_site
 
     app.include_router(fhir_routes(runtime.settings.public_url, runtime.clock))
     app.include_router(docs_routes(app, banner=DEV_BANNER))
     app.include_router(build_sheet_routes(runtime.knowledge, runtime.settings, banner=DEV_BANNER))
     app.router.routes.extend(playground_routes(runtime))
-    app.router.routes.extend(review_routes(new_site(runtime.settings, runtime.knowledge, runtime.clock, banner=DEV_BANNER)))
+    app.router.routes.extend(review_routes(site))
 
 
 def _start_metrics(runtime: Runtime, process: ProcessState) -> None:
