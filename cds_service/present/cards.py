@@ -12,7 +12,7 @@ import msgspec
 
 from cds_service.criteria.facts import Facts
 from cds_service.criteria.findings import OnError
-from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.decision import FIRED, Decision, Outcome
 from cds_service.knowledge.card_file import DialectFile
 from cds_service.knowledge.dialects import PLAIN, shortened, topic_code
 from cds_service.knowledge.knowledge import Knowledge
@@ -94,7 +94,7 @@ class _Dialect:
         after = list(decisions)
         drawn: list[Drawn | None] = [None] * len(after)
         for position, decision in enumerate(after):
-            if decision.outcome is Outcome.FIRED:
+            if decision.outcome is FIRED:
                 try:
                     drawn[position] = self.cards[decision.card.id].draw(decision, facts, hook_instance)
                 except Exception as error:  # noqa: BLE001 - one card that raises must not silence the others
@@ -111,7 +111,7 @@ class _Dialect:
         shown: list[Shown] = []
         shown_in_shadow: list[Shown] = []
         both = zip(chosen, drawn, strict=True)
-        fired = [(one, card) for one, card in both if card is not None and one.outcome is Outcome.FIRED]
+        fired = [(one, card) for one, card in both if card is not None and one.outcome is FIRED]
         fired.sort(key=lambda pair: _BY_INDICATOR.index(pair[0].indicator))
         for decision, card in fired:  # of several cards with the same offer the first one makes it
             template = self.cards[decision.card.id]
