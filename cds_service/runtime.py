@@ -46,6 +46,11 @@ class Runtime(msgspec.Struct, frozen=True):
         return "Runtime(…)"
 
 
+def new_alert_log(settings: Settings) -> AlertLog:
+    """Return the log of one process. A fork needs one of its own: a thread that is made before it never runs in it."""
+    return AlertLog(settings.log_path, grace=LOG_GRACE, elsewhere=new_prior_source(settings.log_database_url))
+
+
 def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
     """Load the cards and prepare the other parts, opening only the key file of the log's hashes.
 
@@ -64,7 +69,7 @@ def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
         callers=callers,
         knowledge=knowledge,
         presenter=presenter,
-        alert_log=AlertLog(settings.log_path, grace=LOG_GRACE, elsewhere=new_prior_source(settings.log_database_url)),
+        alert_log=new_alert_log(settings),
         http=HttpClient(),
         traces=open_traces(settings.otlp_endpoint),
         shipper=new_shipper(settings.log_path, settings.log_database_url),

@@ -59,7 +59,7 @@ class Shipper:
         self._clock = clock
         self._monotonic = monotonic
         self._lock = ShipLock(path) if shares else None
-        self._thread = threading.Thread(target=self._run, name="log-shipping", daemon=True)
+        self._thread: threading.Thread | None = None  # made at the start: one made before a fork would never run
         self._stopping = threading.Event()
         self._give_up_at = 0.0  # of `monotonic`, once it is stopping
         self._state: State = "starting"
@@ -75,6 +75,7 @@ class Shipper:
         self._reported_at = self._cleaned_at = float("-inf")
 
     def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="log-shipping", daemon=True)
         self._thread.start()
 
     def stop(self, seconds: float = 2.0) -> None:
@@ -84,7 +85,7 @@ class Shipper:
         """
         self._give_up_at = self._monotonic() + seconds / 2
         self._stopping.set()
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join(seconds / 2)
             if self._thread.is_alive() and (link := self._link) is not None:
                 link.cancel()

@@ -281,5 +281,6 @@ def test_the_thread_ships_and_ends_soon(path: Path, database: str) -> None:
     while one.health().waiting != 0:
         pass
     one.stop()
+    assert one._thread is not None
     assert not one._thread.is_alive()
     assert ask(database, "SELECT count(*) FROM log.call") == [(300,)]
