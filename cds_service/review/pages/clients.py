@@ -8,6 +8,7 @@ from cds_service.review.empty import why_empty
 from cds_service.review.figures import NO_CARDS, NO_EVALUATIONS, could_not_check, coverage
 from cds_service.review.filter_bar import filter_bar, period
 from cds_service.review.links import Links
+from cds_service.review.newest_calls import newest_calls
 from cds_service.review.page import Page, PageRequest, PageRoute
 from cds_service.review.rate import Rate, share
 from cds_service.rollups.queries import (
@@ -57,6 +58,10 @@ def draw(asked: PageRequest) -> Page:
         "clients": clients,
         "statuses": sorted(calls, key=lambda row: -row["n"]),
         "refusals": sorted(refusals, key=lambda row: -row["n"]),
+        "newest": [
+            {name: getattr(one, name) for name in one.__struct_fields__ if name != "unread"}
+            for one in newest_calls(database, chosen, asked.settings.time_zone)
+        ],
         "empty": "" if clients else why_empty(database, chosen),
     }
     only_html = {
