@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from cds_service.review.empty import why_empty
@@ -66,6 +67,7 @@ def draw(asked: PageRequest) -> Page:
     }
     only_html = {
         "links": Links(chosen),
+        "endings": _endings(calls, [one["client"] for one in clients if one["calls"]]),
         "filters": filter_bar(database, chosen, asked.knowledge, asked.settings.time_zone, ("client", "hook")),
     }
     rows = [one | {name: one[name].numerator for name in ("failed", "coverage", "could_not_check")} for one in clients]
@@ -80,6 +82,19 @@ _COLUMNS = (
 
 def _key(row: Any) -> tuple[str, str]:
     return str(row["tenant"]), str(row["client"])
+
+
+def _endings(calls: list[dict[str, Any]], clients: list[str]) -> dict[str, Any]:
+    """Return how calls ended, a row for each status and outcome with a number for each client."""
+    listed = list(dict.fromkeys(clients))
+    counts: Counter[tuple[int, str, str]] = Counter()
+    for row in calls:
+        counts[row["status"], row["outcome"], row["client"]] += row["n"]
+    rows = [
+        (status, outcome, [counts[status, outcome, client] for client in listed])
+        for status, outcome in sorted({(status, outcome) for status, outcome, _ in counts})
+    ]
+    return {"clients": listed, "rows": rows}
 
 
 def _failed(rows: list[dict[str, Any]]) -> Rate:
