@@ -6,7 +6,7 @@ Everything that can fail happens in `Presenter.draw`; composing only joins encod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -16,7 +16,16 @@ from cds_service.decide.decision import FIRED, Decision, Outcome
 from cds_service.knowledge.card_file import DialectFile
 from cds_service.knowledge.dialects import PLAIN, shortened, topic_code
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.present.card_template import CardJson, CardTemplate, Drawn, Shown, card_uuid, source_json, with_words
+from cds_service.present.card_template import (
+    CardJson,
+    CardTemplate,
+    Drawn,
+    Shown,
+    card_uuid,
+    named_drugs,
+    source_json,
+    with_words,
+)
 from cds_service.present.suggestions import Needless
 
 NOT_CHECKED = "not-checked"
@@ -34,7 +43,8 @@ class Presenter:
 
         `public_url`: base URL of the pages of the cards; "" where cards do not link to them.
         """
-        self._in = {name: _Dialect(dialect, knowledge, public_url) for name, dialect in knowledge.dialects.items()}
+        named = named_drugs(knowledge)
+        self._in = {name: _Dialect(dialect, knowledge, public_url, named) for name, dialect in knowledge.dialects.items()}
         self._in[""] = self._in[PLAIN]
 
     @property
@@ -71,10 +81,10 @@ class Presenter:
 class _Dialect:
     """All templates in the dialect of one kind of EHR."""
 
-    def __init__(self, dialect: DialectFile, knowledge: Knowledge, public_url: str) -> None:
+    def __init__(self, dialect: DialectFile, knowledge: Knowledge, public_url: str, named: Mapping[str, frozenset[str]]) -> None:
         self._knowledge = knowledge
         self._limit = dialect.summary_limit
-        self.cards = {card.id: CardTemplate(card, knowledge, dialect, public_url) for card in knowledge.cards}
+        self.cards = {card.id: CardTemplate(card, knowledge, dialect, public_url, named) for card in knowledge.cards}
         words = knowledge.notice
         self._notice_source = source_json(knowledge, words.url, topic_code(NOT_CHECKED, dialect), words.title)
 
