@@ -25,6 +25,7 @@ from cds_service.process.self_check import SelfCheck
 from cds_service.process.shutdown import delay_sigterm
 from cds_service.respond import respond as real_respond
 from cds_service.review.routes import review_routes
+from cds_service.review.site import new_site
 from cds_service.review_site.card_pages import card_page_routes
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.settings import DEV_BANNER, Settings, load_settings
@@ -111,7 +112,7 @@ def create_app(
         app.include_router(fhir_routes(settings.public_url, held.clock))
         app.include_router(docs_routes(app, banner=DEV_BANNER))
         app.router.routes.extend(playground_routes(held))
-        app.router.routes.extend(review_routes(held.knowledge, held.clock, banner=DEV_BANNER))
+        app.router.routes.extend(review_routes(new_site(settings, held.knowledge, held.clock, banner=DEV_BANNER)))
     return app
 
 

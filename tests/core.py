@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import msgspec
+import pytest
 import yaml
 
 from cds_service.alert_log import AlertLog
@@ -20,6 +21,7 @@ from cds_service.criteria.facts import SOURCES, Facts, Patient
 from cds_service.criteria.findings import Finding, OnError
 from cds_service.decide.choose import choose
 from cds_service.decide.decision import Decision
+from cds_service.decide.empty_chart import EmptyChart
 from cds_service.decide.judge import judge
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.files.paths import cards_dir
@@ -274,6 +276,16 @@ def decide(given: Facts, known: Knowledge, on_error: OnError) -> list[Decision]:
         answer_counts=known.engineering.answer_counts.span,
         most=known.labels.most_cards,
     )
+
+
+def break_every_card(patch: pytest.MonkeyPatch) -> None:
+    """Make every card raise, also where it was prepared before."""
+
+    def broken(*_: object, **__: object) -> Decision:
+        raise ZeroDivisionError("SECRET")
+
+    patch.setattr("cds_service.decide.one_card.judge_card", broken)
+    patch.setattr("cds_service.decide.judge.empty_chart", EmptyChart)
 
 
 def drawn(decisions: list[Decision], given: Facts, by: Presenter, instance: str = "an instance") -> list[Shown]:

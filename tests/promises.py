@@ -18,7 +18,7 @@ import pytest
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.runtime import Runtime
 from cds_service.trust import Caller
-from tests.core import NOW, Json
+from tests.core import NOW, Json, break_every_card
 from tests.tokens import JKU, a_client, signed
 from tests.trusting import NOW as TOKEN_TIME
 from tests.trusting import Clock, KeyServer, Memory
@@ -149,14 +149,14 @@ def broken(*_: object, **__: object) -> Any:
 def one_card_breaks(site: Site) -> None:
     card = site.runtime.knowledge.card("baclofen-safety")
     assert card is not None
-    from cds_service.decide import judge
+    from cds_service.decide import one_card
 
-    real = judge.judge_card
-    site.patch.setattr(judge, "judge_card", lambda one, *rest: (broken if one is card else real)(one, *rest))
+    real = one_card.judge_card
+    site.patch.setattr(one_card, "judge_card", lambda one, *rest: (broken if one is card else real)(one, *rest))
 
 
 def every_card_breaks(site: Site) -> None:
-    site.patch.setattr("cds_service.decide.judge.judge_card", broken)
+    break_every_card(site.patch)
 
 
 def the_engine_breaks(site: Site) -> None:

@@ -193,9 +193,12 @@ def test_phases_are_shares_of_the_whole_call() -> None:
 
 
 def test_instructions_are_those_between_two_marks() -> None:
-    dumps = [f"version: 1\nsummary: {number}\n" for number in (9000, 400, 70, 600, 80, 200, 10)]
+    numbers = (9000, 4000, 400, 70, 600, 60, 80, 900, 90, 10, 2000, 800, 10)  # what is between, its calls, its `json.loads`
+    dumps = [f"version: 1\nsummary: {number}\n" for number in numbers]
 
-    assert instructions(dumps, calls=2) == {"S": 200.0, "M": 300.0, "silent": 100.0}
+    counted = instructions(dumps, calls=4)
+    assert [counted[name] for name in ("S", "M", "L", "silent")] == [1000, 600, 900, 500]
+    assert [counted[f"{name} json.loads"] for name in ("S", "M", "L", "silent")] == [100, 60, 90, 200]
 
 
 @pytest.mark.loopback

@@ -18,7 +18,7 @@ from cds_service.files.paths import cards_dir
 from cds_service.knowledge.approvals import shadow_rule
 from cds_service.knowledge.loader import read_knowledge
 from tests.alert_log_samples import rows
-from tests.core import NOW, a_runtime, knowledge
+from tests.core import NOW, a_runtime, break_every_card, knowledge
 from tests.http_side import running
 from tests.reading import terminology
 
@@ -86,7 +86,7 @@ async def test_a_site_can_have_a_card_that_says_so_in_place_of_500(
 async def test_all_cards_breaking_one_by_one_is_an_engine_that_breaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_crash: str, status: int
 ) -> None:
-    monkeypatch.setattr("cds_service.decide.judge.judge_card", _broken)
+    break_every_card(monkeypatch)
     runtime = a_runtime(tmp_path, on_crash=on_crash)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         answer = await signed(client)

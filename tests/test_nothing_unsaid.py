@@ -23,7 +23,7 @@ from cds_service import evaluate as evaluation
 from cds_service.alert_log import CallRecord, LogHealth, PriorRecord
 from cds_service.alert_log.records import withdrawn
 from cds_service.app import create_app
-from cds_service.decide import judge
+from cds_service.decide import one_card
 from cds_service.decide.decision import Decision
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.outbound.http_client import Server
@@ -33,7 +33,7 @@ from cds_service.respond import respond
 from cds_service.trust import Caller
 from cds_service.wire.hook_request import decode_request
 from tests import proofs
-from tests.core import NOW, Json, a_runtime, knowledge, presenter
+from tests.core import NOW, Json, a_runtime, break_every_card, knowledge, presenter
 from tests.fault_mix import Mix, fhir_server, mix
 from tests.fuzz.drive import post
 from tests.http_side import SameCaller, TransportClient
@@ -116,11 +116,11 @@ def breaking(what: str, whom: str) -> Iterator[None]:
                 kind: Any = type(victim)
                 patch.setattr(kind, "find", only(kind.find, lambda self, *_: self is victim))
             case "judge", _:
-                patch.setattr(judge, "judge_card", only(judge.judge_card, lambda card, *_: card.id == whom))
+                patch.setattr(one_card, "judge_card", only(one_card.judge_card, lambda card, *_: card.id == whom))
             case "draw", _:
                 patch.setattr(CardTemplate, "draw", only(CardTemplate.draw, lambda one, *_: one.id == whom))
             case "part", "every card":
-                patch.setattr(judge, "judge_card", broken)
+                break_every_card(patch)
             case "part", "every drawing":
                 patch.setattr(CardTemplate, "draw", broken)
             case "part", "notice":

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.fact_index import FactIndex
+from cds_service.criteria.fact_index import UNCLEAR_ALLERGIES, FactIndex, Trait
 from cds_service.criteria.facts import Facts
 from cds_service.criteria.findings import IS_MET, Finding
 from cds_service.criteria.kind import Kind, Known, Names, Needs, Used
@@ -23,6 +23,10 @@ class AllergyCriterion(Kind, frozen=True, tag="allergy", kw_only=True):
     def find(self, index: FactIndex, evaluator: Evaluator) -> Finding:
         found = [allergy for name in self.classes for allergy in index.allergies_by_class.get(name, ())]
         return Finding(IS_MET, tuple(found)) if found else index.allergy_absent(self.classes)
+
+    @property
+    def looks_for(self) -> frozenset[Trait]:
+        return frozenset({("allergy", name) for name in self.classes} | {UNCLEAR_ALLERGIES})
 
     def sentence(self, names: Names) -> str:
         return f"an allergy or earlier reaction to {alternatives(names.classes(self.classes))}"

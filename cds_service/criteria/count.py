@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.fact_index import FactIndex
+from cds_service.criteria.fact_index import UNCLEAR_DRUGS, UNCLEAR_PROBLEMS, FactIndex, Trait
 from cds_service.criteria.facts import Drug, Facts, Problem, Route
 from cds_service.criteria.findings import IS_MET, UNMET, Finding
 from cds_service.criteria.kind import MEDICATIONS, DrugsSought, Kind, Known, Names, Needs, Used
@@ -35,6 +35,11 @@ class CountCriterion(Kind, frozen=True, tag="count", kw_only=True):
         if len(found) >= self.at_least:
             return Finding(IS_MET, tuple(found.values()))
         return index.drug_absent if index.drug_absent is not UNMET or not self.sets else index.problem_absent(self.sets)
+
+    @property
+    def looks_for(self) -> frozenset[Trait]:
+        drugs, problems = (("drug", name) for name in self.classes), (("problem", name) for name in self.sets)
+        return frozenset({*drugs, *problems, UNCLEAR_DRUGS, UNCLEAR_PROBLEMS})
 
     def sentence(self, names: Names) -> str:
         said = f"at least {self.at_least} of: {alternatives(names.classes(self.classes) + names.problems(self.sets))}"

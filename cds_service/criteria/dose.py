@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import ClassVar, Literal
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.fact_index import FactIndex
+from cds_service.criteria.fact_index import ANY_ORDER, UNCLEAR_ORDERS, FactIndex, Trait
 from cds_service.criteria.facts import Facts, Order
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding
 from cds_service.criteria.kind import Kind, Known, Names, Needs, Used
@@ -37,6 +37,10 @@ class DoseCriterion(Kind, frozen=True, tag="dose", kw_only=True):
             return Finding(IS_UNKNOWN, (order,), "not_readable", "the daily dose of the order could not be read")
         met = (self.above is not None and dose > self.above) or (self.at_least is not None and dose >= self.at_least)
         return Finding(IS_MET if met else IS_UNMET, (order,))
+
+    @property
+    def looks_for(self) -> frozenset[Trait]:
+        return frozenset({ANY_ORDER, UNCLEAR_ORDERS})
 
     def sentence(self, names: Names) -> str:
         limit = f"above {self.above}" if self.above is not None else f"of at least {self.at_least}"

@@ -8,7 +8,14 @@ from decimal import Decimal
 from typing import ClassVar
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.fact_index import FactIndex, NewestResults
+from cds_service.criteria.fact_index import (
+    UNCLEAR_DRUGS,
+    UNCLEAR_DRUGS_OR_DRAFTS,
+    UNCLEAR_ORDERS,
+    FactIndex,
+    NewestResults,
+    Trait,
+)
 from cds_service.criteria.facts import Drug, Facts, Route, When
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, Truth
 from cds_service.criteria.kind import MEDICATIONS, DrugsSought, Kind, Known, Names, Needs, Used, results_of
@@ -143,6 +150,13 @@ class DrugCriterion(Kind, frozen=True, tag="drug", kw_only=True):
         if not starts or not dated:
             return IS_UNKNOWN
         return IS_MET if any(0 <= (onset - min(starts)).days <= days for onset in dated) else IS_UNMET
+
+    @property
+    def looks_for(self) -> frozenset[Trait]:
+        found = {("drug", name) for name in self.classes} | {UNCLEAR_DRUGS_OR_DRAFTS if self.drafts else UNCLEAR_DRUGS}
+        if self.same_as_order:
+            found |= {("order", name) for name in self.classes} | {UNCLEAR_ORDERS}
+        return frozenset(found)
 
     def sentence(self, names: Names) -> str:
         said = f"takes {alternatives(self.ingredients or names.classes(self.classes))}"

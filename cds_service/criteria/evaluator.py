@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from types import MappingProxyType
 from typing import Protocol
 
 from cds_service.criteria.fact_index import FactIndex
@@ -10,6 +11,7 @@ from cds_service.criteria.facts import Order
 from cds_service.criteria.findings import IS_UNKNOWN, UNMET, Finding, OnError
 
 _FAILED = Finding(IS_UNKNOWN, cause="failed", note="the evaluation failed")
+_NOTHING_PREPARED: Mapping[str, Finding] = MappingProxyType({})
 
 
 def _ignore(_: str, __: Exception) -> None:
@@ -35,18 +37,30 @@ class Evaluator(dict[str, Finding]):
         order_absent: the finding where none of `orders` matches.
     """
 
-    __slots__ = ("_criteria", "_index", "_on_error", "_patient", "_per_order", "order", "order_absent", "orders")
+    __slots__ = (
+        "_criteria", "_index", "_on_error", "_patient", "_per_order", "_prepared", "_to_look", "order", "order_absent", "orders",
+    )  # fmt: skip
 
-    def __init__(self, index: FactIndex, criteria: Mapping[str, Evaluable], per_order: frozenset[str], on_error: OnError) -> None:
+    def __init__(
+        self,
+        index: FactIndex,
+        criteria: Mapping[str, Evaluable],
+        per_order: frozenset[str],
+        on_error: OnError,
+        prepared: Mapping[str, Finding] = _NOTHING_PREPARED,
+        to_look: Set[str] = frozenset(),
+    ) -> None:
         """Make the evaluator for the patient.
 
         `per_order`: the names of the criteria that depend on the order. `on_error(name, exception)` is called for each that
-        raises.
+        raises. `prepared`: the findings of those criteria that are not in `to_look`.
         """
         self._index = index
         self._criteria = criteria
         self._per_order = per_order
         self._on_error = on_error
+        self._prepared = prepared
+        self._to_look = to_look
         # The evaluator for the patient, None in itself: a reference to itself would be a cycle, which only the collector frees.
         self._patient: Evaluator | None = None
         self.order: Order | None = None
@@ -66,7 +80,7 @@ class Evaluator(dict[str, Finding]):
 
     def detached(self) -> Evaluator:
         """Return a copy that adds nothing to this one and reports no failures, for looking at criteria after the call."""
-        other = Evaluator(self._index, self._criteria, self._per_order, _ignore)
+        other = Evaluator(self._index, self._criteria, self._per_order, _ignore, self._prepared, self._to_look)
         other.update(self)
         other._patient = self._patient.detached() if self._patient is not None else None
         other.order, other.orders, other.order_absent = self.order, self.orders, self.order_absent
@@ -88,7 +102,7 @@ class Evaluator(dict[str, Finding]):
         return [(name, finding) for name in names if (finding := self.get(name)) is not None]
 
     def _beside(self, orders: Sequence[Order]) -> Evaluator:
-        other = Evaluator(self._index, self._criteria, self._per_order, self._on_error)
+        other = Evaluator(self._index, self._criteria, self._per_order, self._on_error, self._prepared, self._to_look)
         other._patient = self.for_patient
         other.orders = orders
         return other
@@ -97,6 +111,8 @@ class Evaluator(dict[str, Finding]):
         patient = self._patient
         if patient is not None and name not in self._per_order:
             finding = patient[name]
+        elif name not in self._to_look and name in self._prepared:
+            finding = self._prepared[name]
         else:
             criterion = self._criteria[name]
             try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import TypeAlias
 
 import msgspec
 
-from cds_service.criteria.facts import Allergy, Drug, Facts, Lab, LabSeries, Problem, Source, SourceState, Unusable
+from cds_service.criteria.facts import Allergy, Drug, Facts, Lab, LabSeries, Order, Problem, Source, SourceState, Unusable
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, MET, UNMET, Finding
 
 SOURCE_NAMES = {
@@ -22,6 +23,22 @@ SOURCE_NAMES = {
 UNNAMED_ORDER = Finding(IS_UNKNOWN, cause="not_readable", note="an order names no medication that could be recognised")
 _UNNAMED_DRUG = Finding(IS_UNKNOWN, cause="not_readable", note="a medication could not be recognised")
 _NEVER_SENT = Source(SourceState.ABSENT)
+
+# Something that a criterion can look for: its sort and its name. ("lab", "potassium"), ("drug", class), ("order", class),
+# ("problem", set), ("allergy", class), ("reason", pattern or set); others have no name. ("unclear", kind) stands for whatever may
+# be hidden in data that are incomplete or not understood.
+Trait: TypeAlias = tuple[str, str]
+ANY_ORDER: Trait = ("an order", "")
+REPLACING_ORDER: Trait = ("an order that replaces a prescription", "")
+UNNAMED_ORDERED_DRUG: Trait = ("an order for a drug that is not recognised", "")
+STATED_REASON: Trait = ("a stated reason", "")
+UNREAD_REASON: Trait = ("a reason that could not be read", "")
+UNCLEAR_LABS: Trait = ("unclear", "labs")
+UNCLEAR_DRUGS: Trait = ("unclear", "drugs")
+UNCLEAR_DRUGS_OR_DRAFTS: Trait = ("unclear", "drugs or drafts")
+UNCLEAR_PROBLEMS: Trait = ("unclear", "problems")
+UNCLEAR_ALLERGIES: Trait = ("unclear", "allergies")
+UNCLEAR_ORDERS: Trait = ("unclear", "orders")
 
 
 class FactIndex:
@@ -84,6 +101,40 @@ class FactIndex:
                 return Finding(IS_UNKNOWN, (allergy,), "not_readable", allergy.unclear)
         return self._allergy_absent
 
+    def traits(self) -> set[Trait]:
+        """Return everything in these facts that a criterion can look for, apart from the patient, the hook and the site.
+
+        A criterion that looks for none of it finds what it finds in an empty chart (`Kind.looks_for`).
+        """
+        facts = self.facts
+        found = {("lab", analyte) for analyte in facts.labs}
+        found.update([("drug", name) for name in self.with_drafts_by_class])
+        found.update([("problem", name) for name in self.problems_by_set])
+        found.update([("allergy", name) for name in self.allergies_by_class])
+        for drug in facts.drugs:
+            found.update(_traits_of_reason(drug))
+        if self.selected_orders:
+            found.add(ANY_ORDER)
+            for order in self.selected_orders:
+                found.update(_traits_of_order(order))
+        found.update(self._unclear())
+        return found
+
+    def _unclear(self) -> Iterator[Trait]:
+        """Yield the kinds of data of which something may be hidden."""
+        if self.result_absent is not UNMET:
+            yield UNCLEAR_LABS
+        if self.drug_absent is not UNMET:
+            yield UNCLEAR_DRUGS
+        if self.drug_and_draft_absent is not UNMET:
+            yield UNCLEAR_DRUGS_OR_DRAFTS
+        if self._pregnancy_absent is not UNMET or self._unclear_problems:
+            yield UNCLEAR_PROBLEMS
+        if self._allergy_absent is not UNMET or self._unclear_allergies:
+            yield UNCLEAR_ALLERGIES
+        if self.order_absent is not UNMET:
+            yield UNCLEAR_ORDERS
+
     def _index_drugs(self, active: Iterable[Drug], drafted: list[Drug]) -> None:
         self.active_by_class: dict[str, list[Drug]] = {}
         for drug in active:
@@ -132,6 +183,29 @@ class FactIndex:
         self.drug_and_draft_absent = self.drug_absent if self.drug_absent is not UNMET else self.order_absent
         if self.drug_and_draft_absent is UNMET and not all(drug.identified for drug in drafted):
             self.drug_and_draft_absent = UNNAMED_ORDER
+
+
+def _traits_of_order(order: Order) -> Iterator[Trait]:
+    if order.replaces:
+        yield REPLACING_ORDER
+    drug = order.drug
+    if drug is not None:
+        if not drug.identified:
+            yield UNNAMED_ORDERED_DRUG
+        for name in drug.classes:
+            yield "order", name
+        yield from _traits_of_reason(drug)
+
+
+def _traits_of_reason(drug: Drug) -> Iterator[Trait]:
+    if drug.reason_stated:
+        yield STATED_REASON
+    if drug.reason_unread:
+        yield UNREAD_REASON
+    for name in drug.reasons:
+        yield "reason", name
+    for name in drug.reason_sets:
+        yield "reason", name
 
 
 def _absent_from(sources: Mapping[str, Source], *names: str) -> Finding:

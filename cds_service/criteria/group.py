@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.fact_index import FactIndex
+from cds_service.criteria.fact_index import FactIndex, Trait
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Cause, Evidence, Finding
 from cds_service.criteria.kind import Kind, Known, Names, Needs, Used
 
@@ -20,6 +20,10 @@ class Composite(Kind, frozen=True, kw_only=True):
 
     of: list[str] = []
     none_of: list[str] = []
+
+    @property
+    def looks_for(self) -> frozenset[Trait]:
+        return frozenset()
 
     @property
     def children(self) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.fact_index import FactIndex
+from cds_service.criteria.fact_index import FactIndex, Trait
 from cds_service.criteria.facts import Facts
 from cds_service.criteria.findings import MET, UNMET, Finding, Truth
 from cds_service.criteria.kind import MET_OR_UNMET, Kind, Known, Names, Needs, Used
@@ -20,6 +20,10 @@ class HookCriterion(Kind, frozen=True, tag="hook", kw_only=True):
 
     def find(self, index: FactIndex, evaluator: Evaluator) -> Finding:
         return MET if index.facts.hook in self.hooks else UNMET
+
+    @property
+    def looks_for(self) -> frozenset[Trait]:
+        return frozenset()
 
     def sentence(self, names: Names) -> str:
         return f"the moment is {alternatives(self.hooks)}"

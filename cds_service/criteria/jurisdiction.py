@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.fact_index import FactIndex
+from cds_service.criteria.fact_index import FactIndex, Trait
 from cds_service.criteria.facts import Facts
 from cds_service.criteria.findings import MET, UNMET, Finding, Truth
 from cds_service.criteria.kind import MET_OR_UNMET, Kind, Known, Names, Needs, Used
@@ -19,6 +19,10 @@ class JurisdictionCriterion(Kind, frozen=True, tag="jurisdiction", kw_only=True)
 
     def find(self, index: FactIndex, evaluator: Evaluator) -> Finding:
         return MET if index.facts.jurisdiction == self.country else UNMET
+
+    @property
+    def looks_for(self) -> frozenset[Trait]:
+        return frozenset()
 
     def sentence(self, names: Names) -> str:
         return f"the site is in {self.country}"

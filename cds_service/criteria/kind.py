@@ -8,6 +8,9 @@ the type checker reports a kind that lacks one where `kinds.Criterion` is used (
     names_used(known) -> Iterable[Names]   each field that refers to something, for the loader to check
     needs() -> Needs                       the sources and analytes that it uses, for prefetch templates and queries
 
+A kind that also defines `looks_for` is evaluated only where there is something to look at; what it leaves out there would make a
+finding wrong without a word (`tests/decide/test_empty_chart.py` compares).
+
 Kinds are pure: they import no framework, client or driver, and read no clock (`Facts.now`).
 """
 
@@ -19,6 +22,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 import msgspec
 
+from cds_service.criteria.fact_index import Trait
 from cds_service.criteria.facts import Facts, Order
 from cds_service.criteria.findings import Finding, Truth
 
@@ -103,6 +107,14 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
     def per_order(self) -> bool:
         """Tell whether the finding depends on the draft order."""
         return False
+
+    @property
+    def looks_for(self) -> frozenset[Trait] | None:
+        """Return what can make its finding another than in an empty chart (`FactIndex.traits`); None: always look.
+
+        A group has none of its own: it finds another only where one of its members does.
+        """
+        return None
 
     @property
     def children(self) -> list[str]:

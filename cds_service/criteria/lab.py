@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import ClassVar, Literal, NamedTuple
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.fact_index import FactIndex, NewestResults
+from cds_service.criteria.fact_index import UNCLEAR_LABS, FactIndex, NewestResults, Trait
 from cds_service.criteria.facts import Facts, Lab, Order, Unusable
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, MET, UNMET, Finding, Truth
 from cds_service.criteria.kind import ALL_TRUTHS, Kind, Known, Names, Needs, Used, results_of
@@ -200,6 +200,10 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
         if lab.value > limit or (lab.value == limit and self.above is None):
             return truths.beyond
         return truths.at if lab.value == limit else truths.short
+
+    @property
+    def looks_for(self) -> frozenset[Trait]:
+        return frozenset({("lab", self.analyte), UNCLEAR_LABS})
 
     def sentence(self, names: Names) -> str:
         analyte = names.analyte(self.analyte)

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.fact_index import UNNAMED_ORDER, FactIndex
+from cds_service.criteria.fact_index import (
+    REPLACING_ORDER,
+    UNCLEAR_ORDERS,
+    UNNAMED_ORDER,
+    UNNAMED_ORDERED_DRUG,
+    FactIndex,
+    Trait,
+)
 from cds_service.criteria.facts import Facts, Order, Route
 from cds_service.criteria.findings import IS_MET, UNMET, Finding
 from cds_service.criteria.kind import DrugsSought, Kind, Known, Names, Needs, Used
@@ -67,6 +74,11 @@ class OrderCriterion(Kind, frozen=True, tag="order", kw_only=True):
         replaced = order.replaces.partition("/_history")[0].rsplit("/", 1)[-1]
         drugs = (drug for name in self.classes for drug in index.active_by_class.get(name, ()))
         return any(drug.reference.rsplit("/", 1)[-1] == replaced for drug in drugs)
+
+    @property
+    def looks_for(self) -> frozenset[Trait]:
+        special = {REPLACING_ORDER} if self.action == "switch" else {("order", name) for name in self.classes}
+        return frozenset({*special, UNNAMED_ORDERED_DRUG, UNCLEAR_ORDERS})
 
     def sentence(self, names: Names) -> str:
         drugs = alternatives(self.ingredients or names.classes(self.classes))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.fact_index import FactIndex
+from cds_service.criteria.fact_index import UNCLEAR_PROBLEMS, FactIndex, Trait
 from cds_service.criteria.facts import Facts, Problem
 from cds_service.criteria.findings import IS_MET, Finding
 from cds_service.criteria.kind import Kind, Known, Names, Needs, Used, results_of
@@ -58,6 +58,10 @@ class ProblemCriterion(Kind, frozen=True, tag="problem", kw_only=True):
             return True
         result = index.newest(self.newer_than).usable
         return result is None or problem.onset.day > result.effective.day
+
+    @property
+    def looks_for(self) -> frozenset[Trait]:
+        return frozenset({("problem", name) for name in self.sets} | {UNCLEAR_PROBLEMS})
 
     def sentence(self, names: Names) -> str:
         said = f"an active problem: {alternatives(names.problems(self.sets))}"

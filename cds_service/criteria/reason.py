@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.fact_index import FactIndex
+from cds_service.criteria.fact_index import (
+    STATED_REASON,
+    UNCLEAR_DRUGS,
+    UNCLEAR_ORDERS,
+    UNREAD_REASON,
+    FactIndex,
+    Trait,
+)
 from cds_service.criteria.facts import Drug, Facts
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, UNMET, Finding, Truth
 from cds_service.criteria.kind import MEDICATIONS, MET_OR_UNMET, Kind, Known, Names, Needs, Used
@@ -55,6 +62,12 @@ class ReasonCriterion(Kind, frozen=True, tag="reason", kw_only=True):
         if self.stated and drug.reason_stated:
             return True
         return not (drug.reason_sets.isdisjoint(self.sets) and drug.reasons.isdisjoint(self.patterns))
+
+    @property
+    def looks_for(self) -> frozenset[Trait]:
+        named = (("reason", name) for name in (*self.patterns, *self.sets))
+        stated = (STATED_REASON,) if self.stated else ()
+        return frozenset({*named, *stated, UNREAD_REASON, UNCLEAR_DRUGS, UNCLEAR_ORDERS})
 
     def sentence(self, names: Names) -> str:
         where = "the order" if self.of == "order" else "an order or an active medication"

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.fact_index import FactIndex
-from cds_service.criteria.facts import Facts, Order
-from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, UNMET, Finding, OnError, Truth
+from cds_service.criteria.facts import Facts
+from cds_service.criteria.findings import IS_UNMET, UNMET, OnError
 from cds_service.decide.decision import Decision, Outcome
-from cds_service.decide.repeat_rule import about
-from cds_service.knowledge.card_file import Row
-from cds_service.knowledge.knowledge import Card, Knowledge
+from cds_service.decide.empty_chart import empty_chart
+from cds_service.decide.one_card import judge_safely
+from cds_service.knowledge.knowledge import Knowledge
 
-_NEVER_ARRIVED = ("not_obtained", "failed")
 _DECEASED = "the patient is recorded as deceased"
 
 
 def judge(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decision]:
     """Decide every card of `facts.hook`, in rank order; none fires for a deceased patient.
 
-    `on_error(card or criterion id, exception)` is called for every failure; it counts and logs.
+    A card that looks at nothing which these facts have is decided as in an empty chart. `on_error(card or criterion id,
+    exception)` is called for every failure; it counts and logs.
     """
     index = FactIndex(facts)
-    findings = Evaluator(index, knowledge.criteria, knowledge.per_order, on_error)
+    empty = empty_chart(knowledge, facts.hook, facts.jurisdiction)
+    to_look = empty.to_look(index.traits())
+    findings = Evaluator(index, knowledge.criteria, knowledge.per_order, on_error, empty.findings, to_look)
     if facts.patient.deceased:
         return [Decision(card, Outcome.NOT_APPLICABLE, findings, reason=_DECEASED) for card in knowledge.cards_at(facts.hook)]
     of_order = [(order, findings.for_order(order)) for order in index.selected_orders]
@@ -36,146 +38,16 @@ def judge(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisio
             for order, own in of_order:
                 if own[card.file.for_each].truth is not IS_UNMET:
                     about_orders = True
-                    decisions.append(_judge_safely(card, own, order, facts, on_error))
+                    decisions.append(judge_safely(card, own, order, facts.hook, on_error))
         if not about_orders:
-            decisions.append(_judge_safely(card, findings, None, facts, on_error))
+            silent = empty.silent.get(card.id)
+            if silent is not None and to_look.isdisjoint(silent.findings):
+                findings.update(silent.findings)
+                decisions.append(Decision(card, Outcome.NOT_FIRED, findings, unknown=silent.unknown))
+            else:
+                decisions.append(judge_safely(card, findings, None, facts.hook, on_error))
         elif index.order_absent is not UNMET:  # the orders that were read must not hide that there are others
-            unread = _judge_safely(card, findings.for_unread_orders(), None, facts, on_error)
+            unread = judge_safely(card, findings.for_unread_orders(), None, facts.hook, on_error)
             if unread.outcome in (Outcome.COULD_NOT_CHECK, Outcome.FAILED):
                 decisions.append(unread)
     return decisions
-
-
-def _judge_safely(card: Card, findings: Evaluator, order: Order | None, facts: Facts, on_error: OnError) -> Decision:
-    try:
-        return judge_card(card, findings, order, facts.hook)
-    except Exception as error:  # noqa: BLE001 - one card that raises must not silence the others
-        on_error(card.id, error)
-        return Decision(card, Outcome.FAILED, findings, order, in_notice=True, error=type(error).__name__)
-
-
-def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) -> Decision:
-    """Decide one card: the first row that holds under its common conditions.
-
-    COULD_NOT_CHECK where an unknown criterion could change that.
-    """
-    file = card.file
-    for name in file.fire_when:
-        if findings[name].truth is IS_UNMET:
-            return Decision(card, Outcome.NOT_FIRED, findings, order)
-    for name in file.unless:
-        if findings[name].truth is IS_MET:
-            return Decision(card, Outcome.NOT_FIRED, findings, order)
-    conditions = _Unsure(card, findings)
-    common = conditions.holds(file.fire_when, file.unless)
-    rows = _Unsure(card, findings)
-    row, best = _first_row(file.table, rows)
-    unknown = tuple(dict.fromkeys((*conditions.names, *rows.names)))
-    if common is IS_MET and row >= 0:
-        return Decision(card, Outcome.FIRED, findings, order, row, unknown, about=about(card.file, row, findings, order))
-    for item in file.not_checked:
-        if common is IS_MET and all(findings[name].truth is IS_MET for name in item.when):
-            return Decision(
-                card,
-                Outcome.COULD_NOT_CHECK,
-                findings,
-                order,
-                unknown=unknown,
-                reason=item.because,
-                in_notice=hook == "order-sign",
-            )
-    # An unknown among the common conditions comes first: the card may not be about this patient at all.
-    unsure = conditions if common is IS_UNKNOWN else rows
-    if unsure.blocking is None or common is IS_UNMET or best is IS_UNMET:
-        return Decision(card, Outcome.NOT_FIRED, findings, order, unknown=unknown)
-    finding = findings[unsure.blocking]
-    return Decision(
-        card,
-        Outcome.COULD_NOT_CHECK,
-        findings,
-        order,
-        unknown=unknown,
-        reason=finding.note,
-        words=finding.words,
-        in_notice=unsure.says_so and _belongs_in_notice(card, findings, finding, hook),
-    )
-
-
-def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
-    """Return (position of the first row that holds or -1, highest truth of any row)."""
-    best = IS_UNMET
-    for position, row in enumerate(table):
-        truth = unsure.holds(row.when, row.unless)
-        if truth is IS_MET:
-            return position, truth
-        best = max(best, truth)
-    return -1, best
-
-
-def _belongs_in_notice(card: Card, findings: Evaluator, finding: Finding, hook: str) -> bool:
-    """Tell whether the notice lists an unknown that keeps a card from deciding.
-
-    Always: data that did not arrive, and a possibly alarming result of a card with `chart_notice_when`. Other unusable data:
-    at order-sign where a criterion of `notice_when` is met or its data did not arrive; at patient-view by `chart_notice_when`
-    in the same way.
-    """
-    if _always_in_notice(card, finding):
-        return True
-    if hook == "order-sign":
-        needs = [findings[name] for name in card.file.notice_when]
-    elif hook == "patient-view" and card.file.chart_notice_when:
-        needs = [findings[name] for name in card.file.chart_notice_when]
-    else:
-        return False
-    return not needs or any(need.truth is IS_MET or need.cause in _NEVER_ARRIVED for need in needs)
-
-
-def _always_in_notice(card: Card, finding: Finding) -> bool:
-    return finding.cause in _NEVER_ARRIVED or (finding.alarming and bool(card.file.chart_notice_when))
-
-
-class _Unsure:
-    """Apply a card's policies for unknowns and remember which unknowns mattered."""
-
-    def __init__(self, card: Card, findings: Evaluator) -> None:
-        self.card = card
-        self.findings = findings
-        self.names: list[str] = []
-        self.blocking: str | None = None  # the unknown that keeps the card from deciding
-        self.says_so = False  # by its policy `say_so` the notice may list it
-        self._weight = (False, False, False)
-
-    def holds(self, when: list[str], unless: list[str]) -> Truth:
-        """Return Kleene's AND of `when` and of the negated `unless`; `carry_on` counts an unknown as unmet."""
-        findings = self.findings
-        unknown: list[str] = []
-        for name in when:
-            truth = findings[name].truth
-            if truth is IS_UNKNOWN:
-                unknown.append(name)
-            elif truth is IS_UNMET:
-                return IS_UNMET
-        for name in unless:
-            truth = findings[name].truth
-            if truth is IS_UNKNOWN:
-                unknown.append(name)
-            elif truth is IS_MET:
-                return IS_UNMET
-        result = IS_MET
-        for name in unknown:
-            if name not in self.names:
-                self.names.append(name)
-            policy = self.card.policy(name, missing=findings[name].cause == "not_recorded")
-            if policy != "carry_on":
-                result = min(result, IS_UNKNOWN)
-                self._block(name, policy == "say_so")
-            elif name in when:
-                result = IS_UNMET
-        return result
-
-    def _block(self, name: str, says_so: bool) -> None:
-        """Keep the most important of several unknowns: `say_so`, then always in the notice, then alarming."""
-        finding = self.findings[name]
-        weight = (says_so, _always_in_notice(self.card, finding), finding.alarming)
-        if self.blocking is None or weight > self._weight:
-            self.blocking, self.says_so, self._weight = name, says_so, weight

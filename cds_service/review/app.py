@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.requests import Request
@@ -12,6 +15,7 @@ from cds_service.clock import Clock, utc_now
 from cds_service.hooks.error_handlers import UnexpectedErrorMiddleware, add_error_handlers
 from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.review.routes import BASE, review_routes
+from cds_service.review.site import close_site, new_site
 from cds_service.settings import DEV_BANNER, Settings, SettingsError
 
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -28,11 +32,20 @@ def create_review_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             "who reads them. Until then `cds-service log export` writes the log for other tools"
         )
     knowledge = load_knowledge(settings, before_approval=True)
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, telemetry=_NO_TELEMETRY)
+    site = new_site(settings, knowledge, clock, banner=DEV_BANNER)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        close_site(site)
+
+    app = FastAPI(
+        lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, telemetry=_NO_TELEMETRY
+    )
     add_error_handlers(app)
     app.add_middleware(UnexpectedErrorMiddleware)
     app.router.routes.append(Route("/", _first_page, methods=["GET"]))
-    app.router.routes.extend(review_routes(knowledge, clock, banner=DEV_BANNER))
+    app.router.routes.extend(review_routes(site))
     return app
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.settings import Settings
 
 
 class PageRequest(msgspec.Struct, frozen=True):
@@ -21,7 +23,16 @@ class PageRequest(msgspec.Struct, frozen=True):
     form: Mapping[str, str]  # fields of a form; empty for GET
     cookies: Mapping[str, str]
     now: datetime
+    settings: Settings
     knowledge: Knowledge
+    connection: Database | None  # None for a page that reads no database
+
+    @property
+    def database(self) -> Database:
+        """Return the log and the review database; for a form also to write the latter."""
+        if self.connection is None:
+            raise RuntimeError("this page was registered as one that reads no database")
+        return self.connection
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -29,9 +40,9 @@ class Page(msgspec.Struct, frozen=True):
 
     title: str
     template: str
-    data: Mapping[str, Any]  # of types that JSON has
+    data: Mapping[str, Any]  # of types that JSON has, or msgspec structs of them
     only_html: Mapping[str, Any] = {}  # what a template needs beside: charts, links
-    rows: Sequence[Mapping[str, Any]] | None = None  # the table of the page as CSV; the keys of the first row are its columns
+    rows: Sequence[Mapping[str, Any]] | None = None  # the table of the page, for CSV
     columns: Sequence[str] = ()  # of `rows`, in order
     status: int = 200
 
@@ -55,4 +66,5 @@ class PageRoute(msgspec.Struct, frozen=True):
     draw: Callable[[PageRequest], Page]
     nav: str = ""
     csv: bool = False
+    reads: bool = True  # the database
     post: Callable[[PageRequest], Page | Response] | None = None

@@ -173,3 +173,15 @@ def laney_limits(counts: Sequence[int], totals: Sequence[int]) -> list[Limits | 
 
 def _limits(k: int, size: int, centre: float, width: float) -> Limits:
     return Limits(k / size, centre, max(centre - width, 0.0), min(centre + width, 1.0))
+
+
+def poisson(events: int, z: float = Z95) -> Interval:
+    """Return Byar's interval for the mean of a count of independent events (Breslow and Day 1987, volume 2, page 69).
+
+    Raises ValueError for fewer than none.
+    """
+    if events < 0:
+        raise ValueError(f"{events} is no count")
+    above = events + 1
+    low = events * (1 - 1 / (9 * events) - z / (3 * sqrt(events))) ** 3 if events else 0.0
+    return Interval(low, above * (1 - 1 / (9 * above) + z / (3 * sqrt(above))) ** 3)

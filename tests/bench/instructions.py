@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -31,8 +32,9 @@ from tests.bench.in_process import work_of
 
 MARKER = "ctermid"  # of the C library
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
-SERIES = {"S": ("S", "firing"), "M": ("M", "firing"), "silent": ("S", "silent")}
-WARM_UP = 5  # calls
+SERIES = {"S": ("S", "firing"), "M": ("M", "firing"), "L": ("L", "firing"), "silent": ("S", "silent")}
+FEWER = {"M": 4, "L": 10}  # large ones are counted in fewer calls, as each takes seconds there
+WARM_UP = 3  # calls
 TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 
 
@@ -43,22 +45,34 @@ def counted_process(calls: int) -> None:
         ours = work_of(msgspec.structs.replace(runtime, clock=lambda: NOW), "order-sign")
         freeze_collector()
 
-        async def series(body: bytes) -> None:
+        async def series(body: bytes, times: int) -> None:
             for _ in range(WARM_UP):
                 await ours(body)
+                json.loads(body)
             os.ctermid()
-            for _ in range(calls):
+            for _ in range(times):
                 await ours(body)
+            os.ctermid()
+            for _ in range(times):
+                json.loads(body)
             os.ctermid()
 
         for size, case in SERIES.values():
-            asyncio.run(series(request(SIZES[size], "order-sign", NOW, case)))
+            asyncio.run(series(request(SIZES[size], "order-sign", NOW, case), calls_of(size, calls)))
+
+
+def calls_of(size: str, calls: int) -> int:
+    return max(1, calls // FEWER.get(size, 1))
 
 
 def instructions(dumps: list[str], calls: int) -> dict[str, float]:
-    """Take instructions per call from callgrind's dumps: before the first series, the series, before the second, and so on."""
+    """Take instructions per call from callgrind's dumps: before the first series, its calls, its `json.loads`, and so on."""
     totals = [int(found[1]) for dump in dumps if (found := TOTAL.search(dump))]
-    return {name: totals[2 * index + 1] / calls for index, name in enumerate(SERIES)}
+    counted = {}
+    for index, (name, (size, _)) in enumerate(SERIES.items()):
+        counted[name] = totals[3 * index + 1] / calls_of(size, calls)
+        counted[f"{name} json.loads"] = totals[3 * index + 2] / calls_of(size, calls)
+    return counted
 
 
 def count(valgrind: str, calls: int) -> dict[str, float]:
@@ -88,8 +102,9 @@ def main() -> None:
     var = Path("var")
     var.mkdir(exist_ok=True)
     (var / "instructions.json").write_bytes(msgspec.json.encode({"calls": arguments.calls, "per_call": counted}))
-    for name, number in counted.items():
-        print(f"{name:8} {number / 1e6:8.3f} million instructions a call, in process, without the log")
+    for name in SERIES:
+        ours, reference = counted[name], counted[f"{name} json.loads"]
+        print(f"{name:8} {ours / 1e6:8.3f} million instructions a call, {ours / reference:.2f} x json.loads, without the log")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import SOURCES, PriorCard
 from cds_service.criteria.findings import IS_UNMET, MET, UNMET, Finding, Truth
 from cds_service.decide.decision import Decision, Outcome
-from cds_service.decide.judge import _Unsure, judge_card
+from cds_service.decide.one_card import _Unsure, judge_card
 from cds_service.evaluate import Evaluation
 from cds_service.explain.explain import explain
 from cds_service.explain.explanation import CardExplanation, CriterionExplanation, Explanation
@@ -316,7 +316,7 @@ def test_a_card_that_broke_says_that_the_service_is_to_blame(monkeypatch: pytest
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cds_service.decide.judge.judge_card", broken)
+    monkeypatch.setattr("cds_service.decide.one_card.judge_card", broken)
     known = small(CRITERIA, a_card(fire_when=["cramp"]))
     read = facts(hook="patient-view")
     (look,) = explain(read, decide(read, known, lambda *_: None), known).cards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -10,10 +11,12 @@ from starlette.applications import Starlette
 
 from cds_service.app import create_app
 from cds_service.cli.main import main
+from cds_service.database import StatementTooLongError
 from cds_service.review.app import create_review_app
 from cds_service.review.definitions import DEFINITIONS
 from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute
 from cds_service.review.routes import review_routes, see_other
+from cds_service.review.site import Site, new_site
 from cds_service.settings import Settings, SettingsError
 from tests.core import NOW, a_runtime, knowledge
 from tests.http_side import running
@@ -37,14 +40,18 @@ def _formulas(_: PageRequest) -> Page:
 
 
 PAGES = (
-    PageRoute("/cells", _formulas, csv=True, post=_posted),
-    PageRoute("/refused", _refused, csv=True),
-    PageRoute("/missing", _missing, post=lambda _: see_other("/cells")),
+    PageRoute("/cells", _formulas, csv=True, reads=False, post=_posted),
+    PageRoute("/refused", _refused, csv=True, reads=False),
+    PageRoute("/missing", _missing, reads=False, post=lambda _: see_other("/cells")),
 )
 
 
+def a_site(folder: Path = Path("nowhere")) -> Site:
+    return new_site(Settings(log_path=folder / "alerts.sqlite3"), knowledge(), lambda: NOW, banner="Test")
+
+
 def client(*pages: PageRoute) -> httpx2.AsyncClient:
-    app = Starlette(routes=review_routes(knowledge(), lambda: NOW, banner="Test", pages=pages or PAGES))
+    app = Starlette(routes=review_routes(a_site(), pages or PAGES))
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app, raise_app_exceptions=False), base_url="http://cds.example")
 
 
@@ -92,7 +99,7 @@ async def test_what_a_page_cannot_show_is_said_in_its_own_form(path: str, status
 async def test_forms_are_taken_from_our_own_pages_only(headers: dict[str, str], status: int, tmp_path: Path) -> None:
     runtime = a_runtime(tmp_path)
     app = create_app(runtime.settings, runtime=runtime)
-    app.router.routes.extend(review_routes(runtime.knowledge, lambda: NOW, pages=PAGES))
+    app.router.routes.extend(review_routes(a_site(), PAGES))
     async with running(app) as one:
         answer = await one.post("/review/cells", data={"word": "spoken"}, headers=headers)
         assert answer.status_code == status
@@ -130,3 +137,25 @@ def test_production_says_why_it_has_no_pages(
     monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))
     assert main(["review", "--profile", "production"]) == 1
     assert "wait for a sign-in" in capsys.readouterr().err
+
+
+def _too_long(_: PageRequest) -> Page:
+    raise StatementTooLongError(2000)
+
+
+def _away(asked: PageRequest) -> Page:
+    asked.database.rows("SELECT 1 AS one")
+    raise AssertionError("there is no database")
+
+
+@pytest.mark.parametrize("ending", ["", ".json", ".csv"])
+@pytest.mark.parametrize(
+    ("draw", "reads", "says"),
+    [(_too_long, False, "more than 2 seconds"), (_away, True, "there is no alert log at nowhere/alerts.sqlite3")],
+)
+async def test_a_database_that_cannot_tell_is_said(
+    draw: Callable[[PageRequest], Page], reads: bool, says: str, ending: str
+) -> None:
+    async with client(PageRoute("/page", draw, csv=True, reads=reads)) as one:
+        answer = await one.get(f"/review/page{ending}")
+    assert (answer.status_code, says in answer.text) == (503, True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.review.statistics import Interval, Stratum, cohen_kappa, laney_limits, newcombe, stratified, wilson
+from cds_service.review.statistics import Interval, Stratum, cohen_kappa, laney_limits, newcombe, poisson, stratified, wilson
 from tests.proofs import examples
 
 
@@ -136,3 +136,16 @@ def test_the_stratified_interval_covers_at_least_93_percent(sizes: tuple[int, ..
         assert result is not None
         hits += result.interval.low <= truth <= result.interval.high
     assert hits / runs >= 0.93
+
+
+@pytest.mark.parametrize(
+    ("events", "low", "high"),
+    [(0, 0, 3.689), (5, 1.623, 11.668), (10, 4.795, 18.390), (20, 12.217, 30.888), (100, 81.364, 121.627)],
+)
+def test_poisson_is_close_to_the_exact_limits_of_garwood_1936(events: int, low: float, high: float) -> None:
+    """Exact limits as in the tables of Garwood, Biometrika 28, 437; Byar's approximation is made for five events and more."""
+    interval = poisson(events)
+    assert interval.low == pytest.approx(low, abs=0.02)
+    assert interval.high == pytest.approx(high, abs=0.03 if events else 0.2)
+    with pytest.raises(ValueError, match="no count"):
+        poisson(-1)

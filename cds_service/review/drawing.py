@@ -1,0 +1,92 @@
+"""Write a page as HTML, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from functools import cached_property
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from jinja2 import Environment
+from starlette.responses import Response
+
+from cds_service import __version__
+from cds_service.files.page_templates import page_templates
+from cds_service.review.charts import day_text
+from cds_service.review.definitions import DEFINITIONS
+from cds_service.review.page import Page, PageRequest
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")  # a spreadsheet would run a cell that begins so (OWASP ASVS 5.0, 1.2.10)
+
+
+class Templates:
+    """Draw HTML. Templates are read at the first page, so that other processes stay small."""
+
+    def __init__(self, base: str, banner: str, navigation: list[tuple[str, str]]) -> None:
+        """`base`: the address of the first page. `navigation`: (name, address) of the pages in it."""
+        self._globals = {"base": base, "banner": banner, "navigation": navigation}
+
+    @cached_property
+    def _templates(self) -> Environment:
+        templates = page_templates("cds_service.review")
+        templates.globals.update(self._globals, version=__version__, definitions=DEFINITIONS)
+        templates.filters.update(number=_number, decimal=_decimal, percent=_percent, day=day_text)
+        return templates
+
+    def html(self, page: Page, asked: PageRequest) -> Response:
+        """Return the page as HTML."""
+        here, _, query = asked.url.partition("?")
+        body = self._templates.get_template(page.template).render(
+            {**page.data, **page.only_html},
+            title=page.title,
+            here=here,
+            query=f"?{query}" if query else "",
+            has_csv=page.rows is not None,
+        )
+        return Response(body, page.status, media_type="text/html")
+
+
+def as_json(page: Page, _: PageRequest) -> Response:
+    """Return the data of a page as JSON."""
+    return Response(msgspec.json.encode({"title": page.title, **page.data}), page.status, media_type="application/json")
+
+
+def as_csv(page: Page, asked: PageRequest) -> Response:
+    """Return the rows of a page as RFC 4180 has it, with names of columns in the first line; for a message, its text."""
+    if page.rows is None:
+        return Response(str(page.data.get("message", "")), page.status, media_type="text/plain")
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(page.columns)
+    writer.writerows([_cell(row[name]) for name in page.columns] for row in page.rows)
+    name = asked.url.partition("?")[0].rpartition("/")[2]
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(text.getvalue(), page.status, headers, media_type="text/csv")
+
+
+def style() -> bytes:
+    """Return the style sheet: that of the cards' pages, and our own after it."""
+    tokens = files("cds_service.review_site").joinpath("templates", "style.css").read_bytes()
+    return tokens + files("cds_service.review").joinpath("static", "review.css").read_bytes()
+
+
+def _cell(value: Any) -> Any:
+    """Return a value that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _decimal(value: float) -> str:
+    """Return a number with two digits that count, at most two behind the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _percent(value: float) -> str:
+    """Return a share as percent: whole, with a digit behind the point below 10 and above 90."""
+    percent = 100 * value
+    return f"{percent:.0f} %" if percent in (0, 100) or 10 <= percent <= 90 else f"{percent:.1f} %"
