@@ -14,7 +14,8 @@ from starlette.routing import Route
 from cds_service.clock import Clock, utc_now
 from cds_service.hooks.error_handlers import UnexpectedErrorMiddleware, add_error_handlers
 from cds_service.knowledge.site_knowledge import load_knowledge
-from cds_service.review.routes import BASE, review_routes
+from cds_service.review.page import BASE
+from cds_service.review.routes import review_routes
 from cds_service.review.site import close_site, new_site
 from cds_service.settings import DEV_BANNER, Settings, SettingsError
 

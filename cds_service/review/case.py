@@ -125,7 +125,9 @@ def _card_of(evaluations: Sequence[Row], nth: int, cards: Sequence[Row]) -> Row 
     """Return the card that the evaluation drew."""
     if not evaluations:
         return cards[0]
-    return next((row for row in cards if nth_of_card(evaluations, cards, row["position"]) == nth and _fired(evaluations[nth - 1])), None)
+    return next(
+        (row for row in cards if nth_of_card(evaluations, cards, row["position"]) == nth and _fired(evaluations[nth - 1])), None
+    )
 
 
 def _fired(evaluation: Row) -> bool:

@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.settings import Settings
+
+BASE = "/review"
 
 
 class PageRequest(msgspec.Struct, frozen=True):
@@ -68,3 +70,8 @@ class PageRoute(msgspec.Struct, frozen=True):
     csv: bool = False
     reads: bool = True  # the database
     post: Callable[[PageRequest], Page | Response] | None = None
+
+
+def see_other(path: str) -> Response:
+    """Return the redirect after a form; `path` is below `/review`."""
+    return RedirectResponse(BASE + path, 303)

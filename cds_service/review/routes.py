@@ -9,19 +9,18 @@ from urllib.parse import parse_qsl
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from cds_service.database import DatabaseError, DatabasePool, StatementTooLongError
 from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.review.drawing import Templates, as_csv, as_json, style
-from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute
+from cds_service.review.page import BASE, BadFormError, Page, PageNotFoundError, PageRequest, PageRoute
 from cds_service.review.pages import PAGES
 from cds_service.review.site import Site
 from cds_service.wire.errors import Forbidden
 from cds_service.wire.same_origin import from_this_site
 
-BASE = "/review"
 MAX_FORM_BYTES = 64 * 1024
 HEADERS = {
     "content-security-policy": (
@@ -40,11 +39,6 @@ def review_routes(site: Site, pages: Sequence[PageRoute] = PAGES) -> list[Route]
     """Return the routes below `/review`."""
     routes = _Routes(site, Templates(BASE, site.banner, [(page.nav, BASE + page.path) for page in pages if page.nav]))
     return [Route(f"{BASE}/static/review.css", _style, methods=["GET"]), *(one for page in pages for one in routes.of(page))]
-
-
-def see_other(path: str) -> Response:
-    """Return the redirect after a form; `path` is below `/review`."""
-    return RedirectResponse(BASE + path, 303)
 
 
 class _Routes:

@@ -14,8 +14,8 @@ from cds_service.cli.main import main
 from cds_service.database import StatementTooLongError
 from cds_service.review.app import create_review_app
 from cds_service.review.definitions import DEFINITIONS
-from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute
-from cds_service.review.routes import review_routes, see_other
+from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute, see_other
+from cds_service.review.routes import review_routes
 from cds_service.review.site import Site, new_site
 from cds_service.settings import Settings, SettingsError
 from tests.core import NOW, a_runtime, knowledge
