@@ -2,7 +2,7 @@
 
 FROM python:3.13-slim AS build
 WORKDIR /build
-COPY requirements.txt pyproject.toml README.md ./
+COPY requirements.txt pyproject.toml README.md LICENSE ./
 RUN python -m venv /opt/cramp-cds \
     && /opt/cramp-cds/bin/python -m pip install --no-cache-dir --require-hashes -r requirements.txt
 COPY cds_service cds_service

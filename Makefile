@@ -13,7 +13,7 @@ IN_PARALLEL = -n auto --maxprocesses 4 --dist loadscope # a module's tests in on
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve check test cards golden docs conformance lock \
-	bench bench-short bench-phases bench-instructions bench-memory bench-healthchain soak
+	sbom audit bench bench-short bench-phases bench-instructions bench-memory bench-healthchain soak
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -72,6 +72,17 @@ soak: $(VENV)/dev.stamp ## draw memory over 50,000 calls with prior cards, as va
 lock: $(VENV)/dev.stamp ## resolve the dependencies of pyproject.toml again and write both lock files
 	$(BIN)/uv pip compile pyproject.toml --extra build --extra dev --output-file requirements-dev.txt $(LOCK_ARGS)
 	$(BIN)/uv pip compile pyproject.toml --extra build --constraint requirements-dev.txt --output-file requirements.txt $(LOCK_ARGS)
+
+sbom: $(VENV)/dev.stamp ## write what a release is made of as dist/sbom.cdx.json (CycloneDX), from requirements.txt
+	@mkdir -p dist
+	PYTHONWARNINGS=ignore $(BIN)/uv tool run --quiet --from 'cyclonedx-bom==7.5.0' cyclonedx-py requirements requirements.txt --pyproject pyproject.toml \
+	  --output-reproducible --validate --output-file dist/sbom.cdx.json
+	@echo 'dist/sbom.cdx.json'
+
+audit: $(VENV)/dev.stamp ## look for known vulnerabilities in requirements.txt; fails where there are some, or where nobody could be asked
+	@$(BIN)/uv tool run --quiet --from 'pip-audit==2.10.1' pip-audit --requirement requirements.txt --require-hashes \
+	  --disable-pip --strict --progress-spinner off \
+	  || { echo 'make audit: vulnerabilities are listed above, or the advisories could not be reached: nothing is known then.' >&2; exit 1; }
 
 # One resolution for every supported Python and platform; no host, no path, no time in the files.
 LOCK_ARGS = --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \

@@ -13,6 +13,7 @@ from fastapi.telemetry import TelemetryConfig
 
 from cds_service import __version__
 from cds_service.api_docs import describe_api, docs_routes
+from cds_service.build_sheet import build_sheet_routes
 from cds_service.hooks.cors import HookCorsMiddleware, allow_any_page
 from cds_service.hooks.error_handlers import UnexpectedErrorMiddleware, add_error_handlers
 from cds_service.hooks.routes import hook_routes
@@ -111,6 +112,7 @@ def create_app(
     if dev:
         app.include_router(fhir_routes(settings.public_url, held.clock))
         app.include_router(docs_routes(app, banner=DEV_BANNER))
+        app.include_router(build_sheet_routes(held.knowledge, settings, banner=DEV_BANNER))
         app.router.routes.extend(playground_routes(held))
         app.router.routes.extend(review_routes(new_site(settings, held.knowledge, held.clock, banner=DEV_BANNER)))
     return app

@@ -19,8 +19,10 @@ import msgspec
 
 from cds_service import __version__
 from cds_service.cli.approvals import add_approval_commands
+from cds_service.cli.build_sheet import add_build_sheet_command
 from cds_service.cli.clients import add_clients_commands
 from cds_service.cli.codes import add_codes_commands
+from cds_service.cli.demo import add_demo_command
 from cds_service.cli.log import add_log_commands
 from cds_service.cli.requests import add_request_commands
 from cds_service.cli.review import add_review_command
@@ -75,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
 
     add_review_command(commands, _port)
+    add_demo_command(commands, _instant, _at_least_one)
     add_request_commands(commands, _instant)
 
     sample = commands.add_parser("sample", help="print a sample request, dated today, to send with curl")
@@ -109,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add_codes_commands(commands, _instant)
     add_clients_commands(commands)
     add_doctor_command(commands)
+    add_build_sheet_command(commands)
     add_log_commands(commands, _instant)
     return parser
 

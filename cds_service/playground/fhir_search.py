@@ -1,4 +1,4 @@
-"""Match elements of resources with FHIR search values: tokens, references, dates (FHIR R4, 3.1.1.4)."""
+"""Match elements of resources with FHIR search values: tokens, references, dates, strings (FHIR R4, 3.1.1.4)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,31 @@ from typing import Any, Literal
 from cds_service.fhir.dates import when
 from cds_service.wire.errors import BadRequest
 
-Kind = Literal["token", "reference", "date"]
+Kind = Literal["token", "reference", "date", "string"]
 PREFIXES = ("eq", "ne", "gt", "ge", "lt", "le")  # of dates
 
 
-def fits(value: Any, kind: Kind, values: Sequence[str]) -> bool:
+def fits(value: Any, kind: Kind, values: Sequence[str], parameter: str = "") -> bool:
     """Return whether `value`, the JSON of an element or None, matches one of the search `values`.
 
-    Raises BadRequest for a date that cannot be read.
+    `parameter` says which parts of a name are searched, and how: `family`, `name:contains`. Raises BadRequest for a date that
+    cannot be read.
     """
     parts = value if isinstance(value, list) else [value]
+    if kind == "string":
+        return any(_name(part, text, *parameter.partition(":")[::2]) for text in values for part in parts)
     return any(_FITS[kind](part, text) for text in values for part in parts)
+
+
+def _name(value: Any, searched: str, parameter: str, modifier: str) -> bool:
+    """Match the parts of a HumanName: from their beginning, in full (`exact`), or anywhere (`contains`)."""
+    parts = {one: (value or {}).get(one, []) for one in ("family", "given", "text")}
+    texts = [parts["family"], *parts["given"], parts["text"]] if parameter == "name" else parts[parameter]
+    words = [text for text in (texts if isinstance(texts, list) else [texts]) if text]
+    if modifier == "exact":
+        return searched in words
+    low = searched.casefold()
+    return any(low in text.casefold() if modifier == "contains" else text.casefold().startswith(low) for text in words)
 
 
 def _token(value: Any, searched: str) -> bool:
@@ -71,4 +85,4 @@ def _span(text: str | None) -> tuple[datetime, datetime] | None:
     return start, start.replace(year=start.year + 1) if len(moment.text) == 4 else (start + timedelta(days=31)).replace(day=1)
 
 
-_FITS: dict[Kind, Callable[[Any, str], bool]] = {"token": _token, "reference": _reference, "date": _date}
+_FITS: dict[str, Callable[[Any, str], bool]] = {"token": _token, "reference": _reference, "date": _date}

@@ -3,7 +3,8 @@
 It lets the public CDS Hooks sandbox try the service.
 
 It supports read, and search by GET or by POST to `_search`, with the parameters of `SEARCHES`. An unknown parameter is refused,
-not ignored: otherwise all results would pass for those that the search selects. The dev profile alone serves it.
+not ignored: otherwise all results would pass for those that the search selects. Types of which there is no sample give empty
+searches, because clients ask for a whole chart at once and stop at an error. The dev profile alone serves it.
 
 Why it is written here: the one maintained library (fhirstarter 4.2) leaves every search to its user and pins an older FastAPI.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -24,13 +26,22 @@ from cds_service.clock import Clock, utc_now
 from cds_service.files.paths import fixtures_dir
 from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.playground.fhir_search import Kind, fits
+from cds_service.playground.fhir_subset import is_resource_type, subset
 from cds_service.wire.errors import BadRequest, UnknownService, UnsupportedMediaType
 
 # resource type → search parameter → the element that it searches
 _OF_PATIENT = {"_id": "id", "patient": "subject", "subject": "subject"}
 _DRUG = _OF_PATIENT | {"code": "medicationCodeableConcept", "status": "status"}
 SEARCHES: dict[str, dict[str, str]] = {
-    "Patient": {"_id": "id"},
+    "Patient": {
+        "_id": "id",
+        "identifier": "identifier",
+        "name": "name",
+        "family": "name",
+        "given": "name",
+        "gender": "gender",
+        "birthdate": "birthDate",
+    },
     "Observation": _OF_PATIENT | {"code": "code", "category": "category", "status": "status", "date": "effectiveDateTime"},
     "Condition": _OF_PATIENT | {"code": "code", "clinical-status": "clinicalStatus", "onset-date": "onsetDateTime"},
     "MedicationRequest": _DRUG | {"intent": "intent", "authoredon": "authoredOn"},
@@ -43,8 +54,12 @@ _KINDS: dict[str, Kind] = {  # of parameters; all others are tokens
     "date": "date",
     "onset-date": "date",
     "authoredon": "date",
+    "birthdate": "date",
+    "name": "string",
+    "family": "string",
+    "given": "string",
 }
-_CONTROLS = {"_count", "_offset", "_sort", "_format", "_pretty", "_total"}
+_CONTROLS = {"_count", "_offset", "_sort", "_format", "_pretty", "_total", "_summary", "_elements", "_include"}
 _FORMATS = {"json", "text/json", "application/json", "application/fhir+json", "application/json+fhir"}
 PAGE, LARGEST_PAGE = 50, 500  # resources a page without `_count`, and at most
 MAX_PARAMETERS = 100
@@ -64,13 +79,16 @@ def fhir_routes(public_url: str = "", clock: Clock = utc_now) -> APIRouter:
     def base(request: Request) -> str:
         return f"{public_url or str(request.base_url).rstrip('/')}/fhir"
 
+    # Clients that add "/metadata" to a base with a slash at its end send two.
     @router.get("/metadata", summary="What this FHIR server can do")
+    @router.get("//metadata", include_in_schema=False)
     @router.get("", include_in_schema=False)
     async def metadata(request: Request) -> Response:
         return _json(capability_statement(base(request), clock().date()), _pairs(request.url.query))
 
     @router.get("/{kind}", summary="Search")
     @router.get("/{kind}/", include_in_schema=False)
+    @router.get("//{kind}", include_in_schema=False)
     async def find(kind: str, request: Request) -> Response:
         query = _pairs(request.url.query)
         return _json(search(charts(clock().date()), kind, query, base(request)), query)
@@ -84,60 +102,109 @@ def fhir_routes(public_url: str = "", clock: Clock = utc_now) -> APIRouter:
         return _json(search(charts(clock().date()), kind, query, base(request)), query)
 
     @router.get("/{kind}/{id}", summary="Read")
+    @router.get("//{kind}/{id}", include_in_schema=False)
     async def read(kind: str, id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
         found = _of_type(charts(clock().date()), kind).get(id)
         if found is None:
             raise UnknownService(
                 "There is no such resource among the sample patients; a search without parameters lists all of a type"
             )
-        return _json(found, _pairs(request.url.query))
+        query = _pairs(request.url.query)
+        return _json(subset(found, dict(query).get("_summary", ""), dict(query).get("_elements", "")), query)
 
     return router
 
 
 @lru_cache(maxsize=1)
 def charts(day: date) -> Charts:
-    """Return the resources of all sample patients, as of the start of `day` (UTC).
+    """Return the resources of all sample patients and their draft orders, as of the start of `day` (UTC).
 
     So no date in them is in the future.
     """
     found: Charts = {kind: {} for kind in SEARCHES}
+    at = datetime.combine(day, time.min, UTC)
     for sample in load_samples(fixtures_dir()).values():
-        for resource in sample.resources(datetime.combine(day, time.min, UTC)):
-            found[resource["resourceType"]][resource["id"]] = resource
+        drafts = sample.request(at)["context"].get("draftOrders", {}).get("entry", [])
+        for resource in (*sample.resources(at), *(entry["resource"] for entry in drafts)):
+            found[resource["resourceType"]][resource["id"]] = {name: _with_display(value) for name, value in resource.items()}
     return found
+
+
+def _with_display(value: Any) -> Any:
+    """Return `value`; where it is a CodeableConcept, its codings have a display, the text: lists in clients show that alone."""
+    if not (isinstance(value, dict) and "text" in value and "coding" in value):
+        return value
+    return value | {"coding": [{**coding, "display": coding.get("display", value["text"])} for coding in value["coding"]]}
 
 
 def search(found: Charts, kind: str, query: Query, base: str) -> Resource:
     """Return a page of the resources of type `kind` that match `query`, as a Bundle.
 
-    Raises UnknownService for a type that is not served, BadRequest for a search that cannot be run.
+    Raises UnknownService for a type that FHIR does not have, BadRequest for a search that cannot be run.
     """
-    results = list(_of_type(found, kind).values())
-    elements = SEARCHES[kind]
     controls = {name: value for name, value in query if name in _CONTROLS}
-    for name, value in query:
-        if name in elements:
-            wanted, kind_of = value.split(","), _KINDS.get(name, "token")
-            results = [one for one in results if fits(one.get(elements[name]), kind_of, wanted)]
-        elif name not in _CONTROLS:
-            supported = ", ".join(sorted({*elements, *_CONTROLS}))
-            raise BadRequest(f"A search parameter is not supported for {kind}; supported are {supported}, without modifiers")
-    for key in reversed(controls["_sort"].split(",") if controls.get("_sort") else []):
-        name = key.removeprefix("-")
-        if name not in elements or (name != "_id" and _KINDS.get(name) != "date"):
-            raise BadRequest("`_sort` takes `_id` and dates, with - before a parameter to sort it in descending order")
-        results.sort(key=lambda one, at=elements[name]: str(one.get(at, "")), reverse=key != name)  # type: ignore[misc]
+    results = _sorted(_matching(found, kind, query), kind, controls.get("_sort", ""))
     count, offset = min(_number(controls, "_count", PAGE), LARGEST_PAGE), _number(controls, "_offset", 0)
+    if (summary := controls.get("_summary", "")) == "count":
+        count = 0
     links = [{"relation": "self", "url": f"{base}/{kind}?{urlencode(query)}"}]
     if count > 0 and offset + count < len(results):
         further = [*(pair for pair in query if pair[0] != "_offset"), ("_offset", str(offset + count))]
         links.append({"relation": "next", "url": f"{base}/{kind}?{urlencode(further)}"})
     bundle: Resource = {"resourceType": "Bundle", "type": "searchset", "total": len(results), "link": links}
-    if page := results[offset : offset + count]:
-        match = {"mode": "match"}
-        bundle["entry"] = [{"fullUrl": f"{base}/{kind}/{one['id']}", "resource": one, "search": match} for one in page]
+    page = results[offset : offset + count]
+    entries = [(one, "match") for one in page] + [(one, "include") for one in _included(found, page, query)]
+    if entries:
+        bundle["entry"] = [
+            {
+                "fullUrl": f"{base}/{one['resourceType']}/{one['id']}",
+                "resource": subset(one, summary, controls.get("_elements", "")),
+                "search": {"mode": mode},
+            }
+            for one, mode in entries
+        ]
     return bundle
+
+
+def _matching(found: Charts, kind: str, query: Query) -> list[Resource]:
+    """Return the resources of a type that match all parameters. Of a type without samples, any parameter matches none."""
+    results = list(_of_type(found, kind).values())
+    elements = SEARCHES.get(kind, {})
+    for name, value in query if elements else ():
+        plain, _, modifier = name.partition(":")
+        if plain in elements and (not modifier or _KINDS.get(plain) == "string"):
+            kind_of = _KINDS.get(plain, "token")
+            results = [one for one in results if fits(one.get(elements[plain]), kind_of, value.split(","), name)]
+        elif plain not in _CONTROLS:
+            supported = ", ".join(sorted({*elements, *_CONTROLS}))
+            raise BadRequest(
+                f"A search parameter is not supported for {kind}; supported are {supported}, without modifiers but for "
+                "`:exact` and `:contains` of names"
+            )
+    return results
+
+
+def _sorted(results: list[Resource], kind: str, order: str) -> list[Resource]:
+    """Return the results in the order that `_sort` asks for; those without a value come last."""
+    for key in reversed(order.split(",") if order and kind in SEARCHES else []):
+        name = key.removeprefix("-")
+        if name not in SEARCHES[kind]:
+            raise BadRequest("`_sort` takes the search parameters of the type, with - before one to sort in descending order")
+        element = SEARCHES[kind][name]
+        valued = [one for one in results if element in one]
+        valued.sort(key=lambda one, at=element: str(one[at]), reverse=key != name)  # type: ignore[misc]
+        results = valued + [one for one in results if element not in one]
+    return results
+
+
+def _included(found: Charts, page: list[Resource], query: Query) -> list[Resource]:
+    """Return what `_include` adds to a page: patients, the only resources that the samples refer to."""
+    asked = {value.split(":")[1] for name, value in query if name.partition(":")[0] == "_include" and value.count(":")}
+    if not asked & {"patient", "subject", "*"}:
+        return []
+    references = dict.fromkeys((one.get("subject") or one.get("patient") or {}).get("reference", "") for one in page)
+    ids = [reference.removeprefix("Patient/") for reference in references]
+    return [found["Patient"][identity] for identity in ids if identity in found["Patient"]]
 
 
 def capability_statement(base: str, day: date) -> Resource:
@@ -148,6 +215,7 @@ def capability_statement(base: str, day: date) -> Resource:
             "type": kind,
             "interaction": interaction,
             "searchParam": [{"name": name, "type": _KINDS.get(name, "token")} for name in elements],
+            **({} if kind == "Patient" else {"searchInclude": [f"{kind}:patient"]}),
         }
         for kind, elements in SEARCHES.items()
     ]
@@ -165,9 +233,9 @@ def capability_statement(base: str, day: date) -> Resource:
 
 
 def _of_type(found: Charts, kind: str) -> dict[str, Resource]:
-    if kind not in found:
-        raise UnknownService(f"Resources of this type are not served; {', '.join(found)} are")
-    return found[kind]
+    if kind not in found and not is_resource_type(kind):
+        raise UnknownService(f"FHIR R4 has no resource of this type; there are samples of {', '.join(found)}")
+    return found.get(kind, {})
 
 
 def _number(controls: dict[str, str], name: str, default: int) -> int:

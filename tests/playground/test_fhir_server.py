@@ -76,6 +76,8 @@ async def test_every_resource_can_be_read_and_is_valid(client: httpx2.AsyncClien
         for identity, resource in resources.items():
             answer = await client.get(f"/fhir/{kind}/{identity}")
             assert (answer.status_code, answer.json()) == (200, msgspec.to_builtins(resource))
+            concepts = [one for one in answer.json().values() if isinstance(one, dict) and "coding" in one]
+            assert all(coding.get("display") for one in concepts if "text" in one for coding in one["coding"])
             assert problems_r4b(answer.json()) == []
 
 
@@ -94,6 +96,81 @@ async def test_the_public_address_stands_in_links_where_there_is_one(tmp_path: P
         statement = (await client.get("/fhir/metadata")).json()
     assert {link["url"].partition("?")[0] for link in bundle["link"]} == {"https://cds.example/fhir/Patient"}
     assert statement["implementation"]["url"] == "https://cds.example/fhir"
+
+
+async def test_clients_that_list_patients_before_anything_else_are_served(client: httpx2.AsyncClient) -> None:
+    """The questions of request generators: how many are there, the first twelve in order, then all orders of one."""
+    assert (await client.get("/fhir//metadata")).json()["resourceType"] == "CapabilityStatement"
+    count = (await client.get("/fhir/Patient?_summary=count")).json()
+    assert (count["total"], "entry" in count) == (len(SAMPLES), False)
+    assert len(ids((await client.get("/fhir//Patient?_sort=identifier&_count=12")).json())) == 12
+    drafts = (await client.get("/fhir/MedicationRequest?subject=Patient/quinine-for-cramps")).json()
+    assert [one["resource"]["status"] for one in drafts["entry"]] == ["draft"]
+    (draft,) = ids(drafts)
+    query = f"_id={draft}&_include=MedicationRequest:patient&_include=MedicationRequest:requester:PractitionerRole"
+    found = (await client.get(f"/fhir/MedicationRequest?{query}&_include:iterate=PractitionerRole:organization")).json()
+    assert [(one["resource"]["id"], one["search"]["mode"]) for one in found["entry"]] == [
+        (draft, "match"),
+        ("quinine-for-cramps", "include"),
+    ]
+    assert (found["total"], problems_r4b(found)) == (1, [])
+    for kind in ("DeviceRequest", "ServiceRequest", "MedicationDispense", "QuestionnaireResponse", "Coverage"):
+        nothing = (await client.get(f"/fhir/{kind}?subject=Patient/quinine-for-cramps&_lastUpdated=gt2025-01-01")).json()
+        assert (nothing["total"], "entry" in nothing, problems_r4b(nothing)) == (0, False, [])
+
+
+@pytest.mark.parametrize(
+    ("query", "kept", "left_out"),
+    [
+        ("_elements=name", {"id", "name"}, {"birthDate", "gender"}),
+        ("_elements=birthDate,gender", {"birthDate", "gender"}, {"name"}),
+        ("_summary=text", {"id"}, {"name", "birthDate"}),
+        ("_summary=true", {"name", "birthDate", "gender"}, set()),
+        ("_summary=data", {"name", "birthDate", "gender"}, set()),
+        ("_summary=false", {"name", "birthDate", "gender"}, set()),
+    ],
+)
+async def test_parts_of_resources_can_be_asked_for(
+    client: httpx2.AsyncClient, query: str, kept: set[str], left_out: set[str]
+) -> None:
+    bundle = (await client.get(f"/fhir/Patient?{query}")).json()
+    read = (await client.get(f"/fhir/Patient/dialysis?{query}")).json()
+    for patient in (*(entry["resource"] for entry in bundle["entry"]), read):
+        assert kept <= set(patient)
+        assert not left_out & set(patient)
+        assert bool(left_out) == ("SUBSETTED" in str(patient.get("meta")))
+        assert problems_r4b(patient) == []
+
+
+def test_a_part_of_any_resource_is_valid() -> None:
+    for kind in SEARCHES:
+        for entry in search(CHARTS, kind, [("_elements", "note")], BASE).get("entry", []):
+            assert problems_r4b(entry["resource"]) == []
+            assert "effectiveDateTime" not in entry["resource"]
+
+
+@pytest.mark.parametrize(
+    ("query", "people"),
+    [
+        ({"name": "SAMPLE"}, ["a"]),
+        ({"name": "an"}, ["a", "b"]),
+        ({"family": "an"}, ["b"]),
+        ({"given": "an"}, ["a"]),
+        ({"name:contains": "amp"}, ["a"]),
+        ({"name:exact": "Ann"}, ["a"]),
+        ({"name:exact": "ann"}, []),
+        ({"name": "zoe,bob"}, ["b"]),
+        ({"name": "nobody"}, []),
+    ],
+)
+def test_people_are_found_by_their_names(query: dict[str, str], people: list[str]) -> None:
+    names = {"a": {"given": ["Ann"], "family": "Sample"}, "b": {"given": ["Bob"], "family": "Anders"}, "c": None}
+    charts = {
+        "Patient": {
+            one: {"resourceType": "Patient", "id": one, **({"name": [name]} if name else {})} for one, name in names.items()
+        }
+    }
+    assert ids(search(charts, "Patient", [*query.items()], BASE)) == people
 
 
 def test_the_charts_are_of_today_and_never_of_the_future() -> None:
@@ -237,8 +314,9 @@ def test_a_count_of_nothing_gives_the_total() -> None:
 @pytest.mark.parametrize(
     ("path", "status", "says"),
     [
-        ("/fhir/Practitioner", 404, "not served"),
-        ("/fhir/Practitioner/COREPRACTITIONER1", 404, "not served"),
+        ("/fhir/Practitioners", 404, "no resource of this type"),
+        ("/fhir/Element", 404, "no resource of this type"),
+        ("/fhir/Practitioner/COREPRACTITIONER1", 404, "no such resource"),
         ("/fhir/Patient/nobody", 404, "no such resource"),
         ("/fhir/Patient/nobody/_history/1", 404, "nothing at this path"),
         ("/fhir/Condition?patient:exact=dialysis", 400, "supported are _count,"),
@@ -249,8 +327,8 @@ def test_a_count_of_nothing_gives_the_total() -> None:
         ("/fhir/Observation?_count=many", 400, "`_count`"),
         ("/fhir/Observation?_count=-1", 400, "`_count`"),
         ("/fhir/Observation?_offset=" + "9" * 5000, 400, "`_offset`"),
-        ("/fhir/Observation?_sort=code", 400, "`_sort`"),
-        ("/fhir/Observation?_sort=patient", 400, "`_sort`"),
+        ("/fhir/Observation?_sort=value", 400, "`_sort`"),
+        ("/fhir/Patient?_summary=some", 400, "`_summary`"),
         ("/fhir/metadata?_format=xml", 400, "`_format`"),
         ("/fhir/Patient?_format=application/fhir%2Bxml", 400, "`_format`"),
         ("/fhir/Patient/child?_format=xml", 400, "`_format`"),
@@ -329,7 +407,7 @@ async def test_there_are_no_sample_patients_in_production(tmp_path: Path) -> Non
 def test_the_statement_names_every_parameter_that_is_understood() -> None:
     for resource in capability_statement(BASE, NOW.date())["rest"][0]["resource"]:
         for parameter in resource["searchParam"]:
-            value = {"date": "ge2025", "reference": "child", "token": "x"}[parameter["type"]]
+            value = {"date": "ge2025", "reference": "child", "token": "x", "string": "x"}[parameter["type"]]
             search(CHARTS, resource["type"], [(parameter["name"], value)], BASE)
 
 

@@ -1,0 +1,71 @@
+"""Decide whether a file may hold a made-up log, so that made-up records never stand among those of a real service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from cds_service.database import DatabaseError, open_database
+from cds_service.demo.clients import CLIENTS
+
+_BESIDE = ("", "-wal", "-shm", "-lock")  # files of one SQLite database, and the log's lock
+
+
+class ForeignLogError(ValueError):
+    """Raised for a log that holds records which this program did not make."""
+
+
+class Mark(msgspec.Struct):
+    """What stands beside a made-up log and says how it was made."""
+
+    days: int
+    calls_per_day: float
+    seed: int
+    until: str  # ISO 8601
+
+
+def clear_for(log_path: Path, review_path: Path, mark: Mark) -> None:
+    """Make room for a made-up log at `log_path`, and mark the place.
+
+    An earlier made-up log is removed, together with what was counted of it and judged in it at `review_path`. A log without any
+    call is used as it is. Raises ForeignLogError where the file holds other records or is no log of this program, OSError.
+    """
+    marked = _mark_path(log_path)
+    if log_path.exists():
+        clients = _clients(log_path, review_path)
+        if clients and not marked.exists():
+            raise ForeignLogError(f"{log_path} holds records of a service; demo-log writes into a new file only (--into FOLDER)")
+        if strange := clients - {one.name for one in CLIENTS}:
+            raise ForeignLogError(
+                f"{log_path} was made by demo-log, and a service has added calls of {', '.join(sorted(strange))} since; "
+                "remove it yourself, or choose another place (--into FOLDER)"
+            )
+        if clients:
+            _remove(log_path)
+            _remove(review_path)
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    marked.write_bytes(msgspec.json.format(msgspec.json.encode(mark)) + b"\n")
+
+
+def _mark_path(log_path: Path) -> Path:
+    return log_path.with_name(f"{log_path.name}.made-up.json")
+
+
+def _clients(log_path: Path, review_path: Path) -> set[str]:
+    """Return the names of the clients whose calls are in the log. Raises ForeignLogError where it can't be read."""
+    try:
+        database = open_database(log_path, review_path)
+    except DatabaseError as error:
+        raise ForeignLogError(f"{log_path}: {error}; demo-log writes into a new file only (--into FOLDER)") from None
+    try:
+        return {
+            row["text"] for row in database.rows("SELECT text FROM log.name WHERE id IN (SELECT DISTINCT client FROM log.call)")
+        }
+    finally:
+        database.close()
+
+
+def _remove(path: Path) -> None:
+    for ending in _BESIDE:
+        path.with_name(path.name + ending).unlink(missing_ok=True)
