@@ -93,9 +93,7 @@ def make_plan(database: Database, card: str, month: int, *, zone: ZoneInfo, now:
         raise PlanError("The log has no case of this card in this month")
     with database.transaction():
         values = {"card": card, "month": month, "seed": seed, "made_at": made_at}
-        database.execute(
-            "INSERT INTO review.plan (card, month, seed, made_at) VALUES (:card, :month, :seed, :made_at)", **values
-        )
+        database.execute("INSERT INTO review.plan (card, month, seed, made_at) VALUES (:card, :month, :seed, :made_at)", **values)
         row = database.one("SELECT id FROM review.plan WHERE card = :card AND month = :month", card=card, month=month)
         plan = int(row["id"]) if row is not None else 0
         database.execute_many(
