@@ -21,6 +21,14 @@ _CAUSES = {
     "not_obtained": "did not arrive",
     "failed": "the evaluation failed",
 }
+_SYSTEMS = {
+    "http://loinc.org": "LOINC",
+    "http://www.nlm.nih.gov/research/umls/rxnorm": "RxNorm",
+    "http://snomed.info/sct": "SNOMED CT",
+    "http://hl7.org/fhir/sid/icd-10-cm": "ICD-10-CM",
+    "http://hl7.org/fhir/sid/icd-10": "ICD-10",
+    "http://www.whocc.no/atc": "ATC",
+}
 NOT_LOOKED_AT = "not looked at"
 
 
@@ -104,7 +112,7 @@ def _recorded(one: Row, known: Knowledge | None) -> Datum:
         unit=unit or str(one.get("unit", "")),
         time=str(one.get("effective", one.get("onset", ""))),
         age=age_words(one["age_s"]) if "age_s" in one else "",
-        code=str(one.get("code", "")),
+        code=code_words(str(one.get("code", ""))),
         path=str(one.get("path", "")),
         source=str(one.get("source", "")),
         reference=str(one.get("ref", one.get("order_key", ""))),
@@ -126,7 +134,7 @@ def _of_facts(facts: Facts, known: Knowledge) -> list[Datum]:
             unit=one.unit,
             time=one.date,
             age=_age_of(one.date, facts.now),
-            code=one.code,
+            code=code_words(one.code),
             source=one.source,
             reference=one.reference,
         )
@@ -199,6 +207,12 @@ def _says(name: str, known: Knowledge | None) -> str:
     if known is None or name not in known.criteria:
         return name.replace("_", " ")
     return Sentences(known.criteria, known.terminology).of(name)
+
+
+def code_words(code: str) -> str:
+    """Return "LOINC 2823-3" for "http://loinc.org|2823-3"; a code of another system as it was sent."""
+    system, _, plain = code.rpartition("|")
+    return f"{_SYSTEMS[system]} {plain}" if system in _SYSTEMS else code
 
 
 def age_words(seconds: float) -> str:

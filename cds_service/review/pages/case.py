@@ -35,7 +35,7 @@ def draw(asked: PageRequest, error: str = "") -> Page:
     """Return the page of a case. `error`: why its form was refused."""
     case = _case(asked)
     database, zone = asked.database, ZoneInfo(asked.settings.time_zone)
-    then = knowledge_then(database, database.names.text(case.call["knowledge"]), asked.knowledge)
+    then = _knowledge(case, asked)
     read = verdicts.readings_of(database, case.id)
     reviewer = reviewer_of(asked)
     place = _place(asked, case, reviewer)
@@ -102,6 +102,12 @@ def _case(asked: PageRequest) -> Case:
         return find_case(asked.database, asked.path["call"], asked.path["card"], int(asked.path["n"]))
     except CaseNotFoundError as error:
         raise PageNotFoundError(str(error)) from None
+
+
+def _knowledge(case: Case, asked: PageRequest) -> KnowledgeThen:
+    wanted = asked.database.names.text(case.call["knowledge"])
+    content_hash = str(case.evaluation["hash"]) if case.evaluation is not None else ""
+    return knowledge_then(asked.database, wanted, asked.knowledge, case.id.card, content_hash)
 
 
 class Place(msgspec.Struct, frozen=True):
