@@ -6,13 +6,25 @@ import argparse
 import asyncio
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from cds_service.clock import utc_now
-from cds_service.settings import load_settings
+from cds_service.settings import Settings, load_settings
+from cds_service.telemetry.events import LOGGER
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from cds_service.demo.run import Made
+    from cds_service.runtime import Runtime
+
+_MARKED = 50  # calls between two writings of the mark, from which a page tells how far it is
 
 
 def add_demo_command(
@@ -31,14 +43,8 @@ def add_demo_command(
 
 
 def _demo_log(options: argparse.Namespace) -> int:
-    from cds_service.app import create_app
-    from cds_service.authoring.progress import Progress
-    from cds_service.database import review_path
     from cds_service.demo.changes import ChangedTextError
-    from cds_service.demo.run import make_log
-    from cds_service.demo.schedule import Period
-    from cds_service.demo.target import ForeignLogError, Mark, clear_for
-    from cds_service.telemetry.events import LOGGER
+    from cds_service.demo.target import ForeignLogError
 
     settings = load_settings()
     if settings.profile != "dev":
@@ -48,29 +54,55 @@ def _demo_log(options: argparse.Namespace) -> int:
     settings = settings.model_copy(update={"on_unavailable": "card", "checking_seconds": 0})
     if options.into is not None:
         settings = settings.model_copy(update={"log_path": options.into / "alerts.sqlite3", "review_path": None})
-    period = Period.of_days(options.days, options.until or utc_now())
-    mark = Mark(options.days, options.calls_per_day, options.seed, period.end.isoformat())
-    level = LOGGER.level
-    LOGGER.setLevel(logging.ERROR)  # refusals and calls about the wrong patient are part of the picture
-    progress = Progress(sys.stderr, every=1, what="calls")
     try:
-        clear_for(settings.log_path, review_path(settings), mark)
-        with progress.of("demo-log", round((period.end - period.start).total_seconds())) as shown:
-            made = asyncio.run(
-                make_log(
-                    settings,
-                    lambda own, runtime: create_app(own, runtime=runtime),
-                    period,
-                    options.calls_per_day,
-                    options.seed,
-                    lambda at, count: shown.advance(round((at - period.start).total_seconds()), count),
-                )
-            )
+        made = _make(options, settings)
     except (ForeignLogError, ChangedTextError) as error:
         print(error, file=sys.stderr)
         return 1
-    finally:
-        LOGGER.setLevel(level)
     statuses = ", ".join(f"{count:,} x {status}" for status, count in sorted(made.statuses.items()))
     print(f"{settings.log_path}: {made.calls:,} calls ({statuses}), {made.cards:,} cards, {made.answers:,} items of feedback")
     return 0
+
+
+def _make(options: argparse.Namespace, settings: Settings) -> Made:
+    """Make the log with its mark, and show the progress. Raises ForeignLogError, ChangedTextError."""
+    from cds_service.app import create_app
+    from cds_service.authoring.progress import Progress
+    from cds_service.database import review_path
+    from cds_service.demo.mark import Mark, write_mark
+    from cds_service.demo.run import make_log
+    from cds_service.demo.schedule import Period
+    from cds_service.demo.target import clear_for
+
+    path, days, calls_per_day, seed = settings.log_path, options.days, options.calls_per_day, options.seed
+    period = Period.of_days(days, options.until or utc_now())
+    mark = Mark(days=days, calls_per_day=calls_per_day, seed=seed, until=period.end, written_at=utc_now())
+
+    def app(own: Settings, runtime: Runtime) -> FastAPI:
+        return create_app(own, runtime=runtime)
+
+    def on_call(at: datetime, calls: int) -> None:
+        shown.advance(round((at - period.start).total_seconds()), calls)
+        if calls % _MARKED == 0:
+            write_mark(path, replace(mark, calls=calls, reached=at, written_at=utc_now()))
+
+    clear_for(path, review_path(settings))
+    write_mark(path, mark)
+    with (
+        _only_errors(),
+        Progress(sys.stderr, every=1, what="calls").of("demo-log", round((period.end - period.start).total_seconds())) as shown,
+    ):
+        made = asyncio.run(make_log(settings, app, period, calls_per_day, seed, on_call))
+    write_mark(path, replace(mark, calls=made.calls, reached=period.end, written_at=utc_now(), finished=True))
+    return made
+
+
+@contextmanager
+def _only_errors() -> Iterator[None]:
+    """Keep the service's warnings off the terminal: refused calls are part of the picture."""
+    level = LOGGER.level
+    LOGGER.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from cds_service.database import DatabaseError, open_database
 from cds_service.demo.clients import CLIENTS
+from cds_service.demo.mark import read_mark
 
 _BESIDE = ("", "-wal", "-shm", "-lock")  # files of one SQLite database, and the log's lock
 
@@ -16,25 +15,15 @@ class ForeignLogError(ValueError):
     """Raised for a log that holds records which this program did not make."""
 
 
-class Mark(msgspec.Struct):
-    """What stands beside a made-up log and says how it was made."""
-
-    days: int
-    calls_per_day: float
-    seed: int
-    until: str  # ISO 8601
-
-
-def clear_for(log_path: Path, review_path: Path, mark: Mark) -> None:
-    """Make room for a made-up log at `log_path`, and mark the place.
+def clear_for(log_path: Path, review_path: Path) -> None:
+    """Make room for a made-up log at `log_path`.
 
     An earlier made-up log is removed, together with what was counted of it and judged in it at `review_path`. A log without any
     call is used as it is. Raises ForeignLogError where the file holds other records or is no log of this program, OSError.
     """
-    marked = _mark_path(log_path)
     if log_path.exists():
         clients = _clients(log_path, review_path)
-        if clients and not marked.exists():
+        if clients and read_mark(log_path) is None:
             raise ForeignLogError(f"{log_path} holds records of a service; demo-log writes into a new file only (--into FOLDER)")
         if strange := clients - {one.name for one in CLIENTS}:
             raise ForeignLogError(
@@ -45,11 +34,6 @@ def clear_for(log_path: Path, review_path: Path, mark: Mark) -> None:
             _remove(log_path)
             _remove(review_path)
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    marked.write_bytes(msgspec.json.format(msgspec.json.encode(mark)) + b"\n")
-
-
-def _mark_path(log_path: Path) -> Path:
-    return log_path.with_name(f"{log_path.name}.made-up.json")
 
 
 def _clients(log_path: Path, review_path: Path) -> set[str]:
