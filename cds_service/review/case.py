@@ -103,7 +103,7 @@ def cards_of(database: Database, call: Row, card: str) -> list[Row]:
 def nth_of_card(evaluations: Sequence[Row], cards: Sequence[Row], position: int) -> int:
     """Return which evaluation drew the card at `position`, from 1; 1 for the notice.
 
-    `evaluations`: of the card in the body; `cards`: its rows. They are joined by the order; of two equal orders in their sequence.
+    `evaluations`: of the card in the body; `cards`: its rows. Joined by the order; two equal orders in their sequence.
     """
     row = next(one for one in cards if one["position"] == position)
     before = sum(one["order_key"] == row["order_key"] and one["position"] < position for one in cards)

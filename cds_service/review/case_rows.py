@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 
 from cds_service.criteria.facts import Facts
 from cds_service.criteria.group import Composite
+from cds_service.decide.decision import Outcome
 from cds_service.explain.evidence import evidence_rows
 from cds_service.explain.sentences import Sentences
 from cds_service.knowledge.knowledge import Card, Knowledge
@@ -162,17 +164,20 @@ def criteria(case: Case, known: Knowledge | None) -> Criteria:
 
     Without the knowledge of that time they are the recorded names alone.
     """
+    if case.evaluation is None:
+        return Criteria([])
     truths = truths_of(case)
     card = known.card(case.id.card) if known is not None else None
     if known is None or card is None:
         return Criteria([Criterion(name, name.replace("_", " "), truth) for name, truth in truths.items()])
     words = _Words(known, card, truths)
-    row = int(case.evaluation.get("row", -1)) if case.evaluation is not None else -1
+    row = int(case.evaluation.get("row", -1))
     table = [
         TableRow(number, one.indicator, one.summary, number == row + 1, words.of(one.when, one.unless))
         for number, one in enumerate(card.file.table, 1)
     ]
-    return Criteria(words.of(card.file.fire_when, card.file.unless), table)
+    about = [card.file.for_each] if card.file.for_each else []
+    return Criteria(words.of([*about, *card.file.fire_when], card.file.unless), table)
 
 
 def truths_of(case: Case) -> dict[str, str]:
@@ -216,7 +221,7 @@ def code_words(code: str) -> str:
 
 
 def age_words(seconds: float) -> str:
-    """Return an age in the largest unit of which it is at least two: "3 d", "5 h", "40 min"; "in the future" for a negative one."""
+    """Return an age in the largest unit of which it has two: "3 d", "5 h", "40 min"; "in the future" for a negative one."""
     if seconds < 0:
         return "in the future"
     for unit, length in (("y", 365.25 * 86_400), ("d", 86_400), ("h", 3600), ("min", 60)):
@@ -241,3 +246,16 @@ def stood_back(case: Case) -> list[dict[str, Any]]:
         for one in case.body.evaluations
         if one.get("gave_way_to") == case.id.card
     ]
+
+
+def not_checked(case: Case) -> list[dict[str, Any]]:
+    """Return the evaluations of the call that could not be checked, for the notice that speaks of them."""
+    if case.evaluation is not None:
+        return []
+    seen: Counter[str] = Counter()
+    found = []
+    for one in case.body.evaluations:
+        seen[one["card"]] += 1
+        if one.get("outcome") in (Outcome.COULD_NOT_CHECK, Outcome.FAILED):
+            found.append({"card": one["card"], "nth": seen[one["card"]], "reason": one.get("reason", "")})
+    return found

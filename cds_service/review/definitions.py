@@ -116,11 +116,11 @@ _ALL = (
     Definition(
         "ppv",
         "Right to show it",
-        "Shown cards judged appropriate / shown cards judged appropriate, inappropriate or a malfunction, each stratum weighted by "
-        "its number of cases (positive predictive value).",
+        "Shown cards judged appropriate / shown cards judged appropriate, inappropriate or a malfunction, each stratum weighted "
+        "by its number of cases (positive predictive value).",
         "The interval is Wilson's with the effective sample size: what a simple random sample would have to hold to say as much. "
-        "Cases of which the reviewer cannot tell, and those that two readers judge differently until a third has settled them, are "
-        "in neither number.",
+        "Cases of which the reviewer cannot tell, and those that two readers judge differently until a third has settled them, "
+        "are in neither number.",
         "Korn and Graubard, Survey Methodology 1998; McCoy and others, J Am Med Inform Assoc 2012",
     ),
     Definition(
@@ -140,15 +140,16 @@ _ALL = (
     Definition(
         "wrong_override",
         "Inappropriate overrides",
-        "Overridden cards whose response was judged inappropriate / overridden cards whose response was judged, weighted as above.",
+        "Overridden cards whose response was judged inappropriate / overridden cards whose response was judged, weighted as "
+        "above.",
     ),
     Definition(
         "kappa",
         "Agreement of two readers (Cohen's kappa)",
-        "(agreement seen - agreement by chance) / (1 - agreement by chance), over the cases that two readers judged; the second does "
-        "not see what the first said.",
-        "Undefined where chance alone explains all of it, as where both always give the same verdict: so the plain agreement stands "
-        "beside it. At least 0.7 is aimed at.",
+        "(agreement seen - agreement by chance) / (1 - agreement by chance), over the cases that two readers judged; the second "
+        "does not see what the first said.",
+        "Undefined where chance alone explains all of it, as where both always give the same verdict: so the plain agreement "
+        "stands beside it. At least 0.7 is aimed at.",
         "Cohen, Educational and Psychological Measurement 1960",
     ),
     Definition(

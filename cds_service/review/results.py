@@ -44,9 +44,9 @@ class StratumResult(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, frozen=True):
     """What the verdicts on the cases of one card, or of all, say.
 
-    `value`: the share of shown cards that were appropriate (positive predictive value); `silence`: of the evaluations that did not
-    fire, the share that was right; `response`: of shown cards, the share answered appropriately; `wrong_overrides`: of overridden
-    cards, the share of responses that were inappropriate. Each is None where nothing was judged.
+    `value`: the share of shown cards that were appropriate (positive predictive value); `silence`: of the evaluations that did
+    not fire, the share that was right; `response`: of shown cards, the share answered appropriately; `wrong_overrides`: of
+    overridden cards, the share of responses that were inappropriate. Each is None where nothing was judged.
     """
 
     card: str

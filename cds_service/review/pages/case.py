@@ -47,6 +47,7 @@ def draw(asked: PageRequest, error: str = "") -> Page:
         "missing": case_rows.missing(case, then.known),
         "criteria": case_rows.criteria(case, then.known),
         "stood_back": case_rows.stood_back(case),
+        "not_checked": case_rows.not_checked(case),
         "times": _times(case, asked),
         "sources": case.body.sources,
         "feedback": _feedback(case, asked, zone),
@@ -70,6 +71,7 @@ def draw(asked: PageRequest, error: str = "") -> Page:
         "filled": _filled(asked.form, mine),
         "error": error,
         "place": place,
+        "silent": case.evaluation is None or "evidence" not in case.evaluation,
         "saved": verdicts.VERDICTS.get(asked.query.get("saved", ""), ""),
         "saved_of": _saved_of(asked),
         "action": f"?{urlencode({'plan': place.plan, 'work': place.work})}" if place is not None else "",
@@ -160,7 +162,7 @@ def _filled(form: Mapping[str, str], mine: verdicts.Opinion | None) -> dict[str,
     if form or mine is None:
         rights = [one for one in verdicts.FIVE_RIGHTS if f"right_{one}" in form]
         return {name: form.get(name, "") for name in ("verdict", "response", "cause", "harm", "comment")} | {"rights": rights}
-    return msgspec.to_builtins(mine) | {"rights": list(mine.five_rights)}
+    return {**msgspec.structs.asdict(mine), "rights": list(mine.five_rights)}
 
 
 def _described(case: Case, asked: PageRequest, then: KnowledgeThen, zone: ZoneInfo) -> dict[str, Any]:
