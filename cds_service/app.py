@@ -7,6 +7,7 @@ import gc
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -25,14 +26,15 @@ from cds_service.process.health import ProcessState, health_routes
 from cds_service.process.self_check import SelfCheck
 from cds_service.process.shutdown import delay_sigterm
 from cds_service.respond import respond as real_respond
-from cds_service.review.routes import review_routes
-from cds_service.review.site import new_site
 from cds_service.review_site.card_pages import card_page_routes
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.settings import DEV_BANNER, Settings, load_settings
 from cds_service.telemetry import metrics, prometheus
 from cds_service.telemetry.events import Event, place, tell
 from cds_service.telemetry.log_lines import configure_logging
+
+if TYPE_CHECKING:
+    from cds_service.review.site import Site
 
 # FastAPI's own telemetry would send paths, query strings and the messages of exceptions; `traces` decides what a span may hold.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -60,6 +62,9 @@ def create_app(
     held = runtime or new_runtime(settings, own_address)
     process = ProcessState(held, SelfCheck(held, settings.checking_seconds))
 
+    dev = settings.profile == "dev"
+    site = _review_site(held) if dev else None
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
@@ -84,10 +89,11 @@ def create_app(
         await held.callers.close()
         await held.http.aclose()
         await held.alert_log.close()
+        if site is not None:
+            await asyncio.to_thread(site.close)
         await _close_traces(held)
         tell(Event.STOPPED)
 
-    dev = settings.profile == "dev"
     app = FastAPI(
         title="Muscle cramp decision support",
         version=__version__,
@@ -109,13 +115,21 @@ def create_app(
     app.include_router(health_routes(held, process))
     app.router.routes.extend(card_page_routes(held))
     describe_api(app, held.knowledge.services)
-    if dev:
+    if site is not None:
+        from cds_service.review.routes import review_routes
+
         app.include_router(fhir_routes(settings.public_url, held.clock))
         app.include_router(docs_routes(app, banner=DEV_BANNER))
         app.include_router(build_sheet_routes(held.knowledge, settings, banner=DEV_BANNER))
         app.router.routes.extend(playground_routes(held))
-        app.router.routes.extend(review_routes(new_site(settings, held.knowledge, held.clock, banner=DEV_BANNER)))
+        app.router.routes.extend(review_routes(site))
     return app
+
+
+def _review_site(runtime: Runtime) -> Site:
+    from cds_service.review.site import Site  # here, because production has no use for it
+
+    return Site(runtime.settings, runtime.knowledge, runtime.clock, banner=DEV_BANNER)
 
 
 def _start_metrics(runtime: Runtime, process: ProcessState) -> None:

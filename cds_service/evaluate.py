@@ -86,6 +86,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     shown: list[Shown]
     shadows: list[Shown]  # cards that fired in shadow: for the log only, not in the response
     sources: Sources
+    held_back: list[Shown] = []  # cards that fired and were not chosen: for the log only
     engine_failed: bool = False  # no card was evaluated, see `_evaluation_of_failure`
 
     def __repr__(self) -> str:
@@ -203,7 +204,8 @@ async def _run_stages(
         most=knowledge.labels.most_cards,
     )
     shown, shadows = presenter.compose(chosen, drawn, facts, call.hookInstance, call.caller.dialect)
-    evaluation = Evaluation(_response(shown), facts, chosen, shown, shadows, sources)
+    held_back = presenter.held_back(chosen, drawn, facts, call.caller.dialect)
+    evaluation = Evaluation(_response(shown), facts, chosen, shown, shadows, sources, held_back)
     mark("choose")
     return evaluation
 

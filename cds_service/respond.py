@@ -47,7 +47,8 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     what `evaluate_request` refuses (400, 412, 500). Raises ClientDisconnect where the client closed the connection (499). All of
     these are logged. Raises LogUnavailable (503) where the site requires the log and the record could not be stored.
     """
-    hashed = Pseudonyms(runtime.hash_secret, call.caller, call.fhirServer)
+    context = call.context
+    hashed = Pseudonyms(runtime.hash_secret, call.caller, call.fhirServer, context.patientId, context.encounterId)
     received = ReceivedCall(
         call, service.id, runtime.clock(), connection.body_bytes, hashed, runtime.knowledge.hash, runtime.settings.jurisdiction
     )
@@ -60,7 +61,15 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         finally:
             error.__context__ = None  # the refusal, which holds the error: a cycle
     timings = call.timings
-    record = call_record(received, evaluation.facts, evaluation.decisions, evaluation.shown, evaluation.shadows, evaluation.body)
+    record = call_record(
+        received,
+        evaluation.facts,
+        evaluation.decisions,
+        evaluation.shown,
+        evaluation.shadows,
+        evaluation.held_back,
+        evaluation.body,
+    )
     timings.cards = len(evaluation.shown)
     if not connection.explained:
         evaluation = msgspec.structs.replace(evaluation, sources={})
@@ -68,13 +77,13 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     durable = await runtime.alert_log.append(record)
     timings.mark("log")
     if runtime.settings.log_required and not durable:
-        runtime.alert_log.withdraw(record)
+        runtime.alert_log.withdraw(record, runtime.clock())
         text = "The answer could not be logged, which this site requires: no cards were returned for this patient"
         raise LogUnavailable(text, why="log_required")
     count_answer(
         service.id,
         [(one.card.id, one.outcome) for one in evaluation.decisions],
-        [(one.card, one.indicator, one.mode) for one in record.cards],
+        [(one.card, one.indicator, one.mode) for one in record.cards if one.state == "shown"],
         not_checked=any(one.is_notice for one in evaluation.shown),
         unread=[one.kind for one in evaluation.facts.unread],
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import pytest
 from cds_service.alert_log import export, tenant_secret
 from cds_service.app import create_app
 from cds_service.trust import Caller
-from tests.alert_log_samples import a_call, a_card, rows
+from tests.alert_log_samples import a_call, a_card, a_key, a_uuid, rows
 from tests.core import NOW as CORE_NOW
 from tests.core import a_runtime
 from tests.http_side import Stub, call_body, new_test_app, running
@@ -246,14 +244,14 @@ async def test_feedback_of_one_client_says_nothing_about_cards_of_another(tmp_pa
         headers = bearer(FEEDBACK, now=NOW, iss="https://b.example")
         assert (await client.post(FEEDBACK_PATH, json=feedback("only-of-a"), headers=headers)).status_code == 200
         since = {"quinine-avoid": a_call().received_at}
-        prior = {one: (await runtime.alert_log.prior_cards("k1:patient", one, since, ()))[0].answered for one in ("a", "b")}
+        prior = {one: (await runtime.alert_log.prior_cards(a_key("patient"), one, since, ()))[0].answered for one in ("a", "b")}
         assert prior == {"a": "accepted", "b": "overridden"}
     found = exported(tmp_path)
-    assert [(row["client"], [(one["outcome"], one["repeats"]) for one in row["cards"][0]["feedback"]]) for row in found[:2]] == [
-        ("a", [("accepted", 1)]),
-        ("b", [("overridden", 0)]),
+    assert [(row["client"], [one["outcome"] for one in row["cards"][0]["feedback"]]) for row in found[:2]] == [
+        ("a", ["accepted", "accepted"]),
+        ("b", ["overridden"]),
     ]
-    assert [(row["cardUuid"], row["client"]) for row in found[2:]] == [("only-of-a", "b")]
+    assert [(row["cardUuid"], row["client"]) for row in found[2:]] == [(a_uuid("only-of-a"), "b")]
 
 
 async def test_feedback_of_one_tenant_says_nothing_about_cards_of_another(tmp_path: Path) -> None:
@@ -264,7 +262,7 @@ async def test_feedback_of_one_tenant_says_nothing_about_cards_of_another(tmp_pa
         headers = bearer(FEEDBACK, now=NOW, tenant="B")
         assert (await client.post(FEEDBACK_PATH, json=feedback("u1"), headers=headers)).status_code == 200
         since = {"quinine-avoid": a_call().received_at}
-        assert [one.answered for one in await runtime.alert_log.prior_cards("k1:patient", "a", since, ())] == [""]
+        assert [one.answered for one in await runtime.alert_log.prior_cards(a_key("patient"), "a", since, ())] == [""]
     call, orphan = exported(tmp_path)
     assert (call["tenant"], call["cards"][0]["feedback"], orphan["tenant"]) == ("A", [], "B")
 
@@ -274,33 +272,3 @@ def exported(folder: Path) -> list[dict[str, Any]]:
         export(folder / "alerts.sqlite3", "ndjson", None, out, calls=True)
         out.seek(0)
         return [json.loads(line) for line in out]
-
-
-def test_feedback_of_before_clients_were_known_still_speaks_for_every_card(tmp_path: Path) -> None:
-    from cds_service.alert_log.schema import MIGRATIONS
-    from cds_service.alert_log.store import Store
-
-    path = tmp_path / "alerts.sqlite3"
-    with closing(sqlite3.connect(path)) as connection:
-        for migration in MIGRATIONS[:2]:
-            for statement in migration:
-                connection.execute(statement)
-        connection.execute(
-            "INSERT INTO call VALUES (1, 'old', '2025-11-28T09:30:00.000000+00:00', 's', 'order-sign', 'i', 'anonymous', 'k1:p',"
-            " '', '', 200, 'fired', '[]', '{}', '{}', NULL, '0.1.0', 'feed', 'US', 1, 1)"
-        )
-        connection.execute(
-            "INSERT INTO card VALUES (1, 1, 0, 'u1', 'quinine-avoid', '1.0.0', 'h', 'info', 'live', '', '{}', 'k1:p', '', -1)"
-        )
-        connection.execute(
-            "INSERT INTO feedback VALUES (7, '2025-11-28T09:31:00.000000+00:00', 's', 'u1', 'accepted', '[]', '', '', '', 0, '',"
-            " 3)"
-        )
-        connection.execute("PRAGMA user_version = 2")
-        connection.commit()
-    with closing(Store(path)):
-        pass
-    assert rows(path, "SELECT seq, client, tenant, repeats FROM feedback") == [(7, "", "", 3)]
-    [call] = exported(tmp_path)
-    assert call["tenant"] == ""
-    assert [(one["outcome"], one["repeats"]) for one in call["cards"][0]["feedback"]] == [("accepted", 3)]

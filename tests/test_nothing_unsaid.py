@@ -21,7 +21,6 @@ from fastapi import FastAPI
 
 from cds_service import evaluate as evaluation
 from cds_service.alert_log import CallRecord, LogHealth, PriorRecord
-from cds_service.alert_log.records import withdrawn
 from cds_service.app import create_app
 from cds_service.decide import one_card
 from cds_service.decide.decision import Decision
@@ -70,8 +69,8 @@ class MemoryLog:
         self.last = record
         return self.durable
 
-    def withdraw(self, record: CallRecord) -> None:
-        self.last = withdrawn(record).call
+    def withdraw(self, record: CallRecord, at: datetime) -> None:
+        self.last = msgspec.structs.replace(record, status=503, outcome="log_unavailable", cards=())
 
     def keep(self) -> None:
         """What the last call showed, for `prior_cards`: known when the answer was sent."""
@@ -79,7 +78,7 @@ class MemoryLog:
         if record is None or record.status != 200:
             return
         for one in record.cards:
-            if one.mode == "live":
+            if one.mode == "live" and one.state == "shown":
                 self.uuids.add(one.uuid)
                 prior = PriorRecord(
                     *(one.uuid, one.card, one.version, one.indicator, one.about, one.row, one.order_key),  # type: ignore[arg-type]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from cds_service.telemetry import call_counts
 from cds_service.telemetry.metrics import REGISTRY
 from cds_service.trust.caller import Callers
 from cds_service.trust.callers import UnverifiedCallers
+from tests.alert_log_samples import rows
 from tests.conformance import discovery_problems, problems
 from tests.core import Json, a_runtime
 from tests.http_side import SameCaller, TransportClient, running
@@ -108,12 +107,11 @@ def _check_log(row: Row, path: Path) -> None:
     if not path.exists():
         assert row.logged is None
         return
-    with closing(sqlite3.connect(path)) as log:
-        call = log.execute("SELECT status, outcome, sources, evaluations, seq FROM call ORDER BY seq DESC LIMIT 1").fetchone()
-        feedback = log.execute("SELECT card_uuid FROM feedback").fetchall()
-        cards = log.execute("SELECT card FROM card WHERE call_seq = ? AND mode = 'live'", (call[4] if call else 0,)).fetchall()
+    calls = rows(path, "SELECT status, outcome, sources, evaluations FROM call ORDER BY seq DESC LIMIT 1")
+    call: Any = calls[0] if calls else None
+    cards = rows(path, "SELECT card FROM card WHERE call_seq = (SELECT max(seq) FROM call) AND mode = 'live' AND state = 'shown'")
     assert (call[:2] if call else None) == row.logged
-    assert tuple(one for (one,) in cards) == (row.cards or ())
+    assert tuple(cards) == (row.cards or ())
     if row.source is not None:
         key, *expected = row.source
         state = msgspec.json.decode(call[2])["states"][key]
@@ -122,7 +120,7 @@ def _check_log(row: Row, path: Path) -> None:
         decided = [(one["card"], one["outcome"]) for one in msgspec.json.decode(call[3]) if one["card"] != "*"]
         assert row.decided in decided
     if row.line == "Feedback for unknown card uuid":
-        assert feedback == [(FEEDBACK["feedback"][0]["card"],)]
+        assert rows(path, "SELECT card_uuid FROM feedback") == [FEEDBACK["feedback"][0]["card"]]
 
 
 LINES = """Order not covered by any rule|Checked, no issue|Required key absent, FHIR access allowed|

@@ -4,24 +4,41 @@ An embedded SQLite file is the whole log of one machine. `AlertLog` writes it, `
 pseudonyms that stand for patients, users, encounters and orders in it.
 """
 
+from cds_service.alert_log.body import CallBody
+from cds_service.alert_log.call_bodies import archived_files, read_body
 from cds_service.alert_log.export import export
+from cds_service.alert_log.instants import instant_of, micros
 from cds_service.alert_log.keys import keyed_hash, load_or_create_secret, tenant_secret
 from cds_service.alert_log.log import AlertLog, LogHealth
-from cds_service.alert_log.records import RETRY, CallRecord, CardRecord, FeedbackRecord, PriorRecord, QuarantineRecord
+from cds_service.alert_log.records import (
+    RETRY,
+    CallRecord,
+    CardRecord,
+    DeliveryRecord,
+    FeedbackRecord,
+    PriorRecord,
+    QuarantineRecord,
+)
 from cds_service.alert_log.schema import SchemaMismatchError
 
 __all__ = [
     "RETRY",
     "AlertLog",
+    "CallBody",
     "CallRecord",
     "CardRecord",
+    "DeliveryRecord",
     "FeedbackRecord",
     "LogHealth",
     "PriorRecord",
     "QuarantineRecord",
     "SchemaMismatchError",
+    "archived_files",
     "export",
+    "instant_of",
     "keyed_hash",
     "load_or_create_secret",
+    "micros",
+    "read_body",
     "tenant_secret",
 ]

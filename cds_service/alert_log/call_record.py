@@ -6,7 +6,6 @@ kept. Texts that are kept are names of drugs, problems and reactions, because th
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -14,12 +13,13 @@ from typing import Any, Literal
 import msgspec
 
 from cds_service import __version__
-from cds_service.alert_log.evaluation_rows import evaluation_rows
+from cds_service.alert_log.evaluation_rows import applies, evaluation_rows
 from cds_service.alert_log.kept_facts import kept_facts
 from cds_service.alert_log.pseudonyms import Pseudonyms
-from cds_service.alert_log.records import CallRecord, CardRecord
-from cds_service.criteria.facts import Facts, Quarantined, Source
+from cds_service.alert_log.records import CallRecord, CardRecord, MissingRow, OutcomeRow, new_call_id
+from cds_service.criteria.facts import Facts, Order, Quarantined, Source
 from cds_service.decide.decision import Decision, Outcome
+from cds_service.fhir.draft_entries import ORDERS
 from cds_service.fhir.resources import bare_id
 from cds_service.present.card_template import Shown
 from cds_service.present.cards import NOT_CHECKED
@@ -28,6 +28,12 @@ from cds_service.wire.refusal import RefusalOutcome
 
 _encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
 _raw_json = msgspec.json.Encoder()
+_STATES: dict[Outcome, Literal["shown", "repeated", "gave_way", "capped"]] = {
+    Outcome.FIRED: "shown",
+    Outcome.REPEATED: "repeated",
+    Outcome.GAVE_WAY: "gave_way",
+    Outcome.CAPPED: "capped",
+}
 
 
 class ReceivedCall(msgspec.Struct, frozen=True):
@@ -48,20 +54,25 @@ def call_record(
     decisions: Sequence[Decision],
     shown: Sequence[Shown],
     shadows: Sequence[Shown],
+    held_back: Sequence[Shown],
     body: bytes,
 ) -> CallRecord:
-    """Return the record of an answered call. `body`: the response; `shadows`: the cards that only the log gets."""
+    """Return the record of an answered call.
+
+    `body`: the response; `shadows` and `held_back`: the cards that only the log gets.
+    """
+    hashed = received.hashed
     return _record(
         received,
         200,
         _outcome(decisions, shown),
         sources=_sources(facts.sources, received.call.quirks, facts.quarantined),
-        evaluations=_encoder.encode(evaluation_rows(decisions, received.hashed)),
-        facts=_encoder.encode(kept_facts(facts, received.hashed)),
-        cards=(
-            *(_card_record(one, received, "live") for one in shown),
-            *(_card_record(one, received, "shadow") for one in shadows),
-        ),
+        evaluations=_encoder.encode(evaluation_rows(decisions, hashed, facts.now)),
+        facts=_encoder.encode(kept_facts(facts, hashed)),
+        cards=tuple(_card_record(one, received) for cards in (shown, shadows, held_back) for one in cards),
+        order_keys=tuple({hashed.order(order) for order in facts.orders if order.selected}),
+        outcomes=tuple(_outcome_row(one) for one in decisions),
+        missing=tuple((one.card.id, name, one.findings[name].cause) for one in decisions for name in one.unknown),
         body=body,
     )
 
@@ -78,6 +89,10 @@ def refused_record(
     client went away ("abandoned").
     """
     return _record(received, status, outcome, sources=_sources(sources, received.call.quirks))
+
+
+def _outcome_row(one: Decision) -> OutcomeRow:
+    return one.card.id, one.card.file.version, one.card.hash, one.outcome, one.row, int(applies(one))
 
 
 def _outcome(decisions: Iterable[Decision], shown: Sequence[Shown]) -> str:
@@ -109,20 +124,27 @@ def _record(
     evaluations: bytes = b"[]",
     facts: bytes = b"",
     cards: tuple[CardRecord, ...] = (),
+    order_keys: tuple[str, ...] = (),
+    outcomes: tuple[OutcomeRow, ...] = (),
+    missing: tuple[MissingRow, ...] = (),
     body: bytes = b"",
 ) -> CallRecord:
     call, context, hashed = received.call, received.call.context, received.hashed
-    record = CallRecord(
-        id=uuid.uuid4().hex,
+    patient, user, encounter = (
+        hashed(kind, name or "")
+        for kind, name in (("patient", context.patientId), ("user", context.userId), ("encounter", context.encounterId))
+    )
+    return CallRecord(
+        id=new_call_id(received.at),
         received_at=received.at,
         service=received.service,
         hook=call.hook,
         hook_instance=call.hookInstance,
         client=call.caller.client,
         tenant=call.caller.tenant,
-        patient_key=hashed("patient", context.patientId or ""),
-        user_key=hashed("user", context.userId or ""),
-        encounter_key=hashed("encounter", context.encounterId or ""),
+        patient_key=patient,
+        user_key=user,
+        encounter_key=encounter,
         status=status,
         outcome=outcome,
         evaluations=evaluations,
@@ -135,21 +157,30 @@ def _record(
         bytes_in=received.bytes_in,
         bytes_out=len(body),
         cards=cards,
+        digest=_digest(received, (patient, user, encounter), status, facts, sources, body),
+        orders=sum(one.resource.resourceType in ORDERS for one in call.drafts.drafts) if call.drafts is not None else 0,
+        order_keys=order_keys,
+        outcomes=outcomes,
+        missing=missing,
+        dialect=call.caller.dialect,
+        took_us=int(call.timings.elapsed_ms() * 1000),
     )
-    return msgspec.structs.replace(record, digest=_digest(record, body, hashed))
 
 
-def _digest(r: CallRecord, body: bytes, hashed: Pseudonyms) -> str:
+def _digest(received: ReceivedCall, keys: tuple[str, ...], status: int, facts: bytes, sources: bytes, body: bytes) -> int:
     """Return the digest by which a call that is sent again is recognised.
 
-    Equal digests: the same caller, patient, hook instance, request size, evaluations, sources and response. It costs less than
-    a hash of the whole request; data that no criterion looked at may differ.
+    Equal digests: the same caller, patient, hook instance, request size, facts, sources and response. It costs less than a hash
+    of the whole request; data that no card looks at may differ.
     """
-    who = (r.service, r.client, r.hook_instance, r.patient_key, r.user_key, r.encounter_key, r.knowledge_hash)
-    return hashed.digest(_raw_json.encode((*who, r.status, r.bytes_in)), r.evaluations, r.sources, body)
+    call = received.call
+    who = (received.service, call.caller.client, call.hookInstance, *keys, received.knowledge_hash)
+    # Without the first member, the time of the call, and the last, the cards shown before, which other calls may have added to.
+    lasting = facts[facts.find(b",") :].partition(b',"prior_cards":')[0]
+    return received.hashed.digest(_raw_json.encode((*who, status, received.bytes_in)), lasting, sources, body)
 
 
-def _card_record(one: Shown, received: ReceivedCall, mode: Literal["live", "shadow"]) -> CardRecord:
+def _card_record(one: Shown, received: ReceivedCall) -> CardRecord:
     decision, hashed = one.decision, received.hashed
     if decision is None:  # the notice
         return CardRecord(
@@ -158,9 +189,9 @@ def _card_record(one: Shown, received: ReceivedCall, mode: Literal["live", "shad
             version=__version__,
             content_hash=received.knowledge_hash,
             indicator=one.indicator,
-            mode=mode,
+            mode="live",
             order_key="",
-            body=_without_ids(one, received, ""),
+            body=_without_ids(one, received, None),
         )
     order = decision.order
     return CardRecord(
@@ -169,21 +200,22 @@ def _card_record(one: Shown, received: ReceivedCall, mode: Literal["live", "shad
         version=decision.card.file.version,
         content_hash=decision.card.hash,
         indicator=one.indicator,
-        mode=mode,
-        order_key=hashed("order", order.key) if order is not None else "",
+        mode="live" if decision.card.live else "shadow",
+        order_key=hashed.order(order) if order is not None else "",
         about=decision.about,
         row=decision.row,
-        body=_without_ids(one, received, order.reference if order is not None else ""),
+        body=_without_ids(one, received, order),
+        state=_STATES[decision.outcome],
     )
 
 
-def _without_ids(one: Shown, received: ReceivedCall, order: str) -> bytes:
+def _without_ids(one: Shown, received: ReceivedCall, order: Order | None) -> bytes:
     """Return the card's JSON with hashes for patient and order, and without the content of changed orders."""
     body = one.body
     for changed in one.changed_orders:
         body = body.replace(changed, b'{"resourceType":"MedicationRequest"}')
     patient = f"Patient/{bare_id(received.call.context.patientId)}"
-    for kind, reference in (("patient", patient), ("order", order)):
-        if reference:
-            body = body.replace(_raw_json.encode(reference), _raw_json.encode(received.hashed(kind, reference)))
+    body = body.replace(_raw_json.encode(patient), _raw_json.encode(received.hashed("patient", patient)))
+    if order is not None and order.reference:
+        body = body.replace(_raw_json.encode(order.reference), _raw_json.encode(received.hashed.order(order)))
     return body

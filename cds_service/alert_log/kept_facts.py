@@ -9,7 +9,7 @@ from datetime import date
 import msgspec
 
 from cds_service.alert_log.pseudonyms import Pseudonyms
-from cds_service.criteria.facts import Drug, Facts, Lab, LabSeries, Order, Patient, Unread
+from cds_service.criteria.facts import Drug, Facts, Lab, LabSeries, Order, Patient, PriorCard, Unread
 from cds_service.fhir.resources import bare_id
 
 MAX_UNREAD = 50  # codes of one call
@@ -36,7 +36,7 @@ def kept_facts(facts: Facts, hashed: Pseudonyms) -> Facts:
         ),
         orders=tuple(_order(order, facts.drugs, hashed) for order in facts.orders),
         unread=kept_codes(facts.unread),
-        prior_cards=tuple(_change(prior, order=hashed("order", prior.order)) for prior in facts.prior_cards),
+        prior_cards=_prior_cards(facts, hashed) if facts.prior_cards else (),
     )
 
 
@@ -86,11 +86,17 @@ def _drug(drug: Drug, hashed: Pseudonyms) -> Drug:
     return _change(drug, reference=hashed("resource", drug.reference))
 
 
+def _prior_cards(facts: Facts, hashed: Pseudonyms) -> tuple[PriorCard, ...]:
+    keys = {order.reference: hashed.order(order) for order in facts.orders if order.reference}
+    return tuple(_change(prior, order=keys.get(prior.order, "")) for prior in facts.prior_cards)
+
+
 def _order(order: Order, drugs: Iterable[Drug], hashed: Pseudonyms) -> Order:
+    key = hashed.order(order)
     return _change(
         order,
-        reference=hashed("order", order.reference),
-        key=hashed("order", order.key),
+        reference=key if order.reference else "",
+        key=key,
         replaces=hashed("resource", _replaced(order, drugs)),
         drug=_drug(order.drug, hashed) if order.drug is not None else None,
         raw=b"",

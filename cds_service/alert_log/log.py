@@ -7,6 +7,7 @@ retry. A broken disk holds up no answer, and every record that is lost is counte
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -17,11 +18,22 @@ from typing import Any, Literal
 import msgspec
 
 from cds_service.alert_log.prior import TIME_LIMIT, PriorCards
-from cds_service.alert_log.records import CallRecord, FeedbackRecord, PriorRecord, QuarantineRecord, withdrawn
-from cds_service.alert_log.store import Record
+from cds_service.alert_log.records import (
+    CallRecord,
+    DeliveryRecord,
+    FeedbackRecord,
+    PriorRecord,
+    QuarantineRecord,
+    Record,
+    WithdrawnRecord,
+)
+from cds_service.alert_log.refusals import Refusals
+from cds_service.alert_log.store import Archive
 from cds_service.alert_log.writer import Entry, Waiter, Writer
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, tell
+
+_IDLE = 1.0  # seconds without a commit after which notes get one of their own
 
 
 class LogHealth(msgspec.Struct, frozen=True, gc=False):
@@ -47,17 +59,22 @@ class AlertLog:
         patience: float = 1.0,
         grace: float = 10.0,
         prior_limit: float = TIME_LIMIT,
+        archive: Archive | None = None,
     ) -> None:
         """`patience`: seconds that an answer waits for its record; `grace`: seconds that `close` waits for the last ones;
-        `prior_limit`: seconds that an answer waits to hear which cards were shown before.
+        `prior_limit`: seconds that an answer waits to hear which cards were shown before; `archive`: the knowledge of this
+        process, to be kept in the file.
         """
-        self._writer = Writer(path, self._on_settled, self._on_failing)
+        self._writer = Writer(path, self._on_settled, self._on_failing, archive)
         self._prior = PriorCards(path, prior_limit)
         self._max_waiting = max_waiting_calls
         self._patience = patience
         self._grace = grace
         self._unsettled: deque[tuple[float, Waiter]] = deque()  # when the patience with each ends, by the loop's clock
         self._watch: asyncio.TimerHandle | None = None
+        self._refusals = Refusals()
+        self._notes_due: asyncio.TimerHandle | None = None
+        self._handed_over = 0.0  # when a record last was, by the loop's clock
         self._turn: list[Entry] = []  # what this turn of the loop appended
         self._closed = False
         self._stalled = False
@@ -78,6 +95,10 @@ class AlertLog:
         if not self._writer.alive:
             return
         self._hand_over()
+        if self._notes_due is not None:
+            self._notes_due.cancel()
+        for note in self._refusals.taken():
+            self._writer.note(note)
         self._writer.finish(self._grace)
         await asyncio.to_thread(self._writer.join, self._grace + 1)
         if self._writer.alive:
@@ -91,21 +112,31 @@ class AlertLog:
         waiter = self._put(record)
         return waiter is not None and await waiter
 
-    def withdraw(self, record: CallRecord) -> None:
-        """Log that the response of a call, whose record was appended, was held back: the EHR got 503 and no card.
+    def withdraw(self, record: CallRecord, at: datetime) -> None:
+        """Log at `at` (aware) that the response of a call, whose record was appended, was held back: the EHR got 503 and no card.
 
         It is queued behind the record, which may be in a commit now. Nothing waits for it.
         """
         if self._closed or not self._writer.alive:
             self._count_dropped()
         else:
-            self._turn.append((withdrawn(record), None))
+            self._turn.append((WithdrawnRecord(record, at), None))
             self._hand_over()
 
     async def append_feedback(self, records: Sequence[FeedbackRecord | QuarantineRecord]) -> bool:
         """Log feedback in this order, and items of it that could not be read. True: all of it is durable."""
-        waiters = [self._put(record) for record in records]
+        waiters = [self._put(_with_id(record)) for record in records]
         return all([waiter is not None and await waiter for waiter in waiters])
+
+    def delivered(self, note: DeliveryRecord) -> None:
+        """Log what is known of a call once its response has left. It rides along with the next commit."""
+        self._writer.note(note)
+        self._expect_notes()
+
+    def refused(self, at: datetime, tenant: str, client: str, hook: str, status: int, reason: str) -> None:
+        """Count a request that never became a call, by the minute."""
+        self._refusals.count(at, tenant, client, hook, status, reason)
+        self._expect_notes()
 
     async def prior_cards(
         self, patient_key: str, client: str, since: Mapping[str, datetime], apart: Collection[str]
@@ -152,8 +183,24 @@ class AlertLog:
         self._turn.append((record, waiter))
         return waiter
 
+    def _expect_notes(self) -> None:
+        if self._notes_due is None and not self._closed and self._writer.alive:
+            self._notes_due = self._loop.call_later(_IDLE, self._write_notes)
+
+    def _write_notes(self) -> None:
+        """Have notes written that no commit took along; look again later where some may come along still."""
+        self._notes_due = None
+        for note in self._refusals.of_past_minutes():
+            self._writer.note(note)
+        idle = self._loop.time() - self._handed_over >= _IDLE
+        if self._writer.has_notes and idle and not self._writer.failing:
+            self._writer.write_notes()
+        elif self._writer.has_notes or self._refusals:
+            self._expect_notes()
+
     def _hand_over(self) -> None:
         """Give the writer the records appended since the last time; drop the oldest where too many wait."""
+        self._handed_over = self._loop.time()
         self._writer.put(self._turn)
         self._turn.clear()
         while self._writer.queued > self._max_waiting:
@@ -211,3 +258,7 @@ def _settle(waiters: Sequence[Waiter], durable: bool) -> None:
     for waiter in waiters:
         if not waiter.done():  # a disconnected client cancels, an impatient one went on
             waiter.set_result(durable)
+
+
+def _with_id(record: FeedbackRecord | QuarantineRecord) -> FeedbackRecord | QuarantineRecord:
+    return msgspec.structs.replace(record, id=os.urandom(16)) if isinstance(record, FeedbackRecord) else record

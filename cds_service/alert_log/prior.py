@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
+import msgspec
+
+from cds_service.alert_log.instants import instant_of, key_bytes, key_text, micros, uuid_bytes, uuid_text
+from cds_service.alert_log.old_prior import old_prior_cards
+from cds_service.alert_log.reading import NameTexts, has_old_rows, ids_of, open_for_reading
 from cds_service.alert_log.records import PriorRecord
-from cds_service.alert_log.store import instant, open_for_reading
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, tell
 
@@ -26,19 +30,25 @@ _NEWEST = 50
 _INSTRUCTIONS = 1000  # of SQLite's machine between two looks at the clock, some 10 us
 
 # Feedback from before a card was shown answers an earlier card of the same uuid (a repeated call returns its cards again), but
-# a card that was accepted once stays accepted. min: "accepted" comes before "overridden". An ignored card is not answered.
+# a card that was accepted once stays accepted. An ignored card is not answered.
 # Of cards that are alike in all that can decide whether they are repeated, the newest stands for all (the columns go with max).
-_SHOWN = """SELECT card.uuid, card.card, version, indicator, about, table_row AS row, order_key, hook, user_key,
-        call.received_at AS shown_at, coalesce((SELECT min(outcome) FROM feedback
-            WHERE card_uuid = card.uuid AND outcome IN ('accepted', 'overridden')
-            AND (feedback.client = '' OR (feedback.client, feedback.tenant) = (call.client, call.tenant))
-            AND (outcome = 'accepted' OR feedback.received_at >= call.received_at)), '') AS answered
-    FROM (SELECT seq, call_seq, uuid, card, version, indicator, about, table_row, order_key FROM card
-        WHERE patient_key = ? AND card = ? AND mode = 'live' ORDER BY seq DESC LIMIT ?) AS card
-    JOIN call ON call.seq = call_seq WHERE client = ? AND call.received_at >= ?
-    GROUP BY version, indicator, about, table_row, order_key, hook, user_key, answered,
-        CASE WHEN card.uuid IN (SELECT value FROM json_each(?)) THEN card.seq END
-    ORDER BY max(card.seq) DESC"""
+_SHOWN = """SELECT card.uuid, card.key, version, indicator, about, table_row, order_key, call.hook, user_key,
+        card.received_at, max(card.received_at * 1000 + position) AS newest,
+        (SELECT max(outcome = :accepted) FROM feedback
+            WHERE card_uuid = card.uuid AND outcome IN (:accepted, :overridden)
+            AND (feedback.client = 0 OR (feedback.client, feedback.tenant) = (card.client, card.tenant))
+            AND (outcome = :accepted OR feedback.received_at >= card.received_at)) AS answered
+    FROM (SELECT * FROM card WHERE patient = :patient AND card = :card AND mode = :live AND state = :shown
+        ORDER BY received_at DESC, position DESC LIMIT :newest) AS card
+    JOIN call ON call.received_at = card.received_at AND call.id = card.call_id
+    WHERE card.client = :client AND card.received_at >= :since
+        AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE withdrawal.call_id = card.call_id)
+    GROUP BY version, indicator, about, table_row, order_key, call.hook, user_key, answered,
+        CASE WHEN lower(hex(card.uuid)) IN (SELECT value FROM json_each(:apart)) THEN hex(card.call_id) || position END
+    ORDER BY newest DESC"""
+_UNKNOWN = -1  # no id of a name
+_WORDS = ("live", "shown", "accepted", "overridden")
+_ANSWERS: dict[int | None, Literal["", "accepted", "overridden"]] = {None: "", 0: "overridden", 1: "accepted"}
 
 
 class PriorCards:
@@ -53,6 +63,7 @@ class PriorCards:
         self._thread = ThreadPoolExecutor(1, "alert-log-prior")
         # Used in the thread only:
         self._connection: sqlite3.Connection | None = None
+        self._old_rows = True  # are there, as far as is known
         self._deadline = 0.0
 
     async def find(
@@ -66,7 +77,7 @@ class PriorCards:
                 raise sqlite3.ProgrammingError("the log is closed")
             deadline = time.monotonic() + self._limit
             asking = asyncio.get_running_loop().run_in_executor(
-                self._thread, self._read, deadline, patient_key, client, dict(since), json.dumps([*apart])
+                self._thread, self._read, deadline, patient_key, client, dict(since), tuple(apart)
             )
             return await asyncio.wait_for(asking, self._limit)
         except (sqlite3.Error, OSError) as error:  # TimeoutError is an OSError
@@ -86,7 +97,9 @@ class PriorCards:
 
     # In the thread
 
-    def _read(self, deadline: float, patient_key: str, client: str, since: dict[str, datetime], apart: str) -> list[PriorRecord]:
+    def _read(
+        self, deadline: float, patient_key: str, client: str, since: dict[str, datetime], apart: tuple[str, ...]
+    ) -> list[PriorRecord]:
         self._deadline = deadline
         if self._is_late():  # it waited behind one that took too long
             raise TimeoutError
@@ -94,15 +107,17 @@ class PriorCards:
             if self._connection is None:
                 self._connection = open_for_reading(self._path, busy_ms=int(self._limit * 1000))
                 self._connection.set_progress_handler(self._is_late, _INSTRUCTIONS)
-            execute = self._connection.execute
-            return [
-                PriorRecord(**dict(row) | {"shown_at": datetime.fromisoformat(row["shown_at"])})
-                for card, start in since.items()
-                for row in execute(_SHOWN, (patient_key, card, _NEWEST, client, instant(start), apart)).fetchall()
-            ]
+            self._connection.execute("BEGIN")  # so that a card is seen once while old rows are rewritten
+            found = _shown(self._connection, patient_key, client, since, apart)
+            self._old_rows = self._old_rows and has_old_rows(self._connection)
+            if self._old_rows:
+                older = old_prior_cards(self._connection, patient_key, client, since, _NEWEST)
+                found = sorted(found + older, key=lambda one: (list(since).index(one.card), -micros(one.shown_at)))
+            self._connection.execute("COMMIT")
         except (sqlite3.Error, OSError):
             self._disconnect()  # after an error of the disk only a new connection says what is really in the file
             raise
+        return found
 
     def _is_late(self) -> bool:
         return time.monotonic() > self._deadline
@@ -111,3 +126,33 @@ class PriorCards:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _shown(
+    connection: sqlite3.Connection, patient_key: str, client: str, since: Mapping[str, datetime], apart: Collection[str]
+) -> list[PriorRecord]:
+    ids = ids_of(connection, (*_WORDS, client, *since))
+    texts = NameTexts(connection)
+    asked = {word: ids.get(word, _UNKNOWN) for word in _WORDS} | {
+        "patient": key_bytes(patient_key)[1],
+        "client": ids.get(client, _UNKNOWN),
+        "newest": _NEWEST,
+        "apart": msgspec.json.encode([uuid_bytes(one).hex() for one in apart]).decode(),
+    }
+    return [
+        PriorRecord(
+            uuid=uuid_text(row["uuid"]),
+            card=card,
+            version=texts[row["version"]],
+            indicator=texts[row["indicator"]],  # type: ignore[arg-type]
+            about=texts[row["about"]],
+            row=row["table_row"],
+            order_key=key_text(row["key"], row["order_key"]),
+            hook=texts[row["hook"]],
+            user_key=key_text(row["key"], row["user_key"]),
+            shown_at=instant_of(row["received_at"]),
+            answered=_ANSWERS[row["answered"]],
+        )
+        for card, start in since.items()
+        for row in connection.execute(_SHOWN, asked | {"card": ids.get(card, _UNKNOWN), "since": micros(start)}).fetchall()
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from cds_service.alert_log.keys import keyed_hash, tenant_secret
+from cds_service.criteria.facts import Order
 from cds_service.trust import ANONYMOUS, Caller
 
 
@@ -15,8 +16,13 @@ class Pseudonyms(dict[tuple[str, str], str]):
     each client and tenant also has its own secret, derived from the log's. Anonymous callers use the log's secret itself.
     """
 
-    def __init__(self, secret: bytes, caller: Caller, fhir_server: str | None) -> None:
-        """`secret`: of the log's hashes, at least 16 bytes; `fhir_server`: base URL without a slash at the end, or None."""
+    def __init__(
+        self, secret: bytes, caller: Caller, fhir_server: str | None, patient: str | None = "", encounter: str | None = ""
+    ) -> None:
+        """`secret`: of the log's hashes, at least 16 bytes; `fhir_server`: base URL without a slash at the end, or None;
+        `patient` and `encounter`: the call's ids, which orders are hashed with.
+        """
+        self._session = (patient or "", encounter or "")
         self._log_secret = secret
         self._secret = secret if caller == ANONYMOUS else tenant_secret(secret, caller.client, caller.tenant)
         self._base = f"{fhir_server or ''}|"
@@ -30,10 +36,23 @@ class Pseudonyms(dict[tuple[str, str], str]):
         """Return the hash of an id ("k1:" and 32 hex digits), "" for an empty one. `kind`: "patient", "user", "order" …"""
         return self[kind, value]
 
-    def digest(self, first: bytes, *parts: bytes) -> str:
-        """Return one keyed hash of all parts (32 hex digits), with the log's secret."""
-        digest = blake2b(first, key=self._log_secret[:64], digest_size=16)
+    def order(self, order: Order) -> str:
+        """Return the hash of a draft order, the same at order-select and order-sign.
+
+        EHRs number drafts anew for each patient, so the patient's id is part of it. A draft without an id is known by encounter,
+        code and dose: it is one order for all counts, also where two alike are signed together.
+        """
+        patient, encounter = self._session
+        if order.reference:
+            return self["order", f"{patient}|{order.reference}"]
+        drug = order.drug
+        what = (drug.code or drug.text, str(drug.daily_dose_mg)) if drug is not None else (order.resource_type, order.key)
+        return self["order", "|".join(("", patient, encounter, *what))]
+
+    def digest(self, *parts: bytes) -> int:
+        """Return 64 bits, with a sign, of one keyed hash of all parts, with the log's secret."""
+        digest = blake2b(key=self._log_secret[:64], digest_size=8)
         for part in parts:
             digest.update(b"|%d|" % len(part))
             digest.update(part)
-        return digest.hexdigest()
+        return int.from_bytes(digest.digest(), signed=True)

@@ -1,73 +1,101 @@
-"""Make the tables of the alert log's file, and bring files of earlier versions up to date."""
+"""Make the tables of the alert log's file, and bring files of earlier versions up to date.
+
+Rows are never changed: a repeat, a withdrawal, a second feedback item is a row of its own. `seq` counts through all kinds of rows
+of one file, so that a reader knows what came since it last looked. Times are microseconds since 1970 in UTC. Ids of people,
+encounters and orders are the 16 bytes of their keyed hash, and `key` is the generation of the hash key. Columns whose comment
+says "name" hold ids of `name`; the empty text is 0.
+"""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
-# Each entry brings a file from the version of its index to the next one. Entries are never changed, only added.
-# Times are ISO 8601 in UTC with microseconds: they sort as text, and SQLite's date functions read them.
-MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        """CREATE TABLE call (
-            seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, received_at TEXT NOT NULL, service TEXT NOT NULL,
-            hook TEXT NOT NULL, hook_instance TEXT NOT NULL, client TEXT NOT NULL, patient_key TEXT NOT NULL,
-            user_key TEXT NOT NULL, encounter_key TEXT NOT NULL, status INTEGER NOT NULL, outcome TEXT NOT NULL,
-            evaluations TEXT NOT NULL, sources TEXT NOT NULL, timings TEXT NOT NULL, facts TEXT,
-            service_version TEXT NOT NULL, knowledge_hash TEXT NOT NULL, jurisdiction TEXT NOT NULL,
-            bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL) STRICT""",
-        "CREATE INDEX call_received_at ON call (received_at)",
-        """CREATE TABLE card (
-            seq INTEGER PRIMARY KEY, call_seq INTEGER NOT NULL REFERENCES call, position INTEGER NOT NULL, uuid TEXT NOT NULL,
-            card TEXT NOT NULL, version TEXT NOT NULL, content_hash TEXT NOT NULL, indicator TEXT NOT NULL,
-            mode TEXT NOT NULL, order_key TEXT NOT NULL, body TEXT NOT NULL, UNIQUE (call_seq, position)) STRICT""",
-        "CREATE INDEX card_uuid ON card (uuid)",
-        """CREATE TABLE feedback (
-            seq INTEGER PRIMARY KEY, received_at TEXT NOT NULL, service TEXT NOT NULL, card_uuid TEXT NOT NULL,
-            outcome TEXT NOT NULL, accepted TEXT NOT NULL, reason_system TEXT NOT NULL, reason_code TEXT NOT NULL,
-            reason_display TEXT NOT NULL, comment_length INTEGER NOT NULL, outcome_timestamp TEXT NOT NULL,
-            repeats INTEGER NOT NULL DEFAULT 0,
-            UNIQUE (card_uuid, service, outcome, outcome_timestamp, accepted, reason_system, reason_code, reason_display,
-                    comment_length)) STRICT""",
-        """CREATE TABLE quarantine (
-            seq INTEGER PRIMARY KEY, noted_at TEXT NOT NULL, kind TEXT NOT NULL, record_id TEXT NOT NULL,
-            error TEXT NOT NULL) STRICT""",
-    ),
-    # Which cards a patient's clinicians were shown before. Cards of before this migration stay without a patient: what they were
-    # about was not kept, so they could hold nothing back. Rows are not rewritten: 600 MB of cards take half a second.
-    (
-        "ALTER TABLE card ADD COLUMN patient_key TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE card ADD COLUMN about TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE card ADD COLUMN table_row INTEGER NOT NULL DEFAULT -1",
-        "CREATE INDEX card_of_patient ON card (patient_key, card) WHERE mode = 'live'",
-    ),
-    # The sender of feedback: it counts only for that caller's cards. Feedback from before this migration came from unverified
-    # callers; it stays without a client and counts for every card, as it did. The table is written anew for its new key.
-    (
-        "ALTER TABLE call ADD COLUMN tenant TEXT NOT NULL DEFAULT ''",
-        """CREATE TABLE feedback_of_client (
-            seq INTEGER PRIMARY KEY, received_at TEXT NOT NULL, service TEXT NOT NULL, card_uuid TEXT NOT NULL,
-            outcome TEXT NOT NULL, accepted TEXT NOT NULL, reason_system TEXT NOT NULL, reason_code TEXT NOT NULL,
-            reason_display TEXT NOT NULL, comment_length INTEGER NOT NULL, outcome_timestamp TEXT NOT NULL,
-            client TEXT NOT NULL, tenant TEXT NOT NULL, repeats INTEGER NOT NULL DEFAULT 0,
-            UNIQUE (card_uuid, client, tenant, service, outcome, outcome_timestamp, accepted, reason_system, reason_code,
-                    reason_display, comment_length)) STRICT""",
-        """INSERT INTO feedback_of_client SELECT seq, received_at, service, card_uuid, outcome, accepted, reason_system,
-            reason_code, reason_display, comment_length, outcome_timestamp, '', '', repeats FROM feedback""",
-        "DROP TABLE feedback",
-        "ALTER TABLE feedback_of_client RENAME TO feedback",
-    ),
-    # A call that is sent again adds to `repeats` of its record. Older calls have no digest, so nothing is a repeat of them.
-    (
-        "ALTER TABLE call ADD COLUMN digest TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE call ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0",
-        "CREATE INDEX call_digest ON call (digest) WHERE digest != ''",
-    ),
-    # Items of feedback that could not be read, and who sent them.
-    tuple(
-        f"ALTER TABLE quarantine ADD COLUMN {column} TEXT NOT NULL DEFAULT ''"
-        for column in ("service", "client", "tenant", "item")
-    ),
+from cds_service.alert_log.instants import micros
+from cds_service.alert_log.old_schema import OLD_MIGRATIONS, OLD_TABLES
+from cds_service.clock import utc_now
+
+# The tables of a new file. Changed only together with a migration that does the same to files of the schema before.
+TABLES: tuple[str, ...] = (
+    "CREATE TABLE source (id BLOB PRIMARY KEY, created_at INTEGER NOT NULL, last_seq INTEGER NOT NULL) STRICT",
+    "CREATE TABLE name (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT",
+    "INSERT INTO name VALUES (0, '')",
+    # Needed by bodies: never deleted while one of them is there. The id stands in each zstd frame.
+    "CREATE TABLE dictionary (id INTEGER PRIMARY KEY, made_at INTEGER NOT NULL, content BLOB NOT NULL) STRICT",
+    "CREATE TABLE knowledge (hash INTEGER PRIMARY KEY, archived_at INTEGER NOT NULL, content BLOB NOT NULL) STRICT",
+    # Each distinct combination of a call's decisions, and of what was unknown and mattered, once. Files agree on `digest`.
+    "CREATE TABLE outcome_set (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE) STRICT",
+    """CREATE TABLE outcome_of_set (set_id INTEGER, card INTEGER, version INTEGER, content_hash INTEGER, outcome INTEGER,
+        table_row INTEGER, applies INTEGER, n INTEGER NOT NULL,
+        PRIMARY KEY (set_id, card, version, content_hash, outcome, table_row, applies)) STRICT, WITHOUT ROWID""",
+    "CREATE TABLE missing_set (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE) STRICT",
+    """CREATE TABLE missing_of_set (set_id INTEGER, card INTEGER, criterion INTEGER, cause INTEGER, n INTEGER NOT NULL,
+        PRIMARY KEY (set_id, card, criterion, cause)) STRICT, WITHOUT ROWID""",
+    # `orders`: number of draft orders. `repeat_of`: id of the call that this one repeats, whose cards and body it shares.
+    # `digest`: by which a repeat is recognised. `took_us`: from receipt until the record was handed to the log. NULL: not known.
+    """CREATE TABLE call (
+        seq INTEGER PRIMARY KEY, id BLOB NOT NULL, received_at INTEGER NOT NULL,
+        tenant INTEGER NOT NULL, client INTEGER NOT NULL, service INTEGER NOT NULL, hook INTEGER NOT NULL,
+        status INTEGER NOT NULL, outcome INTEGER NOT NULL,
+        key INTEGER NOT NULL, patient BLOB, user_key BLOB, encounter BLOB, orders INTEGER NOT NULL, instance BLOB NOT NULL,
+        repeat_of BLOB, digest INTEGER,
+        service_version INTEGER NOT NULL, knowledge INTEGER NOT NULL, jurisdiction INTEGER NOT NULL, dialect INTEGER NOT NULL,
+        took_us INTEGER, bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL, clock_offset_ms INTEGER,
+        degraded INTEGER NOT NULL, outcome_set INTEGER, missing_set INTEGER) STRICT""",
+    "CREATE UNIQUE INDEX call_of_time ON call (received_at, id)",
+    "CREATE INDEX call_of_patient ON call (patient, received_at) WHERE patient IS NOT NULL",
+    "CREATE INDEX call_of_encounter ON call (encounter, received_at) WHERE encounter IS NOT NULL",
+    "CREATE INDEX call_of_digest ON call (digest) WHERE digest IS NOT NULL",
+    "CREATE TABLE body (seq INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT",
+    """CREATE TABLE ordered (order_key BLOB, received_at INTEGER, call_id BLOB,
+        PRIMARY KEY (order_key, received_at, call_id)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX ordered_of_time ON ordered (received_at)",
+    # Cards that fired: shown, in shadow, or held back; also the notice. `position`: in the body's cards.
+    """CREATE TABLE card (
+        received_at INTEGER, call_id BLOB, position INTEGER, uuid BLOB NOT NULL,
+        tenant INTEGER NOT NULL, client INTEGER NOT NULL, hook INTEGER NOT NULL,
+        card INTEGER NOT NULL, version INTEGER NOT NULL, content_hash INTEGER NOT NULL, table_row INTEGER NOT NULL,
+        indicator INTEGER NOT NULL, mode INTEGER NOT NULL, state INTEGER NOT NULL,
+        key INTEGER NOT NULL, patient BLOB, order_key BLOB, about INTEGER NOT NULL,
+        PRIMARY KEY (received_at, call_id, position)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX card_of_uuid ON card (uuid)",
+    "CREATE INDEX card_of_patient_at ON card (patient, card, received_at) WHERE patient IS NOT NULL",
+    # After the bytes left; `delivered` 0: the client had gone. Rides along with the next commit, may be missing after a crash.
+    """CREATE TABLE delivery (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, call_id BLOB NOT NULL, log_us INTEGER,
+        total_us INTEGER NOT NULL, delivered INTEGER NOT NULL) STRICT""",
+    # The response was held back (status 503): its cards were not shown.
+    """CREATE TABLE withdrawal (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, call_id BLOB NOT NULL,
+        at INTEGER NOT NULL) STRICT""",
+    "CREATE INDEX withdrawal_of_call ON withdrawal (call_id)",
+    """CREATE TABLE feedback (
+        seq INTEGER PRIMARY KEY, id BLOB NOT NULL, received_at INTEGER NOT NULL,
+        tenant INTEGER NOT NULL, client INTEGER NOT NULL, service INTEGER NOT NULL, card_uuid BLOB NOT NULL,
+        outcome INTEGER NOT NULL, reason_system INTEGER NOT NULL, reason_code INTEGER NOT NULL, reason_display INTEGER NOT NULL,
+        accepted TEXT NOT NULL, comment_length INTEGER NOT NULL, outcome_at INTEGER, outcome_timestamp TEXT NOT NULL) STRICT""",
+    "CREATE INDEX feedback_of_card ON feedback (card_uuid)",
+    "CREATE INDEX feedback_of_time ON feedback (received_at)",
+    # What never became a call, counted for each minute (`received_at`: its start).
+    """CREATE TABLE refusal (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, tenant INTEGER NOT NULL,
+        client INTEGER NOT NULL, hook INTEGER NOT NULL, status INTEGER NOT NULL, reason INTEGER NOT NULL,
+        n INTEGER NOT NULL) STRICT""",
+    """CREATE TABLE quarantine (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, kind INTEGER NOT NULL,
+        record_id TEXT NOT NULL, error TEXT NOT NULL, service INTEGER NOT NULL, client INTEGER NOT NULL,
+        tenant INTEGER NOT NULL, item TEXT NOT NULL) STRICT""",
+    # Off unless a site gives a second key. `of`: id of the call or feedback; `content`: nonce and AES-GCM.
+    """CREATE TABLE sealed (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, of BLOB NOT NULL, kind INTEGER NOT NULL,
+        key_id INTEGER NOT NULL, content BLOB NOT NULL) STRICT""",
+    # The same id under two generations of the hash key.
+    """CREATE TABLE key_pair (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, kind INTEGER NOT NULL,
+        old_key INTEGER NOT NULL, old BLOB NOT NULL, new_key INTEGER NOT NULL, new BLOB NOT NULL,
+        UNIQUE (old_key, old)) STRICT""",
+    "CREATE INDEX key_pair_of_new ON key_pair (new_key, new)",
 )
+# The tables of version 0.1.0 and before keep their rows under another name until `cds-service log compact` has rewritten them:
+# renaming takes no time, rewriting a gigabyte takes minutes.
+_OLD_TO_6 = tuple(f"ALTER TABLE {name} RENAME TO old_{name}" for name in OLD_TABLES) + TABLES
+
+# Each entry brings a file from the version of its index to the next one. Entries are never changed, only added.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (*OLD_MIGRATIONS, _OLD_TO_6)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 
@@ -90,8 +118,10 @@ def migrate(connection: sqlite3.Connection) -> None:
         raise SchemaMismatchError(
             f"the alert log has schema {version}, written by a newer program; this one knows schema {SCHEMA_VERSION}"
         )
-    for migration in MIGRATIONS[version:]:
+    for migration in MIGRATIONS[version:] if version else (TABLES,):
         for statement in migration:
             connection.execute(statement)
+    if version < len(OLD_MIGRATIONS) + 1:
+        connection.execute("INSERT INTO source VALUES (?, ?, 0)", (os.urandom(16), micros(utc_now())))
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")

@@ -12,7 +12,7 @@ from datetime import timedelta
 from cds_service.alert_log.log import AlertLog
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.records import RETRY
-from cds_service.criteria.facts import Facts, PriorCard
+from cds_service.criteria.facts import Facts, Order, PriorCard
 from cds_service.decide.decision import Decision
 from cds_service.decide.repeat_rule import look_back
 from cds_service.present.card_template import card_uuid
@@ -51,7 +51,8 @@ class ShownBeforeInLog:
             apart=own,  # they are left out below, and must not stand for earlier ones like them
         )
         user = hashed("user", call.context.userId or "")
-        orders = {hashed("order", order.reference): order.reference for order in facts.orders if order.reference}
+        sent = [one for one in facts.orders if one.reference]
+        orders = {key: one.reference for one in sent for key in (hashed.order(one), _old_key(one, hashed))}
         return tuple(
             PriorCard(
                 card=one.card,
@@ -69,6 +70,11 @@ class ShownBeforeInLog:
             for one in found
             if not (one.uuid in own and one.hook == call.hook and facts.now - one.shown_at < RETRY)
         )
+
+
+def _old_key(order: Order, hashed: Pseudonyms) -> str:
+    """Return the order's key of version 0.1.0, which rows in the file may still have."""
+    return hashed("order", order.reference)
 
 
 def _look_back(decisions: Iterable[Decision], hook: str, answer_counts: timedelta) -> dict[str, timedelta]:

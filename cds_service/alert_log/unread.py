@@ -8,13 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from cds_service.alert_log.store import instant, open_for_reading
+from cds_service.alert_log.instants import iso, micros
+from cds_service.alert_log.reading import bodies_of, open_for_reading
+from cds_service.criteria.facts import Unread
 
-_UNREAD = """SELECT client, one.value ->> 'kind' AS kind, one.value ->> 'system' AS system, one.value ->> 'code' AS code,
-        one.value ->> 'meaning' AS meaning, count(DISTINCT call.seq) AS calls, max(received_at) AS last
-    FROM call, json_each(facts, '$.unread') AS one
-    WHERE facts IS NOT NULL AND received_at >= :since AND (:client IS NULL OR client = :client)
-    GROUP BY 1, 2, 3, 4, 5 ORDER BY calls DESC, client, kind, system, code"""
+_CALLS = """SELECT seq, received_at, text AS client FROM call JOIN name ON name.id = client
+    WHERE repeat_of IS NULL AND received_at >= :since AND (:client IS NULL OR text = :client) ORDER BY received_at"""
 
 
 class UnreadCode(msgspec.Struct, frozen=True):
@@ -32,11 +31,29 @@ class UnreadCode(msgspec.Struct, frozen=True):
     last: str  # ISO 8601, UTC
 
 
+class _Facts(msgspec.Struct):
+    """The member of facts that is looked at; the others are skipped."""
+
+    unread: list[Unread] = []
+
+
+_facts = msgspec.json.Decoder(_Facts | None)
+
+
 def unread_codes(path: Path, since: datetime | None, client: str | None) -> list[UnreadCode]:
     """Return the codes not understood since `since` (aware), the most frequent first, of one client or of all.
 
-    Raises FileNotFoundError, SchemaMismatchError, sqlite3.DatabaseError.
+    Raises FileNotFoundError, SchemaMismatchError, sqlite3.DatabaseError, and what `reading.bodies_of` says.
     """
-    query = {"since": "" if since is None else instant(since), "client": client}
+    counts: dict[tuple[str, str, str, str, str], tuple[int, int]] = {}
+    asked = {"since": -(2**63) if since is None else micros(since), "client": client}
     with closing(open_for_reading(path)) as connection:
-        return [UnreadCode(*row) for row in connection.execute(_UNREAD, query)]
+        body_of = bodies_of(connection)
+        for call in connection.execute(_CALLS, asked):
+            body = body_of(call["seq"])
+            facts = None if body is None else _facts.decode(body.facts)
+            for one in {(code.kind, code.system, code.code, code.meaning) for code in facts.unread} if facts is not None else ():
+                key = (call["client"], *one)
+                counts[key] = (counts.get(key, (0, 0))[0] + 1, call["received_at"])
+    ordered = sorted(counts.items(), key=lambda item: (-item[1][0], item[0][:4]))
+    return [UnreadCode(*key, calls, iso(last)) for key, (calls, last) in ordered]

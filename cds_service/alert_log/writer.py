@@ -1,7 +1,8 @@
 """Write records into the file in one thread: group commits, retries, quarantine.
 
 Records queue up while a commit runs; the next commit takes all of them. A record that can't be stored is quarantined, and the
-others of its batch are stored. When the file can't be written, the thread tries again until it can.
+others of its batch are stored. When the file can't be written, the thread tries again until it can. Notes, for which nothing
+waits, are stored with the next commit.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from cds_service.alert_log.records import CallRecord, QuarantineRecord, WithdrawnRecord
-from cds_service.alert_log.store import Record, Store
+from cds_service.alert_log.records import CallRecord, FeedbackRecord, Note, QuarantineRecord, Record
+from cds_service.alert_log.store import Archive, Store
 from cds_service.clock import utc_now
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, tell
@@ -27,7 +28,8 @@ from cds_service.telemetry.events import Event, tell
 Waiter = asyncio.Future[bool]  # of the event loop; the thread hands it back and leaves it alone otherwise
 Entry = tuple[Record, Waiter | None]
 
-_BATCH = 256  # records per commit
+_BATCH = 256  # records per commit, and as many notes
+_MOST_NOTES = 10_000  # that wait for a commit; the oldest go
 _FIRST_PAUSE = 0.2  # seconds before the first retry; doubles up to the longest
 _LONGEST_PAUSE = 5.0
 
@@ -48,7 +50,13 @@ _RECORD_ERRORS = (
 class Writer:
     """The thread that writes, and the queue in front of it. Counts are records since start, changed by the thread only."""
 
-    def __init__(self, path: Path, on_settled: Callable[[Sequence[Waiter], bool], None], on_failing: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_settled: Callable[[Sequence[Waiter], bool], None],
+        on_failing: Callable[[], None],
+        archive: Archive | None = None,
+    ) -> None:
         """`on_settled(waiters, durable)` and `on_failing()` are called in the thread.
 
         The first reports records as stored or not, the second that the file can't be written now or that the thread ends.
@@ -57,11 +65,13 @@ class Writer:
         self.written = self.quarantined = self.abandoned = 0
         self.last_error = ""  # name of its class
         self._path = path
+        self._archive = archive
         self._on_settled = on_settled
         self._on_failing = on_failing
         self._thread = threading.Thread(target=self._run, name="alert-log", daemon=True)
         self._entries: deque[Entry] = deque()
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._notes: deque[Note] = deque(maxlen=_MOST_NOTES)
+        self._bell: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True: the notes too
         self._closing = threading.Event()
         self._give_up_at = 0.0  # of time.monotonic
         # Used in the thread only, once it runs:
@@ -77,7 +87,7 @@ class Writer:
         Raises SchemaMismatchError for a file of a newer program, sqlite3.DatabaseError for a file that is no database.
         """
         try:
-            self._store = Store(self._path)
+            self._store = Store(self._path, self._archive)
         except (sqlite3.OperationalError, OSError) as error:
             self._record_failure(error)
         self._thread.start()
@@ -99,7 +109,19 @@ class Writer:
     def put(self, entries: Iterable[Entry]) -> None:
         """Queue records for the next commit and wake the thread."""
         self._entries.extend(entries)
-        self._bell.put(None)
+        self._bell.put(False)
+
+    def note(self, note: Note) -> None:
+        """Keep a note for the next commit."""
+        self._notes.append(note)
+
+    @property
+    def has_notes(self) -> bool:
+        return bool(self._notes)
+
+    def write_notes(self) -> None:
+        """Wake the thread to write the notes that wait."""
+        self._bell.put(True)
 
     def drop_oldest(self) -> Entry | None:
         """Take the oldest record out of the queue; None where it is empty."""
@@ -111,7 +133,7 @@ class Writer:
         """Tell the thread to write what is queued and to end, after `grace` seconds at the latest."""
         self._give_up_at = time.monotonic() + grace
         self._closing.set()
-        self._bell.put(None)
+        self._bell.put(True)
 
     def join(self, timeout: float) -> None:
         """Wait for the end of the thread, at most so many seconds."""
@@ -122,8 +144,8 @@ class Writer:
     def _run(self) -> None:
         try:
             while not self._finished():
-                self._bell.get()
-                while self._entries:
+                all_notes = self._bell.get()
+                while self._entries or (all_notes and self._notes and not self._gave_up):
                     self._write_batch()
             if self.abandoned:
                 tell(Event.LOG_LOST, count=self.abandoned, state="it can not be written")
@@ -144,6 +166,9 @@ class Writer:
         with suppress(IndexError):  # the event loop may take the oldest away
             while len(self._batch) < _BATCH:
                 self._batch.append(self._entries.popleft())
+        with suppress(IndexError):  # the oldest may have gone meanwhile
+            for _ in range(min(_BATCH, len(self._notes))):
+                self._batch.append((self._notes.popleft(), None))
         self._write(self._batch)
         self._batch = []
 
@@ -159,13 +184,14 @@ class Writer:
             else:
                 self._quarantine(entries[0], error)
             return
+        count = sum(not isinstance(record, Note) for record, _ in entries)
         if durable:
-            self.written += len(entries)
-            metrics.LOG_RECORDS.labels("written").inc(len(entries))
+            self.written += count
+            metrics.LOG_RECORDS.labels("written").inc(count)
             self._on_settled([waiter for _, waiter in entries if waiter is not None], True)
         else:
-            self.abandoned += len(entries)
-            metrics.LOG_RECORDS.labels("lost").inc(len(entries))
+            self.abandoned += count
+            metrics.LOG_RECORDS.labels("lost").inc(count)
 
     def _commit(self, records: Sequence[Record]) -> bool:
         """Try until the records are durable. False when the log closes before. Raises the errors of a record."""
@@ -173,11 +199,12 @@ class Writer:
         while not self._gave_up:
             try:
                 if self._store is None:
-                    self._store = Store(self._path)
-                    # A commit that failed may have reached the disk nevertheless.
-                    stored = self._store.stored(record.id for record in records if isinstance(record, CallRecord))
-                    records = [record for record in records if not (isinstance(record, CallRecord) and record.id in stored)]
-                self._store.append(records)
+                    self._store = Store(self._path, self._archive)
+                    stored = self._store.stored(records)  # a commit that failed may have reached the disk nevertheless
+                else:
+                    stored = False
+                if not stored:
+                    self._store.append(records)
             except _RECORD_ERRORS:
                 raise
             except (sqlite3.Error, OSError) as error:
@@ -217,10 +244,15 @@ class Writer:
     def _quarantine(self, entry: Entry, error: Exception) -> None:
         """Store the trace of a record that can't be stored: its id and the class of the error."""
         record, waiter = entry
-        if isinstance(record, WithdrawnRecord):  # its call was quarantined for the same error
+        if isinstance(record, CallRecord):
+            record_id = record.id.hex()
+        elif isinstance(record, FeedbackRecord):
+            record_id = ascii(record.card_uuid)[1:-1]
+        elif isinstance(record, QuarantineRecord):
+            record_id = ""
+        else:  # a withdrawal or a note: its call was quarantined for the same error
             return
         kind: Literal["call", "feedback"] = "call" if isinstance(record, CallRecord) else "feedback"
-        record_id = ascii(getattr(record, "id", "") or getattr(record, "card_uuid", ""))[1:-1]
         self.quarantined += 1
         metrics.LOG_RECORDS.labels("quarantined").inc()
         self.last_error = type(error).__name__

@@ -31,7 +31,7 @@ _COMPLETE = (SourceState.PRESENT, SourceState.EMPTY)
 FOREIGN_NOTE = "it holds data of another patient"
 
 
-class Source(msgspec.Struct, frozen=True, gc=False):
+class Source(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One source of data: its state and origin."""
 
     state: SourceState
@@ -50,7 +50,7 @@ class Source(msgspec.Struct, frozen=True, gc=False):
         return self.note == FOREIGN_NOTE
 
 
-class When(msgspec.Struct, frozen=True, gc=False):
+class When(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A FHIR date or dateTime with the precision that was sent.
 
     `start` is the first instant it can mean (UTC), `text` is what was sent (its date part is shown on cards).
@@ -66,7 +66,7 @@ class When(msgspec.Struct, frozen=True, gc=False):
         return self.text[:10]
 
 
-class Patient(msgspec.Struct, frozen=True, gc=False):
+class Patient(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The patient of the call."""
 
     id: str
@@ -76,7 +76,7 @@ class Patient(msgspec.Struct, frozen=True, gc=False):
     deceased: bool = False
 
 
-class Lab(msgspec.Struct, frozen=True, gc=False):
+class Lab(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One usable laboratory or ECG result."""
 
     analyte: str  # id in cards/value_sets/labs.yaml
@@ -105,7 +105,7 @@ class Lab(msgspec.Struct, frozen=True, gc=False):
         return "unconfirmed" if self.unconfirmed else "preliminary" if self.preliminary else "confirmed"
 
 
-class Unusable(msgspec.Struct, frozen=True, gc=False):
+class Unusable(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A result of a known analyte that must not be used, with the reason."""
 
     analyte: str
@@ -118,7 +118,7 @@ class Unusable(msgspec.Struct, frozen=True, gc=False):
     flagged: Literal["", "low", "high", "either"] = ""  # the side on which the laboratory calls it critical
 
 
-class LabSeries(msgspec.Struct, frozen=True, gc=False):
+class LabSeries(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """All results of one analyte. `results` holds usable and preliminary ones, newest first."""
 
     results: tuple[Lab, ...] = ()
@@ -131,7 +131,7 @@ Route: TypeAlias = Literal[
 WIDER: dict[str, Route] = {"nebulised": "inhaled", "intravenous": "injection"}  # route -> the wider route that includes it
 
 
-class Drug(msgspec.Struct, frozen=True, gc=False):
+class Drug(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One active medication, or the medication of one draft order."""
 
     text: str  # as sent, for people; "" where nothing readable was sent
@@ -170,7 +170,7 @@ class Drug(msgspec.Struct, frozen=True, gc=False):
         return not system or system != other_system or code == other_code
 
 
-class Problem(msgspec.Struct, frozen=True, gc=False):
+class Problem(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One present condition, or a status observation with the same meaning (pregnancy)."""
 
     sets: frozenset[str]  # ids of problem value sets
@@ -183,7 +183,7 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     unclear: str = ""  # why it is uncertain: one of `sets`, of any set where that is empty
 
 
-class Allergy(msgspec.Struct, frozen=True, gc=False):
+class Allergy(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One present allergy or intolerance to a drug."""
 
     classes: frozenset[str]
@@ -195,7 +195,7 @@ class Allergy(msgspec.Struct, frozen=True, gc=False):
     unclear: str = ""  # why it is uncertain: to one of `classes`, to any drug where that is empty
 
 
-class Order(msgspec.Struct, frozen=True, gc=False):
+class Order(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One draft order of the session."""
 
     reference: str  # "MedicationRequest/request-123"; "" where it was sent without an id
@@ -208,7 +208,7 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     raw: bytes = b""  # the resource as it was sent
 
 
-class PriorCard(msgspec.Struct, frozen=True, gc=False):
+class PriorCard(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A card that was shown about this patient before; `repeat_rule` says when it suppresses another."""
 
     card: str
@@ -224,7 +224,7 @@ class PriorCard(msgspec.Struct, frozen=True, gc=False):
     uuid: str = ""
 
 
-class Facts(msgspec.Struct, frozen=True, gc=False):
+class Facts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """All that a decision may use."""
 
     now: datetime
@@ -252,7 +252,7 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
         return years if years >= 0 else None
 
 
-class Quarantined(msgspec.Struct, frozen=True, gc=False):
+class Quarantined(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A resource that could not be read: its place and the reason, without content."""
 
     source: str  # prefetch key or "draftOrders"
@@ -261,7 +261,7 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
     reason: str  # "status: Expected `str`, got `object`", names of fields and types only
 
 
-class Unread(msgspec.Struct, frozen=True, gc=False):
+class Unread(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A code, unit or status that is not understood, for a site to map; never a name or a value."""
 
     kind: Literal["lab", "unit", "drug", "problem", "allergy", "status"]

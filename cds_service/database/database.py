@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 from cds_service.database.names import Names
@@ -53,6 +53,13 @@ class Database(ABC):
         """Commit all or nothing; what is read in it is of one moment. Not nested."""
         with self._transaction():
             yield
+
+    def exclusive(self, lock: int) -> AbstractContextManager[None]:
+        """Let one process at a time do what is inside. `lock`: which one, a number of the caller's.
+
+        In SQLite nothing is locked: transactions that write follow each other anyway.
+        """
+        return nullcontext()
 
     @property
     @abstractmethod

@@ -7,8 +7,6 @@ that PostgreSQL says otherwise are replaced.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from cds_service.database.database import Database
 from cds_service.database.errors import SchemaMismatchError
@@ -52,7 +50,7 @@ def migrate_review(database: Database) -> None:
     """
     if version_of(database) == len(REVIEW_MIGRATIONS):
         return
-    with _alone(database), database.transaction():
+    with database.exclusive(_LOCK), database.transaction():
         if database.dialect == "postgres":
             database.execute("CREATE SCHEMA IF NOT EXISTS review")
             database.execute("CREATE TABLE IF NOT EXISTS review.schema_version (version bigint NOT NULL)")
@@ -66,19 +64,6 @@ def migrate_review(database: Database) -> None:
         else:
             database.execute("DELETE FROM review.schema_version")
             database.execute("INSERT INTO review.schema_version VALUES (:version)", version=len(REVIEW_MIGRATIONS))
-
-
-@contextmanager
-def _alone(database: Database) -> Iterator[None]:
-    """Let one process at a time migrate. In SQLite the transaction itself does."""
-    if database.dialect == "sqlite":
-        yield
-        return
-    database.rows("SELECT pg_advisory_lock(:lock)", lock=_LOCK)  # before the transaction, which sees the moment of its start
-    try:
-        yield
-    finally:
-        database.rows("SELECT pg_advisory_unlock(:lock)", lock=_LOCK)
 
 
 def expect_not_newer(version: int) -> None:

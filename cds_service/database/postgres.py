@@ -47,6 +47,15 @@ class PostgresDatabase(Database):
         except psycopg.Error as error:
             raise DatabaseUnavailableError(f"PostgreSQL can't be used now ({type(error).__name__})") from None
 
+    @contextmanager
+    def exclusive(self, lock: int) -> Iterator[None]:
+        self.rows("SELECT pg_advisory_lock(:lock)", lock=lock)  # not inside a transaction, which sees the moment of its start
+        try:
+            yield
+        finally:
+            if self.usable:
+                self.rows("SELECT pg_advisory_unlock(:lock)", lock=lock)
+
     @property
     def usable(self) -> bool:
         return not self._connection.closed

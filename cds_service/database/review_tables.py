@@ -5,8 +5,8 @@ Ids are those of `log.name`, or `names.WITHDRAWN`. `day` is YYYYMMDD and `month`
 
 from __future__ import annotations
 
-_COUNTS: dict[str, tuple[str, str]] = {  # name of the table: what its rows are apart by, what they count
-    "card": ("tenant, client, hook, card, version, mode, state, indicator, response, repeated_24h", "n"),
+COUNTS: dict[str, tuple[str, str]] = {  # name of the table: what its rows are apart by, what they count
+    "card": ("tenant, client, hook, card, version, mode, state, indicator, response, repeated_24h, about_order", "n"),
     "reason": ("tenant, client, hook, card, version, reason", "comments, n"),
     "missing": ("tenant, client, hook, card, criterion, cause", "n"),
     "evaluation": ("tenant, client, hook, card, version, outcome, table_row, applies", "n"),
@@ -20,7 +20,7 @@ _COUNTS: dict[str, tuple[str, str]] = {  # name of the table: what its rows are 
 def _counts(period: str, of_period: str) -> tuple[str, ...]:
     """Return the statements for the tables that count by day or by month."""
     statements = []
-    for name, (dimensions, counts) in _COUNTS.items():
+    for name, (dimensions, counts) in COUNTS.items():
         columns = [
             f"{column} {'BLOB' if column == 'user_key' else 'INTEGER'} NOT NULL"
             for column in (period, *dimensions.split(", "), *counts.split(", "))

@@ -20,6 +20,7 @@ from cds_service.present.card_template import CardJson, CardTemplate, Drawn, Sho
 from cds_service.present.suggestions import Needless
 
 NOT_CHECKED = "not-checked"
+_HELD_BACK = (Outcome.REPEATED, Outcome.GAVE_WAY, Outcome.CAPPED)
 _BY_INDICATOR = ("critical", "warning", "info")
 
 _encode = msgspec.json.Encoder().encode
@@ -59,6 +60,12 @@ class Presenter:
         first cards; within one indicator the order is that of the ranks. At most one notice ends the shown cards.
         """
         return self._in[dialect].compose(chosen, drawn, facts, hook_instance)
+
+    def held_back(
+        self, chosen: Sequence[Decision], drawn: Sequence[Drawn | None], facts: Facts, dialect: str = ""
+    ) -> list[Shown]:
+        """Compose the cards that fired and were held back, each as if it were the only one, for the log."""
+        return self._in[dialect].held_back(chosen, drawn, facts)
 
 
 class _Dialect:
@@ -105,6 +112,14 @@ class _Dialect:
         if unchecked := [decision for decision in chosen if decision.in_notice and decision.card.live]:
             shown.append(self._notice(unchecked, hook_instance))
         return shown, shown_in_shadow
+
+    def held_back(self, chosen: Sequence[Decision], drawn: Sequence[Drawn | None], facts: Facts) -> list[Shown]:
+        lately = self._knowledge.engineering.measured_lately.span
+        return [
+            self.cards[one.card.id].compose(one, card, Needless(facts, lately))
+            for one, card in zip(chosen, drawn, strict=True)
+            if card is not None and one.outcome in _HELD_BACK
+        ]
 
     def _notice(self, decisions: list[Decision], hook_instance: str) -> Shown:
         """Write the notice that lists what could not be checked; it never warns and never says "safe"."""

@@ -118,7 +118,7 @@ def control_chart(
         Mark(
             x(index),
             y(one.rate),
-            f"{day_text(days[index])}: {counts[index]} of {totals[index]}, {one.rate:.1%}",
+            f"{day_text(days[index])}: {counts[index]} of {totals[index]}, {100 * one.rate:.1f} %",
             outside=one.outside,
         )
         for index, one in enumerate(limits)
@@ -136,7 +136,7 @@ def control_chart(
         right=WIDTH - _RIGHT,
         points=points,
         x_ticks=[Tick(x(index), f"{day_of(days[index]).day} {day_of(days[index]):%b}") for index in _spread(len(days))],
-        y_ticks=[Tick(y(tick), f"{tick:.{_decimals(top)}%}") for tick in ticks],
+        y_ticks=[Tick(y(tick), f"{100 * tick:.{_decimals(top)}f} %") for tick in ticks],
         flags=_flags([(x(days.index(day)), text) for day, text in flags if day in days]),
         **lines,
     )

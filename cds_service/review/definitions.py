@@ -75,6 +75,18 @@ _ALL = (
         "Overriding without a reason is a sign of fatigue.",
     ),
     Definition(
+        "commented",
+        "Overrides with a comment",
+        "Overridden cards whose last feedback came with a comment / overridden cards.",
+        "Comments themselves are kept only where the site has given a key for them.",
+    ),
+    Definition(
+        "failed",
+        "Failed calls",
+        "Calls that were answered with a status of 500 or more / calls.",
+        "A response that was withdrawn counts as 503, which is what the client got.",
+    ),
+    Definition(
         "repeat",
         "Repeat rate",
         "Cards shown whose patient was shown the same card in the 24 hours before / cards shown.",

@@ -63,6 +63,8 @@ class Event(Enum):
         "the lock beside the alert log can't be taken; commits are slower",
     )
     LOG_UNREAD = "log_unread", logging.WARNING, "the cards shown before can't be looked up; cards may be shown again"
+    LOG_NOT_COUNTED = "log_not_counted", logging.WARNING, "the log can't be counted now; the review pages show older figures"
+    LOG_COUNTED = "log_counted", logging.INFO, "the log can be counted again"
     UNHANDLED = "unhandled", logging.CRITICAL, "an exception that nothing caught"
     LIBRARY = "library", logging.INFO, "a line of a library; `text` only where it is known to be harmless"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from cds_service.alert_log import CallRecord
 from cds_service.alert_log.call_record import ReceivedCall, call_record
 from cds_service.alert_log.pseudonyms import Pseudonyms
+from cds_service.alert_log.reading import bodies_of, open_for_reading
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import Facts
 from cds_service.decide.decision import Decision, Outcome
@@ -59,11 +61,15 @@ def logged(runtime: Runtime, request: Json, known: Knowledge | None = None) -> C
 def received(call: HookRequest, secret: bytes, known: Knowledge, bytes_in: int) -> ReceivedCall:
     """A call that arrived NOW in the USA."""
     service = next(one.id for one in known.services if one.hook == call.hook)
-    return ReceivedCall(call, service, NOW, bytes_in, Pseudonyms(secret, call.caller, call.fhirServer), known.hash, "US")
+    return ReceivedCall(call, service, NOW, bytes_in, hashed_for(call, secret), known.hash, "US")
+
+
+def hashed_for(call: HookRequest, secret: bytes) -> Pseudonyms:
+    return Pseudonyms(secret, call.caller, call.fhirServer, call.context.patientId, call.context.encounterId)
 
 
 def record_of(call: ReceivedCall, answer: Evaluation) -> CallRecord:
-    return call_record(call, answer.facts, answer.decisions, answer.shown, answer.shadows, answer.body)
+    return call_record(call, answer.facts, answer.decisions, answer.shown, answer.shadows, answer.held_back, answer.body)
 
 
 def of(hook: str, *lines: str) -> Json:
@@ -157,8 +163,13 @@ async def test_none_of_it_gets_into_the_file(runtime: Runtime, tmp_path: Path) -
     kept = b"".join(file.read_bytes() for file in (tmp_path / "log").iterdir())
     await log.close()
     kept += b"".join(file.read_bytes() for file in (tmp_path / "log").iterdir())
-    assert b"instance-1" in kept
-    assert b"canary" not in kept
+    (path,) = (tmp_path / "log").glob("*.sqlite3")
+    with closing(open_for_reading(path)) as connection:
+        stored = bodies_of(connection)(1)
+    assert stored is not None
+    assert stored.hook_instance == "instance-1"
+    assert stored.cards
+    assert b"canary" not in kept + msgspec.json.encode(stored)
 
 
 async def _answer(body: bytes) -> Any:

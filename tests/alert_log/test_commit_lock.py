@@ -107,7 +107,7 @@ def test_a_lock_that_cannot_be_freed_does_not_make_a_batch_fail_that_is_stored(
         other.append([a_call()])
         one.append([a_call()])
 
-    assert rows(path, "SELECT repeats FROM feedback") == [0]
+    assert rows(path, "SELECT count(*) FROM feedback") == [1]
     assert count(LOG_WITHOUT_LOCK) - before == 2
 
 

@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cds_service.alert_log import AlertLog, export
-from cds_service.alert_log.store import Record, Store
-from tests.alert_log_samples import SERVICE, START, a_call, a_card, a_feedback
+from cds_service.alert_log.records import DeliveryRecord, Record, RefusalRecord, WithdrawnRecord
+from cds_service.alert_log.store import Store
+from tests.alert_log_samples import SERVICE, START, a_call, a_card, a_feedback, a_key, name_of
 
 # The package has a function of this name, which hides the module from an import statement.
 module = importlib.import_module("cds_service.alert_log.export")
@@ -41,7 +42,7 @@ def ndjson(path: Path, since: datetime | None = None, *, calls: bool = False) ->
     count = export(path, "ndjson", since, out, calls=calls)
     found = [json.loads(line) for line in out.getvalue().splitlines()]
     assert count == len(found)
-    return found
+    return [in_names(row) for row in found]
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -49,12 +50,18 @@ def table(path: Path) -> list[dict[str, str]]:
     count = export(path, "csv", None, out)
     found = list(csv.DictReader(io.StringIO(out.getvalue().decode(), newline="")))
     assert count == len(found)
-    return found
+    return [in_names(row) for row in found]
+
+
+def in_names(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with the names that the samples were given in place of ids."""
+    named = {name: name_of(value) for name, value in row.items() if isinstance(value, str)}
+    return row | named | ({"cards": [in_names(card) for card in row["cards"]]} if "cards" in row else {})
 
 
 def test_a_row_of_a_card_says_what_when_why_and_what_became_of_it(path: Path) -> None:
     card = a_card("u1")
-    call = a_call(card, hook_instance="instance-1")
+    call = a_call(card, id="the call", hook_instance="instance-1", dialect="epic", degraded="fhir_down")
     said = a_feedback(
         "u1",
         "overridden",
@@ -70,14 +77,14 @@ def test_a_row_of_a_card_says_what_when_why_and_what_became_of_it(path: Path) ->
     assert row == {
         "row": "card",
         "receivedAt": "2025-11-28T09:30:00.000000+00:00",
-        "call": call.id,
+        "call": "the call",
         "service": SERVICE,
         "hook": "order-sign",
         "hookInstance": "instance-1",
         "client": "",
         "tenant": "",
-        "patientKey": "k1:patient",
-        "userKey": "k1:user",
+        "patientKey": "patient",
+        "userKey": "user",
         "encounterKey": "",
         "serviceVersion": "0.1.0",
         "knowledgeHash": "feed",
@@ -88,8 +95,12 @@ def test_a_row_of_a_card_says_what_when_why_and_what_became_of_it(path: Path) ->
         "contentHash": "c0ffee",
         "indicator": "warning",
         "mode": "live",
-        "orderKey": "k1:order",
+        "orderKey": "order",
         "about": "",
+        "state": "shown",
+        "tableRow": -1,
+        "dialect": "epic",
+        "degraded": "fhir_down",
         "evidence": [{"name": "order", "value": "seen by u1"}],
         "missing": ["potassium"],
         "feedback": [
@@ -101,31 +112,32 @@ def test_a_row_of_a_card_says_what_when_why_and_what_became_of_it(path: Path) ->
                 "accepted": [],
                 "reason": {"system": "urn:reasons", "code": "benefit", "display": "Benefit outweighs risk"},
                 "commentLength": 17,
-                "repeats": 1,
             }
-        ],
+        ]
+        * 2,
     }
 
 
 def test_csv_has_the_same_with_json_in_its_cells(path: Path) -> None:
-    store_all(path, a_call(a_card("u1"), a_card("u2", mode="shadow")), a_feedback("u2"))
+    store_all(path, a_call(a_card("u1"), a_card("u2", mode="shadow")), a_feedback("u1"))
 
     expected = [{name: row[name] for name in module.COLUMNS} for row in ndjson(path)]
 
     assert [
-        {**row, **{name: json.loads(row[name]) for name in ("evidence", "missing", "feedback")}} for row in table(path)
+        {**row, **{name: json.loads(row[name]) for name in ("evidence", "missing", "feedback", "tableRow")}}
+        for row in table(path)
     ] == expected
 
 
 def test_each_card_gets_the_evidence_of_its_own_order(path: Path) -> None:
-    store_all(path, a_call(a_card("u1", order_key="k1:a"), a_card("u2", order_key="k1:b")))
+    store_all(path, a_call(a_card("u1", order_key="a"), a_card("u2", order_key="b")))
 
     assert [row["evidence"][0]["value"] for row in ndjson(path)] == ["seen by u1", "seen by u2"]
 
 
 def test_a_card_about_no_single_evaluation_has_null_not_empty_evidence(path: Path) -> None:
     nothing_found = a_card("u2", card="baclofen-safety")
-    evaluations = b'[{"card":"baclofen-safety","order_key":"k1:order"}]'
+    evaluations = json.dumps([{"card": "baclofen-safety", "order_key": nothing_found.order_key}]).encode()
     store_all(path, a_call(a_card("u1", card="not-checked"), nothing_found, evaluations=evaluations))
 
     assert [(row["evidence"], row["missing"]) for row in ndjson(path)] == [(None, None), ([], [])]
@@ -153,22 +165,62 @@ def test_since_is_an_instant_in_any_time_zone(path: Path) -> None:
 
 
 def test_the_whole_log_has_the_calls_that_fired_nothing_and_the_orphans(path: Path) -> None:
-    silent = a_call(facts=b'{"now":"2025"}', minute=0)
+    silent = a_call(
+        id="silent", facts=b'{"now":"2025"}', minute=0, took_us=1500, clock_offset_ms=-20, orders=2, queries=b'[{"key":"labs"}]'
+    )
     fired = a_call(a_card("u1"), minute=1)
     store_all(path, silent, fired, a_feedback("u1"), a_feedback("unknown", "accepted"))
+    store_all(path, DeliveryRecord(silent.id, silent.received_at, 3000, 7250, delivered=False))
+    store_all(path, RefusalRecord(START, "ward", "north", "order-sign", 413, "body", 4))
 
-    first, second, orphan = ndjson(path, calls=True)
+    first, second, orphan, refusal = ndjson(path, calls=True)
 
-    assert first["call"] == silent.id
+    assert first["call"] == "silent"
     assert first["cards"] == []
     assert first["facts"] == {"now": "2025"}
     assert (first["status"], first["outcome"], first["bytesIn"], first["bytesOut"]) == (200, "no cards", 10_000, 2_000)
-    assert (first["sources"], first["timings"]) == ({"labs": "present"}, {"decide": 0.4})
+    assert (first["sources"], first["timings"]) == ({"labs": "present", "queries": [{"key": "labs"}]}, {"decide": 0.4})
+    assert (first["tookMs"], first["logMs"], first["totalMs"], first["delivered"]) == (1.5, 3, 7.25, False)
+    assert (first["clockOffsetMs"], first["orders"], first["bodyVersion"], first["factsVersion"]) == (-20, 2, 1, 2)
+    assert (second["totalMs"], second["delivered"], second["orderKeys"]) == (None, None, [a_key("order")])
     assert second["facts"] is None
     assert second["evaluations"] == json.loads(fired.evaluations)
     assert second["cards"][0]["body"] == json.loads(fired.cards[0].body)
     assert second["cards"][0]["feedback"][0]["outcome"] == "overridden"
     assert (orphan["row"], orphan["cardUuid"], orphan["outcome"]) == ("feedback", "unknown", "accepted")
+    assert refusal == {
+        "row": "refusal",
+        "minute": "2025-11-28T09:30:00.000000+00:00",
+        "tenant": "ward",
+        "client": "north",
+        "hook": "order-sign",
+        "status": 413,
+        "reason": "body",
+        "n": 4,
+    }
+
+
+def test_a_repeat_names_the_call_that_it_repeats_and_a_withdrawn_call_shows_nothing(path: Path) -> None:
+    first, again, gone = (
+        a_call(a_card(name), id=name, minute=minute, digest=digest)
+        for name, minute, digest in (("first", 0, 1), ("again", 1, 1), ("gone", 2, 2))
+    )
+    store_all(path, first, again, gone, WithdrawnRecord(gone, START), a_feedback("gone"))
+
+    calls = ndjson(path, calls=True)
+
+    assert [row.get("repeatOf") and name_of(row["repeatOf"]) for row in calls] == [None, "first", None, None]
+    assert [len(row["cards"]) for row in calls[:3]] == [1, 0, 1]
+    assert [(row["withdrawn"], row["status"], row["bytesOut"]) for row in calls[1:3]] == [(False, 200, 2000), (True, 503, 0)]
+    assert calls[3]["row"] == "feedback", "its card was not shown"
+    assert [row["cardUuid"] for row in ndjson(path)] == ["first"]
+
+
+@pytest.mark.parametrize("state", ["repeated", "gave_way", "capped"])
+def test_a_card_that_was_held_back_is_a_row_that_gets_no_feedback(path: Path, state: str) -> None:
+    store_all(path, a_call(a_card("u1")), a_feedback("u1"), a_call(a_card("u1", state=state), minute=5))
+
+    assert [(row["state"], len(row["feedback"])) for row in ndjson(path)] == [("shown", 1), (state, 0)]
 
 
 def test_an_orphan_stops_being_one_when_its_card_arrives(path: Path) -> None:
@@ -236,7 +288,7 @@ def test_exporting_neither_stops_nor_sees_what_is_written_meanwhile(path: Path, 
         out = Busy()
         assert export(path, "ndjson", None, out) == 5
 
-    exported = [json.loads(line) for line in out.getvalue().splitlines()]
+    exported = [in_names(json.loads(line)) for line in out.getvalue().splitlines()]
     assert [(row["cardUuid"], len(row["feedback"])) for row in exported] == [
         ("u0", 0),
         ("u1", 0),
@@ -255,7 +307,7 @@ _FEEDBACK = st.tuples(_UUIDS, st.sampled_from(["accepted", "overridden"])).map(l
 @given(batches=st.lists(st.lists(_CALL | _FEEDBACK, min_size=1, max_size=5), max_size=5), page=st.integers(1, 4))
 def test_any_interleaving_is_exported_each_thing_once(batches: list[list[tuple[str, Any]]], page: int) -> None:
     cards: list[tuple[int, str]] = []  # minute of the call, uuid
-    feedback: dict[str, dict[str, int]] = {}  # uuid: outcome in order of arrival: repeats
+    feedback: dict[str, list[str]] = {}  # uuid: outcomes in order of arrival
     minute = 0
 
     async def log_all(log: AlertLog) -> None:
@@ -270,8 +322,7 @@ def test_any_interleaving_is_exported_each_thing_once(batches: list[list[tuple[s
                     waiting.append(log.append(a_call(*map(a_card, what), minute=minute)))
                 else:
                     card_uuid, outcome = what
-                    outcomes = feedback.setdefault(card_uuid, {})
-                    outcomes[outcome] = outcomes.get(outcome, -1) + 1
+                    feedback.setdefault(card_uuid, []).append(outcome)
                     waiting.append(log.append_feedback([a_feedback(card_uuid, outcome, minute)]))
             assert all(await asyncio.gather(*waiting))
         await log.close()
@@ -287,9 +338,8 @@ def test_any_interleaving_is_exported_each_thing_once(batches: list[list[tuple[s
         ((START + timedelta(minutes=at)).strftime("%H:%M"), one) for at, one in cards
     ]
     for n, row in enumerate(found):
-        expected = feedback.get(row["cardUuid"], {}) if newest[row["cardUuid"]] == n else {}
-        assert {item["outcome"]: item["repeats"] for item in row["feedback"]} == expected
-        assert [item["outcome"] for item in row["feedback"]] == list(expected)
+        expected = feedback.get(row["cardUuid"], []) if newest[row["cardUuid"]] == n else []
+        assert [item["outcome"] for item in row["feedback"]] == expected
     assert len([row for row in whole if row["row"] == "call"]) == sum(kind == "call" for batch in batches for kind, _ in batch)
-    orphans = {(row["cardUuid"], row["outcome"]): row["repeats"] for row in whole if row["row"] == "feedback"}
-    assert orphans == {(one, o): r for one, outcomes in feedback.items() if one not in newest for o, r in outcomes.items()}
+    orphans = sorted((row["cardUuid"], row["outcome"]) for row in whole if row["row"] == "feedback")
+    assert orphans == sorted((one, outcome) for one, outcomes in feedback.items() if one not in newest for outcome in outcomes)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 import sqlite3
 import threading
 import time
@@ -13,18 +11,19 @@ from contextlib import asynccontextmanager, closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
-from cds_service.alert_log import AlertLog, PriorRecord, export
+from cds_service.alert_log import AlertLog, PriorRecord
 from cds_service.alert_log import prior as module
-from cds_service.alert_log.schema import MIGRATIONS, SCHEMA_VERSION
-from cds_service.alert_log.store import Store
-from tests.alert_log_samples import START, a_call, a_card, a_feedback, rows
+from tests.alert_log_samples import START, a_call, a_card, a_feedback, a_key, a_uuid, name_of
 
 SINCE = {"quinine-avoid": START}
-EVERY = ("u1", "u2", "this one", "long ago", *(f"u{n}" for n in range(1000)))  # uuids of cards that are read one by one
+ASKED = dict.fromkeys(("patient", "card", "live", "shown", "accepted", "overridden", "newest", "client", "since"), 1) | {
+    "apart": "[]"
+}
+# Uuids of cards that are read one by one:
+EVERY = tuple(map(a_uuid, ("u1", "u2", "this one", "long ago", *(f"u{n}" for n in range(1000)))))
 
 
 @pytest.fixture
@@ -43,24 +42,24 @@ async def alert_log(path: Path, prior_limit: float = 10) -> AsyncIterator[AlertL
         await log.close()
 
 
-async def shown(log: AlertLog, since: dict[str, datetime] | None = None, patient: str = "k1:patient") -> list[str]:
-    return [one.uuid for one in await log.prior_cards(patient, "", since or SINCE, EVERY)]
+async def shown(log: AlertLog, since: dict[str, datetime] | None = None, patient: str = "patient") -> list[str]:
+    return [name_of(one.uuid) for one in await log.prior_cards(a_key(patient), "", since or SINCE, EVERY)]
 
 
 async def test_a_card_is_known_as_soon_as_it_is_logged_with_all_that_a_repeat_is_known_by(path: Path) -> None:
     async with alert_log(path) as log:
         await log.append(a_call(a_card("u1", about="quinine", row=2), hook="order-select"))
-        assert await log.prior_cards("k1:patient", "", SINCE, EVERY) == [
+        assert await log.prior_cards(a_key("patient"), "", SINCE, EVERY) == [
             PriorRecord(
-                uuid="u1",
+                uuid=a_uuid("u1"),
                 card="quinine-avoid",
                 version="1.2.0",
                 indicator="warning",
                 about="quinine",
                 row=2,
-                order_key="k1:order",
+                order_key=a_key("order"),
                 hook="order-select",
-                user_key="k1:user",
+                user_key=a_key("user"),
                 shown_at=START,
                 answered="",
             )
@@ -71,10 +70,10 @@ async def test_a_card_is_known_as_soon_as_it_is_logged_with_all_that_a_repeat_is
 async def test_only_live_cards_with_that_id_of_that_patient_and_client_in_that_time_count(path: Path) -> None:
     async with alert_log(path) as log:
         await log.append(a_call(a_card("shadow", mode="shadow"), a_card("another", card="baclofen-safety")))
-        await log.append(a_call(a_card("somebody else"), patient_key="k1:other"))
+        await log.append(a_call(a_card("somebody else"), patient="other"))
         await log.append(a_call(a_card("at another EHR"), client="another"))
         await log.append(a_call(a_card("long ago"), minute=-1))
-        await log.append(a_call(a_card("nobody"), patient_key=""))
+        await log.append(a_call(a_card("nobody"), patient=""))
         assert await shown(log) == []
         assert await shown(log, patient="") == []
         await log.append(a_call(a_card("this one")))
@@ -99,7 +98,7 @@ async def test_feedback_says_how_a_card_was_answered(path: Path, outcomes: list[
     async with alert_log(path) as log:
         await log.append(a_call(a_card("u1"), a_card("u2")))
         await log.append_feedback([a_feedback("u1", outcome) for outcome in outcomes])
-        first, second = reversed(await log.prior_cards("k1:patient", "", SINCE, EVERY))
+        first, second = reversed(await log.prior_cards(a_key("patient"), "", SINCE, EVERY))
         assert (first.answered, second.answered) == (answered, "")
 
 
@@ -110,7 +109,7 @@ async def test_an_override_answers_no_card_that_was_shown_after_it_although_a_re
         await log.append(a_call(a_card("u1", indicator="info")))
         await log.append_feedback([a_feedback("u1", minute=5)])
         await log.append(a_call(a_card("u1"), minute=10))
-        newer, older = await log.prior_cards("k1:patient", "", SINCE, EVERY)
+        newer, older = await log.prior_cards(a_key("patient"), "", SINCE, EVERY)
         assert (older.answered, newer.answered) == ("overridden", "")
 
 
@@ -119,11 +118,13 @@ async def test_a_patient_with_a_thousand_cards_is_looked_up_by_the_newest_few(pa
         await asyncio.gather(*(log.append(a_call(a_card(f"u{n}"), minute=n)) for n in range(1000)))
         assert await shown(log) == [f"u{n}" for n in range(999, 949, -1)]
     with closing(sqlite3.connect(path)) as connection:
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {module._SHOWN}", ("k1:patient", "x", 50, "", "", "[]")).fetchall()
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {module._SHOWN}", dict.fromkeys(ASKED, "[]")).fetchall()
     text = "\n".join(row[3] for row in plan)
-    assert "USING INDEX card_of_patient (patient_key=? AND card=?)" in text
-    assert "SCAN call" not in text
-    assert "SCAN feedback" not in text
+    assert "card USING INDEX card_of_patient_at (patient=? AND card=?)" in text
+    scanned = {line for line in text.splitlines() if line.startswith("SCAN")}
+    assert scanned <= {"SCAN card", "SCAN json_each VIRTUAL TABLE INDEX 1:"}, "`card` is the fifty newest"
+    assert "call USING COVERING INDEX call_of_time" in text or "call USING INDEX call_of_time (received_at=? AND id=?)" in text
+    assert "feedback USING INDEX feedback_of_card (card_uuid=?)" in text
 
 
 async def test_cards_that_are_alike_are_read_once_and_the_answers_stay_the_same(path: Path) -> None:
@@ -134,19 +135,19 @@ async def test_cards_that_are_alike_are_read_once_and_the_answers_stay_the_same(
             uuid = f"u{chance.randrange(50)}"
             card = a_card(
                 uuid,
-                order_key=chance.choice(["", *["k1:order"] * 5]),
+                order_key=chance.choice(["", *["order"] * 5]),
                 version=chance.choice(["1.3.0", *["1.2.0"] * 5]),
                 indicator=chance.choice(["info", "warning"]),
                 about=chance.choice(["quinine", "quinine, potassium"]),
                 row=chance.choice([1, 0, 0, 0]),
             )
-            hook, user = chance.choice(["order-select", "order-sign"]), chance.choice(["k1:other", *["k1:user"] * 5])
-            await log.append(a_call(card, minute=minute, hook=hook, user_key=user))
+            hook, user = chance.choice(["order-select", "order-sign"]), chance.choice(["other", *["user"] * 5])
+            await log.append(a_call(card, minute=minute, hook=hook, user=user))
             if chance.random() < 0.3:
                 await log.append_feedback([a_feedback(uuid, chance.choice(["accepted", "overridden"]), minute=minute + 1)])
-        alone = ("u1", "u2", "u3")
-        every = await log.prior_cards("k1:patient", "", SINCE, EVERY)
-        read = await log.prior_cards("k1:patient", "", SINCE, alone)
+        alone = tuple(map(a_uuid, ("u1", "u2", "u3")))
+        every = await log.prior_cards(a_key("patient"), "", SINCE, EVERY)
+        read = await log.prior_cards(a_key("patient"), "", SINCE, alone)
     assert len(every) == 50
     assert {one for one in every if one.uuid in alone} <= set(read)
     assert set(read) < set(every)
@@ -218,7 +219,7 @@ async def test_a_read_that_hangs_keeps_nobody_waiting_and_those_behind_it_do_not
 
 
 async def test_a_query_that_takes_too_long_is_ended_in_the_thread_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    endless = "WITH RECURSIVE n(x) AS (SELECT ?1 UNION ALL SELECT ?1 FROM n) SELECT max(x), ?2, ?3, ?4, ?5 FROM n"
+    endless = "WITH RECURSIVE n(x) AS (SELECT :card UNION ALL SELECT :card FROM n) SELECT max(x) FROM n"
     async with alert_log(path, prior_limit=0.1) as log:
         await log.append(a_call(a_card("u1")))
         with monkeypatch.context() as patched:
@@ -240,68 +241,3 @@ async def test_asking_does_not_hold_up_the_writer_and_leaves_no_thread_behind(pa
     for one in left:
         one.join(5)
     assert not [one for one in left if one.is_alive()]
-
-
-# A file of schema 1
-
-
-def write_schema_1(path: Path) -> None:
-    """A file as the first version wrote it, with one call and two cards."""
-    path.parent.mkdir()
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        for statement in MIGRATIONS[0]:
-            connection.execute(statement)
-        connection.execute(
-            "INSERT INTO call VALUES (1, 'old', ?, 's', 'order-select', 'i', '', 'k1:patient', 'k1:user', '', 200, 'fired',"
-            " '[]', '{}', '{}', NULL, '0.1.0', 'feed', 'US', 1, 1)",
-            (START.isoformat(timespec="microseconds"),),
-        )
-        for position in range(2):
-            connection.execute(
-                "INSERT INTO card VALUES (?, 1, ?, ?, 'quinine-avoid', '1.0.0', 'h', 'info', 'live', 'k1:order', '{}')",
-                (position + 1, position, f"old{position}"),
-            )
-        connection.execute("PRAGMA user_version = 1")
-        connection.commit()
-
-
-async def test_a_file_of_schema_1_is_brought_up_to_date_with_what_it_held(path: Path) -> None:
-    write_schema_1(path)
-    async with alert_log(path) as log:
-        assert rows(path, "PRAGMA user_version") == [SCHEMA_VERSION]
-        assert rows(path, "SELECT uuid, about, table_row, patient_key FROM card") == [("old0", "", -1, ""), ("old1", "", -1, "")]
-        assert await shown(log) == []  # it is not known what they were about
-        await log.append(a_call(a_card("new", about="quinine")))
-        await log.append_feedback([a_feedback("old0"), a_feedback("new")])
-        assert await shown(log) == ["new"]
-    out = io.BytesIO()
-    assert export(path, "ndjson", None, out) == 3
-    exported = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [(row["cardUuid"], row["about"], len(row["feedback"])) for row in exported] == [
-        ("old0", "", 1),
-        ("old1", "", 0),
-        ("new", "quinine", 1),
-    ]
-
-
-def test_two_processes_that_open_an_old_file_together_migrate_it_once(path: Path) -> None:
-    write_schema_1(path)
-    stores: list[Store] = []
-    errors: list[Any] = []
-
-    def open_it() -> None:
-        try:
-            stores.append(Store(path))
-        except sqlite3.Error as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=open_it) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for store in stores:
-        store.close()
-    assert errors == []
-    assert rows(path, "PRAGMA user_version") == [SCHEMA_VERSION]

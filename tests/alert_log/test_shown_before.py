@@ -18,6 +18,7 @@ import pytest
 
 from cds_service.alert_log import RETRY, AlertLog
 from cds_service.alert_log import prior as reading
+from cds_service.alert_log.instants import micros
 from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import Facts
@@ -114,7 +115,11 @@ async def test_a_card_with_a_rule_is_shown_once_and_the_log_says_what_was_held_b
         held = next(row for row in one.logged()[1] if row["card"] == "advice")
         assert (held["outcome"], held["repeats"]) == ("repeated", first["uuid"])
         assert held["evidence"]
-        assert rows(one.log_path, "SELECT about FROM card WHERE card = 'advice'") == ["hydrochlorothiazide"] * 2
+        assert rows(one.log_path, "SELECT about, state FROM card WHERE card = 'advice' ORDER BY seq") == [
+            ("hydrochlorothiazide", "shown"),
+            ("hydrochlorothiazide", "repeated"),
+            ("hydrochlorothiazide", "shown"),
+        ]
         assert await one.unanswered() == 0
 
 
@@ -143,7 +148,7 @@ async def test_a_call_that_is_sent_again_gets_the_same_cards_and_is_logged_once(
         answers = [(await one.client.post("/cds-services/cramp-care-patient-view", json=request)).content for _ in range(3)]
         assert b"advice" in answers[0]
         assert set(answers) == {answers[0]}
-        assert rows(one.log_path, "SELECT repeats FROM call") == [2]
+        assert rows(one.log_path, "SELECT repeat_of IS NULL FROM call ORDER BY seq") == [1, 0, 0]
         assert rows(one.log_path, "SELECT count(*) FROM card") == [1]
         assert await one.topics("patient-view", THIAZIDE, NORMAL) == [], "another call is no repeat"
 
@@ -154,7 +159,7 @@ async def test_the_same_instance_with_other_data_is_another_call_and_shows_its_c
             request = request_from_case(given, "patient-view", NOW) | {"hookInstance": "constant"}
             answer = await one.client.post("/cds-services/cramp-care-patient-view", json=request)
             assert b"advice" in answer.content
-        assert rows(one.log_path, "SELECT repeats FROM call") == [0, 0]
+        assert rows(one.log_path, "SELECT repeat_of FROM call") == [None, None]
 
 
 async def test_the_same_instance_after_a_minute_is_another_call(tmp_path: Path) -> None:
@@ -162,12 +167,12 @@ async def test_the_same_instance_after_a_minute_is_another_call(tmp_path: Path) 
         request = request_from_case([THIAZIDE, NORMAL], "patient-view", NOW)
         await one.client.post("/cds-services/cramp-care-patient-view", json=request)
         with sqlite3.connect(one.log_path) as connection:
-            earlier = (NOW - RETRY).isoformat(timespec="microseconds")
-            connection.execute("UPDATE call SET received_at = ?", (earlier,))
+            for table in ("call", "card"):
+                connection.execute(f"UPDATE {table} SET received_at = ?", (micros(NOW - RETRY),))  # noqa: S608 - written here
         connection.close()
         answer = await one.client.post("/cds-services/cramp-care-patient-view", json=request)
         assert answer.json() == {"cards": []}, "shown before"
-        assert rows(one.log_path, "SELECT repeats FROM call") == [0, 0]
+        assert rows(one.log_path, "SELECT repeat_of FROM call") == [None, None]
 
 
 async def test_an_override_holds_though_the_ehr_uses_one_instance_for_picking_and_signing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import secrets
 import sqlite3
 import threading
 import time
@@ -12,12 +13,15 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from cds_service.alert_log import AlertLog, CallRecord, SchemaMismatchError, store
+from cds_service.alert_log import AlertLog, CallRecord, SchemaMismatchError
+from cds_service.alert_log.records import Record
+from cds_service.alert_log.rows import Rows
 from cds_service.alert_log.schema import SCHEMA_VERSION
-from cds_service.alert_log.store import Record, Store
-from tests.alert_log_samples import START, a_call, a_card, a_feedback, rows
+from cds_service.alert_log.store import Store
+from tests.alert_log_samples import START, a_call, a_card, a_feedback, a_key, named, rows
 
 
 @pytest.fixture
@@ -57,7 +61,7 @@ async def test_a_call_is_on_the_disk_when_append_returns(path: Path) -> None:
     async with alert_log(path) as log:
         assert await log.append(call) is True
 
-        assert rows(path, "SELECT id FROM call") == [call.id]
+        assert rows(path, "SELECT id FROM call") == [call.id.hex()]
         assert rows(path, "SELECT uuid FROM card ORDER BY position") == ["u1", "u2"]
         assert log.health().written == 1
         assert log.health().state == "ok"
@@ -83,7 +87,7 @@ async def test_calls_that_wait_together_share_commits_and_keep_their_order(path:
     async with alert_log(path) as log:
         assert all(await asyncio.gather(*(log.append(call) for call in calls)))
 
-    assert rows(path, "SELECT id FROM call ORDER BY seq") == [call.id for call in calls]
+    assert rows(path, "SELECT id FROM call ORDER BY seq") == [call.id.hex() for call in calls]
     assert len(commits) < 20
     assert max(commits) <= 256
 
@@ -113,7 +117,7 @@ async def test_a_call_whose_client_went_away_is_logged(path: Path) -> None:
         await asyncio.sleep(0)
         task.cancel()
 
-    assert rows(path, "SELECT id FROM call") == [call.id]
+    assert rows(path, "SELECT id FROM call") == [call.id.hex()]
 
 
 async def test_a_file_that_cannot_be_opened_holds_up_no_answer_and_all_is_written_when_it_can(path: Path) -> None:
@@ -134,17 +138,18 @@ async def test_a_file_that_cannot_be_opened_holds_up_no_answer_and_all_is_writte
     assert health.state == "degraded"
     assert health.waiting == 301
     assert health.last_error == "FileExistsError"
-    assert rows(path, "SELECT id FROM call ORDER BY seq") == [call.id for call in calls]
+    assert rows(path, "SELECT id FROM call ORDER BY seq") == [call.id.hex() for call in calls]
     assert rows(path, "SELECT count(*) FROM feedback") == [1]
     assert log.health().lost == 0
 
 
 async def test_a_full_disk_makes_the_waiting_calls_go_on_and_be_written_later(path: Path) -> None:
-    calls = [a_call(facts=b'"' + b"x" * 20_000 + b'"') for _ in range(20)]
+    calls = [a_call(facts=msgspec.json.encode(secrets.token_hex(20_000))) for _ in range(20)]
     async with alert_log(path) as log:
         store = log._writer._store
         assert store is not None
-        store._connection.execute("PRAGMA max_page_count = 30")  # 120 KB; a new connection is unlimited again
+        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+        store._connection.execute(f"PRAGMA max_page_count = {pages + 10}")  # 40 KB; a new connection is unlimited again
 
         answers = await asyncio.gather(*(log.append(call) for call in calls))
         health = log.health()
@@ -153,7 +158,7 @@ async def test_a_full_disk_makes_the_waiting_calls_go_on_and_be_written_later(pa
         assert answers == [False] * 20
         assert health.state == "degraded"
         assert health.last_error == "OperationalError"
-        assert rows(path, "SELECT id FROM call ORDER BY seq") == [call.id for call in calls]
+        assert rows(path, "SELECT id FROM call ORDER BY seq") == [call.id.hex() for call in calls]
         assert await log.append(a_call()) is True
 
 
@@ -174,7 +179,7 @@ async def test_a_commit_that_hangs_holds_up_no_answer_for_longer_than_the_patien
 
         assert patient > 0.9
         assert impatient < 0.9  # it does not wait once more
-        assert rows(path, "SELECT id FROM call ORDER BY seq") == [first.id, second.id]
+        assert rows(path, "SELECT id FROM call ORDER BY seq") == [first.id.hex(), second.id.hex()]
         assert await log.append(a_call()) is True
 
 
@@ -192,7 +197,7 @@ async def test_more_than_fits_into_memory_is_lost_by_count_the_oldest_first(path
     await log.close()
 
     assert log.health().written == 50 - health.lost
-    assert rows(path, "SELECT id FROM call ORDER BY seq")[-10:] == [call.id for call in calls[-10:]]
+    assert rows(path, "SELECT id FROM call ORDER BY seq")[-10:] == [call.id.hex() for call in calls[-10:]]
 
 
 async def test_closing_a_log_that_cannot_be_written_ends_and_counts_what_is_lost(path: Path) -> None:
@@ -225,7 +230,7 @@ async def test_a_commit_that_failed_after_it_reached_the_disk_is_not_doubled(pat
         await healthy(log)
 
     assert answers == [False] * 5
-    assert rows(path, "SELECT id FROM call ORDER BY seq") == [call.id for call in calls]
+    assert rows(path, "SELECT id FROM call ORDER BY seq") == [call.id.hex() for call in calls]
     assert rows(path, "SELECT uuid FROM card ORDER BY seq") == ["u0", "u1", "u2", "u3", "u4"]
     assert log.health().written == 5
 
@@ -245,14 +250,18 @@ async def test_a_record_that_cannot_be_stored_is_quarantined_and_the_others_are_
     assert health.quarantined == 1
     assert health.written == 31
     assert health.last_error == "UnicodeEncodeError"
-    assert rows(path, "SELECT kind, record_id, error FROM quarantine") == [("call", calls[position].id, "UnicodeEncodeError")]
-    good = [call.id for n, call in enumerate(calls) if n != position]
+    assert rows(path, "SELECT kind, record_id, error FROM quarantine") == [
+        ("call", calls[position].id.hex(), "UnicodeEncodeError")
+    ]
+    good = [call.id.hex() for n, call in enumerate(calls) if n != position]
     assert rows(path, "SELECT id FROM call ORDER BY seq LIMIT 31") == good
 
 
 async def test_a_record_whose_id_cannot_be_stored_is_quarantined_under_an_escaped_one(path: Path) -> None:
     async with alert_log(path) as log:
-        assert await log.append_feedback([a_feedback("u1"), a_feedback("\ud800")]) is False
+        assert (
+            await log.append_feedback([a_feedback("u1"), msgspec.structs.replace(a_feedback("u2"), card_uuid="\ud800")]) is False
+        )
 
     assert rows(path, "SELECT card_uuid FROM feedback") == ["u1"]
     assert rows(path, "SELECT kind, record_id FROM quarantine") == [("feedback", "\\ud800")]
@@ -264,26 +273,26 @@ async def test_two_different_calls_with_one_id_are_not_mistaken_for_one(path: Pa
         assert await log.append(a_call(id="twice", hook_instance="second")) is False
 
     assert rows(path, "SELECT hook_instance FROM call") == ["first"]
-    assert rows(path, "SELECT record_id, error FROM quarantine") == [("twice", "IntegrityError")]
+    assert rows(path, "SELECT record_id, error FROM quarantine") == [(named("twice").hex(), "IntegrityError")]
 
 
 async def test_the_withdrawal_of_a_record_that_cannot_be_stored_leaves_one_trace(path: Path) -> None:
     call = a_call(a_card(), hook_instance="\ud800")
     async with alert_log(path) as log:
         assert await log.append(call) is False
-        log.withdraw(call)
+        log.withdraw(call, START)
 
     assert log.health().quarantined == 1
-    assert rows(path, "SELECT record_id FROM quarantine") == [call.id]
+    assert rows(path, "SELECT record_id FROM quarantine") == [call.id.hex()]
 
 
 async def test_a_trace_that_cannot_be_stored_does_not_end_the_writer(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def unfit(record: Record) -> Any:
+    def unfit(rows: Rows, record: Record) -> Any:
         raise sqlite3.IntegrityError("constraint failed")
 
-    monkeypatch.setattr(store, "_quarantine_row", unfit)
+    monkeypatch.setattr(Rows, "_quarantine", unfit)
     async with alert_log(path) as log:
         assert await log.append(a_call(hook_instance="\ud800")) is False
         assert await log.append(a_call()) is True
@@ -304,25 +313,25 @@ async def test_a_call_that_is_withdrawn_while_its_commit_hangs_ends_without_card
         committed.set()
         go_on.wait(10)
 
-    call, next_one = a_call(a_card(), digest="d"), a_call(a_card(), digest="d")
+    call, next_one = a_call(a_card(), digest=1), a_call(a_card(), digest=1)
     async with alert_log(path, patience=0.05) as log:
         monkeypatch.setattr(Store, "append", slow)
         assert await log.append(call) is False
         assert committed.is_set()
-        log.withdraw(call)
+        log.withdraw(call, START)
         go_on.set()
         await healthy(log)
         assert await log.append(next_one) is True
 
-    assert (call.status, call.digest, len(call.cards)) == (200, "d", 1), "the writer holds it"
+    assert (call.status, call.digest, len(call.cards)) == (200, 1, 1), "the writer holds it"
     query = "SELECT id, status, bytes_out, (SELECT count(*) FROM card WHERE call_seq = call.seq) FROM call ORDER BY seq"
-    assert rows(path, query) == [(call.id, 503, 0, 0), (next_one.id, 200, 2000, 1)]
+    assert rows(path, query) == [(call.id.hex(), 503, 0, 0), (next_one.id.hex(), 200, 2000, 1)]
 
 
 async def test_a_withdrawal_that_comes_too_late_is_counted(path: Path) -> None:
     async with alert_log(path) as log:
         pass
-    log.withdraw(a_call())
+    log.withdraw(a_call(), START)
     assert log.health().lost == 1
 
 
@@ -377,7 +386,7 @@ async def test_two_logs_append_to_one_file(path: Path) -> None:
 
     assert [all(mine) for mine in stored] == [True, True]
     found = rows(path, "SELECT id, uuid FROM call JOIN card ON call_seq = call.seq")
-    assert sorted(found) == sorted((call.id, call.id) for mine in calls for call in mine)
+    assert sorted(found) == sorted((f"{n}-{k}", f"{n}-{k}") for n in range(2) for k in range(100))
 
 
 async def test_a_file_that_was_removed_is_noticed_and_written_anew(tmp_path: Path) -> None:
@@ -441,7 +450,7 @@ async def test_calls_leave_nothing_that_only_the_garbage_collector_frees(path: P
             try:
                 await asyncio.gather(*(log.append(a_call(a_card())) for _ in range(50)))
                 await log.append_feedback([a_feedback("u1")])
-                await log.prior_cards("k1:patient", "", {"quinine-avoid": START}, ())
+                await log.prior_cards(a_key("patient"), "", {"quinine-avoid": START}, ())
                 await asyncio.sleep(0)
                 gc.collect()
                 left = [type(one).__qualname__ for one in gc.garbage]

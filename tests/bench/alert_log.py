@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
+import random
 import tempfile
 import time
 import uuid
@@ -19,6 +20,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from cds_service.alert_log import AlertLog, CallRecord, CardRecord
+from cds_service.alert_log.records import new_call_id
 from cds_service.clock import utc_now
 
 Measured = tuple[float, float, list[float]]  # CPU and wall microseconds per record, waiting times in ms
@@ -32,14 +34,33 @@ def json_of(size: int) -> bytes:
 
 def record(cards: int) -> CallRecord:
     key = "k1:" + "0" * 32
+    now = utc_now()
     return CallRecord(
-        *(uuid.uuid4().hex, utc_now(), "cramp-care-order-sign", "order-sign", str(uuid.uuid4()), "", key, key, "", 200),
-        *("fired", json_of(4000), json_of(300), json_of(200), json_of(3000), "0.1.0", "0" * 64, "US", 10_000, 4_000),
-        tuple(
+        id=new_call_id(now),
+        received_at=now,
+        service="cramp-care-order-sign",
+        hook="order-sign",
+        hook_instance=str(uuid.uuid4()),
+        client="",
+        patient_key=key,
+        user_key=key,
+        encounter_key="",
+        status=200,
+        outcome="fired",
+        evaluations=json_of(4000),
+        sources=json_of(300),
+        timings=json_of(200),
+        facts=json_of(3000),
+        service_version="0.1.0",
+        knowledge_hash="0" * 64,
+        jurisdiction="US",
+        bytes_in=10_000,
+        bytes_out=4_000,
+        cards=tuple(
             CardRecord(str(uuid.uuid4()), "quinine-avoid", "1.0.0", "0" * 64, "warning", "live", key, json_of(1800))
             for _ in range(cards)
         ),
-        digest=uuid.uuid4().hex,
+        digest=random.getrandbits(63),
     )
 
 

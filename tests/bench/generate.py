@@ -62,12 +62,12 @@ SIZES: dict[str, Size] = {
 }
 
 
-def request(size: Size, hook: Hook, now: datetime, case: str = "firing") -> bytes:
+def request(size: Size, hook: Hook, now: datetime, case: str = "firing", seed: int = SEED) -> bytes:
     """Make a request body. Equal arguments give equal bytes; `hookInstance` is the same in all and is the caller's to replace.
 
     `now` is timezone-aware: every date in the request is relative to it. `case` is one of `CASES`.
     """
-    return encoded(_request(size, hook, now, CASES[case]))
+    return encoded(_request(size, hook, now, CASES[case], seed))
 
 
 def encoded(body: Json) -> bytes:
@@ -80,8 +80,8 @@ def without_prefetch(body: bytes, fhir_server: str) -> bytes:
     return encoded({name: value for name, value in sent.items() if name != "prefetch"} | {"fhirServer": fhir_server})
 
 
-def _request(size: Size, hook: Hook, now: datetime, case: Case) -> Json:
-    random = Random(SEED)
+def _request(size: Size, hook: Hook, now: datetime, case: Case, seed: int) -> Json:
+    random = Random(seed)
     past = _moments(now)
     labs = [
         resources.laboratory_result(random, case.potassium, now - timedelta(days=3)),

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
-from cds_service.alert_log.store import open_for_reading
+from cds_service.alert_log.reading import open_for_reading
 from tests.bench.anchors.durable_rows import LOG_VARIABLE
 from tests.bench.client import burst
 from tests.bench.environments import python_of
@@ -152,7 +152,8 @@ async def prior_cards(place: Place, plan: Plan) -> dict[str, Any]:
 def _prior_cards_found(log: Path, calls: int) -> list[int]:
     """How many cards of one id each of the last calls could look at: those of its patient's earlier calls, the newest 50."""
     earlier = """SELECT (SELECT min(50, coalesce(max(shown), 0)) FROM (SELECT count(*) AS shown FROM card
-        WHERE card.patient_key = call.patient_key AND mode = 'live' AND call_seq < call.seq GROUP BY card))
+        WHERE card.patient = call.patient AND card.received_at < call.received_at
+        AND state = (SELECT id FROM name WHERE text = 'shown') GROUP BY card))
         FROM call ORDER BY seq DESC LIMIT ?"""
     connection = open_for_reading(log, busy_ms=1000)
     try:

@@ -29,7 +29,7 @@ async def main(path: Path, count: int, limit: int) -> None:
             remaining -= 1
             call = a_call(a_card(), a_card())
             kind = "durable" if await log.append(call) else "waiting"
-            os.write(1, f"{kind} {call.id}\n".encode())
+            os.write(1, f"{kind} {call.id.hex()}\n".encode())
 
     await asyncio.gather(*(client() for _ in range(16)))
     if limit:

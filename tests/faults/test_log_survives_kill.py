@@ -53,7 +53,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_by_kill_9(tmp_path: Path) -> No
 
 def test_a_full_disk_loses_nothing_and_the_log_recovers(tmp_path: Path) -> None:
     path = tmp_path / "alerts.sqlite3"
-    with writer(path, count=300, limit=250_000) as process:
+    with writer(path, count=300, limit=600_000) as process:
         assert process.stdout is not None
         lines = lines_of(process.stdout.read())
 

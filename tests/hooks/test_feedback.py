@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from cds_service.hooks.feedback import decode_feedback
 from cds_service.telemetry.metrics import FEEDBACK, counts
 from cds_service.trust import Caller
 from cds_service.wire.errors import BadRequest
-from tests.alert_log_samples import rows
+from tests.alert_log_samples import named, rows
 from tests.http_side import Stub, encoded, new_test_app, running
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -229,11 +228,9 @@ def test_whatever_else_an_item_holds_its_outcome_is_recorded(members: dict[str, 
 
 
 def stored(folder: Path) -> list[tuple[str, str]]:
-    connection = sqlite3.connect(folder / "alerts.sqlite3")
-    try:
-        return connection.execute("SELECT card_uuid, outcome FROM feedback ORDER BY rowid").fetchall()
-    finally:
-        connection.close()
+    for name in ("c-0", "c-1", "nobody's"):
+        named(name)
+    return rows(folder / "alerts.sqlite3", "SELECT card_uuid, outcome FROM feedback ORDER BY seq")
 
 
 async def test_a_batch_is_stored_in_its_order_with_repeats_contradictions_and_unknown_cards(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.database import Database, open_database
 from cds_service.review.routes import review_routes
-from cds_service.review.site import close_site, new_site
+from cds_service.review.site import Site
 from cds_service.settings import Settings
 from tests.core import NOW, Json, a_runtime, knowledge
 from tests.http_side import running
@@ -74,12 +74,11 @@ def database(folder: Path, *, writes: bool = True) -> Database:
 @asynccontextmanager
 async def pages(folder: Path, reviewer: str = "", now: datetime = NOW, **settings: Any) -> AsyncIterator[httpx2.AsyncClient]:
     """A browser of the pages over the log in `folder`."""
-    database(folder).close()  # makes the review database
-    site = new_site(Settings(log_path=folder / "alerts.sqlite3", **settings), knowledge(), lambda: now)
+    site = Site(Settings(log_path=folder / "alerts.sqlite3", **settings), knowledge(), lambda: now)
     app = Starlette(routes=review_routes(site))
     cookies = {"cds_reviewer": reviewer} if reviewer else {}
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app=app), base_url="http://cds.example", headers=SAME_ORIGIN, cookies=cookies
     ) as client:
         yield client
-    close_site(site)
+    site.close()

@@ -47,7 +47,6 @@ class SampleLog:
         self._names = {"": 0}
         self._seq = 0
         self._sets: dict[tuple[str, tuple[Any, ...]], int] = {}
-        self.add("name", id=0, text="")
 
     def add(self, table: str, **values: Any) -> None:
         marks = ", ".join("?" * len(values))
@@ -75,7 +74,7 @@ class SampleLog:
         return self._sets[key]
 
     def close(self) -> None:
-        self.add("source", id=_hash("file"), created_at=0, last_seq=self._seq)
+        self.connection.execute("UPDATE source SET last_seq = ?", (self._seq,))
         self.connection.commit()
         self.connection.close()
 
@@ -229,7 +228,7 @@ def _refusals(log: SampleLog, chance: random.Random, day: datetime) -> None:
                 "refusal",
                 seq=log.seq(),
                 received_at=_us(day) + 36_000_000_000,
-                tenant=0,
+                tenant=log.name(TENANT if client else ""),
                 client=log.name(client),
                 hook=0,
                 status=status,

@@ -21,7 +21,7 @@ from cds_service.database import open_database
 from cds_service.demo.mark import ALIVE, Mark, write_mark
 from cds_service.review.pages.demo_log import ROUTE
 from cds_service.review.routes import review_routes
-from cds_service.review.site import close_site, new_site
+from cds_service.review.site import Site
 from cds_service.settings import Settings
 from tests.core import NOW, knowledge
 from tests.log_tables import make_sqlite_log
@@ -33,12 +33,12 @@ SAME_ORIGIN = {"sec-fetch-site": "same-origin", "origin": "http://cds.example"}
 @contextmanager
 def browser(folder: Path) -> Iterator[httpx2.AsyncClient]:
     open_database(folder / "alerts.sqlite3", folder / "review.sqlite3", writes_review=True).close()
-    site = new_site(Settings(log_path=folder / "alerts.sqlite3"), knowledge(), lambda: NOW, banner="Test")
+    site = Site(Settings(log_path=folder / "alerts.sqlite3"), knowledge(), lambda: NOW, banner="Test")
     app = Starlette(routes=review_routes(site, (ROUTE,)))
     yield httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app=app), base_url="http://cds.example", headers=SAME_ORIGIN, follow_redirects=False
     )
-    close_site(site)
+    site.close()
 
 
 @pytest.fixture

@@ -1,7 +1,33 @@
 """Make the pages, one module each. A page is a function from a request to data (`review.page`)."""
 
 from cds_service.review.page import PageRoute
-from cds_service.review.pages import case, definitions, demo_log, queue, results
+from cds_service.review.pages import (
+    card,
+    cards,
+    case,
+    clients,
+    data,
+    definitions,
+    demo_log,
+    log,
+    overview,
+    queue,
+    reasons,
+    results,
+)
 
 # In the order of the navigation.
-PAGES: tuple[PageRoute, ...] = (queue.ROUTE, results.ROUTE, definitions.ROUTE, case.ROUTE, demo_log.ROUTE)
+PAGES: tuple[PageRoute, ...] = (
+    overview.ROUTE,
+    cards.ROUTE,
+    card.ROUTE,
+    log.ROUTE,
+    case.ROUTE,
+    queue.ROUTE,
+    results.ROUTE,
+    reasons.ROUTE,
+    data.ROUTE,
+    clients.ROUTE,
+    definitions.ROUTE,
+    demo_log.ROUTE,
+)

@@ -1,0 +1,196 @@
+"""Turn records into the rows of the log's tables, within a transaction that the caller begins and ends."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from cds_service.alert_log.body import FACTS_VERSION, encode_body
+from cds_service.alert_log.compression import Compressor
+from cds_service.alert_log.instants import key_bytes, micros, short_hash, uuid_bytes
+from cds_service.alert_log.interned import Names, Sets
+from cds_service.alert_log.records import (
+    RETRY,
+    CallRecord,
+    DeliveryRecord,
+    FeedbackRecord,
+    QuarantineRecord,
+    Record,
+    RefusalRecord,
+    WithdrawnRecord,
+)
+
+Row = tuple[Any, ...]
+
+_RETRY = RETRY // RETRY.resolution  # microseconds
+
+# A call that was withdrawn is nothing to repeat: its cards were not shown.
+_FIRST = """SELECT id FROM call WHERE digest = ? AND received_at >= ?
+    AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE call_id = call.id) ORDER BY seq DESC LIMIT 1"""
+_CALL = "INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_BODY = "INSERT INTO body VALUES (?, ?)"
+_ORDERED = "INSERT INTO ordered VALUES (?, ?, ?)"
+_CARD = "INSERT INTO card VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELIVERY = "INSERT INTO delivery VALUES (?, ?, ?, ?, ?, ?)"
+_WITHDRAWAL = "INSERT INTO withdrawal VALUES (?, ?, ?, ?)"
+_FEEDBACK = "INSERT INTO feedback VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_REFUSAL = "INSERT INTO refusal VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_QUARANTINE = "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+# The first call and its repeats, those that were not withdrawn before.
+_SAME_CALLS = """SELECT id, received_at FROM call
+    WHERE received_at BETWEEN :since AND :until AND (id = :first OR repeat_of = :first)
+        AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE call_id = call.id)
+    ORDER BY repeat_of IS NULL, id != :own, seq"""
+_WITHDRAWN = """SELECT 1 FROM withdrawal JOIN call ON call.id = call_id AND call.received_at = withdrawal.received_at
+    WHERE at = :at AND (call_id = :first OR repeat_of = :first)"""
+
+
+class Rows:
+    """Add rows over one connection. `seq` counts through all kinds of rows, and is kept in `source`."""
+
+    def __init__(self, connection: sqlite3.Connection, compressor: Compressor) -> None:
+        self.names = Names(connection)
+        self._sets = Sets(connection, self.names)
+        self._execute = connection.execute
+        self._executemany = connection.executemany
+        self._compress = compressor
+        self._seq = 0
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Add the rows of records in their order. See `Store.append` for what is raised; then all is rolled back."""
+        self._seq = int(self._execute("SELECT last_seq FROM source").fetchone()[0])
+        for record in records:
+            if isinstance(record, CallRecord):
+                self.call(record)
+            elif isinstance(record, DeliveryRecord):
+                self._execute(_DELIVERY, self._delivery(record))
+            elif isinstance(record, FeedbackRecord):
+                self._execute(_FEEDBACK, self._feedback(record))
+            elif isinstance(record, WithdrawnRecord):
+                self._withdraw(record)
+            elif isinstance(record, RefusalRecord):
+                self._execute(_REFUSAL, self._refusal(record))
+            else:
+                self._execute(_QUARANTINE, self._quarantine(record))
+        self._execute("UPDATE source SET last_seq = ?", (self._seq,))
+
+    def forget(self) -> None:
+        """Forget what was added, because it was rolled back."""
+        self._sets.forget()
+
+    def holds(self, record: CallRecord | FeedbackRecord) -> bool:
+        """Say whether the record is in the file."""
+        table = "call" if isinstance(record, CallRecord) else "feedback"
+        query = f"SELECT 1 FROM {table} WHERE received_at = ? AND id = ?"  # noqa: S608 - two tables
+        return self._execute(query, (micros(record.received_at), record.id)).fetchone() is not None
+
+    def next_seq(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def call(self, call: CallRecord, facts_version: int = FACTS_VERSION) -> None:
+        """Add a call with its body, orders and cards; a repeat without them."""
+        received_at = micros(call.received_at)
+        repeat_of = self._first(call, received_at)
+        if repeat_of is not None:
+            self._execute(_CALL, self._call(call, received_at, self.next_seq(), repeat_of))
+            return
+        seq = self.next_seq()
+        self._execute(_CALL, self._call(call, received_at, seq, None))
+        self._execute(_BODY, (seq, self._compress(encode_body(call, facts_version))))
+        for order_key in call.order_keys:
+            self._execute(_ORDERED, (key_bytes(order_key)[1], received_at, call.id))
+        if call.cards:
+            self._executemany(_CARD, self._cards(call, received_at))
+
+    def _first(self, call: CallRecord, received_at: int) -> bytes | None:
+        """Return the id of the call that this one repeats; None where it repeats none."""
+        if call.digest is None:
+            return None
+        found = self._execute(_FIRST, (call.digest, received_at - _RETRY)).fetchone()
+        return None if found is None else found[0]
+
+    def _call(self, r: CallRecord, received_at: int, seq: int, repeat_of: bytes | None) -> Row:
+        names = self.names
+        key, patient = key_bytes(r.patient_key)
+        if repeat_of is None:
+            known = (r.digest, self._sets.of_outcomes(r.outcomes), self._sets.of_missing(r.missing))
+        else:
+            known = (None, None, None)  # decided once
+        return (
+            *(seq, r.id, received_at, names[r.tenant], names[r.client], names[r.service], names[r.hook]),
+            *(r.status, names[r.outcome]),
+            *(key, patient, key_bytes(r.user_key)[1], key_bytes(r.encounter_key)[1], r.orders, short_hash(r.hook_instance)),
+            *(repeat_of, known[0], names[r.service_version], names[r.knowledge_hash], names[r.jurisdiction], names[r.dialect]),
+            *(r.took_us, r.bytes_in, r.bytes_out, r.clock_offset_ms, names[r.degraded], known[1], known[2]),
+        )
+
+    def _cards(self, r: CallRecord, received_at: int) -> list[Row]:
+        names = self.names
+        key, patient = key_bytes(r.patient_key)
+        caller = (names[r.tenant], names[r.client], names[r.hook])
+        return [
+            (
+                *(received_at, r.id, position, uuid_bytes(c.uuid), *caller),
+                *(names[c.card], names[c.version], names[c.content_hash], c.row, names[c.indicator], names[c.mode]),
+                *(names[c.state], key, patient, key_bytes(c.order_key)[1], names[c.about]),
+            )
+            for position, c in enumerate(r.cards)
+        ]
+
+    def _withdraw(self, record: WithdrawnRecord) -> None:
+        """Add the withdrawal of a call, and the call where it is not there.
+
+        Of a call and its repeats, each response that was held back withdraws one row, a repeat before the first: so the cards,
+        which are rows of the first, count as shown while one of the responses was.
+        """
+        call = record.call
+        if not self.holds(call):
+            self.call(call)
+        at = (micros(call.received_at), call.id)
+        own = self._execute("SELECT coalesce(repeat_of, id) FROM call WHERE received_at = ? AND id = ?", at).fetchone()
+        same = {"first": own[0], "own": call.id, "since": at[0] - _RETRY, "until": at[0] + _RETRY, "at": micros(record.at)}
+        if self._execute(_WITHDRAWN, same).fetchone() is not None:
+            return  # a commit that failed may have reached the disk
+        found = self._execute(_SAME_CALLS, same).fetchone()
+        if found is not None:
+            self._execute(_WITHDRAWAL, (self.next_seq(), found[1], found[0], same["at"]))
+
+    def _delivery(self, r: DeliveryRecord) -> Row:
+        return (self.next_seq(), micros(r.received_at), r.call_id, r.log_us, r.total_us, int(r.delivered))
+
+    def _feedback(self, r: FeedbackRecord) -> Row:
+        names = self.names
+        return (
+            *(self.next_seq(), r.id or os.urandom(16), micros(r.received_at), names[r.tenant], names[r.client], names[r.service]),
+            *(uuid_bytes(r.card_uuid), names[r.outcome], names[r.reason_system], names[r.reason_code], names[r.reason_display]),
+            *(msgspec.json.encode(r.accepted).decode(), r.comment_length, _outcome_at(r.outcome_timestamp), r.outcome_timestamp),
+        )
+
+    def _refusal(self, r: RefusalRecord) -> Row:
+        names = self.names
+        return (
+            *(self.next_seq(), micros(r.minute), names[r.tenant], names[r.client], names[r.hook]),
+            *(r.status, names[r.reason], r.n),
+        )
+
+    def _quarantine(self, r: QuarantineRecord) -> Row:
+        names = self.names
+        return (
+            *(self.next_seq(), micros(r.noted_at), names[r.kind], r.record_id, r.error),
+            *(names[r.service], names[r.client], names[r.tenant], r.item),
+        )
+
+
+def _outcome_at(timestamp: str) -> int | None:
+    """Return the instant of a feedback's own time stamp; None where it has none, or one without a time zone."""
+    try:
+        return micros(datetime.fromisoformat(timestamp))
+    except ValueError:
+        return None
