@@ -1,4 +1,4 @@
-"""Keep views of the alert log under names. Rows are only added: the newest of a name counts, one without an address forgets it."""
+"""Keep views of the alert log under names. Rows are only added: the newest of a name counts, an empty one forgets it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log, case, queue and results in a real browser: ten cases judged by keyboard alone, with scripts and without; axe; narrow; paper."""
+"""Log, case, queue, results in a real browser: ten cases judged by keyboard alone, with scripts and without; axe; paper."""
 
 from __future__ import annotations
 
@@ -77,6 +77,11 @@ def tab_to(page: Page, wanted: Locator) -> None:
     raise AssertionError(f"Tab does not lead to {wanted}")
 
 
+def left(page: Page, address: str) -> None:
+    """Wait until the page has another address."""
+    expect(page).not_to_have_url(address)
+
+
 def draw_a_plan(page: Page) -> None:
     tab_to(page, page.get_by_label("Card", exact=True))
     page.keyboard.type("quinine-avoid")
@@ -113,7 +118,7 @@ def test_ten_cases_are_judged_by_keyboard_alone(browser: Browser, review: str) -
         before = page.url
         if number == 3:
             page.keyboard.press("j")  # skip one
-            page.wait_for_url(lambda url, here=before: url != here)
+            left(page, before)
             before = page.url
         page.keyboard.press(key)
         if number == 1:  # the whole form
@@ -125,7 +130,7 @@ def test_ten_cases_are_judged_by_keyboard_alone(browser: Browser, review: str) -
             page.keyboard.type("said too late")
             tab_to(page, page.get_by_role("button", name="Save and open the next"))
         page.keyboard.press("Enter")
-        page.wait_for_url(lambda url, here=before: url != here)
+        left(page, before)
         expect(page.get_by_role("status")).to_contain_text("Saved")
     found = progress(page, review)
     assert sorted(found) == sorted([*["Appropriate"] * 5, *["Inappropriate"] * 2, *["Malfunction"] * 2, "Cannot tell"])
@@ -148,7 +153,7 @@ def test_ten_cases_are_judged_by_keyboard_without_scripts(browser: Browser, revi
         if number % 2:
             page.keyboard.press("ArrowRight")
         page.keyboard.press("Enter")
-        page.wait_for_url(lambda url, here=before: url != here)
+        left(page, before)
     assert sorted(progress(page, review)) == ["Appropriate"] * 5 + ["Inappropriate"] * 5
     context.close()
 
@@ -203,7 +208,7 @@ def test_a_case_on_paper_has_everything_but_the_form(browser: Browser, review: s
     context = browser.new_context(viewport={"width": 760, "height": 1000}, java_script_enabled=False)
     page = context.new_page()
     page.goto(f"{review}/log?{DAYS}&card=quinine-avoid")
-    page.goto(f"{review}{page.locator('tr[data-row] a').first.get_attribute('href').removeprefix('/review')}")
+    page.locator("tr[data-row] a").first.click()
     page.emulate_media(media="print")
     for hidden in ("nav.top", "#verdict-form", "dialog", ".jump"):
         expect(page.locator(hidden).first).to_be_hidden()
@@ -211,5 +216,3 @@ def test_a_case_on_paper_has_everything_but_the_form(browser: Browser, review: s
         expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
     expect(page.get_by_role("table").first).to_be_visible()
     context.close()
-
-

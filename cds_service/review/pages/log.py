@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 from zoneinfo import ZoneInfo
@@ -62,7 +61,9 @@ def draw(asked: PageRequest) -> Page:
     only_html = {
         "filters": filter_bar(database, chosen, asked.knowledge, asked.settings.time_zone),
         "removed": [
-            (name.replace("_", " "), value, _link(_toggled(chosen, name, value))) for name, values in chosen.values for value in values
+            (name.replace("_", " "), value, _link(_toggled(chosen, name, value)))
+            for name, values in chosen.values
+            for value in values
         ],
         "first": "before" in asked.query,
         "first_link": f"{BASE}/log?{query}",
@@ -112,7 +113,7 @@ def _nth(database: Database, one: LogRow) -> int:
     body = read_body(database, call) if call is not None else None
     if call is None or body is None:
         return 1
-    evaluations: Sequence[Mapping[str, Any]] = [row for row in body.evaluations if row["card"] == one.card]
+    evaluations = [row for row in body.evaluations if row["card"] == one.card]
     return nth_of_card(evaluations, cards_of(database, call, one.card), one.position)
 
 
