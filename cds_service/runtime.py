@@ -44,6 +44,11 @@ class Runtime(msgspec.Struct, frozen=True):
         return "Runtime(…)"
 
 
+def new_alert_log(settings: Settings) -> AlertLog:
+    """Return the log of one process. A fork needs one of its own: a thread that is made before it never runs in it."""
+    return AlertLog(settings.log_path, grace=LOG_GRACE)
+
+
 def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
     """Load the cards and prepare the other parts, opening only the key file of the log's hashes.
 
@@ -62,7 +67,7 @@ def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
         callers=callers,
         knowledge=knowledge,
         presenter=presenter,
-        alert_log=AlertLog(settings.log_path, grace=LOG_GRACE),
+        alert_log=new_alert_log(settings),
         http=HttpClient(),
         traces=open_traces(settings.otlp_endpoint),
         hash_secret=settings.hash_secret.encode() or load_or_create_secret(settings.log_path.with_name("hash.key")),

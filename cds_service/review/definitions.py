@@ -28,7 +28,7 @@ _ALL = (
         "Cards shown",
         "Cards of live mode that a response held, without those of a response that was withdrawn.",
         "A card that was returned is no proof of a card that was displayed: CDS Hooks does not report that. A call that was sent "
-        "again counts once.",
+        "again counts once. The notice of what was not checked counts as a card.",
     ),
     Definition(
         "fire_rate",

@@ -26,6 +26,9 @@ class Event(Enum):
 
     STARTED = "started", logging.INFO, "the process can answer"
     START_FAILED = "start_failed", logging.CRITICAL, "the process ends because something it needs could not be opened"
+    WORKER_DIED = "worker_died", logging.WARNING, "a worker ended unasked or gave no sign of life; another takes its place"
+    WORKERS_DIE = "workers_die", logging.CRITICAL, "the same, for the third time within a minute"
+    RELOAD_FAILED = "reload_failed", logging.ERROR, "SIGHUP came, and what it loads can't be used; the workers stay as they are"
     DRAINING = "draining", logging.INFO, "SIGTERM came: not ready any more, still taking calls for so many milliseconds"
     STOPPED = "stopped", logging.INFO, "all calls under way are answered and the log is closed"
     CARDS_LIVE = "cards_live", logging.INFO, "which cards are shown"

@@ -84,7 +84,11 @@ async def test_other_numbers_of_days_are_refused(
 async def test_a_log_with_records_is_left_alone(tmp_path: Path, started: list[tuple[list[str], dict[str, str]]]) -> None:
     make_sqlite_log(tmp_path / "alerts.sqlite3")
     with closing(sqlite3.connect(tmp_path / "alerts.sqlite3", isolation_level=None)) as log:
-        log.execute("INSERT INTO call (seq, id, received_at) VALUES (1, ?, 1)", (b"1" * 16,))
+        log.execute(
+            "INSERT INTO call (seq, id, received_at, tenant, client, service, hook, status, outcome, knowledge, outcome_set,"
+            " missing_set) VALUES (1, ?, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+            (b"1" * 16,),
+        )
     with browser(tmp_path) as one:
         page = await one.get("/review/demo-log")
         assert "has records of this service" in page.text

@@ -162,7 +162,6 @@ def test_of_a_library_only_its_name_and_the_place_are_written(name: str) -> None
         "Started server process [4711]",
         "Uvicorn running on http://127.0.0.1:8000 (Press CTRL+C to quit)",
         "Uvicorn running on http://[::1]:8000 (Press CTRL+C to quit)",
-        "Child process [12] died",
         "Application startup complete.",
         "Invalid HTTP request received.",
     ],
