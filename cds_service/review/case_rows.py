@@ -152,8 +152,8 @@ def missing(case: Case, known: Knowledge | None) -> list[Missing]:
             datum=_says(str(one["name"]), known),
             state=_CAUSES.get(one["cause"], str(one["cause"]).replace("_", " ")),
             why=str(one["note"]),
-            allowed=age_words(one["allowed_s"]) if one.get("allowed_s") is not None else "",
-            found=age_words(one["found_s"]) if one.get("found_s") is not None else "",
+            allowed=f"{one['allowed_days']} d" if "allowed_days" in one else "",
+            found=age_words(one["found_age_s"]) if "found_age_s" in one else "",
         )
         for one in rows
     ]

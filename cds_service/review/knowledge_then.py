@@ -6,7 +6,6 @@ from typing import Literal
 
 import msgspec
 
-from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
 
 
@@ -22,7 +21,7 @@ class KnowledgeThen(msgspec.Struct, frozen=True):
     source: Literal["current", "archive", "none"]
 
 
-def knowledge_then(database: Database, wanted: str, current: Knowledge, card: str, content_hash: str) -> KnowledgeThen:
+def knowledge_then(wanted: str, current: Knowledge, card: str, content_hash: str) -> KnowledgeThen:
     """Return the knowledge with the hash `wanted`, in which `card` has a hash that begins with `content_hash`."""
     today = current.card(card)
     if wanted == current.hash or (today is not None and content_hash and today.hash.startswith(content_hash)):
