@@ -302,7 +302,7 @@ async def test_a_filter_holds_on_every_page_and_in_its_links(client: Client, row
     assert sum(one["shown"] for one in (await got(client, f"/cards.json?{chosen}"))["cards"]) == len(own)
     assert {one["client"] for one in (await got(client, f"/clients.json?{chosen}"))["clients"]} == {CLIENTS[1]}
     text = (await client.get(f"/review?{chosen}")).text
-    for link in re.findall(r'href="(/review/(?:log|cards/)[^"]*)"', text):
+    for link in re.findall(r'href="(/review/(?:log\?|cards/)[^"]*)"', text):
         asked = parse_qs(urlsplit(link.replace("&amp;", "&")).query)
         assert (asked["client"], asked["hook"]) == ([CLIENTS[1]], ["order-sign"])
 
