@@ -152,6 +152,8 @@ def differences(database: Database, days: SiteDays, *, progress: Progress | None
         if progress is not None:
             progress(done, len(counted))
         yield from _of_day(database, days, row["day"])
+    if progress is not None and counted:
+        progress(len(counted), len(counted))
     for row in database.rows("SELECT month FROM review.rolled_month ORDER BY month"):
         yield from _of_month(database, row["month"])
 
