@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
 from cds_service.alert_log import AlertLog, load_or_create_secret
+from cds_service.alert_log.knowledge_archive import pack_knowledge
+from cds_service.alert_log.store import Archive
 from cds_service.clock import Clock, utc_now
 from cds_service.evaluate import Engine
+from cds_service.files.paths import cards_dir
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.outbound.http_client import HttpClient
@@ -62,8 +67,13 @@ def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
         callers=callers,
         knowledge=knowledge,
         presenter=presenter,
-        alert_log=AlertLog(settings.log_path, grace=LOG_GRACE),
+        alert_log=AlertLog(settings.log_path, grace=LOG_GRACE, archive=_archive(settings, knowledge)),
         http=HttpClient(),
         traces=open_traces(settings.otlp_endpoint),
         hash_secret=settings.hash_secret.encode() or load_or_create_secret(settings.log_path.with_name("hash.key")),
     )
+
+
+def _archive(settings: Settings, knowledge: Knowledge) -> Archive:
+    """Return the knowledge as the log keeps it: its files are read and packed only where the log does not have this version."""
+    return Archive(knowledge.hash, partial(pack_knowledge, settings.cards_dir or cards_dir(), settings.overlay_dir))
