@@ -68,7 +68,7 @@ def call_record(
         200,
         _outcome(decisions, shown),
         sources=_sources(facts.sources, received.call.quirks, facts.quarantined),
-        evaluations=_encoder.encode(evaluation_rows(decisions, hashed, facts.now)),
+        evaluations=_encoder.encode(evaluation_rows(decisions, hashed, facts)),
         facts=_encoder.encode(kept_facts(facts, hashed)),
         cards=tuple(_card_record(one, received) for cards in (shown, shadows, held_back) for one in cards),
         order_keys=tuple({hashed.order(order) for order in facts.orders if order.selected}),
