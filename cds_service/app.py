@@ -7,32 +7,31 @@ import gc
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from cds_service import __version__
-from cds_service.api_docs import describe_api, docs_routes
-from cds_service.build_sheet import build_sheet_routes
+from cds_service.api_docs import describe_api
 from cds_service.hooks.cors import HookCorsMiddleware, allow_any_page
 from cds_service.hooks.error_handlers import UnexpectedErrorMiddleware, add_error_handlers
 from cds_service.hooks.routes import hook_routes
 from cds_service.hooks.service_calls import Respond, ServiceCalls
 from cds_service.knowledge.site_knowledge import log_card_states
-from cds_service.playground import playground_routes
-from cds_service.playground.fhir_server import fhir_routes
 from cds_service.process.health import ProcessState, health_routes
 from cds_service.process.self_check import SelfCheck
 from cds_service.process.shutdown import delay_sigterm
 from cds_service.respond import respond as real_respond
-from cds_service.review.routes import review_routes
-from cds_service.review.site import new_site
 from cds_service.review_site.card_pages import card_page_routes
 from cds_service.runtime import Runtime, new_runtime
 from cds_service.settings import DEV_BANNER, Settings, load_settings
 from cds_service.telemetry import metrics, prometheus
 from cds_service.telemetry.events import Event, place, tell
 from cds_service.telemetry.log_lines import configure_logging
+
+if TYPE_CHECKING:
+    from cds_service.review.site import Site
 
 # FastAPI's own telemetry would send paths, query strings and the messages of exceptions; `traces` decides what a span may hold.
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -60,6 +59,9 @@ def create_app(
     held = runtime or new_runtime(settings, own_address)
     process = ProcessState(held, SelfCheck(held, settings.checking_seconds))
 
+    dev = settings.profile == "dev"
+    site = _review_site(held) if dev else None
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         try:
@@ -67,7 +69,11 @@ def create_app(
         except Exception as error:
             tell(Event.START_FAILED, error=type(error).__name__, place=place(error.__traceback__))
             raise
+        if held.traces is not None:
+            held.traces.start()
         await held.callers.start()
+        if held.shipper is not None:
+            held.shipper.start()
         log_card_states(held.knowledge)
         _start_metrics(held, process)
         tasks = [asyncio.create_task(work) for work in (process.watch(), process.self_check.run())]
@@ -84,10 +90,13 @@ def create_app(
         await held.callers.close()
         await held.http.aclose()
         await held.alert_log.close()
+        if held.shipper is not None:
+            await asyncio.to_thread(held.shipper.stop)
+        if site is not None:
+            await asyncio.to_thread(site.close)
         await _close_traces(held)
         tell(Event.STOPPED)
 
-    dev = settings.profile == "dev"
     app = FastAPI(
         title="Muscle cramp decision support",
         version=__version__,
@@ -109,13 +118,30 @@ def create_app(
     app.include_router(health_routes(held, process))
     app.router.routes.extend(card_page_routes(held))
     describe_api(app, held.knowledge.services)
-    if dev:
-        app.include_router(fhir_routes(settings.public_url, held.clock))
-        app.include_router(docs_routes(app, banner=DEV_BANNER))
-        app.include_router(build_sheet_routes(held.knowledge, settings, banner=DEV_BANNER))
-        app.router.routes.extend(playground_routes(held))
-        app.router.routes.extend(review_routes(new_site(settings, held.knowledge, held.clock, banner=DEV_BANNER)))
+    if site is not None:
+        _add_dev_pages(app, held, site)
     return app
+
+
+def _review_site(runtime: Runtime) -> Site:
+    from cds_service.review.site import Site  # here, because production has no use for it
+
+    return Site(runtime.settings, runtime.knowledge, runtime.clock, banner=DEV_BANNER)
+
+
+def _add_dev_pages(app: FastAPI, runtime: Runtime, site: Site) -> None:
+    # Imported here, because production has none of them.
+    from cds_service.api_docs.page import docs_routes
+    from cds_service.build_sheet.page import build_sheet_routes
+    from cds_service.playground import playground_routes
+    from cds_service.playground.fhir_server import fhir_routes
+    from cds_service.review.routes import review_routes
+
+    app.include_router(fhir_routes(runtime.settings.public_url, runtime.clock))
+    app.include_router(docs_routes(app, banner=DEV_BANNER))
+    app.include_router(build_sheet_routes(runtime.knowledge, runtime.settings, banner=DEV_BANNER))
+    app.router.routes.extend(playground_routes(runtime))
+    app.router.routes.extend(review_routes(site))
 
 
 def _start_metrics(runtime: Runtime, process: ProcessState) -> None:
@@ -150,6 +176,7 @@ def freeze_collector() -> None:
     any cycles, so its objects need no second look while it is served: the older generations are collected rarely, because
     walking through a large request takes milliseconds.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(700, 10_000, 10)

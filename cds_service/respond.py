@@ -130,7 +130,7 @@ async def _evaluate(
         raise
     finally:
         if client is not None:
-            call.queries = tuple(client.queries)
+            call.queries = tuple(sorted(client.queries, key=lambda one: (one.key, one.page)))  # they end in any order
             if client.quirks:
                 _record_quirks(client, call)
     if foreign := sum(source.foreign for source in evaluation.facts.sources.values()):

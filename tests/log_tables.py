@@ -64,6 +64,12 @@ _TABLES: tuple[tuple[str, str, str], ...] = (
         "{seq}, received_at INTEGER, tenant INTEGER, client INTEGER, hook INTEGER, status INTEGER, reason INTEGER, n INTEGER",
         "",
     ),
+    (
+        "quarantine",
+        "{seq}, received_at INTEGER, kind INTEGER, record_id TEXT, error TEXT, service INTEGER, client INTEGER, tenant INTEGER, "
+        "item TEXT",
+        "",
+    ),
 )
 _INDEXES = (
     "call (encounter, received_at)",

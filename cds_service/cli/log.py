@@ -24,6 +24,11 @@ def add_log_commands(commands: argparse._SubParsersAction[Any], instant: Callabl
     compact.set_defaults(run=_compact)
     train = log.add_parser("train", help="make a dictionary of the log's own calls, to compress with from the next start")
     train.set_defaults(run=_train)
+    ship = log.add_parser(
+        "ship", help="move the log's records to PostgreSQL (CDS_LOG_DATABASE_URL), as a running service does by itself"
+    )
+    ship.add_argument("--once", action="store_true", help="end when everything is there, or when it can't be reached")
+    ship.set_defaults(run=_ship)
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -86,3 +91,18 @@ def _train(_: argparse.Namespace) -> int:
         f" {trained.before} (measured on calls that it was not made of)"
     )
     return 0
+
+
+def _ship(options: argparse.Namespace) -> int:
+    from cds_service.shipping.progress import ship
+    from cds_service.shipping.shipper import Shipper
+
+    settings = load_settings()
+    if not settings.log_database_url:
+        print("CDS_LOG_DATABASE_URL names no database", file=sys.stderr)
+        return 1
+    if not settings.log_path.exists():
+        print(f"{settings.log_path}: there is no alert log yet; CDS_LOG_PATH names the file", file=sys.stderr)
+        return 1
+    # Beside a service that ships the same file it does no harm, so it does not wait for its lock.
+    return ship(Shipper(settings.log_path, settings.log_database_url, shares=False), once=options.once)

@@ -19,7 +19,7 @@ import msgspec
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.facts import SOURCES
 from cds_service.demo.charts import Chart, Stories, cramps_chart, malaria_chart, ordinary_chart, ordinary_order
-from cds_service.demo.clients import CLIENTS, SIGNED, Client, Visit
+from cds_service.demo.clients import CLIENTS, SIGNED, Client, VisitKind
 from cds_service.demo.flaws import spoil
 from cds_service.demo.schedule import Period, moments
 from cds_service.knowledge.card_file import Hook
@@ -113,7 +113,7 @@ class _ClientCalls:
         self._stories = stories
         self._patients: list[_Patient] = []
         self._patients_with_orders: list[_Patient] = []  # of stories about an order
-        self._deck: list[Visit] = []
+        self._deck: list[VisitKind] = []
         self._numbers = itertools.count(1)
 
     def visit(self, at: datetime) -> Iterator[Call]:
@@ -135,7 +135,7 @@ class _ClientCalls:
         if random.random() < SIGNED:
             yield from self._calls(at + timedelta(seconds=random.uniform(60, 600)), "order-sign", visit)
 
-    def _next_kind(self) -> Visit:
+    def _next_kind(self) -> VisitKind:
         """Deal from a shuffled deck, so that each kind keeps its share over a few days."""
         if not self._deck:
             self._deck = [kind for kind, often in self.client.visits.items() for _ in range(often)]
@@ -146,7 +146,7 @@ class _ClientCalls:
         """Return the number of a user; some call far more than others."""
         return min(int(self.random.expovariate(3 / self.client.users)), self.client.users - 1) + 1
 
-    def _patient(self, kind: Visit, at: datetime) -> _Patient:
+    def _patient(self, kind: VisitKind, at: datetime) -> _Patient:
         random = self.random
         if kind == "quinine for malaria":
             return self._new(malaria_chart(at, random))

@@ -20,6 +20,8 @@ _DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 _OTHER_STORIES = 0.3  # share of stories from cases in which the card stays silent
 _STALE_DAYS = 300  # age of the newest results of a stale chart
 _LOW_RESULT = 0.05  # share of ordinary charts with a low potassium or magnesium that nobody has noticed
+_EARLIER = 3  # earlier results of an analyte in a chart, at most
+_ELECTROLYTES = ("2823-3", "19123-9")
 _CRAMPS = 0.1  # share of ordinary charts with cramps on the problem list
 
 
@@ -128,12 +130,15 @@ def _moved(lines: Iterable[str], later: timedelta) -> tuple[str, ...]:
 def ordinary_chart(at: datetime, quality: Quality, random: Random) -> Chart:
     """Return the chart of a patient as most are: adult, ordinary results and drugs."""
     age = random.randint(1, _STALE_DAYS // 20) if random.random() >= quality.stale else random.randint(_STALE_DAYS, 500)
-    taken = (at - timedelta(days=age)).date().isoformat()
     lines = [_person(random, 24, 88)]
     for name, unit, lowest, highest, decimals in random.sample(_RESULTS, random.randint(3, len(_RESULTS))):
-        if name.startswith(("2823-3", "19123-9")) and random.random() < _LOW_RESULT:
-            lowest, highest = lowest * 0.62, lowest * 0.97
-        lines.append(f"LOINC#{name} {random.uniform(lowest, highest):.{decimals}f} {unit} at {taken}")
+        low = name.startswith(_ELECTROLYTES) and random.random() < _LOW_RESULT
+        newest = random.uniform(lowest * 0.62, lowest * 0.97) if low else random.uniform(lowest, highest)
+        earlier = [(random.uniform(lowest, highest), age + random.randint(20, 900)) for _ in range(random.randint(0, _EARLIER))]
+        lines += [
+            f"LOINC#{name} {value:.{decimals}f} {unit} at {(at - timedelta(days=days)).date()}"
+            for value, days in ((newest, age), *earlier)
+        ]
     lines += random.sample(_PROBLEMS, random.randint(0, 3))
     lines += [f"{drug}, since {random.randint(1, 40)} months ago" for drug in random.sample(_DRUGS, random.randint(0, 4))]
     if random.random() < _CRAMPS:

@@ -12,7 +12,7 @@ from cds_service.outbound.base_urls import FhirBase
 from cds_service.trust import Caller
 
 # What a visit is about: opening a chart, or drafting an order and signing it. "story": a patient of a card's case or a sample.
-Visit = Literal["view", "story view", "order", "story order", "quinine for cramps", "quinine for malaria"]
+VisitKind = Literal["view", "story view", "order", "story order", "quinine for cramps", "quinine for malaria"]
 
 SIGNED = 0.8  # share of selected orders that are signed
 
@@ -40,7 +40,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     hooks: tuple[Hook, ...] = ("patient-view", "order-select", "order-sign")
     share: float  # of all calls, while every client calls
     users: int
-    visits: dict[Visit, int]  # how many of so many
+    visits: dict[VisitKind, int]  # how many of so many
     reports: float  # share of shown cards whose outcome its EHR sends
     reports_after: timedelta | None = None  # it sends feedback once a day, so long after midnight; None: at once
     reason_when: Literal["selecting", "signing"] = "selecting"  # when its EHR asks the clinician why a drug is ordered

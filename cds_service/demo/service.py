@@ -19,7 +19,8 @@ from cds_service.trust.refusal import CallerRefusedError
 
 _CLIENT = b"x-made-up-client"  # the header that names the caller, in place of a signed token
 _EXPIRED = b"x-made-up-expired"
-_SLOW = 0.03  # share of FHIR searches that take longest
+_FAST, _SLOW = (0.001, 0.01), (0.03, 0.12)  # seconds that a FHIR search takes
+_SLOWLY = 0.04  # share of FHIR searches that take long
 _FAILS = 0.004  # share of FHIR searches that the server answers with 500
 
 
@@ -61,19 +62,24 @@ class NamedCallers:
 class ChartServer(HttpClient):
     """A FHIR server that knows the chart of the patient of one call at a time. Nothing leaves the process."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, seed: int) -> None:
         super().__init__()
-        self.chart: Mapping[str, bytes] = {}  # by type of resource
-        self._random = random
+        self._seed = seed
+        self._chart: Mapping[str, bytes] = {}
+        self._of = ""
+
+    def know(self, chart: Mapping[str, bytes], of: str) -> None:
+        """Take the chart of the next call, by type of resource; `of`: what the server does follows from this text."""
+        self._chart, self._of = chart, of
 
     async def get(self, url: httpx2.URL, headers: Headers, *, private: bool, limit: int) -> Response:
-        """Answer a read of the patient or a search, after some milliseconds."""
-        random = self._random
-        await asyncio.sleep(random.uniform(0.05, 0.2) if random.random() < _SLOW else random.uniform(0.001, 0.01))
-        kinds = [part for part in url.path.split("/") if part in self.chart]
+        """Answer a read of the patient or a search, after some milliseconds; the same again gets the same answer."""
+        random = Random(f"{self._seed} {self._of} {url.path}")  # noqa: S311
+        await asyncio.sleep(random.uniform(*(_SLOW if random.random() < _SLOWLY else _FAST)))
+        kinds = [part for part in url.path.split("/") if part in self._chart]
         if not kinds or random.random() < _FAILS:
             return Response(500, {}, b"")
-        return Response(200, {"content-type": "application/fhir+json"}, self.chart[kinds[0]])
+        return Response(200, {"content-type": "application/fhir+json"}, self._chart[kinds[0]])
 
 
 async def post(app: ASGIApp, path: str, client: Client, body: bytes, *, authorised: bool = True) -> tuple[int, bytes]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
-from cds_service.database import DatabaseError, open_database
+from cds_service.alert_log.reading import has_old_rows, open_for_reading
 from cds_service.demo.clients import CLIENTS
 from cds_service.demo.mark import read_mark
 
 _BESIDE = ("", "-wal", "-shm", "-lock")  # files of one SQLite database, and the log's lock
+_ELSEWHERE = "demo-log writes into a new file only (--into FOLDER)"
 
 
 class ForeignLogError(ValueError):
@@ -22,13 +25,13 @@ def clear_for(log_path: Path, review_path: Path) -> None:
     call is used as it is. Raises ForeignLogError where the file holds other records or is no log of this program, OSError.
     """
     if log_path.exists():
-        clients = _clients(log_path, review_path)
+        clients = _clients(log_path)
         if clients and read_mark(log_path) is None:
-            raise ForeignLogError(f"{log_path} holds records of a service; demo-log writes into a new file only (--into FOLDER)")
+            raise ForeignLogError(f"{log_path} holds records of a service; {_ELSEWHERE}")
         if strange := clients - {one.name for one in CLIENTS}:
             raise ForeignLogError(
-                f"{log_path} was made by demo-log, and a service has added calls of {', '.join(sorted(strange))} since; "
-                "remove it yourself, or choose another place (--into FOLDER)"
+                f"{log_path} was made by demo-log, and a service has added calls of {', '.join(sorted(strange))} since: "
+                f"remove it yourself; {_ELSEWHERE}"
             )
         if clients:
             _remove(log_path)
@@ -36,18 +39,17 @@ def clear_for(log_path: Path, review_path: Path) -> None:
     log_path.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _clients(log_path: Path, review_path: Path) -> set[str]:
-    """Return the names of the clients whose calls are in the log. Raises ForeignLogError where it can't be read."""
+def _clients(log_path: Path) -> set[str]:
+    """Return the names of the clients whose calls are in the log. Raises ForeignLogError where that can't be told."""
     try:
-        database = open_database(log_path, review_path)
-    except DatabaseError as error:
-        raise ForeignLogError(f"{log_path}: {error}; demo-log writes into a new file only (--into FOLDER)") from None
-    try:
-        return {
-            row["text"] for row in database.rows("SELECT text FROM log.name WHERE id IN (SELECT DISTINCT client FROM log.call)")
-        }
-    finally:
-        database.close()
+        with closing(open_for_reading(log_path)) as connection:
+            if has_old_rows(connection):
+                raise ForeignLogError(f"{log_path} holds records of version 0.1.0; {_ELSEWHERE}")
+            return {
+                text for (text,) in connection.execute("SELECT text FROM name WHERE id IN (SELECT DISTINCT client FROM call)")
+            }
+    except sqlite3.DatabaseError as error:
+        raise ForeignLogError(f"{log_path} can't be read as an alert log ({error}); {_ELSEWHERE}") from None
 
 
 def _remove(path: Path) -> None:

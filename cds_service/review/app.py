@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
@@ -12,11 +12,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cds_service.clock import Clock, utc_now
+from cds_service.database import DatabaseError
 from cds_service.hooks.error_handlers import UnexpectedErrorMiddleware, add_error_handlers
 from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.review.page import BASE
 from cds_service.review.routes import review_routes
-from cds_service.review.site import close_site, new_site
+from cds_service.review.site import Site
 from cds_service.settings import DEV_BANNER, Settings, SettingsError
 
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
@@ -33,12 +34,14 @@ def create_review_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
             "who reads them. Until then `cds-service log export` writes the log for other tools"
         )
     knowledge = load_knowledge(settings, before_approval=True)
-    site = new_site(settings, knowledge, clock, banner=DEV_BANNER)
+    site = Site(settings, knowledge, clock, banner=DEV_BANNER)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        with suppress(DatabaseError):  # the pages say why, and try again
+            site.begin()
         yield
-        close_site(site)
+        site.close()
 
     app = FastAPI(
         lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, telemetry=_NO_TELEMETRY

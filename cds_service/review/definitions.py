@@ -28,7 +28,7 @@ _ALL = (
         "Cards shown",
         "Cards of live mode that a response held, without those of a response that was withdrawn.",
         "A card that was returned is no proof of a card that was displayed: CDS Hooks does not report that. A call that was sent "
-        "again counts once.",
+        "again counts once. The notice of what was not checked counts as a card.",
     ),
     Definition(
         "fire_rate",
@@ -73,6 +73,18 @@ _ALL = (
         "Overrides with a reason",
         "Overridden cards with a coded reason / overridden cards.",
         "Overriding without a reason is a sign of fatigue.",
+    ),
+    Definition(
+        "commented",
+        "Overrides with a comment",
+        "Overridden cards whose last feedback came with a comment / overridden cards.",
+        "Comments themselves are kept only where the site has given a key for them.",
+    ),
+    Definition(
+        "failed",
+        "Failed calls",
+        "Calls that were answered with a status of 500 or more / calls.",
+        "A response that was withdrawn counts as 503, which is what the client got.",
     ),
     Definition(
         "repeat",

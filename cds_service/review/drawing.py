@@ -6,17 +6,19 @@ import csv
 import io
 from functools import cached_property
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from jinja2 import Environment
 from starlette.responses import Response
 
 from cds_service import __version__
-from cds_service.files.page_templates import page_templates
-from cds_service.review.charts import day_text
+from cds_service.review.charts import day_of, day_text
 from cds_service.review.definitions import DEFINITIONS
+from cds_service.review.log_state import LogState
 from cds_service.review.page import Page, PageRequest
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")  # a spreadsheet would run a cell that begins so (OWASP ASVS 5.0, 1.2.10)
 
@@ -30,17 +32,22 @@ class Templates:
 
     @cached_property
     def _templates(self) -> Environment:
+        from cds_service.files.page_templates import page_templates
+
         templates = page_templates("cds_service.review")
         templates.globals.update(self._globals, version=__version__, definitions=DEFINITIONS)
-        templates.filters.update(number=_number, decimal=_decimal, percent=_percent, day=day_text)
+        templates.filters.update(
+            number=_number, decimal=_decimal, percent=_percent, day=day_text, short_day=_short_day, ms=_ms, ago=_ago
+        )
         return templates
 
-    def html(self, page: Page, asked: PageRequest) -> Response:
+    def html(self, page: Page, asked: PageRequest, state: LogState | None) -> Response:
         """Return the page as HTML."""
         here, _, query = asked.url.partition("?")
         body = self._templates.get_template(page.template).render(
             {**page.data, **page.only_html},
             title=page.title,
+            log=state,
             here=here,
             query=f"?{query}" if query else "",
             has_csv=page.rows is not None,
@@ -48,12 +55,14 @@ class Templates:
         return Response(body, page.status, media_type="text/html")
 
 
-def as_json(page: Page, _: PageRequest) -> Response:
+def as_json(page: Page, _: PageRequest, state: LogState | None) -> Response:
     """Return the data of a page as JSON."""
-    return Response(msgspec.json.encode({"title": page.title, **page.data}), page.status, media_type="application/json")
+    return Response(
+        msgspec.json.encode({"title": page.title, "log": state, **page.data}), page.status, media_type="application/json"
+    )
 
 
-def as_csv(page: Page, asked: PageRequest) -> Response:
+def as_csv(page: Page, asked: PageRequest, _: LogState | None) -> Response:
     """Return the rows of a page as RFC 4180 has it, with names of columns in the first line; for a message, its text."""
     if page.rows is None:
         return Response(str(page.data.get("message", "")), page.status, media_type="text/plain")
@@ -89,4 +98,20 @@ def _decimal(value: float) -> str:
 def _percent(value: float) -> str:
     """Return a share as percent: whole, with a digit behind the point below 10 and above 90."""
     percent = 100 * value
-    return f"{percent:.0f} %" if percent in (0, 100) or 10 <= percent <= 90 else f"{percent:.1f} %"
+    digits = 0 if percent in (0, 100) or 10 <= percent <= 90 else 1
+    return f"{percent:.{digits}f}\u00a0%"
+
+
+def _short_day(day: int) -> str:
+    return f"{day_of(day).day} {day_of(day):%b}"
+
+
+def _ms(bound: int | None) -> str:
+    return "none" if bound is None else f"≤\u00a0{bound}\u00a0ms"
+
+
+def _ago(seconds: int) -> str:
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length} {unit}s"
+    return f"{seconds} s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,8 +11,11 @@ from starlette.responses import RedirectResponse, Response
 
 from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.rollups.days import SiteDays, moment
+from cds_service.rollups.filter import Filter
 from cds_service.settings import Settings
 
+DAYS = 28  # that a page shows where its address names no days
 BASE = "/review"
 
 
@@ -21,7 +24,7 @@ class PageRequest(msgspec.Struct, frozen=True):
 
     url: str  # path and query as the browser sent them
     path: Mapping[str, str]  # parameters of the path
-    query: Mapping[str, str]  # the last value of each parameter
+    pairs: Sequence[tuple[str, str]]  # parameters of the query, in its order
     form: Mapping[str, str]  # fields of a form; empty for GET
     cookies: Mapping[str, str]
     now: datetime
@@ -35,6 +38,20 @@ class PageRequest(msgspec.Struct, frozen=True):
         if self.connection is None:
             raise RuntimeError("this page was registered as one that reads no database")
         return self.connection
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Return the last value of each parameter."""
+        return dict(self.pairs)
+
+    @property
+    def today(self) -> int:
+        """Return the day of the site, YYYYMMDD."""
+        return SiteDays(self.settings.time_zone).day_of(moment(self.now))
+
+    def filter(self, *, days: int | None = DAYS, other: Iterable[str] = ()) -> Filter:
+        """Return the filter of the query; `days` and `other`: see `Filter.from_query`. Raises FilterError."""
+        return Filter.from_query(self.pairs, self.today, days=days, other=other)
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -15,9 +15,11 @@ from starlette.routing import Route
 from cds_service.database import DatabaseError, DatabasePool, StatementTooLongError
 from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.review.drawing import Templates, as_csv, as_json, style
+from cds_service.review.log_state import LogState, log_state
 from cds_service.review.page import BASE, BadFormError, Page, PageNotFoundError, PageRequest, PageRoute
 from cds_service.review.pages import PAGES
 from cds_service.review.site import Site
+from cds_service.rollups.filter import FilterError
 from cds_service.wire.errors import Forbidden
 from cds_service.wire.same_origin import from_this_site
 
@@ -32,7 +34,7 @@ HEADERS = {
     "cache-control": "no-store",
 }
 
-Write = Callable[[Page, PageRequest], Response]
+Write = Callable[[Page, PageRequest, LogState | None], Response]
 
 
 def review_routes(site: Site, pages: Sequence[PageRoute] = PAGES) -> list[Route]:
@@ -87,12 +89,17 @@ class _Routes:
         write: Write,
     ) -> Response:
         asked = self._asked(request, form)
+        state = None
         try:
+            if pool is not None:
+                self._site.begin()
             with nullcontext() if pool is None else pool.borrow() as connection:
                 made = make(self._asked(request, form, connection))
-        except (PageNotFoundError, BadFormError, DatabaseError) as error:
+                if connection is not None and isinstance(made, Page):
+                    state = log_state(connection, asked.now)
+        except (PageNotFoundError, BadFormError, FilterError, DatabaseError) as error:
             made = _message(error)
-        response = made if isinstance(made, Response) else write(made, asked)
+        response = made if isinstance(made, Response) else write(made, asked, state)
         response.headers.update(HEADERS)
         return response
 
@@ -100,7 +107,7 @@ class _Routes:
         return PageRequest(
             url=f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path,
             path=request.path_params,
-            query=dict(request.query_params),
+            pairs=tuple(request.query_params.multi_items()),
             form=form,
             cookies=request.cookies,
             now=self._site.clock(),
@@ -115,7 +122,7 @@ def _message(error: Exception) -> Page:
     match error:
         case PageNotFoundError():
             return Page("Not here", "message.html", {"message": str(error)}, status=404)
-        case BadFormError():
+        case BadFormError() | FilterError():
             return Page("This could not be used", "message.html", {"message": str(error)}, status=400)
         case StatementTooLongError():
             text = (

@@ -1,47 +1,53 @@
-"""Hold what all pages of one process share: settings, cards, clock, connections."""
+"""Hold what all pages of one process share: settings, cards, clock, connections, the thread that counts the log."""
 
 from __future__ import annotations
 
-from functools import partial
-
-import msgspec
+import threading
 
 from cds_service.clock import Clock
-from cds_service.database import Database, DatabasePool, open_database, review_path
+from cds_service.database import READ_LIMIT_MS, Database, DatabasePool, open_database, review_path
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.rollups.days import SiteDays
+from cds_service.rollups.keeper import RollupKeeper
 from cds_service.settings import Settings
 
 _READERS = 4  # pages that are drawn at once; a fifth waits
 
 
-class Site(msgspec.Struct, frozen=True):
-    """The lasting parts of the pages. `readers` can't write; `writers` may write the review database, one at a time."""
+class Site:
+    """The lasting parts of the pages. Nothing is opened before `begin`, or before the first page asks."""
 
-    settings: Settings
-    knowledge: Knowledge
-    clock: Clock
-    readers: DatabasePool
-    writers: DatabasePool
-    banner: str = ""  # a line above each page
+    def __init__(self, settings: Settings, knowledge: Knowledge, clock: Clock, *, banner: str = "") -> None:
+        """`banner`: a line above each page, "" for none."""
+        self.settings = settings
+        self.knowledge = knowledge
+        self.clock = clock
+        self.banner = banner
+        self.readers = DatabasePool(self._open, _READERS)
+        self.writers = DatabasePool(lambda: self._open(writes_review=True), 1)  # of the review database
+        self._keeper = RollupKeeper(
+            lambda: self._open(writes_review=True, limit_ms=None), SiteDays(settings.time_zone), self.clock
+        )
+        self._beginning = threading.Lock()
+        self._begun = False
 
+    def begin(self) -> None:
+        """Make the review database where it is missing, and count the log from now on; once.
 
-def new_site(settings: Settings, knowledge: Knowledge, clock: Clock, *, banner: str = "") -> Site:
-    """Prepare the pages; connections are opened at the first request that needs one."""
-    return Site(
-        settings=settings,
-        knowledge=knowledge,
-        clock=clock,
-        readers=DatabasePool(partial(_open, settings), _READERS),
-        writers=DatabasePool(partial(_open, settings, writes_review=True), 1),
-        banner=banner,
-    )
+        Raises DatabaseError where that can't be; the next call tries again.
+        """
+        with self._beginning:
+            if not self._begun:
+                with self.writers.borrow():
+                    self._keeper.start()
+                self._begun = True
 
+    def close(self) -> None:
+        """End the thread and close the connections."""
+        self._keeper.stop()
+        self.readers.close()
+        self.writers.close()
 
-def close_site(site: Site) -> None:
-    """Close the connections."""
-    site.readers.close()
-    site.writers.close()
-
-
-def _open(settings: Settings, *, writes_review: bool = False) -> Database:
-    return open_database(settings.log_path, review_path(settings), writes_review=writes_review)
+    def _open(self, *, writes_review: bool = False, limit_ms: int | None = READ_LIMIT_MS) -> Database:
+        settings = self.settings
+        return open_database(settings.log_path, review_path(settings), limit_ms=limit_ms, writes_review=writes_review)

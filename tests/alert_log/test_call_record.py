@@ -412,7 +412,9 @@ def test_an_order_is_known_by_patient_and_id_and_without_one_by_what_it_says(run
     def without_id(patient: str, dose: str) -> tuple[str, ...]:
         request = of("order-sign", f"patient: female, 50 years, id {patient}", f"order: quinine {dose}, dose {dose} QD, id x")
         request["context"]["encounterId"] = "e1"
-        del request["context"]["draftOrders"]["entry"][0]["resource"]["id"]
+        (entry,) = request["context"]["draftOrders"]["entry"]
+        entry.pop("fullUrl", None)
+        del entry["resource"]["id"]
         return logged(runtime, request).order_keys
 
     one, again = keys("p1", "order: quinine 300 mg, id q1"), keys("p1", "order: quinine 200 mg, id q1")

@@ -32,8 +32,8 @@ QUININE_ONLY = msgspec.structs.replace(HARBOUR, visits={k: n for k, n in HARBOUR
 CARD = "quinine-avoid"
 Json = dict[str, Any]
 
-# What is random in a record, or measured.
-_NOT_THE_SAME = ("call", "timings", "tookMs", "logMs", "totalMs", "ms")
+# Random ids, and what is measured; so are members whose name ends in Ms or ms.
+_NOT_THE_SAME = ("call", "repeatOf", "timings")
 
 
 def made(folder: Path, days: int, calls_per_day: float, clients: tuple[Client, ...] = CLIENTS) -> Made:
@@ -68,7 +68,9 @@ def rows(folder: Path, *, calls: bool) -> list[Json]:
 
 def without_ids(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: without_ids(inner) for key, inner in value.items() if key not in _NOT_THE_SAME}
+        return {
+            key: without_ids(inner) for key, inner in value.items() if key not in _NOT_THE_SAME and not key.lower().endswith("ms")
+        }
     return [without_ids(inner) for inner in value] if isinstance(value, list) else value
 
 

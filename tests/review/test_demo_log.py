@@ -21,7 +21,7 @@ from cds_service.database import open_database
 from cds_service.demo.mark import ALIVE, Mark, write_mark
 from cds_service.review.pages.demo_log import ROUTE
 from cds_service.review.routes import review_routes
-from cds_service.review.site import close_site, new_site
+from cds_service.review.site import Site
 from cds_service.settings import Settings
 from tests.core import NOW, knowledge
 from tests.log_tables import make_sqlite_log
@@ -33,12 +33,12 @@ SAME_ORIGIN = {"sec-fetch-site": "same-origin", "origin": "http://cds.example"}
 @contextmanager
 def browser(folder: Path) -> Iterator[httpx2.AsyncClient]:
     open_database(folder / "alerts.sqlite3", folder / "review.sqlite3", writes_review=True).close()
-    site = new_site(Settings(log_path=folder / "alerts.sqlite3"), knowledge(), lambda: NOW, banner="Test")
+    site = Site(Settings(log_path=folder / "alerts.sqlite3"), knowledge(), lambda: NOW, banner="Test")
     app = Starlette(routes=review_routes(site, (ROUTE,)))
     yield httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app=app), base_url="http://cds.example", headers=SAME_ORIGIN, follow_redirects=False
     )
-    close_site(site)
+    site.close()
 
 
 @pytest.fixture
@@ -84,7 +84,11 @@ async def test_other_numbers_of_days_are_refused(
 async def test_a_log_with_records_is_left_alone(tmp_path: Path, started: list[tuple[list[str], dict[str, str]]]) -> None:
     make_sqlite_log(tmp_path / "alerts.sqlite3")
     with closing(sqlite3.connect(tmp_path / "alerts.sqlite3", isolation_level=None)) as log:
-        log.execute("INSERT INTO call (seq, id, received_at) VALUES (1, ?, 1)", (b"1" * 16,))
+        log.execute(
+            "INSERT INTO call (seq, id, received_at, tenant, client, service, hook, status, outcome, knowledge, outcome_set,"
+            " missing_set) VALUES (1, ?, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
+            (b"1" * 16,),
+        )
     with browser(tmp_path) as one:
         page = await one.get("/review/demo-log")
         assert "has records of this service" in page.text

@@ -16,7 +16,7 @@ from cds_service.review.app import create_review_app
 from cds_service.review.definitions import DEFINITIONS
 from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute, see_other
 from cds_service.review.routes import review_routes
-from cds_service.review.site import Site, new_site
+from cds_service.review.site import Site
 from cds_service.settings import Settings, SettingsError
 from tests.core import NOW, a_runtime, knowledge
 from tests.http_side import running
@@ -47,7 +47,7 @@ PAGES = (
 
 
 def a_site(folder: Path = Path("nowhere")) -> Site:
-    return new_site(Settings(log_path=folder / "alerts.sqlite3"), knowledge(), lambda: NOW, banner="Test")
+    return Site(Settings(log_path=folder / "alerts.sqlite3"), knowledge(), lambda: NOW, banner="Test")
 
 
 def client(*pages: PageRoute) -> httpx2.AsyncClient:
@@ -60,7 +60,7 @@ async def test_a_page_is_html_json_and_csv() -> None:
         html, json, csv = [await one.get(f"/review/cells{ending}?days=7") for ending in ("", ".json", ".csv")]
     assert html.headers["content-type"] == "text/html; charset=utf-8"
     assert "&lt;b&gt;" in html.text
-    assert json.json() == {"title": "Cells", "message": "<b>"}
+    assert json.json() == {"title": "Cells", "log": None, "message": "<b>"}
     assert csv.content == b'text,number,line\r\n\'=1+1,-1,"a ""quoted""\nline"\r\n'
     assert csv.headers["content-disposition"] == 'attachment; filename="cells.csv"'
 

@@ -1,0 +1,154 @@
+"""Turn counts of the roll-ups into the rates of cards and clients, as `review.definitions` defines them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from cds_service.database import Database
+from cds_service.knowledge.knowledge import Knowledge
+from cds_service.present.cards import NOT_CHECKED
+from cds_service.review.rate import ENOUGH_COVERAGE, Rate, bounds, per_100, share
+from cds_service.rollups.filter import Filter
+from cds_service.rollups.queries import (
+    Cards,
+    Evaluations,
+    card_counts,
+    denominators,
+    evaluation_counts,
+    reason_counts,
+)
+
+Counted = TypeVar("Counted", Cards, Evaluations)
+
+NO_CARDS = Cards({}, *(0 for _ in range(9)))
+NO_EVALUATIONS = Evaluations({}, {}, 0)
+
+
+class CardFigures(msgspec.Struct, frozen=True):
+    """All figures of one card under a filter."""
+
+    card: str
+    title: str
+    version: str  # that the service has now; "" where the card is no longer among them
+    status: str
+    shown: int
+    held_back: int  # fired, and not shown: repeated, gave way, capped
+    fire_rate: Rate
+    per_100_orders: Rate | None  # None for a card that is about no order
+    acceptance: Rate
+    coverage: Rate
+    override: Rate
+    reasoned: Rate
+    repeat: Rate
+    could_not_check: Rate
+
+
+def figures_of_cards(database: Database, chosen: Filter, knowledge: Knowledge) -> list[CardFigures]:
+    """Return the figures of each card that was evaluated or fired, in the order of the service's cards, others after them."""
+    cards = by_name(card_counts(database, chosen), "card")
+    evaluations = by_name(evaluation_counts(database, chosen), "card")
+    reasoned = reasons_given(database, chosen)
+    orders = orders_of(database, chosen)
+    known = [one.id for one in knowledge.cards]
+    listed = [one for one in known if one in evaluations or one in cards]
+    listed += sorted((cards.keys() | evaluations.keys()) - set(known))
+    return [
+        card_figures(one, knowledge, cards.get(one, NO_CARDS), evaluations.get(one, NO_EVALUATIONS), reasoned.get(one, 0), orders)
+        for one in listed
+    ]
+
+
+def card_figures(
+    card: str, knowledge: Knowledge, cards: Cards, evaluations: Evaluations, reasoned: int, orders: int
+) -> CardFigures:
+    """Return the figures of one card from its counts; `orders`: distinct orders of the calls."""
+    found = knowledge.card(card)
+    return CardFigures(
+        card=card,
+        title=title_of(knowledge, card),
+        version=found.file.version if found else "",
+        status=found.file.status if found else "",
+        shown=cards.shown,
+        held_back=cards.held_back,
+        fire_rate=fire_rate(evaluations),
+        per_100_orders=None if cards.shown and not cards.about_orders else per_100_orders(cards, orders),
+        acceptance=acceptance(cards),
+        coverage=coverage(cards),
+        override=bounds("override", cards.overridden, cards.shown - cards.accepted, cards.shown),
+        reasoned=share("reasoned", reasoned, cards.overridden),
+        repeat=share("repeat", cards.repeated, cards.shown),
+        could_not_check=could_not_check(evaluations),
+    )
+
+
+def title_of(knowledge: Knowledge, card: str) -> str:
+    """Return the title of a card; its id where the service no longer has it."""
+    if card == NOT_CHECKED:
+        return "Notice of what was not checked"
+    found = knowledge.card(card)
+    return found.file.title if found else card
+
+
+def by_name(rows: Sequence[Counted], name: str) -> dict[str, Counted]:
+    """Return counts by the value of one field."""
+    return {str(row.of[name]): row for row in rows}
+
+
+def reasons_given(database: Database, chosen: Filter) -> dict[str, int]:
+    """Return how many cards were overridden with a coded reason, by card."""
+    given: dict[str, int] = {}
+    for row in reason_counts(database, chosen):
+        if row["reason"]:
+            given[row["card"]] = given.get(row["card"], 0) + row["n"]
+    return given
+
+
+def orders_of(database: Database, chosen: Filter) -> int:
+    """Return the distinct orders of the calls."""
+    return next((row.orders for row in denominators(database, chosen)), 0)
+
+
+def fire_rate(evaluations: Evaluations) -> Rate:
+    """Return how often the criteria were met, of what could be decided."""
+    return share("fire_rate", evaluations.fired, evaluations.checked)
+
+
+def could_not_check(evaluations: Evaluations) -> Rate:
+    """Return how often a card could not be checked, of what applied."""
+    unchecked = evaluations.could_not_check + evaluations.failed
+    return share("could_not_check", unchecked, evaluations.checked + unchecked)
+
+
+def coverage(cards: Cards) -> Rate:
+    """Return how many shown cards got feedback."""
+    return share("coverage", cards.answered, cards.shown)
+
+
+def acceptance(cards: Cards) -> Rate:
+    """Return how many were accepted, of those with feedback."""
+    low = bool(cards.shown) and cards.answered < ENOUGH_COVERAGE * cards.shown
+    return share("acceptance", cards.accepted, cards.answered, low_coverage=low)
+
+
+def per_100_orders(cards: Cards, orders: int) -> Rate:
+    """Return shown cards about orders for each 100 orders."""
+    return per_100("per_100_orders", cards.about_orders, orders)
+
+
+def flat(figures: CardFigures) -> Mapping[str, Any]:
+    """Return the figures as one row for CSV, each rate as five columns."""
+    row: dict[str, Any] = {}
+    for name in figures.__struct_fields__:
+        value = getattr(figures, name)
+        if name in RATES:
+            for part in ("numerator", "denominator", "value", "low", "high"):
+                row[f"{name}_{part}"] = None if value is None else getattr(value, part)
+        else:
+            row[name] = value
+    return row
+
+
+RATES = ("fire_rate", "per_100_orders", "acceptance", "coverage", "override", "reasoned", "repeat", "could_not_check")
