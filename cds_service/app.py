@@ -13,15 +13,12 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from cds_service import __version__
-from cds_service.api_docs import describe_api, docs_routes
-from cds_service.build_sheet import build_sheet_routes
+from cds_service.api_docs import describe_api
 from cds_service.hooks.cors import HookCorsMiddleware, allow_any_page
 from cds_service.hooks.error_handlers import UnexpectedErrorMiddleware, add_error_handlers
 from cds_service.hooks.routes import hook_routes
 from cds_service.hooks.service_calls import Respond, ServiceCalls
 from cds_service.knowledge.site_knowledge import log_card_states
-from cds_service.playground import playground_routes
-from cds_service.playground.fhir_server import fhir_routes
 from cds_service.process.health import ProcessState, health_routes
 from cds_service.process.self_check import SelfCheck
 from cds_service.process.shutdown import delay_sigterm
@@ -72,7 +69,11 @@ def create_app(
         except Exception as error:
             tell(Event.START_FAILED, error=type(error).__name__, place=place(error.__traceback__))
             raise
+        if held.traces is not None:
+            held.traces.start()
         await held.callers.start()
+        if held.shipper is not None:
+            held.shipper.start()
         log_card_states(held.knowledge)
         _start_metrics(held, process)
         tasks = [asyncio.create_task(work) for work in (process.watch(), process.self_check.run())]
@@ -89,6 +90,8 @@ def create_app(
         await held.callers.close()
         await held.http.aclose()
         await held.alert_log.close()
+        if held.shipper is not None:
+            await asyncio.to_thread(held.shipper.stop)
         if site is not None:
             await asyncio.to_thread(site.close)
         await _close_traces(held)
@@ -116,13 +119,7 @@ def create_app(
     app.router.routes.extend(card_page_routes(held))
     describe_api(app, held.knowledge.services)
     if site is not None:
-        from cds_service.review.routes import review_routes
-
-        app.include_router(fhir_routes(settings.public_url, held.clock))
-        app.include_router(docs_routes(app, banner=DEV_BANNER))
-        app.include_router(build_sheet_routes(held.knowledge, settings, banner=DEV_BANNER))
-        app.router.routes.extend(playground_routes(held))
-        app.router.routes.extend(review_routes(site))
+        _add_dev_pages(app, held, site)
     return app
 
 
@@ -130,6 +127,21 @@ def _review_site(runtime: Runtime) -> Site:
     from cds_service.review.site import Site  # here, because production has no use for it
 
     return Site(runtime.settings, runtime.knowledge, runtime.clock, banner=DEV_BANNER)
+
+
+def _add_dev_pages(app: FastAPI, runtime: Runtime, site: Site) -> None:
+    # Imported here, because production has none of them.
+    from cds_service.api_docs.page import docs_routes
+    from cds_service.build_sheet.page import build_sheet_routes
+    from cds_service.playground import playground_routes
+    from cds_service.playground.fhir_server import fhir_routes
+    from cds_service.review.routes import review_routes
+
+    app.include_router(fhir_routes(runtime.settings.public_url, runtime.clock))
+    app.include_router(docs_routes(app, banner=DEV_BANNER))
+    app.include_router(build_sheet_routes(runtime.knowledge, runtime.settings, banner=DEV_BANNER))
+    app.router.routes.extend(playground_routes(runtime))
+    app.router.routes.extend(review_routes(site))
 
 
 def _start_metrics(runtime: Runtime, process: ProcessState) -> None:
@@ -164,6 +176,7 @@ def freeze_collector() -> None:
     any cycles, so its objects need no second look while it is served: the older generations are collected rarely, because
     walking through a large request takes milliseconds.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(700, 10_000, 10)

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, DirectoryPath, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, DirectoryPath, Field, ValidationError
 
 DEV_BANNER = "Development profile: answers anybody; no patient data"  # on every page of the dev profile
 MINIMUM_SECRET = 32  # characters; 16 random bytes as hex
@@ -44,12 +44,10 @@ Url = Annotated[str, Field(pattern="^https?://", title="an http or https URL"), 
 YesOrNo = Annotated[bool, BeforeValidator(_yes_or_no), Field(title="yes or no")]
 
 
-class Settings(BaseSettings):
-    """All settings of one process, from arguments, else the environment; an empty variable counts as not set."""
+class Settings(BaseModel):
+    """All settings of one process. `load_settings` reads them."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CDS_", env_ignore_empty=True, frozen=True, validate_default=False, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     profile: Literal["dev", "production"] = Field(
         default="dev",
@@ -84,6 +82,11 @@ class Settings(BaseSettings):
         default="",
         description="the database in which several machines remember used tokens; without it, a file beside the log is shared by "
         "the workers of one machine",
+    )
+    log_database_url: DatabaseUrl = Field(
+        default="",
+        description="the PostgreSQL database to which the alert log is shipped, where several machines share it or it is large; "
+        "each machine then knows which cards the others have shown",
     )
     deadline_ms: int = Field(
         default=2000, ge=200, le=60_000, description="ms from request to answer; FHIR queries get at most 800 ms of it"
@@ -195,11 +198,15 @@ OPTIONS = tuple(
 
 
 def load_settings(**overrides: str | None) -> Settings:
-    """Read the settings; `overrides` (by field name, None for not given) win over the environment.
+    """Read the settings from the environment, where an empty variable counts as not set.
+
+    `overrides` (by field name, None for not given) win over it.
 
     Raises SettingsError, with a line for each variable that can't be used.
     """
-    given: dict[str, Any] = {name: text for name, text in overrides.items() if text}
+    given: dict[str, Any] = {
+        one.name: text for one in OPTIONS if (text := overrides.get(one.name) or os.environ.get(one.variable))
+    }
     try:
         return Settings(**given)
     except ValidationError as error:

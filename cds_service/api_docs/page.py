@@ -11,9 +11,6 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, FastAPI, Response
-from jinja2 import Undefined
-
-from cds_service.files.page_templates import page_templates
 
 _HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; base-uri 'none'; "
@@ -32,6 +29,11 @@ def docs_routes(app: FastAPI, *, banner: str) -> APIRouter:
 
     @cache
     def page() -> str:
+        # Imported for the first reader: the templates' language takes 40 ms of a start.
+        from jinja2 import Undefined
+
+        from cds_service.files.page_templates import page_templates
+
         pages = page_templates("cds_service.api_docs").overlay(undefined=Undefined)  # OpenAPI leaves out what does not apply
         pages.filters["pretty"] = _pretty
         return pages.get_template("docs.html").render(document=app.openapi(), banner=banner)

@@ -6,11 +6,8 @@ from functools import cache
 from importlib.resources import files
 
 from fastapi import APIRouter, Response
-from markdown_it import MarkdownIt
-from markupsafe import Markup
 
-from cds_service.build_sheet.sheet import build_sheet, known_ehrs
-from cds_service.files.page_templates import page_templates
+from cds_service.build_sheet.ehrs import known_ehrs
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.settings import Settings
 from cds_service.wire.errors import UnknownService
@@ -21,18 +18,25 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
-_markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 
 
 def build_sheet_routes(knowledge: Knowledge, settings: Settings, *, banner: str) -> APIRouter:
     """Return the routes of `/build-sheets`; `banner` is a line above each page, "" for none."""
     router = APIRouter(prefix="/build-sheets", include_in_schema=False)
-    pages = page_templates("cds_service.build_sheet")
     ehrs = known_ehrs()
 
     @cache
     def drawn(name: str) -> str:
-        sheet = Markup(_markdown.render(build_sheet(name, knowledge, settings)))  # noqa: S704 (markdown-it escapes HTML)
+        # Imported for the first reader, so that a start takes no longer.
+        from markdown_it import MarkdownIt
+        from markupsafe import Markup
+
+        from cds_service.build_sheet.sheet import build_sheet
+        from cds_service.files.page_templates import page_templates
+
+        pages = page_templates("cds_service.build_sheet")
+        markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+        sheet = Markup(markdown.render(build_sheet(name, knowledge, settings)))  # noqa: S704 (markdown-it escapes HTML)
         for wide in ("pre", "table"):  # scrolled with the keyboard
             sheet = sheet.replace(Markup(f"<{wide}>"), Markup(f'<{wide} tabindex="0">'))  # noqa: S704
         return pages.get_template("page.html").render(title=ehrs[name].title, ehrs=ehrs, current=name, banner=banner, sheet=sheet)

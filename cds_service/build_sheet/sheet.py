@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from cds_service.build_sheet.ehrs import known_ehrs
 from cds_service.explain.terminal import draw_cards
 from cds_service.files.paths import fixtures_dir
 from cds_service.knowledge.card_file import DialectFile
@@ -22,25 +21,6 @@ from cds_service.settings import Settings
 ADDRESS = "https://cds.hospital.example"  # where the site has not said its public address
 _PICTURES = ("severe-potassium", "quinine-and-baclofen", "nothing-arrived")  # golden responses
 _TYPE = re.compile(r"[A-Z][A-Za-z]+")
-
-
-class Ehr(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is known of one EHR, from `ehrs.yaml`."""
-
-    title: str
-    dialect: str  # of cards/dialects.yaml
-    preset: str  # of the client registry, "" for none
-    token_life_s: Annotated[int, msgspec.Meta(gt=0)]  # seconds, `exp` minus `iat`
-    typed_queries: bool  # prefetch is typed by hand; else it comes from discovery
-    steps: list[str]
-    cannot: list[str]
-    read: str  # where this stands, and how sure it is
-
-
-def known_ehrs() -> dict[str, Ehr]:
-    """Return the EHRs that have a sheet, by name."""
-    text = files("cds_service.build_sheet").joinpath("ehrs.yaml").read_text(encoding="utf-8")
-    return msgspec.convert(yaml.safe_load(text), dict[str, Ehr])
 
 
 def build_sheet(name: str, knowledge: Knowledge, settings: Settings) -> str:

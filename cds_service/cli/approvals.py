@@ -9,8 +9,6 @@ from typing import Any
 from cds_service.clock import utc_now
 from cds_service.files.conversion_errors import suggestion
 from cds_service.files.paths import cards_dir
-from cds_service.knowledge.approvals import ApprovalError, approve, load_approvals, standing
-from cds_service.knowledge.site_knowledge import approvals_path, load_knowledge
 from cds_service.settings import load_settings
 
 
@@ -28,6 +26,8 @@ def add_approval_commands(cards: argparse._SubParsersAction[Any]) -> None:
 def _approve(options: argparse.Namespace) -> int:
     from cds_service.authoring.cases import load_cases, run_cases
     from cds_service.authoring.emitted_resources import emitted_problems
+    from cds_service.knowledge.approvals import ApprovalError, approve
+    from cds_service.knowledge.site_knowledge import approvals_path, load_knowledge
 
     settings = load_settings()
     knowledge = load_knowledge(settings, before_approval=True)
@@ -54,6 +54,9 @@ def _approve(options: argparse.Namespace) -> int:
 
 
 def _approvals(_: argparse.Namespace) -> int:
+    from cds_service.knowledge.approvals import load_approvals, standing
+    from cds_service.knowledge.site_knowledge import approvals_path, load_knowledge
+
     settings = load_settings()
     knowledge = load_knowledge(settings, before_approval=True)
     path = approvals_path(settings)

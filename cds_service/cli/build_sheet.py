@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cds_service.build_sheet.sheet import build_sheet, known_ehrs
-from cds_service.knowledge.site_knowledge import load_knowledge
+from cds_service.build_sheet.ehrs import known_ehrs
 from cds_service.settings import load_settings
 
 
@@ -18,6 +17,9 @@ def add_build_sheet_command(commands: Any) -> None:
 
 
 def _print(options: argparse.Namespace) -> int:
+    from cds_service.build_sheet.sheet import build_sheet
+    from cds_service.knowledge.site_knowledge import load_knowledge
+
     settings = load_settings()
     print(build_sheet(options.ehr, load_knowledge(settings, before_approval=True), settings), end="")
     return 0

@@ -1,19 +1,14 @@
-"""Run the command line `cds-service`."""
+"""Run the command line `cds-service`. Each command imports what it needs when it runs, see `serve`."""
 
 from __future__ import annotations
 
 import argparse
-import errno
 import os
-import socket
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 import msgspec
 
@@ -26,17 +21,17 @@ from cds_service.cli.demo import add_demo_command
 from cds_service.cli.log import add_log_commands
 from cds_service.cli.requests import add_request_commands
 from cds_service.cli.review import add_review_command
+from cds_service.cli.serve import add_serve_command
 from cds_service.cli.terminology import add_terminology_commands
 from cds_service.clock import utc_now
 from cds_service.doctor.command import add_doctor_command
 from cds_service.files.paths import cards_dir, fixtures_dir
 from cds_service.files.yaml_file import KnowledgeError
-from cds_service.knowledge.knowledge import Card, Knowledge
-from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.settings import Settings, SettingsError, load_settings, settings_help
 
 if TYPE_CHECKING:
-    from cds_service.review_site import Site
+    from cds_service.knowledge.knowledge import Card, Knowledge
+    from cds_service.review_site.pages import Site
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,13 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="start the service")
-    serve.add_argument("--profile", choices=["dev", "production"], help="overrides CDS_PROFILE")
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=_port, default=8000)
-    serve.add_argument("--workers", type=_at_least_one, default=1, help="processes that share the port and the log")
-    serve.set_defaults(run=_serve)
-
+    add_serve_command(commands, _port, _at_least_one)
     add_review_command(commands, _port)
     add_demo_command(commands, _instant, _at_least_one)
     add_request_commands(commands, _instant)
@@ -140,104 +129,10 @@ def _port(text: str) -> int:
 
 
 def _load(settings: Settings) -> tuple[Path, Knowledge]:
+    from cds_service.knowledge.site_knowledge import load_knowledge
+
     folder = settings.cards_dir or cards_dir()
     return folder, load_knowledge(settings, before_approval=True)
-
-
-def _serve(options: argparse.Namespace) -> int:
-    import uvicorn
-
-    from cds_service.process.connection_limits import LimitedConnection
-    from cds_service.runtime import new_runtime
-    from cds_service.telemetry.log_lines import configure_logging
-
-    settings = load_settings(profile=options.profile)
-    configure_logging(settings.profile)
-    if options.workers > 1:
-        # Each worker process reads the settings again; loading them here reports a mistake once.
-        new_runtime(settings)
-        os.environ["CDS_PROFILE"] = settings.profile
-        app: object = "cds_service.app:application"
-    else:
-        from cds_service.app import create_app, freeze_collector
-
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        own_address = f"http://{host}:{options.port}" if settings.profile == "dev" and options.port else ""
-        app = create_app(settings, own_address=own_address)
-        freeze_collector()
-    require_free_port(options.host, options.port)
-    if settings.profile == "dev":
-        if not _is_loopback(options.host):
-            print(_OPEN_TO_THE_NETWORK.format(host=options.host), file=sys.stderr, flush=True)
-        print(_start_screen(options.host, options.port, settings), flush=True)
-    with _shared_metrics() if options.workers > 1 else nullcontext():
-        uvicorn.run(
-            app,  # type: ignore[arg-type]
-            host=options.host,
-            port=options.port,
-            workers=options.workers,
-            factory=options.workers > 1,
-            http=LimitedConnection,
-            ws="none",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=max(4, settings.deadline_ms // 1000 + 1),  # calls under way still get their deadline
-        )
-    return 0
-
-
-def require_free_port(host: str, port: int) -> None:
-    """Raise SettingsError where another program listens on `host`:`port`, before the start screen is printed."""
-    try:
-        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise SettingsError(f"{host}:{port} is in use by another program; choose another port with --port") from None
-
-
-_OPEN_TO_THE_NETWORK = """
-WARNING: the dev profile listens on {host}, which other machines may reach. It is made for one machine: browser pages of any
-origin may call it, and without CDS_CLIENTS_FILE any program may too. Never use it with data of real patients.
-"""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _shared_metrics() -> AbstractContextManager[None]:
-    from cds_service.telemetry.prometheus import metrics_of_workers
-
-    return metrics_of_workers()
-
-
-def _start_screen(host: str, port: int, settings: Settings) -> str:
-    base = f"http://{host}:{port}"
-    command = Path(sys.argv[0]).absolute()
-    here = Path.cwd()
-    who = "answers every caller" if settings.clients_file is None else "answers the registered clients"
-    shown = command.relative_to(here) if command.is_relative_to(here) else command.name
-    # Browsers let a page of the public sandbox call 127.0.0.1 although it has no TLS.
-    set_up = {"patientId": "mild-potassium", "fhirServiceUrl": f"{base}/fhir", "serviceDiscoveryURL": f"{base}/cds-services"}
-    sandbox = urlencode(set_up)
-    return f"""
-Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
-
-  Playground  {base}/     (fire a hook, see the cards and why)
-  Review      {base}/review     (what the quality team reads)
-  A card      {shown} sample quinine-for-cramps | \\
-                curl -s -H content-type:application/json --data-binary @- {base}/cds-services/cramp-care-order-sign
-  Sandbox     https://sandbox.cds-hooks.org/?{sandbox}
-  Patients    {base}/fhir/Patient     (FHIR R4, read-only; {shown} sample lists them)
-  Discovery   {base}/cds-services
-  Health      {base}/health
-  The log     {shown} log export --format ndjson     (in {settings.log_path})
-  Stop        Ctrl-C
-"""
 
 
 def _sample(options: argparse.Namespace) -> int:
@@ -306,7 +201,7 @@ def _show(options: argparse.Namespace) -> int:
 def _review_site(folder: Path, knowledge: Knowledge, cards: Sequence[Card]) -> Site:
     from cds_service.authoring.cases import load_cases, run_cases
     from cds_service.authoring.recommendations import Recommendations
-    from cds_service.review_site import Site
+    from cds_service.review_site.pages import Site
 
     cases = [case for case in load_cases(folder, knowledge) if case.card in cards]
     return Site(knowledge, Recommendations(folder), list(run_cases(cases, knowledge)))

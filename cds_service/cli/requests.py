@@ -14,7 +14,6 @@ import msgspec
 
 from cds_service.clock import utc_now
 from cds_service.files.conversion_errors import suggestion
-from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.settings import load_settings
 
 if TYPE_CHECKING:
@@ -83,6 +82,7 @@ def _explain(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> tuple[Evaluation, Knowledge] | int:
     """Evaluate the request file; where that fails, print why and return an exit status."""
     from cds_service.evaluate import Engine, evaluate_body
+    from cds_service.knowledge.site_knowledge import load_knowledge
     from cds_service.present.cards import Presenter
     from cds_service.wire.errors import CdsError
 

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cds_service.files.paths import cards_dir
-from cds_service.knowledge.site_knowledge import rxnorm_path
 from cds_service.settings import load_settings
-from cds_service.terminology.terminology import Terminology
 
 if TYPE_CHECKING:
     from cds_service.authoring.drug_recognition import Measurement
@@ -45,6 +43,7 @@ def add_terminology_commands(commands: argparse._SubParsersAction[Any]) -> None:
 def _load(options: argparse.Namespace) -> int:
     from cds_service.authoring.progress import Progress
     from cds_service.authoring.rxnorm_load import load, release_of
+    from cds_service.knowledge.site_knowledge import rxnorm_path
 
     to: Path = options.to or rxnorm_path(load_settings())
     try:
@@ -61,6 +60,8 @@ def _load(options: argparse.Namespace) -> int:
 
 def _measure(options: argparse.Namespace) -> int:
     from cds_service.authoring.drug_recognition import measure, read_differences
+    from cds_service.knowledge.site_knowledge import rxnorm_path
+    from cds_service.terminology.terminology import Terminology
 
     settings = load_settings()
     terms = Terminology.load((settings.cards_dir or cards_dir()) / "value_sets", rxnorm_path(settings))

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from cds_service.criteria.facts import PriorCard
-from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.decision import FIRED, Decision, Outcome
 from cds_service.decide.repeat_rule import repeated
 
 _change = msgspec.structs.replace
@@ -34,6 +34,8 @@ def choose(
     order-sign. `most`: the limit on cards in one response; warnings and critical cards are never cut.
     """
     chosen = list(decisions)
+    if not any(one.outcome is FIRED for one in chosen):  # then no card is shown that could cover a subject either
+        return chosen
     if shown_before:
         _suppress_repeats(chosen, shown_before, hook, now, answer_counts)
     capped: set[int] = set()
@@ -55,7 +57,7 @@ def _suppress_repeats(
 ) -> None:
     """Suppress cards that were shown before and have no new content."""
     for position, decision in enumerate(decisions):
-        if decision.outcome is Outcome.FIRED:
+        if decision.outcome is FIRED:
             prior = repeated(decision, shown_before, hook, now, answer_counts)
             if prior is not None:
                 decisions[position] = _change(decision, outcome=Outcome.REPEATED, repeats=prior.uuid)

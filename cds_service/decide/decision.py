@@ -28,6 +28,10 @@ class Outcome(StrEnum):
     CAPPED = "capped"  # fired; suppressed by the limit on cards in one response
 
 
+# These once more as module names, because looking a member up in its enumeration is slow.
+FIRED, NOT_FIRED = Outcome.FIRED, Outcome.NOT_FIRED
+
+
 class Decision(msgspec.Struct, frozen=True):
     """The decision of one card about the patient or about one order.
 
@@ -51,7 +55,7 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def shows(self) -> bool:
         """Tell whether the card is shown: it fired, is not suppressed, and is live."""
-        return self.outcome is Outcome.FIRED and self.card.live
+        return self.outcome is FIRED and self.card.live
 
     @property
     def indicator(self) -> Literal["", "info", "warning", "critical"]:

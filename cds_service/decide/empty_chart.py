@@ -16,7 +16,7 @@ from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.fact_index import FactIndex, Trait
 from cds_service.criteria.facts import SOURCES, Facts, Patient, Source, SourceState
 from cds_service.criteria.findings import Finding
-from cds_service.decide.decision import Outcome
+from cds_service.decide.decision import NOT_FIRED
 from cds_service.decide.one_card import judge_safely
 from cds_service.knowledge.knowledge import Knowledge
 
@@ -58,7 +58,7 @@ class EmptyChart:
         for card in knowledge.cards_at(hook):
             own = evaluator()
             decision = judge_safely(card, own, None, hook, note)
-            if decision.outcome is Outcome.NOT_FIRED:
+            if decision.outcome is NOT_FIRED:
                 self.silent[card.id] = Silent(dict(own), decision.unknown)
         self._always = frozenset(
             name for name, criterion in knowledge.criteria.items() if name in raised or criterion.looks_for is None

@@ -10,7 +10,7 @@ from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.fact_index import FactIndex
 from cds_service.criteria.facts import Facts
 from cds_service.criteria.findings import IS_UNMET, UNMET, OnError
-from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.decision import NOT_FIRED, Decision, Outcome
 from cds_service.decide.empty_chart import empty_chart
 from cds_service.decide.one_card import judge_safely
 from cds_service.knowledge.knowledge import Knowledge
@@ -43,7 +43,7 @@ def judge(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisio
             silent = empty.silent.get(card.id)
             if silent is not None and to_look.isdisjoint(silent.findings):
                 findings.update(silent.findings)
-                decisions.append(Decision(card, Outcome.NOT_FIRED, findings, unknown=silent.unknown))
+                decisions.append(Decision(card, NOT_FIRED, findings, unknown=silent.unknown))
             else:
                 decisions.append(judge_safely(card, findings, None, facts.hook, on_error))
         elif index.order_absent is not UNMET:  # the orders that were read must not hide that there are others

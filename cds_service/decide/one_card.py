@@ -5,7 +5,7 @@ from __future__ import annotations
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Order
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, Finding, OnError, Truth
-from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.decision import FIRED, NOT_FIRED, Decision, Outcome
 from cds_service.decide.repeat_rule import about
 from cds_service.knowledge.card_file import Row
 from cds_service.knowledge.knowledge import Card
@@ -30,17 +30,17 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
     file = card.file
     for name in file.fire_when:
         if findings[name].truth is IS_UNMET:
-            return Decision(card, Outcome.NOT_FIRED, findings, order)
+            return Decision(card, NOT_FIRED, findings, order)
     for name in file.unless:
         if findings[name].truth is IS_MET:
-            return Decision(card, Outcome.NOT_FIRED, findings, order)
+            return Decision(card, NOT_FIRED, findings, order)
     conditions = _Unsure(card, findings)
     common = conditions.holds(file.fire_when, file.unless)
     rows = _Unsure(card, findings)
     row, best = _first_row(file.table, rows)
     unknown = tuple(dict.fromkeys((*conditions.names, *rows.names)))
     if common is IS_MET and row >= 0:
-        return Decision(card, Outcome.FIRED, findings, order, row, unknown, about=about(card.file, row, findings, order))
+        return Decision(card, FIRED, findings, order, row, unknown, about=about(card.file, row, findings, order))
     for item in file.not_checked:
         if common is IS_MET and all(findings[name].truth is IS_MET for name in item.when):
             return Decision(
@@ -55,7 +55,7 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
     # An unknown among the common conditions comes first: the card may not be about this patient at all.
     unsure = conditions if common is IS_UNKNOWN else rows
     if unsure.blocking is None or common is IS_UNMET or best is IS_UNMET:
-        return Decision(card, Outcome.NOT_FIRED, findings, order, unknown=unknown)
+        return Decision(card, NOT_FIRED, findings, order, unknown=unknown)
     finding = findings[unsure.blocking]
     return Decision(
         card,

@@ -73,8 +73,12 @@ def _rule(decision: Decision) -> Repeat | None:
 
 
 def _evidence(findings: Evaluator, names: Iterable[str], first: str = "") -> str:
-    evidence = (item for name in names if findings[name].truth is IS_MET for item in findings[name].evidence)
-    return ", ".join(sorted({name_of(item) for item in evidence} | ({first} if first else set())))
+    found = {first} if first else set()
+    for name in dict.fromkeys(names):
+        finding = findings[name]
+        if finding.truth is IS_MET:
+            found.update([name_of(item) for item in finding.evidence])
+    return ", ".join(sorted(found))
 
 
 def _may_have_been_answered(decision: Decision, hook: str) -> bool:

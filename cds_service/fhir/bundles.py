@@ -11,12 +11,26 @@ from msgspec import Raw
 
 from cds_service.criteria.facts import SOURCES, Quarantined, Source, SourceState
 from cds_service.fhir.bundle_entries import Envelope, decode_envelope, items, objects, reason_of, type_of, type_of_entry
-from cds_service.fhir.gathered import EXPECTED, HOMES, TARGETS, Gathered, Origin, keep_url, source_of
+from cds_service.fhir.gathered import (
+    EMPTY,
+    ERROR,
+    EXPECTED,
+    HOMES,
+    PARTIAL,
+    PRESENT,
+    TARGETS,
+    Gathered,
+    Origin,
+    keep_url,
+    source_of,
+)
 from cds_service.fhir.panels import REPORT, contains_results
 from cds_service.fhir.resources import Entry, Link, Resource, listed
 
 _URN = ("urn:", "URN:")  # as in `resources.is_urn`, which costs a call per entry
 _KEPT = frozenset({"Medication"})  # read where an expected resource refers to it
+
+_NONE: frozenset[str] = frozenset()
 
 _decode = msgspec.json.Decoder(Resource | None).decode
 _decode_entry = msgspec.json.Decoder(Entry).decode
@@ -29,13 +43,13 @@ def gathered(value: Resource | None, name: str, origin: Origin, *, further: bool
     `name`: a key of `facts.SOURCES` or `TARGETS`. `further`: it is a later page of a search.
     """
     if value is None:
-        return Gathered(Source(SourceState.EMPTY, origin))
+        return Gathered(Source(EMPTY, origin))
     while value.resourceType is None and value.resource is not None:  # wrapped, as before CDS Hooks 1.0
         value = value.resource
     if value.resourceType == "OperationOutcome":  # in place of a result: nothing was looked up
         note = "the EHR reported an error"
         lacking = any(issue.code == "not-supported" for issue in listed(value.issue))
-        return Gathered(Source(SourceState.ERROR, origin, note), faults=note, lacking=lacking)
+        return Gathered(Source(ERROR, origin, note), faults=note, lacking=lacking)
     return _Collector(name, origin, further).collect(value).result()
 
 
@@ -54,7 +68,7 @@ def gathered_raw(raw: bytes | Raw, name: str, origin: Origin, *, further: bool =
         if raws := objects(raw):  # resources in place of a Bundle
             return _Collector(name, origin, further).collect_array(raws).result()
         note = "was sent as something that is not a FHIR resource"
-        return Gathered(Source(SourceState.ERROR, origin, note), faults=note)
+        return Gathered(Source(ERROR, origin, note), faults=note)
     if envelope.resourceType is None and envelope.resource:
         return gathered_raw(envelope.resource, name, origin)
     collector = _Collector(name, origin, further)
@@ -89,7 +103,8 @@ class _Collector:
         if value.resourceType == "Bundle":
             self._links(value.link)
             entries = listed(value.entry)
-            expected, kept = self.expected - {"Patient"}, self.resources  # the fullUrl of a Patient is needed
+            expected = self.expected if self.name != "patient" else _NONE  # the fullUrl of a Patient is needed
+            kept = self.resources
             for position, entry in enumerate(entries):
                 resource = entry.resource
                 if resource is None or resource.resourceType not in expected or (entry.fullUrl or "urn:").startswith(_URN):
@@ -206,6 +221,6 @@ class _Collector:
 
     def _state(self, faults: str) -> SourceState:
         if not faults and self.next_url is None:
-            return SourceState.PRESENT if self.matches else SourceState.EMPTY
+            return PRESENT if self.matches else EMPTY
         nothing = self.failed or self.has_other_types or not (self.entries or self.cut or self.next_url)
-        return SourceState.ERROR if nothing and not self.matches else SourceState.PARTIAL
+        return ERROR if nothing and not self.matches else PARTIAL

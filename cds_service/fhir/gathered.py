@@ -12,6 +12,8 @@ from cds_service.fhir.panels import REPORT
 from cds_service.fhir.resources import Resource, bare_id, is_urn
 
 Origin = Literal["prefetch", "fhir", "context", "none"]
+# The states as module names too, because looking a member up in its enumeration is slow.
+PRESENT, EMPTY, PARTIAL, ERROR = SourceState.PRESENT, SourceState.EMPTY, SourceState.PARTIAL, SourceState.ERROR
 
 # Either list of medications may hold any of these types: some EHRs send all in one list, or only dispenses.
 _MEDICATIONS = frozenset(
@@ -56,7 +58,7 @@ def joined(pages: Sequence[Gathered]) -> Gathered:
     faults = "; ".join(dict.fromkeys(page.faults for page in pages if page.faults))
     resources = [resource for page in pages for resource in page.resources]
     quarantined = tuple(bad for page in pages for bad in page.quarantined)
-    state = SourceState.PARTIAL if faults or last.next_url else SourceState.PRESENT if resources else SourceState.EMPTY
+    state = PARTIAL if faults or last.next_url else PRESENT if resources else EMPTY
     return Gathered(
         source_of(state, pages[0].source.origin, faults, last.next_url, quarantined),
         resources,
@@ -89,4 +91,5 @@ def source_of(
 ) -> Source:
     """Return the source with a note on its faults and on pages that were not read."""
     more = "there are more pages than were read" if next_url else ""
-    return Source(state, origin, "; ".join(filter(None, (faults, more))), state is SourceState.PARTIAL and not quarantined)
+    note = f"{faults}; {more}" if faults and more else faults or more
+    return Source(state, origin, note, state is PARTIAL and not quarantined)

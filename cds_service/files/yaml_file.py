@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,6 +22,30 @@ T = TypeVar("T")
 class _Loader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):  # type: ignore[misc]
     """Load YAML with 1.2 booleans (`no` and `on` are words) and Decimal numbers (0.1 stays 0.1)."""
 
+    def value(self, node: yaml.Node) -> Any:
+        """Return the value of a node, and of those below it. Raises _DuplicateKeyError, yaml.MarkedYAMLError.
+
+        PyYAML's own constructors, which this one asks for what is not plain, take three times as long.
+        """
+        if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT:
+            return node.value
+        if isinstance(node, yaml.SequenceNode) and node.tag == _SEQUENCE:
+            return [self.value(one) for one in node.value]
+        if not isinstance(node, yaml.MappingNode) or node.tag != _MAPPING:
+            return self.construct_object(node, deep=True)
+        if len({str(key.value) for key, _ in node.value}) < len(node.value):
+            raise _DuplicateKeyError
+        self.flatten_mapping(node)
+        if strange := [key for key, _ in node.value if not isinstance(key, yaml.ScalarNode)]:
+            raise yaml.constructor.ConstructorError(problem="a key that is no text", problem_mark=strange[0].start_mark)
+        return {self.value(key): self.value(one) for key, one in node.value}
+
+
+class _DuplicateKeyError(ValueError):
+    """Raised for a mapping that has a key twice, of which YAML would keep the last."""
+
+
+_TEXT, _SEQUENCE, _MAPPING = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
@@ -79,48 +104,67 @@ class Place(NamedTuple):
 class YamlFile:
     """One parsed file.
 
-    `data` is the content; `problem(keys, message)` makes an error that points at the line of the value at `keys`. `places` has
-    the place of every value; not all are in this file once an overlay was merged into it (see `overlay`).
+    `data` is the content; `problem(keys, message)` makes an error that points at the line of the value at `keys`.
     Raises KnowledgeError where the file is missing, is not YAML, or names a key twice.
     """
 
     def __init__(self, path: Path, shown_as: str) -> None:
         self.shown_as = shown_as
-        self.places: dict[Keys, Place] = {}
         try:
-            text = path.read_text(encoding="utf-8")
+            self._text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise KnowledgeError([Problem(shown_as, 1, "", f"cannot be read ({error.strerror})")]) from error
         except UnicodeDecodeError as error:
             raise KnowledgeError([Problem(shown_as, 1, "", "is not a text in UTF-8")]) from error
+        self.data: Any = self._read()
+
+    @cached_property
+    def places(self) -> dict[Keys, Place]:
+        """Return the place of every value; not all are in this file once an overlay was merged into it (see `overlay`).
+
+        Found in a second reading, which only a file with a mistake needs.
+        """
+        places: dict[Keys, Place] = {}
+        loader = _Loader(self._text)
         try:
-            loader = _Loader(text)
+            if (node := loader.get_single_node()) is not None:
+                self._walk(node, (), places)
+        finally:
+            loader.dispose()
+        return places
+
+    def _read(self) -> Any:
+        """Return the content, {} for an empty file. Raises KnowledgeError."""
+        try:
+            loader = _Loader(self._text)
             try:
                 node = loader.get_single_node()
-                if node is not None:
-                    self._walk(node, ())
-                self.data: Any = loader.construct_document(node) if node is not None else {}
+                return loader.value(node) if node is not None else {}
             finally:
                 loader.dispose()
+        except _DuplicateKeyError:
+            self.places  # noqa: B018 - finds the key and raises
+            raise
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise KnowledgeError([Problem(shown_as, line, "", f"is not YAML: {error.problem}")]) from error
+            raise KnowledgeError([Problem(self.shown_as, line, "", f"is not YAML: {error.problem}")]) from error
         except yaml.YAMLError as error:
-            raise KnowledgeError([Problem(shown_as, 1, "", "is not YAML: it holds control characters")]) from error
+            raise KnowledgeError([Problem(self.shown_as, 1, "", "is not YAML: it holds control characters")]) from error
 
-    def _walk(self, node: yaml.Node, keys: Keys) -> None:
-        self.places[keys] = Place(self.shown_as, node.start_mark.line + 1, keys)
+    def _walk(self, node: yaml.Node, keys: Keys, places: dict[Keys, Place]) -> None:
+        """Add the places of a node and of those below it. Raises KnowledgeError where a key stands twice."""
+        places[keys] = Place(self.shown_as, node.start_mark.line + 1, keys)
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 below = (*keys, str(key.value))
-                if below in self.places:
+                if below in places:
                     mark = key.start_mark.line + 1
                     raise KnowledgeError([Problem(self.shown_as, mark, _dotted(below), "stands here twice; keep one")])
-                self._walk(value, below)
-                self.places[below] = Place(self.shown_as, key.start_mark.line + 1, below)
+                self._walk(value, below, places)
+                places[below] = Place(self.shown_as, key.start_mark.line + 1, below)
         elif isinstance(node, yaml.SequenceNode):
             for position, value in enumerate(node.value):
-                self._walk(value, (*keys, position))
+                self._walk(value, (*keys, position), places)
 
     def problem(self, keys: Keys, message: str) -> Problem:
         known = keys

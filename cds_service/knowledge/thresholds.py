@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any
 
 import msgspec
@@ -70,5 +71,10 @@ def errors(body: Mapping[str, Any], thresholds: Mapping[str, Threshold]) -> Iter
 
 def _unit(field: str, body: Mapping[str, Any]) -> str:
     kind = str(body["kind"])
-    default = next((one.default for one in msgspec.structs.fields(KINDS[kind]) if one.encode_name == "unit"), "")
-    return unit_of(field, kind, str(body.get("unit", default)))
+    return unit_of(field, kind, str(body.get("unit", _default_unit(kind))))
+
+
+@cache
+def _default_unit(kind: str) -> Any:
+    """Return the unit that criteria of this kind have where they name none; "" for kinds without a unit."""
+    return next((one.default for one in msgspec.structs.fields(KINDS[kind]) if one.encode_name == "unit"), "")

@@ -29,6 +29,7 @@ class WrittenCriteria:
         self.named: dict[str, dict[str, str]] = {}
         self.failed: set[tuple[str, str]] = set()
         self._thresholds = known
+        self._names: dict[str, list[str]] = {_SHARED: []}  # by file
 
     def read(self, file: YamlFile, data: object, keys: Keys) -> Iterator[Problem]:
         """Read the criteria at `keys` of `file` and yield their errors."""
@@ -55,6 +56,7 @@ class WrittenCriteria:
         except KnowledgeError as error:
             return list(error.problems)
         self.where[name] = (file, at)
+        self._names.setdefault(file.shown_as, []).append(name)
         return []
 
     def known_in(self, file: YamlFile) -> list[str]:
@@ -62,5 +64,6 @@ class WrittenCriteria:
 
         Those that could not be read are included: their own error is reported, not an unknown name.
         """
-        known = [name for name, (where, _) in self.where.items() if where is file or where.shown_as == _SHARED]
-        return known + sorted(name for where, name in self.failed if where in (file.shown_as, _SHARED))
+        files = dict.fromkeys((_SHARED, file.shown_as))
+        known = [name for one in files for name in self._names.get(one, ())]
+        return known + sorted(name for where, name in self.failed if where in files)

@@ -62,7 +62,7 @@ class Server:
 class _Connection:
     """One connection, in use by one request or idle."""
 
-    def __init__(self, origin: httpcore2.Origin, tls: ssl.SSLContext, network: CheckedBackend) -> None:
+    def __init__(self, origin: httpcore2.Origin, tls: ssl.SSLContext | None, network: CheckedBackend) -> None:
         self._network = network
         self.http = httpcore2.AsyncHTTPConnection(origin, tls, keepalive_expiry=_IDLE_SECONDS, network_backend=network)
 
@@ -83,7 +83,7 @@ class HttpClient:
         for name in ("httpx2", "httpcore2"):  # they log URLs, which hold patient ids, and headers, which hold tokens
             logging.getLogger(name).setLevel(logging.WARNING)
         self._resolve = resolve
-        self._tls = tls or _authorities()
+        self._tls = tls
         self._idle: dict[_Place, list[_Connection]] = {}
         self._servers: dict[str, Server] = {}  # by base URL, the least recently used first
 
@@ -115,7 +115,8 @@ class HttpClient:
         place = (private, str(target.origin))
         connection = await self._take_idle(place)
         if connection is None:
-            connection = _Connection(target.origin, self._tls, CheckedBackend(self._resolve, private))
+            tls = (self._tls or _authorities()) if target.scheme == b"https" else None
+            connection = _Connection(target.origin, tls, CheckedBackend(self._resolve, private))
         started = reusable = False
         try:
             async with connection.http.stream(method, target, headers=sent, content=form) as response:
@@ -204,7 +205,10 @@ def _fault(error: Exception, started: bool) -> Fault:
 
 @cache
 def _authorities() -> ssl.SSLContext:
-    """Trust the authorities of this machine (a hospital's own among them) and those of certifi."""
+    """Trust the authorities of this machine (a hospital's own among them) and those of certifi.
+
+    Made at the first connection that needs it, because reading them takes 50 ms.
+    """
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context

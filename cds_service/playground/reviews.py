@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from cds_service.authoring.cases import load_cases, run_cases
 from cds_service.authoring.recommendations import Recommendations
 from cds_service.files.paths import cards_dir
-from cds_service.review_site import Site
+from cds_service.review_site.pages import Site
 from cds_service.runtime import Runtime
 from cds_service.settings import DEV_BANNER
 

@@ -8,7 +8,7 @@ What is the same in every response (override reasons, links, the resources of su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import msgspec
@@ -69,7 +69,10 @@ def card_uuid(hook_instance: str, card_id: str, order_reference: str) -> str:
 class CardTemplate:
     """One card with everything encoded that is independent of the patient."""
 
-    def __init__(self, card: Card, knowledge: Knowledge, dialect: DialectFile, public_url: str) -> None:
+    def __init__(
+        self, card: Card, knowledge: Knowledge, dialect: DialectFile, public_url: str, named: Mapping[str, frozenset[str]]
+    ) -> None:
+        """`named`: by criterion, the ingredients that a text about it may name, see `named_drugs`."""
         file = card.file
         self.id = card.id
         self._card = card
@@ -95,9 +98,7 @@ class CardTemplate:
             for offer in offers(file, knowledge.orders, dialect)
         ]
         self._kinds = knowledge.terminology.drug_classes
-        self._named = {
-            name: named_drugs([card.criteria[one] for one in members], knowledge) for name, members in card.members.items()
-        }
+        self._named = named
         self._labs = [name for name, criterion in card.criteria.items() if criterion.__struct_config__.tag == "lab"]
 
     def draw(self, decision: Decision, facts: Facts, hook_instance: str) -> Drawn:
@@ -216,11 +217,18 @@ def source_json(knowledge: Knowledge, url: str, code: str, display: str) -> msgs
     return msgspec.Raw(_encode({"label": labels.source_label, "url": url, "topic": topic}))
 
 
-def named_drugs(criteria: Iterable[Criterion], knowledge: Knowledge) -> frozenset[str]:
-    """Return the ingredients that criteria look for; a card names only these of a combination."""
-    named: set[str] = set()
-    for criterion in criteria:
-        sought = criterion.drugs_sought
-        named.update(sought.ingredients)
-        named.update(name for one in sought.classes for name in knowledge.terminology.drugs_of(one))
-    return frozenset(named)
+def named_drugs(knowledge: Knowledge) -> dict[str, frozenset[str]]:
+    """Return the ingredients that each criterion, or a member of it, looks for; a card names only these of a combination."""
+    named: dict[str, frozenset[str]] = {}
+    for card in knowledge.cards:
+        for name, members in card.members.items():
+            if name not in named:
+                named[name] = frozenset(drug for one in members for drug in _drugs_of(card.criteria[one], knowledge))
+    return named
+
+
+def _drugs_of(criterion: Criterion, knowledge: Knowledge) -> Iterator[str]:
+    sought = criterion.drugs_sought
+    yield from sought.ingredients
+    for one in sought.classes:
+        yield from knowledge.terminology.drugs_of(one)

@@ -6,17 +6,26 @@ Everything that can fail happens in `Presenter.draw`; composing only joins encod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from cds_service.criteria.facts import Facts
 from cds_service.criteria.findings import OnError
-from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.decision import FIRED, Decision, Outcome
 from cds_service.knowledge.card_file import DialectFile
 from cds_service.knowledge.dialects import PLAIN, shortened, topic_code
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.present.card_template import CardJson, CardTemplate, Drawn, Shown, card_uuid, source_json, with_words
+from cds_service.present.card_template import (
+    CardJson,
+    CardTemplate,
+    Drawn,
+    Shown,
+    card_uuid,
+    named_drugs,
+    source_json,
+    with_words,
+)
 from cds_service.present.suggestions import Needless
 
 NOT_CHECKED = "not-checked"
@@ -34,7 +43,8 @@ class Presenter:
 
         `public_url`: base URL of the pages of the cards; "" where cards do not link to them.
         """
-        self._in = {name: _Dialect(dialect, knowledge, public_url) for name, dialect in knowledge.dialects.items()}
+        named = named_drugs(knowledge)
+        self._in = {name: _Dialect(dialect, knowledge, public_url, named) for name, dialect in knowledge.dialects.items()}
         self._in[""] = self._in[PLAIN]
 
     @property
@@ -71,10 +81,10 @@ class Presenter:
 class _Dialect:
     """All templates in the dialect of one kind of EHR."""
 
-    def __init__(self, dialect: DialectFile, knowledge: Knowledge, public_url: str) -> None:
+    def __init__(self, dialect: DialectFile, knowledge: Knowledge, public_url: str, named: Mapping[str, frozenset[str]]) -> None:
         self._knowledge = knowledge
         self._limit = dialect.summary_limit
-        self.cards = {card.id: CardTemplate(card, knowledge, dialect, public_url) for card in knowledge.cards}
+        self.cards = {card.id: CardTemplate(card, knowledge, dialect, public_url, named) for card in knowledge.cards}
         words = knowledge.notice
         self._notice_source = source_json(knowledge, words.url, topic_code(NOT_CHECKED, dialect), words.title)
 
@@ -84,7 +94,7 @@ class _Dialect:
         after = list(decisions)
         drawn: list[Drawn | None] = [None] * len(after)
         for position, decision in enumerate(after):
-            if decision.outcome is Outcome.FIRED:
+            if decision.outcome is FIRED:
                 try:
                     drawn[position] = self.cards[decision.card.id].draw(decision, facts, hook_instance)
                 except Exception as error:  # noqa: BLE001 - one card that raises must not silence the others
@@ -101,7 +111,7 @@ class _Dialect:
         shown: list[Shown] = []
         shown_in_shadow: list[Shown] = []
         both = zip(chosen, drawn, strict=True)
-        fired = [(one, card) for one, card in both if card is not None and one.outcome is Outcome.FIRED]
+        fired = [(one, card) for one, card in both if card is not None and one.outcome is FIRED]
         fired.sort(key=lambda pair: _BY_INDICATOR.index(pair[0].indicator))
         for decision, card in fired:  # of several cards with the same offer the first one makes it
             template = self.cards[decision.card.id]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from cds_service.fhir.resources import CodeableConcept, Dosage, Reference, Resource, first, listed, pairs, texts
@@ -11,6 +10,9 @@ from cds_service.read.reference_targets import Targets, may_be_condition
 
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology
+
+
+_NONE: frozenset[str] = frozenset()
 
 
 class Reasons(NamedTuple):
@@ -32,31 +34,35 @@ class _Reason(NamedTuple):
 
 def read_reasons(resource: Resource, dosages: list[Dosage], targets: Targets, terminology: Terminology) -> Reasons:
     """Return the reasons of a medication statement, a prescription or a draft order."""
-    references = [one for one in (*listed(resource.reasonReference), resource.reasonForUseReference) if one is not None]
-    referenced = [_referenced(resource, reference, targets) for reference in references]
-    concepts = (
-        *listed(resource.reasonCode),
-        resource.reasonCodeableConcept,
-        resource.reasonForUseCodeableConcept,
-        *(reason.concept for reason in referenced),
-    )
-    coded = [(pairs(concept), texts(concept)) for concept in concepts if concept is not None]
+    referenced = [_referenced(resource, reference, targets) for reference in _references(resource)]
+    coded = [(pairs(concept), texts(concept)) for concept in _concepts(resource, referenced)]
     given = [reason.display for reason in referenced if reason.display]
     given += [name for _, names in coded for name in names]
-    stated = bool(
-        given
-        or references
-        or any(codings for codings, _ in coded)
-        or any(dosage.asNeededCodeableConcept is not None for dosage in dosages)
-    )
-    said = [*given, *_notes(resource), *(text for dosage in dosages for text in _texts(dosage))]
+    stated = bool(given or referenced) or any(codings for codings, _ in coded)
+    said = [*given, *_notes(resource)]
+    for dosage in dosages:
+        said += _texts(dosage)
+        stated = stated or dosage.asNeededCodeableConcept is not None
     return Reasons(
         # A word stands between the texts, so that no pattern reads two of them as one phrase.
-        patterns=terminology.reasons_in("\nx\n".join(said)) if said else frozenset(),
-        sets=frozenset().union(*(terminology.problem(codings, names).sets for codings, names in coded)),
+        patterns=terminology.reasons_in("\nx\n".join(said)) if said else _NONE,
+        sets=_NONE.union(*[terminology.problem(codings, names).sets for codings, names in coded]),
         stated=stated,
         unread=any(reason.unread for reason in referenced),
     )
+
+
+def _references(resource: Resource) -> list[Reference]:
+    references = listed(resource.reasonReference)
+    other = resource.reasonForUseReference
+    return references if other is None else [*references, other]
+
+
+def _concepts(resource: Resource, referenced: list[_Reason]) -> list[CodeableConcept]:
+    """Return the reasons in codes and words: those in the resource, then those of conditions."""
+    concepts = [*listed(resource.reasonCode)]
+    others = (resource.reasonCodeableConcept, resource.reasonForUseCodeableConcept, *[reason.concept for reason in referenced])
+    return concepts + [one for one in others if one is not None]
 
 
 def _referenced(resource: Resource, reference: Reference, targets: Targets) -> _Reason:
@@ -72,10 +78,9 @@ def _notes(resource: Resource) -> list[str]:
     return [note.text for note in listed(resource.note) if note.text]
 
 
-def _texts(dosage: Dosage) -> Iterator[str]:
-    """Yield every text of a dosage."""
-    for text in (dosage.text, dosage.patientInstruction):
-        if text:
-            yield text
-    for concept in (*listed(dosage.additionalInstruction), dosage.asNeededCodeableConcept):
-        yield from texts(concept)
+def _texts(dosage: Dosage) -> list[str]:
+    """Return every text of a dosage."""
+    said = [text for text in (dosage.text, dosage.patientInstruction) if text]
+    for concept in listed(dosage.additionalInstruction):
+        said += texts(concept)
+    return [*said, *texts(dosage.asNeededCodeableConcept)]

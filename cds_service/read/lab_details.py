@@ -60,20 +60,15 @@ def limits_of(
 
     A limit without a unit is in `unit`, that of the result.
     """
-    low = high = None
-    for sent in listed(observation.referenceRange):
-        low = low or _numbered(sent.low)
-        high = high or _numbered(sent.high)
+    ranges = listed(observation.referenceRange)
+    low, high = [one.low for one in ranges], [one.high for one in ranges]
     return _limit(low, unit, analyte, terminology), _limit(high, unit, analyte, terminology)
 
 
-def _limit(end: Quantity | None, unit: str, analyte: Analyte, terminology: Terminology) -> Decimal | None:
-    if end is None or end.value is None:
-        return None
-    own = unit_of(end, analyte, terminology)
-    return None if own is None else canonical(end.value, own or unit, analyte)
-
-
-def _numbered(quantity: Quantity | None) -> Quantity | None:
-    """Return a quantity with a usable number; None for any other."""
-    return quantity if quantity is not None and quantity.value is not None and is_number(quantity.value) else None
+def _limit(ends: list[Quantity | None], unit: str, analyte: Analyte, terminology: Terminology) -> Decimal | None:
+    """Return the first end with a usable number, in the canonical unit; None where its unit is unreliable."""
+    for end in ends:
+        if end is not None and end.value is not None and is_number(end.value):
+            own = unit_of(end, analyte, terminology)
+            return None if own is None else canonical(end.value, own or unit, analyte)
+    return None

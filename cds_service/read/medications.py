@@ -66,7 +66,7 @@ def read_drug(
     """
     product = product_of(resource, targets)
     dosages = listed(resource.dosageInstruction) or listed(resource.dosage)
-    if budget is not None and not budget.covers((*product.names, *(one.text for one in dosages if one.text))):
+    if budget is not None and not budget.covers((*product.names, *[one.text for one in dosages if one.text])):
         product, dosages = product._replace(names=(), ingredients=[]), []
     route = _route(dosages, terminology)
     recognised, codings, names = recognise(resource, product, route, targets, terminology)
@@ -100,11 +100,11 @@ def read_drug(
 
 def _route(dosages: list[Dosage], terminology: Terminology) -> Route:
     """Return the route that the dosages state; "" for none or an unknown one."""
-    routes = [dosage.route for dosage in dosages if dosage.route is not None]
-    if not routes:
-        return ""
-    codings = [coding for route in routes for coding in pairs(route)]
-    names = tuple(name for route in routes for name in texts(route))
+    codings: tuple[tuple[str, str], ...] = ()
+    names: tuple[str, ...] = ()
+    for dosage in dosages:
+        codings += pairs(dosage.route)
+        names += texts(dosage.route)
     return terminology.route(codings, names) if codings or names else ""
 
 

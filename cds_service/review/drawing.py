@@ -6,18 +6,19 @@ import csv
 import io
 from functools import cached_property
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from jinja2 import Environment
 from starlette.responses import Response
 
 from cds_service import __version__
-from cds_service.files.page_templates import page_templates
 from cds_service.review.charts import day_of, day_text
 from cds_service.review.definitions import DEFINITIONS
 from cds_service.review.log_state import LogState
 from cds_service.review.page import Page, PageRequest
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")  # a spreadsheet would run a cell that begins so (OWASP ASVS 5.0, 1.2.10)
 
@@ -31,6 +32,8 @@ class Templates:
 
     @cached_property
     def _templates(self) -> Environment:
+        from cds_service.files.page_templates import page_templates
+
         templates = page_templates("cds_service.review")
         templates.globals.update(self._globals, version=__version__, definitions=DEFINITIONS)
         templates.filters.update(
@@ -73,9 +76,16 @@ def as_csv(page: Page, asked: PageRequest, _: LogState | None) -> Response:
 
 
 def style() -> bytes:
-    """Return the style sheet: that of the cards' pages, and our own after it."""
-    tokens = files("cds_service.review_site").joinpath("templates", "style.css").read_bytes()
-    return tokens + files("cds_service.review").joinpath("static", "review.css").read_bytes()
+    """Return the style sheet: that of the cards' pages, that of drawn cards, and our own after them."""
+    shared = files("cds_service.review_site").joinpath("templates")
+    own = files("cds_service.review").joinpath("static")
+    parts = (shared / "style.css", shared / "drawn.css", own / "review.css", own / "judge.css")
+    return b"".join(part.read_bytes() for part in parts)
+
+
+def script() -> bytes:
+    """Return the script: keys for pages that work without it."""
+    return files("cds_service.review").joinpath("static", "review.js").read_bytes()
 
 
 def _cell(value: Any) -> Any:

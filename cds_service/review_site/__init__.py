@@ -2,7 +2,3 @@
 
 They are static HTML from the cards' data, self-contained and without scripts.
 """
-
-from cds_service.review_site.pages import Site
-
-__all__ = ["Site"]

@@ -26,6 +26,9 @@ class Event(Enum):
 
     STARTED = "started", logging.INFO, "the process can answer"
     START_FAILED = "start_failed", logging.CRITICAL, "the process ends because something it needs could not be opened"
+    WORKER_DIED = "worker_died", logging.WARNING, "a worker ended unasked or gave no sign of life; another takes its place"
+    WORKERS_DIE = "workers_die", logging.CRITICAL, "the same, for the third time within a minute"
+    RELOAD_FAILED = "reload_failed", logging.ERROR, "SIGHUP came, and what it loads can't be used; the workers stay as they are"
     DRAINING = "draining", logging.INFO, "SIGTERM came: not ready any more, still taking calls for so many milliseconds"
     STOPPED = "stopped", logging.INFO, "all calls under way are answered and the log is closed"
     CARDS_LIVE = "cards_live", logging.INFO, "which cards are shown"
@@ -63,6 +66,21 @@ class Event(Enum):
         "the lock beside the alert log can't be taken; commits are slower",
     )
     LOG_UNREAD = "log_unread", logging.WARNING, "the cards shown before can't be looked up; cards may be shown again"
+    SHIPPING_FAILS = "shipping_fails", logging.ERROR, "records can't be moved to PostgreSQL now; they wait in the log's file"
+    SHIPPING_WORKS = "shipping_works", logging.WARNING, "records are moved to PostgreSQL again"
+    SHIPPING_STOPPED = (
+        "shipping_stopped",
+        logging.CRITICAL,
+        "the file and PostgreSQL do not fit each other: nothing is moved until an operator has changed that",
+    )
+    SHIPPING_REFUSED = "shipping_refused", logging.ERROR, "PostgreSQL refused a record, which stays in the log's file"
+    SHIPPING_RESTORED = "shipping_restored", logging.WARNING, "the log's file is not the one shipped before; all is sent again"
+    SHIPPING_UNTRUE = "shipping_untrue", logging.ERROR, "records have a month that can't be true; a clock is wrong"
+    LOG_UNREAD_ELSEWHERE = (
+        "log_unread_elsewhere",
+        logging.WARNING,
+        "PostgreSQL can't be asked for cards shown on other machines; cards may be shown again",
+    )
     LOG_NOT_COUNTED = "log_not_counted", logging.WARNING, "the log can't be counted now; the review pages show older figures"
     LOG_COUNTED = "log_counted", logging.INFO, "the log can be counted again"
     UNHANDLED = "unhandled", logging.CRITICAL, "an exception that nothing caught"

@@ -26,16 +26,12 @@ from cds_service.telemetry.events import Event, Fields, Line, place, tell
 
 _LIBRARIES = ("asyncio", "concurrent", "httpcore2", "httpx2", "opentelemetry", "psycopg", "py", "urllib3", "uvicorn")
 
-# Texts of uvicorn when it starts, stops and loses a worker: process numbers and the address that it listens on.
+# Texts of uvicorn when it starts and stops: the number of the process and the address that it listens on.
 _HARMLESS = re.compile(
-    r"(Started|Finished) (server|parent) process \[\d+\]"
-    r"|(Started|Terminated|Waiting for|Stopping) (child|parent) process \[\d+\]"
-    r"|Child process \[\d+\] died"
-    r"|Child process \[\d+\] failed to start, stopping the parent process\."
+    r"(Started|Finished) server process \[\d+\]"
     r"|Waiting for application (startup|shutdown)\.|Application (startup|shutdown) complete\."
     r"|Application (startup|shutdown) failed\. Exiting\."
     r"|Uvicorn running on https?://[0-9a-zA-Z.:\[\]-]+ \(Press CTRL\+C to quit\)"
-    r"|Received SIG[A-Z]+, (exiting|restarting processes|(in|de)creasing (the )?number of processes)\."
     r"|Waiting for (connections to close|background tasks to complete)\. \(CTRL\+C to force quit\)"
     r"|Cancel \d+ running task\(s\), timeout graceful shutdown exceeded"
     r"|Shutting down|Invalid HTTP request received\.|Unsupported upgrade request\."
@@ -56,6 +52,12 @@ def configure_logging(profile: str, stream: TextIO | None = None) -> None:
     sys.excepthook = _unhandled
     threading.excepthook = lambda args: _unhandled(args.exc_type, args.exc_value, args.exc_traceback)
     sys.unraisablehook = lambda args: _unhandled(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def silence_database_driver() -> None:
+    """Keep psycopg and its pool from logging: their lines hold addresses and users of databases."""
+    for name in ("psycopg", "psycopg.pool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class _Json(logging.Formatter):

@@ -1,16 +1,12 @@
 """Write `/metrics` of one worker or of many.
 
-prometheus-client chooses when it is first imported where values live: in the process, or where `PROMETHEUS_MULTIPROC_DIR` is set
-in mapped files of that folder, one set per process, which any worker can add up. `cds-service serve --workers N` sets it.
+prometheus-client chooses when it is first imported where values live: in the process, or where there is a `metrics_folder` in
+mapped files of that folder, one set per process, which any worker can add up.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -18,16 +14,15 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from cds_service.telemetry import metrics
 from cds_service.telemetry.call_counts import flush
+from cds_service.telemetry.metrics_folder import metrics_folder
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder in it is made by mkdtemp
 
 
 def exposition() -> bytes:
     """Return all metrics in Prometheus' text format, over all workers."""
     flush()
-    folder = _folder()
+    folder = metrics_folder()
     if folder is None:
         return generate_latest(metrics.REGISTRY)
     _remove_ended_workers(folder)
@@ -42,7 +37,7 @@ def reserve_disk_space() -> None:
     A write into a hole of a sparse file would end the process where the disk is full.
     To be called at the end of the start, after all possible labels have been used once.
     """
-    folder = _folder()
+    folder = metrics_folder()
     if folder is None:
         return
     for path in folder.glob(f"*_{os.getpid()}.db"):
@@ -50,22 +45,15 @@ def reserve_disk_space() -> None:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
 
 
-@contextmanager
-def metrics_of_workers() -> Iterator[None]:
-    """Make a folder for the metrics of workers, in memory where possible, and remove it afterwards."""
-    place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
-    folder = tempfile.mkdtemp(prefix="cds-metrics-", dir=place)
-    os.environ[_VARIABLE] = folder
-    try:
-        yield
-    finally:
-        del os.environ[_VARIABLE]
-        shutil.rmtree(folder, ignore_errors=True)
+def forget_own() -> None:
+    """Remove the mapped files of this process, which loads for its workers and counts nothing.
 
-
-def _folder() -> Path | None:
-    name = os.environ.get(_VARIABLE)
-    return Path(name) if name else None
+    Its zeros would be the lowest values of gauges. A worker gets files of its own when it first counts.
+    """
+    folder = metrics_folder()
+    if folder is not None:
+        for path in folder.glob(f"*_{os.getpid()}.db"):
+            path.unlink()
 
 
 def _remove_ended_workers(folder: Path) -> None:

@@ -15,18 +15,29 @@ from cds_service.settings import SettingsError
 from cds_service.telemetry.timings import Timings
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
 
 class Traces:
     """Write the spans of one process. Made only where traces are configured."""
 
-    def __init__(self, provider: TracerProvider) -> None:
+    def __init__(self, exporter: SpanExporter, *, at_once: bool = False) -> None:
+        """`exporter` gets the spans in batches from a thread; `at_once` for tests."""
+        self._exporter = exporter
+        self._at_once = at_once
+
+    def start(self) -> None:
+        """Start the thread; before this, the process may be forked."""
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self._provider = provider
-        self._tracer = provider.get_tracer("cds_service", __version__)
+        about = Resource({"service.name": "cds-service", "service.version": __version__, "process.pid": os.getpid()})
+        processor = SimpleSpanProcessor if self._at_once else BatchSpanProcessor
+        self.provider = TracerProvider(resource=about, shutdown_on_exit=False)
+        self.provider.add_span_processor(processor(self._exporter))
+        self._tracer = self.provider.get_tracer("cds_service", __version__)
         self._propagator = TraceContextTextMapPropagator()
 
     def write(self, service: str, status: int, timings: Timings, traceparent: str) -> None:
@@ -57,7 +68,7 @@ class Traces:
 
     def close(self) -> None:
         """Send the waiting spans; blocks until the collector has taken them, for some seconds at most."""
-        self._provider.shutdown()
+        self.provider.shutdown()
 
 
 def open_traces(endpoint: str) -> Traces | None:
@@ -71,16 +82,4 @@ def open_traces(endpoint: str) -> Traces | None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError:
         raise SettingsError("CDS_OTLP_ENDPOINT needs the extra `otel`: pip install 'cramp-cds[otel]'") from None
-    return traces_to(OTLPSpanExporter(endpoint=endpoint, timeout=5))
-
-
-def traces_to(exporter: SpanExporter, *, at_once: bool = False) -> Traces:
-    """Return traces that are passed to `exporter`, in batches from a thread; `at_once` for tests."""
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
-
-    about = Resource({"service.name": "cds-service", "service.version": __version__, "process.pid": os.getpid()})
-    provider = TracerProvider(resource=about, shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter) if at_once else BatchSpanProcessor(exporter))
-    return Traces(provider)
+    return Traces(OTLPSpanExporter(endpoint=endpoint, timeout=5))

@@ -11,7 +11,8 @@ import httpx2
 import pytest
 
 from cds_service.app import create_app
-from cds_service.build_sheet import build_sheet, known_ehrs
+from cds_service.build_sheet.ehrs import known_ehrs
+from cds_service.build_sheet.sheet import build_sheet
 from cds_service.settings import Settings
 from tests.core import a_runtime, knowledge
 from tests.http_side import running

@@ -224,6 +224,43 @@ if os.environ.get("CDS_SMALL_DISK"):  # needs the right to mount
 # Several workers
 
 
+def test_all_workers_have_the_files_of_the_start_until_they_are_read_again(tmp_path: Path) -> None:
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    labels = overlay / "labels.yaml"
+    labels.write_text("source_label: Our hospital\n")
+    with RealServer(tmp_path, workers=2, overlay_dir=str(overlay)) as server:
+        ready = "Application startup complete."
+        within(10, lambda: server.output("stderr").count(ready) == 2)
+        labels.write_text("source_labl: [\n")
+        for deaths, pid in enumerate(line["pid"] for line in server.events() if line["event"] == "started"):
+            os.kill(pid, signal.SIGKILL)
+            within(15, lambda deaths=deaths: server.output("stderr").count(ready) == 3 + deaths)  # type: ignore[misc]
+        assert source_of_a_card(server) == "Our hospital"
+        server.process.send_signal(signal.SIGHUP)
+        within(15, lambda: "overlay/labels.yaml:2" in server.output("stderr"))
+        assert source_of_a_card(server) == "Our hospital"
+        labels.write_text("source_label: Their hospital\n")
+        server.process.send_signal(signal.SIGHUP)
+        within(30, lambda: server.output("stderr").count(ready) == 6)
+        within(15, lambda: {source_of_a_card(server) for _ in range(8)} == {"Their hospital"})
+
+
+def source_of_a_card(server: RealServer) -> str:
+    with httpx2.Client(base_url=server.address, trust_env=False) as fresh:
+        label: str = fresh.post(PATH, content=body()).json()["cards"][0]["source"]["label"]
+        return label
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_log_that_is_no_database_ends_the_server_with_a_status(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "alerts.sqlite3").write_bytes(b"no database" * 1000)
+    server = RealServer(tmp_path, workers=workers)
+    with pytest.raises(RuntimeError, match="start_failed"), server:
+        pass
+    assert server.process.wait(10) == 3
+
+
 def test_metrics_are_those_of_all_workers_also_after_one_was_killed(tmp_path: Path) -> None:
     with RealServer(tmp_path, workers=3) as server:
         within(10, lambda: sum(value for name, value in totals(server).items() if name.startswith("cds_workers ")) == 3)

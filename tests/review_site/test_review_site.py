@@ -16,7 +16,7 @@ from cds_service.cli.main import main
 from cds_service.explain.sentences import Sentences
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.knowledge import Card
-from cds_service.review_site import Site
+from cds_service.review_site.pages import Site
 from cds_service.review_site.words import expected, given, html, sentence, template
 from tests.case_runs import case_runs
 from tests.core import knowledge

@@ -18,7 +18,7 @@ from opentelemetry.trace import StatusCode
 from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.settings import Settings, SettingsError
-from cds_service.telemetry.traces import open_traces, traces_to
+from cds_service.telemetry.traces import Traces, open_traces
 from tests.core import NOW, Json, a_runtime
 from tests.http_side import running
 
@@ -29,7 +29,7 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 async def spans(tmp_path: Path, request: Json, service: str = SIGN, **headers: str) -> list[ReadableSpan]:
     """What is exported for one call, in the order in which the spans ended."""
     exporter = InMemorySpanExporter()
-    runtime = msgspec.structs.replace(a_runtime(tmp_path), traces=traces_to(exporter, at_once=True))
+    runtime = msgspec.structs.replace(a_runtime(tmp_path), traces=Traces(exporter, at_once=True))
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         await client.post(f"/cds-services/{service}", json=request, headers=headers)
     return list(exporter.get_finished_spans())
@@ -110,8 +110,9 @@ async def test_the_frameworks_own_telemetry_is_off_whatever_the_environment_says
 ) -> None:
     """It would tell paths, query strings and messages of exceptions."""
     exporter = InMemorySpanExporter()
-    provider = traces_to(exporter, at_once=True)._provider
-    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", lambda: provider)
+    traces = Traces(exporter, at_once=True)
+    traces.start()
+    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", lambda: traces.provider)
     monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
     runtime = a_runtime(tmp_path)
     app = create_app(runtime.settings, runtime=runtime)

@@ -196,7 +196,7 @@ def test_clients_check_fails_where_production_would_not_start(
 def test_dev_warns_where_other_machines_may_reach_it(
     host: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cds_service.cli.main.require_free_port", lambda *_: None)
+    monkeypatch.setattr("cds_service.cli.serve.require_free_port", lambda *_: None)
     monkeypatch.setattr("cds_service.telemetry.log_lines.configure_logging", lambda _: None)
     monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
     monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))

@@ -1,0 +1,180 @@
+"""The command `cds-service serve`: one server process, or several workers that share what this one has loaded."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import gc
+import socket
+import sys
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from cds_service import __version__
+from cds_service.files.yaml_file import KnowledgeError
+from cds_service.settings import Settings, SettingsError, load_settings
+from cds_service.telemetry.metrics_folder import metrics_of_workers
+
+if TYPE_CHECKING:
+    from cds_service.runtime import Runtime
+
+
+def add_serve_command(
+    commands: argparse._SubParsersAction[Any], port: Callable[[str], int], at_least_one: Callable[[str], int]
+) -> None:
+    """Add `serve` to `commands`; `port` and `at_least_one` read numbers."""
+    serve = commands.add_parser("serve", help="start the service")
+    serve.add_argument("--profile", choices=["dev", "production"], help="overrides CDS_PROFILE")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=port, default=8000)
+    serve.add_argument("--workers", type=at_least_one, default=1, help="processes that share the port and the log")
+    serve.set_defaults(run=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    gc.disable()  # until all lasting objects are made: they stay, and to look at them again and again takes a tenth of a start
+    if options.workers == 1:
+        return _serve_alone(options)
+    with metrics_of_workers():  # before prometheus-client is imported
+        return _serve_with_workers(options)
+
+
+def _serve_alone(options: argparse.Namespace) -> int:
+    import uvicorn
+
+    from cds_service.app import create_app, freeze_collector
+
+    runtime = _load(options)
+    app = create_app(runtime.settings, runtime=runtime)
+    freeze_collector()
+    require_free_port(options.host, options.port)
+    _greet(options, runtime.settings)
+    uvicorn.run(app, **_server_options(runtime.settings), host=options.host, port=options.port)
+    return 0
+
+
+def _serve_with_workers(options: argparse.Namespace) -> int:
+    import msgspec
+    import uvicorn
+
+    from cds_service.app import create_app, freeze_collector
+    from cds_service.process.workers import Serve, Workers
+    from cds_service.runtime import new_alert_log
+    from cds_service.telemetry.events import Event, tell
+    from cds_service.telemetry.log_lines import configure_logging
+    from cds_service.telemetry.prometheus import forget_own
+
+    def served(shared: Runtime) -> Serve:
+        freeze_collector()
+        forget_own()
+        settings = shared.settings
+
+        def serve(show_life: Callable[[Callable[[], bool]], None]) -> None:
+            configure_logging(settings.profile)  # the lines have the number of the process
+            app = create_app(settings, runtime=msgspec.structs.replace(shared, alert_log=new_alert_log(settings)))
+            freeze_collector()
+            server = uvicorn.Server(uvicorn.Config(app, **_server_options(settings)))
+            show_life(lambda: server.started)
+            server.run([listening])
+
+        return serve
+
+    def load_anew() -> Serve | None:
+        gc.unfreeze()
+        try:
+            return served(_load(options))
+        except (SettingsError, KnowledgeError, OSError, ValueError) as error:
+            tell(Event.RELOAD_FAILED, error=type(error).__name__)
+            print(error, file=sys.stderr, flush=True)
+            return None
+
+    runtime = _load(options)
+    require_free_port(options.host, options.port)
+    _greet(options, runtime.settings)
+    where = {"host": options.host, "port": options.port}
+    config = uvicorn.Config(create_app(runtime.settings, runtime=runtime), **_server_options(runtime.settings), **where)
+    config.load()  # as a worker does; what is imported for it is shared then
+    config.get_loop_factory()
+    listening = config.bind_socket()
+    return Workers(served(runtime), options.workers, load_anew).run()
+
+
+def _load(options: argparse.Namespace) -> Runtime:
+    """Read settings, cards and clients, and set up logging. Raises what `new_runtime` raises."""
+    from cds_service.runtime import new_runtime
+    from cds_service.telemetry.log_lines import configure_logging
+
+    settings = load_settings(profile=options.profile)
+    configure_logging(settings.profile)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return new_runtime(settings, f"http://{host}:{options.port}" if settings.profile == "dev" and options.port else "")
+
+
+def _server_options(settings: Settings) -> dict[str, Any]:
+    from cds_service.process.connection_limits import LimitedConnection
+
+    return {
+        "http": LimitedConnection,
+        "ws": "none",
+        "access_log": False,
+        "log_config": None,
+        "server_header": False,
+        "timeout_graceful_shutdown": max(4, settings.deadline_ms // 1000 + 1),  # calls under way still get their deadline
+    }
+
+
+def _greet(options: argparse.Namespace, settings: Settings) -> None:
+    if settings.profile == "dev":
+        if not _is_loopback(options.host):
+            print(_OPEN_TO_THE_NETWORK.format(host=options.host), file=sys.stderr, flush=True)
+        print(_start_screen(options.host, options.port, settings), flush=True)
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Raise SettingsError where another program listens on `host`:`port`, before the start screen is printed."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise SettingsError(f"{host}:{port} is in use by another program; choose another port with --port") from None
+
+
+_OPEN_TO_THE_NETWORK = """
+WARNING: the dev profile listens on {host}, which other machines may reach. It is made for one machine: browser pages of any
+origin may call it, and without CDS_CLIENTS_FILE any program may too. Never use it with data of real patients.
+"""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _start_screen(host: str, port: int, settings: Settings) -> str:
+    base = f"http://{host}:{port}"
+    command = Path(sys.argv[0]).absolute()
+    here = Path.cwd()
+    who = "answers every caller" if settings.clients_file is None else "answers the registered clients"
+    shown = command.relative_to(here) if command.is_relative_to(here) else command.name
+    # Browsers let a page of the public sandbox call 127.0.0.1 although it has no TLS.
+    set_up = {"patientId": "mild-potassium", "fhirServiceUrl": f"{base}/fhir", "serviceDiscoveryURL": f"{base}/cds-services"}
+    sandbox = urlencode(set_up)
+    return f"""
+Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
+
+  Playground  {base}/     (fire a hook, see the cards and why)
+  Review      {base}/review     (what the quality team reads)
+  A card      {shown} sample quinine-for-cramps | \\
+                curl -s -H content-type:application/json --data-binary @- {base}/cds-services/cramp-care-order-sign
+  Sandbox     https://sandbox.cds-hooks.org/?{sandbox}
+  Patients    {base}/fhir/Patient     (FHIR R4, read-only; {shown} sample lists them)
+  Discovery   {base}/cds-services
+  Health      {base}/health
+  The log     {shown} log export --format ndjson     (in {settings.log_path})
+  Stop        Ctrl-C
+"""
