@@ -123,7 +123,5 @@ def _look(client: str, calls: list[dict[str, Any]], database: Database) -> Looke
         query_ms=median(times) if times else None,
         query_slowest_ms=max(times, default=None),
         queries_failed=failed,
-        unread=[
-            dict(zip(("kind", "system", "code", "meaning", "calls"), (*key, n), strict=True)) for key, n in unread.most_common()
-        ],
+        unread=[dict(zip(("kind", "system", "code", "meaning", "calls"), (*key, n), strict=True)) for key, n in most_unread],
     )
