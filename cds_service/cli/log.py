@@ -21,6 +21,10 @@ def add_log_commands(commands: argparse._SubParsersAction[Any], instant: Callabl
     export.add_argument("--since", type=instant, help="only calls from this ISO time on, UTC where no zone is given")
     export.add_argument("--calls", action="store_true", help="one row per call, those without cards too (ndjson)")
     export.set_defaults(run=_export)
+    compact = log.add_parser("compact", help="rewrite rows of version 0.1.0 and before, while the service runs")
+    compact.set_defaults(run=_compact)
+    train = log.add_parser("train", help="make a dictionary of the log's own calls, to compress with from the next start")
+    train.set_defaults(run=_train)
     ship = log.add_parser(
         "ship", help="move the log's records to PostgreSQL (CDS_LOG_DATABASE_URL), as a running service does by itself"
     )
@@ -38,6 +42,7 @@ def add_log_commands(commands: argparse._SubParsersAction[Any], instant: Callabl
 
 def _export(options: argparse.Namespace) -> int:
     from cds_service.alert_log import export
+    from cds_service.alert_log.reading import old_calls
 
     settings = load_settings()
     if not settings.log_path.exists():
@@ -51,6 +56,49 @@ def _export(options: argparse.Namespace) -> int:
     except sqlite3.DatabaseError as error:
         print(f"{settings.log_path}: cannot be read as an alert log ({error})", file=sys.stderr)
         return 1
+    if left := old_calls(settings.log_path):
+        print(f"{left} calls of version 0.1.0 are not among these rows: run `cds-service log compact` first", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _compact(_: argparse.Namespace) -> int:
+    """Rewrite old rows; say on standard error how far it is."""
+    from cds_service.alert_log.compact import Compacted, compact
+
+    path = load_settings().log_path
+    if not path.exists():
+        print(f"{path}: there is no alert log yet; CDS_LOG_PATH names the file", file=sys.stderr)
+        return 1
+    last = Compacted(0, 0, 0)
+    try:
+        for last in compact(path):
+            print(f"\r{last.done} calls rewritten, {last.left} left ", end="", file=sys.stderr, flush=True)
+    except sqlite3.DatabaseError as error:
+        print(f"{path}: cannot be rewritten ({error}); what was rewritten stays, the next run goes on", file=sys.stderr)
+        return 1
+    print(f"\r{last.done} calls rewritten" + " " * 20, file=sys.stderr)
+    if last.unreadable:
+        print(f"{last.unreadable} calls could not be read and stay in the old tables", file=sys.stderr)
+    return 1 if last.unreadable else 0
+
+
+def _train(_: argparse.Namespace) -> int:
+    from cds_service.alert_log.training import NotEnoughCallsError, train_from
+
+    path = load_settings().log_path
+    try:
+        trained = train_from(path)
+    except (FileNotFoundError, NotEnoughCallsError) as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return 1
+    except sqlite3.DatabaseError as error:
+        print(f"{path}: cannot be read as an alert log ({error})", file=sys.stderr)
+        return 1
+    print(
+        f"dictionary {trained.dictionary_id} of {trained.calls} calls: a body takes {trained.after} bytes in place of"
+        f" {trained.before} (measured on calls that it was not made of)"
+    )
     return 0
 
 
