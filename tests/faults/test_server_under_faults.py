@@ -277,4 +277,5 @@ def test_metrics_are_those_of_all_workers_also_after_one_was_killed(tmp_path: Pa
         after = totals(server)
         assert after[calls] == 30, "what a worker has counted stays counted"
         assert after["cds_log_state ok"] == 3
+        assert after["cds_cards_live"] > 0, "the parent, which shows no cards, is not counted"
         assert after["cds_check_ok positive"] == after["cds_check_ok negative"] == 1
