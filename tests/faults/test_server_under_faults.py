@@ -94,7 +94,7 @@ def test_a_server_that_is_told_to_end_says_so_first_and_answers_what_is_under_wa
         ]
         for thread in threads:
             thread.start()
-        time.sleep(0.3)
+        within(10, lambda: 200 in ready and 200 in answers)
         begun = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         time.sleep(1.0)
