@@ -72,6 +72,8 @@ def create_app(
         if held.traces is not None:
             held.traces.start()
         await held.callers.start()
+        if held.shipper is not None:
+            held.shipper.start()
         log_card_states(held.knowledge)
         _start_metrics(held, process)
         tasks = [asyncio.create_task(work) for work in (process.watch(), process.self_check.run())]
@@ -88,6 +90,8 @@ def create_app(
         await held.callers.close()
         await held.http.aclose()
         await held.alert_log.close()
+        if held.shipper is not None:
+            await asyncio.to_thread(held.shipper.stop)
         if site is not None:
             await asyncio.to_thread(site.close)
         await _close_traces(held)

@@ -12,6 +12,7 @@ from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.outbound.http_client import HttpClient
 from cds_service.present.cards import Presenter
 from cds_service.settings import Settings, SettingsError
+from cds_service.shipping import Shipper, new_prior_source, new_shipper
 from cds_service.telemetry.traces import Traces, open_traces
 from cds_service.trust.caller import Callers
 from cds_service.trust.callers import new_callers
@@ -33,6 +34,7 @@ class Runtime(msgspec.Struct, frozen=True):
     http: HttpClient
     hash_secret: bytes
     traces: Traces | None = None
+    shipper: Shipper | None = None  # where the log goes to PostgreSQL, too
     clock: Clock = utc_now  # the time of every call; tests pass another one
 
     @property
@@ -46,7 +48,7 @@ class Runtime(msgspec.Struct, frozen=True):
 
 def new_alert_log(settings: Settings) -> AlertLog:
     """Return the log of one process. A fork needs one of its own: a thread that is made before it never runs in it."""
-    return AlertLog(settings.log_path, grace=LOG_GRACE)
+    return AlertLog(settings.log_path, grace=LOG_GRACE, elsewhere=new_prior_source(settings.log_database_url))
 
 
 def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
@@ -70,5 +72,6 @@ def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
         alert_log=new_alert_log(settings),
         http=HttpClient(),
         traces=open_traces(settings.otlp_endpoint),
+        shipper=new_shipper(settings.log_path, settings.log_database_url),
         hash_secret=settings.hash_secret.encode() or load_or_create_secret(settings.log_path.with_name("hash.key")),
     )

@@ -83,6 +83,11 @@ class Settings(BaseModel):
         description="the database in which several machines remember used tokens; without it, a file beside the log is shared by "
         "the workers of one machine",
     )
+    log_database_url: DatabaseUrl = Field(
+        default="",
+        description="the PostgreSQL database to which the alert log is shipped, where several machines share it or it is large; "
+        "each machine then knows which cards the others have shown",
+    )
     deadline_ms: int = Field(
         default=2000, ge=200, le=60_000, description="ms from request to answer; FHIR queries get at most 800 ms of it"
     )

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from cds_service.alert_log.prior import TIME_LIMIT, PriorCards
+from cds_service.alert_log.prior_everywhere import PriorEverywhere, PriorSource
 from cds_service.alert_log.records import (
     CallRecord,
     DeliveryRecord,
@@ -46,6 +47,7 @@ class LogHealth(msgspec.Struct, frozen=True, gc=False):
     last_error: str  # class name of the latest error, "" for none
     written: int
     unanswered: int  # times that the cards shown before could not be looked up in time; the cards were shown then
+    unanswered_elsewhere: int = 0  # times that the database of several machines could not be asked for them
 
 
 class AlertLog:
@@ -60,13 +62,15 @@ class AlertLog:
         grace: float = 10.0,
         prior_limit: float = TIME_LIMIT,
         archive: Archive | None = None,
+        elsewhere: PriorSource | None = None,
     ) -> None:
         """`patience`: seconds that an answer waits for its record; `grace`: seconds that `close` waits for the last ones;
         `prior_limit`: seconds that an answer waits to hear which cards were shown before; `archive`: the knowledge of this
-        process, to be kept in the file.
+        process, to be kept in the file; `elsewhere`: where other machines' cards are looked up.
         """
         self._writer = Writer(path, self._on_settled, self._on_failing, archive)
         self._prior = PriorCards(path, prior_limit)
+        self._prior_everywhere = PriorEverywhere(self._prior, elsewhere, prior_limit)
         self._max_waiting = max_waiting_calls
         self._patience = patience
         self._grace = grace
@@ -87,10 +91,11 @@ class AlertLog:
         """
         self._loop = asyncio.get_running_loop()
         self._writer.start()
+        self._prior_everywhere.start()
 
     async def close(self) -> None:
         """Write the waiting records, for at most `grace` seconds; the rest is counted and logged as lost."""
-        await self._prior.close()
+        await self._prior_everywhere.close()
         self._closed = True
         if not self._writer.alive:
             return
@@ -147,7 +152,7 @@ class AlertLog:
         those with a uuid in `apart`. Empty, and counted in `health`, where the file does not answer in time: then the
         card is shown.
         """
-        return await self._prior.find(patient_key, client, since, apart)
+        return await self._prior_everywhere.find(patient_key, client, since, apart)
 
     def health(self) -> LogHealth:
         state: Literal["ok", "degraded", "failed"] = "ok"
@@ -163,6 +168,7 @@ class AlertLog:
             last_error=self._writer.last_error,
             written=self._writer.written,
             unanswered=self._prior.unanswered,
+            unanswered_elsewhere=self._prior_everywhere.unanswered,
         )
 
     def _put(self, record: Record) -> Waiter | None:

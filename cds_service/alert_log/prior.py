@@ -25,7 +25,7 @@ from cds_service.telemetry.events import Event, tell
 TIME_LIMIT = 0.05
 
 # The newest cards of one id that are looked at: bounded work also for a patient whose chart is opened a thousand times a day.
-_NEWEST = 50
+NEWEST = 50
 
 _INSTRUCTIONS = 1000  # of SQLite's machine between two looks at the clock, some 10 us
 
@@ -111,7 +111,7 @@ class PriorCards:
             found = _shown(self._connection, patient_key, client, since, apart)
             self._old_rows = self._old_rows and has_old_rows(self._connection)
             if self._old_rows:
-                older = old_prior_cards(self._connection, patient_key, client, since, _NEWEST)
+                older = old_prior_cards(self._connection, patient_key, client, since, NEWEST)
                 found = sorted(found + older, key=lambda one: (list(since).index(one.card), -micros(one.shown_at)))
             self._connection.execute("COMMIT")
         except (sqlite3.Error, OSError):
@@ -136,7 +136,7 @@ def _shown(
     asked = {word: ids.get(word, _UNKNOWN) for word in _WORDS} | {
         "patient": key_bytes(patient_key)[1],
         "client": ids.get(client, _UNKNOWN),
-        "newest": _NEWEST,
+        "newest": NEWEST,
         "apart": msgspec.json.encode([uuid_bytes(one).hex() for one in apart]).decode(),
     }
     return [

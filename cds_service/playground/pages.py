@@ -5,14 +5,12 @@ Imported at the first request for a page, so that a process without such request
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 import msgspec
-from markupsafe import Markup, escape
 
 from cds_service import __version__
 from cds_service.authoring.samples import Sample
@@ -23,14 +21,10 @@ from cds_service.explain.text import MOST_UNUSED, outcome_words
 from cds_service.files.page_templates import page_templates
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.playground.runs import Run
+from cds_service.review_site.json_view import coloured, is_json, pretty
 from cds_service.review_site.words import html, template
 from cds_service.settings import DEV_BANNER
 
-MOST_SHOWN = 200_000  # characters of a body on a page; the whole is in its file
-
-_TOKEN = re.compile(r'("(?:\\.|[^"\\])*")(\s*:)?|(-?\d[\d.eE+-]*)|\b(true|false|null)\b')
-# Characters without width, or that change the direction of the text after them.
-_INVISIBLE = re.compile("[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _DISPLAY_ORDER = (
     Outcome.FAILED, Outcome.FIRED, Outcome.COULD_NOT_CHECK, Outcome.GAVE_WAY, Outcome.REPEATED, Outcome.CAPPED,
     Outcome.NOT_APPLICABLE, Outcome.NOT_FIRED,
@@ -61,7 +55,7 @@ class Pages:
         """Return the page of one call: cards, reasons, bodies, timings, how to repeat it."""
         cards = run.explanation.cards if run.explanation is not None else []
         cards = sorted(cards, key=lambda card: _DISPLAY_ORDER.index(card.outcome))
-        outcome = msgspec.json.decode(run.response) if run.status != 200 and _is_json(run.response) else None
+        outcome = msgspec.json.decode(run.response) if run.status != 200 and is_json(run.response) else None
         return self._pages.get_template("run.html").render(
             run=run,
             explained=cards,
@@ -80,46 +74,14 @@ class Pages:
 
 
 def style() -> bytes:
-    """Return the style sheet: that of the review pages, and the playground's own."""
-    base = files("cds_service.review_site").joinpath("templates", "style.css").read_bytes()
+    """Return the style sheet: that of the cards' pages, that of drawn cards, and the playground's own."""
+    shared = files("cds_service.review_site").joinpath("templates")
+    base = shared.joinpath("style.css").read_bytes() + shared.joinpath("drawn.css").read_bytes()
     return base + files("cds_service.playground").joinpath("static", "playground.css").read_bytes()
 
 
 def script() -> bytes:
     return files("cds_service.playground").joinpath("static", "playground.js").read_bytes()
-
-
-def pretty(body: bytes) -> str:
-    """Return a body with its JSON indented and invisible characters escaped.
-
-    A body that is not JSON stays as it is.
-    """
-    if not _is_json(body):
-        return body.decode("utf-8", "replace")
-    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", msgspec.json.format(body, indent=2).decode())
-
-
-def coloured(body: bytes) -> Markup:
-    """Return a body as HTML: indented, with keys, texts and numbers in different colours."""
-    whole = pretty(body)
-    parts: list[Markup] = []
-    end = 0
-    for match in _TOKEN.finditer(whole, 0, MOST_SHOWN):
-        string, colon, number, _ = match.groups()
-        kind = "k" if colon else "s" if string else "n" if number else "l"
-        parts += [escape(whole[end : match.start()]), Markup('<span class="{}">{}</span>').format(kind, match[0])]
-        end = match.end()
-    rest = whole[end:MOST_SHOWN]
-    more = f"\n… {len(whole) - MOST_SHOWN} more characters; the file holds all" if len(whole) > MOST_SHOWN else ""
-    return Markup("").join([*parts, escape(rest), escape(more)])
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
 
 
 def _counts(cards: list[CardExplanation]) -> dict[str, int]:
@@ -140,7 +102,7 @@ def _chart(body: bytes) -> dict[str, Any]:
     The keys are `patient`, `about`, `hook` and `orders`.
     """
     found: dict[str, Any] = {"patient": "", "about": "", "hook": "", "orders": []}
-    if not _is_json(body) or not isinstance(request := msgspec.json.decode(body), dict):
+    if not is_json(body) or not isinstance(request := msgspec.json.decode(body), dict):
         return found
     patient = _at(request, "prefetch", "patient")
     name = _at(patient, "name", 0)
@@ -174,5 +136,5 @@ def _curl(run: Run) -> tuple[str, str]:
     begin = f"curl -sS -H 'content-type: application/json' {shlex.quote(run.url)}"
     file = f"{begin} --data-binary @request.json"
     # No line of JSON can equal the end marker: JSON texts hold no line break.
-    whole = f"{begin} --data-binary @- <<'END_OF_REQUEST'\n{pretty(run.request)}\nEND_OF_REQUEST" if _is_json(run.request) else ""
+    whole = f"{begin} --data-binary @- <<'END_OF_REQUEST'\n{pretty(run.request)}\nEND_OF_REQUEST" if is_json(run.request) else ""
     return file, whole

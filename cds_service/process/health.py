@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from fastapi import APIRouter, Response
@@ -13,6 +13,7 @@ from cds_service import __version__
 from cds_service.knowledge.site_knowledge import card_states
 from cds_service.process.self_check import SelfCheck
 from cds_service.runtime import Runtime
+from cds_service.shipping.state import ShippingHealth, State
 from cds_service.telemetry import metrics
 from cds_service.telemetry.call_counts import flush
 from cds_service.telemetry.prometheus import CONTENT_TYPE, exposition
@@ -57,7 +58,16 @@ class ProcessState:
         metrics.LOG_LAG.set(0 if self._waiting_since is None else time.monotonic() - self._waiting_since)
         for state in _STATES:
             metrics.LOG_STATE.labels(state).set(state == log.state)
+        if self._runtime.shipper is not None:
+            _measure_shipping(self._runtime.shipper.health())
         flush()
+
+
+def _measure_shipping(shipping: ShippingHealth) -> None:
+    metrics.SHIPPING_WAITING.set(shipping.waiting or 0)
+    metrics.SHIPPING_LAG.set(shipping.lag_seconds)
+    for state in get_args(State):
+        metrics.SHIPPING_STATE.labels(state).set(state == shipping.state)
 
 
 def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
@@ -69,12 +79,14 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
     async def health() -> dict[str, Any]:
         """Report the state of every part, always with 200, because calls are answered.
 
-        `status` is `degraded` while the alert log can't be written, while used tokens can't be looked up, after a card failed,
-        and while the known patients are not decided as before.
+        `status` is `degraded` while the alert log can't be written or shipped, while used tokens can't be looked up, after a card
+        failed, and while the known patients are not decided as before. `shipping` is null where the log is not shipped.
         """
         log = runtime.alert_log.health()
+        shipping = runtime.shipper.health() if runtime.shipper is not None else None
         failures = metrics.counts(metrics.EVALUATION_FAILURES)
         degraded = failures or metrics.count(metrics.ENGINE_FAILURES) or log.state != "ok" or runtime.callers.degraded
+        degraded = degraded or (shipping is not None and shipping.state in ("failing", "stopped"))
         return {
             "status": "degraded" if degraded or process.self_check.alarming else "ok",
             "profile": runtime.settings.profile,
@@ -87,6 +99,7 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
             "callers": runtime.callers.health(),
             "checking": process.self_check.state,
             "log": msgspec.structs.asdict(log),
+            "shipping": msgspec.structs.asdict(shipping) if shipping is not None else None,
         }
 
     @router.get("/health/live", summary="Whether the process answers")

@@ -124,10 +124,18 @@ def control_chart(
         for index, one in enumerate(limits)
         if one is not None
     ]
-    lines = {
-        name: _path([None if one is None else (x(index), y(getattr(one, name))) for index, one in enumerate(limits)])
-        for name in ("rate", "centre", "low", "high")
-    }
+
+    def line(name: str, *, anew: bool = True) -> str:
+        """Return a line, which begins anew with each version: that has a mean of its own."""
+        found: list[tuple[float, float] | None] = []
+        centre = None
+        for index, one in enumerate(limits):
+            if anew and one is not None and centre not in (None, one.centre):
+                found.append(None)
+            centre = centre if one is None else one.centre
+            found.append(None if one is None else (x(index), y(getattr(one, name))))
+        return _path(found)
+
     return ControlChart(
         width=WIDTH,
         height=HEIGHT,
@@ -138,7 +146,10 @@ def control_chart(
         x_ticks=[Tick(x(index), f"{day_of(days[index]).day} {day_of(days[index]):%b}") for index in _spread(len(days))],
         y_ticks=[Tick(y(tick), f"{100 * tick:.{_decimals(top)}f} %") for tick in ticks],
         flags=_flags([(x(days.index(day)), text) for day, text in flags if day in days]),
-        **lines,
+        rate=line("rate", anew=False),
+        centre=line("centre"),
+        low=line("low"),
+        high=line("high"),
     )
 
 

@@ -28,7 +28,7 @@ _ALL = (
         "Cards shown",
         "Cards of live mode that a response held, without those of a response that was withdrawn.",
         "A card that was returned is no proof of a card that was displayed: CDS Hooks does not report that. A call that was sent "
-        "again counts once.",
+        "again counts once. The notice of what was not checked counts as a card.",
     ),
     Definition(
         "fire_rate",
@@ -124,6 +124,51 @@ _ALL = (
         "What never became a call",
         "Requests that were refused before a card could be judged, by status and reason.",
         "400: the body is no CDS Hooks request. 401: the caller is not known. 413: the body is too large. 503: too many at once.",
+    ),
+    Definition(
+        "ppv",
+        "Right to show it",
+        "Shown cards judged appropriate / shown cards judged appropriate, inappropriate or a malfunction, each stratum weighted "
+        "by its number of cases (positive predictive value).",
+        "The interval is Wilson's with the effective sample size: what a simple random sample would have to hold to say as much. "
+        "Cases of which the reviewer cannot tell, and those that two readers judge differently until a third has settled them, "
+        "are in neither number.",
+        "Korn and Graubard, Survey Methodology 1998; McCoy and others, J Am Med Inform Assoc 2012",
+    ),
+    Definition(
+        "right_silence",
+        "Right to stay silent",
+        "Evaluations that did not fire, judged appropriate / those judged appropriate, inappropriate or a malfunction.",
+        "The only figure that shows what a card misses. What it misses without being evaluated is not in it.",
+    ),
+    Definition(
+        "response_appropriate",
+        "Response appropriate",
+        "Shown cards to which the clinician's response was judged appropriate / those whose response was judged appropriate, "
+        "inappropriate or corrected later, weighted as above.",
+        "An inappropriate card can be answered appropriately, so both are judged.",
+        "McCoy and others, J Am Med Inform Assoc 2012",
+    ),
+    Definition(
+        "wrong_override",
+        "Inappropriate overrides",
+        "Overridden cards whose response was judged inappropriate / overridden cards whose response was judged, weighted as "
+        "above.",
+    ),
+    Definition(
+        "kappa",
+        "Agreement of two readers (Cohen's kappa)",
+        "(agreement seen - agreement by chance) / (1 - agreement by chance), over the cases that two readers judged; the second "
+        "does not see what the first said.",
+        "Undefined where chance alone explains all of it, as where both always give the same verdict: so the plain agreement "
+        "stands beside it. At least 0.7 is aimed at.",
+        "Cohen, Educational and Psychological Measurement 1960",
+    ),
+    Definition(
+        "plan_coverage",
+        "Plan read",
+        "Cases of the plans that somebody has read / cases drawn.",
+        "A stratum that nobody has read is in no share; how many cases lie in such strata is said beside each.",
     ),
 )  # fmt: skip
 

@@ -76,9 +76,16 @@ def as_csv(page: Page, asked: PageRequest, _: LogState | None) -> Response:
 
 
 def style() -> bytes:
-    """Return the style sheet: that of the cards' pages, and our own after it."""
-    tokens = files("cds_service.review_site").joinpath("templates", "style.css").read_bytes()
-    return tokens + files("cds_service.review").joinpath("static", "review.css").read_bytes()
+    """Return the style sheet: that of the cards' pages, that of drawn cards, and our own after them."""
+    shared = files("cds_service.review_site").joinpath("templates")
+    own = files("cds_service.review").joinpath("static")
+    parts = (shared / "style.css", shared / "drawn.css", own / "review.css", own / "judge.css")
+    return b"".join(part.read_bytes() for part in parts)
+
+
+def script() -> bytes:
+    """Return the script: keys for pages that work without it."""
+    return files("cds_service.review").joinpath("static", "review.js").read_bytes()
 
 
 def _cell(value: Any) -> Any:

@@ -9,6 +9,7 @@ import msgspec
 
 from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.present.cards import NOT_CHECKED
 from cds_service.review.rate import ENOUGH_COVERAGE, Rate, bounds, per_100, share
 from cds_service.rollups.filter import Filter
 from cds_service.rollups.queries import (
@@ -85,6 +86,8 @@ def card_figures(
 
 def title_of(knowledge: Knowledge, card: str) -> str:
     """Return the title of a card; its id where the service no longer has it."""
+    if card == NOT_CHECKED:
+        return "Notice of what was not checked"
     found = knowledge.card(card)
     return found.file.title if found else card
 

@@ -10,6 +10,7 @@ from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.review.charts import day_text
 from cds_service.review.figures import title_of
+from cds_service.rollups.counting import ignored
 from cds_service.rollups.days import as_date
 from cds_service.rollups.filter import Filter
 from cds_service.rollups.queries import call_counts, facets
@@ -25,6 +26,11 @@ _LABELS = {
     "mode": "Mode",
     "state": "State",
     "response": "Response",
+}
+_FIGURES = {  # that come from a table of the roll-ups
+    "card": "Cards shown, acceptance and coverage",
+    "evaluation": "Fire rate and could not check",
+    "call": "Calls, orders and times of responses",
 }
 _OF_CALLS = ("tenant", "client", "hook")  # counted in calls, so that those without a card can be chosen too
 
@@ -44,6 +50,7 @@ class FilterBar(msgspec.Struct, frozen=True):
     fields: list[Field]
     kept: list[tuple[str, str]]  # filters and parameters that have no field here
     words: str
+    notes: list[str]  # which figures do not follow which filters
     chosen: bool  # anything but days is
 
 
@@ -64,7 +71,7 @@ def filter_bar(
         value = chosen[name][0] if len(chosen[name]) == 1 else ""
         fields.append(Field(name, _LABELS[name], value, [("", "all"), *_options(name, options, chosen[name], knowledge)]))
     others = [(name, value) for name, values in chosen.values for value in values if name not in names or len(values) > 1]
-    return FilterBar(fields, [*others, *kept], _words(chosen, knowledge, time_zone), bool(chosen.values))
+    return FilterBar(fields, [*others, *kept], _words(chosen, knowledge, time_zone), _notes(chosen), bool(chosen.values))
 
 
 def period(chosen: Filter) -> str:
@@ -105,6 +112,15 @@ def _options(
         if value:  # an empty one can't be told from "all" in a form
             text = title_of(knowledge, value) if name == "card" else value
             yield value, f"{text} ({n:,} {unit}{'' if n == 1 else 's'})"
+
+
+def _notes(chosen: Filter) -> list[str]:
+    """Say which figures are of all records, because their counts know nothing of a filter."""
+    notes = []
+    for table, figures in _FIGURES.items():
+        if fields := sorted(ignored(table, chosen)):
+            notes.append(f"{figures} are counted whatever the {' and '.join(name.replace('_', ' ') for name in fields)}.")
+    return notes
 
 
 def _words(chosen: Filter, knowledge: Knowledge, time_zone: str) -> str:

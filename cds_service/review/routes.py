@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from cds_service.database import DatabaseError, DatabasePool, StatementTooLongError
 from cds_service.hooks.body import BodyMemory, read_body
-from cds_service.review.drawing import Templates, as_csv, as_json, style
+from cds_service.review.drawing import Templates, as_csv, as_json, script, style
 from cds_service.review.log_state import LogState, log_state
 from cds_service.review.page import BASE, BadFormError, Page, PageNotFoundError, PageRequest, PageRoute
 from cds_service.review.pages import PAGES
@@ -40,7 +40,11 @@ Write = Callable[[Page, PageRequest, LogState | None], Response]
 def review_routes(site: Site, pages: Sequence[PageRoute] = PAGES) -> list[Route]:
     """Return the routes below `/review`."""
     routes = _Routes(site, Templates(BASE, site.banner, [(page.nav, BASE + page.path) for page in pages if page.nav]))
-    return [Route(f"{BASE}/static/review.css", _style, methods=["GET"]), *(one for page in pages for one in routes.of(page))]
+    return [
+        Route(f"{BASE}/static/review.css", _style, methods=["GET"]),
+        Route(f"{BASE}/static/review.js", _script, methods=["GET"]),
+        *(one for page in pages for one in routes.of(page)),
+    ]
 
 
 class _Routes:
@@ -135,3 +139,7 @@ def _message(error: Exception) -> Page:
 
 async def _style(_: Request) -> Response:
     return Response(style(), headers=HEADERS, media_type="text/css")
+
+
+async def _script(_: Request) -> Response:
+    return Response(script(), headers=HEADERS, media_type="text/javascript")

@@ -141,14 +141,16 @@ def _shown(database: Database, card: str, span: Span) -> dict[str, list[Candidat
 
 _EVALUATIONS = """
 FROM log.call c JOIN log.outcome_of_set o ON o.set_id = c.outcome_set
-WHERE c.received_at >= :start AND c.received_at < :end AND o.card = :card AND o.outcome IN :outcomes AND o.applies = 1
+WHERE c.received_at >= :start AND c.received_at < :end AND o.card = :card AND o.outcome IN :outcomes AND o.applies IN :applies
   AND c.repeat_of IS NULL
   AND NOT EXISTS (SELECT 1 FROM log.withdrawal w WHERE w.received_at = c.received_at AND w.call_id = c.id)"""
 
 
 def _evaluated(database: Database, card: str, span: Span, seed: int, stratum: str) -> Drawn:
     """Draw from evaluations that drew no card. They are counted by day, and only the days that are drawn from are listed."""
-    wanted = {"card": database.names.id(card), "outcomes": database.names.ids(*_EVALUATED[stratum])}
+    # Of records from before it was recorded (-1), nobody knows whether a silent card was about the call, so they are no cases.
+    applies = [1] if stratum == "not_fired" else [1, -1]
+    wanted = {"card": database.names.id(card), "outcomes": database.names.ids(*_EVALUATED[stratum]), "applies": applies}
     if wanted["card"] is None or not wanted["outcomes"]:
         return Drawn(stratum, 0, [])
     days = list(span.days())

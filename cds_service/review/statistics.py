@@ -19,7 +19,8 @@ Z95 = NormalDist().inv_cdf(0.975)
 _RANGE_TO_SIGMA = 1.128  # d2 of two: the mean range of two normal values in standard deviations
 
 
-class Interval(NamedTuple):
+@dataclass(frozen=True)
+class Interval:
     """Lower and upper limit."""
 
     low: float
@@ -45,7 +46,8 @@ class Proportion:
     covered: float  # share of all cases that lie in strata with a judged case
 
 
-class Agreement(NamedTuple):
+@dataclass(frozen=True)
+class Agreement:
     """How often two readers agree, and how much of it is beyond chance."""
 
     kappa: float | None  # None where chance alone gives full agreement, as where both always say the same

@@ -66,6 +66,21 @@ class Event(Enum):
         "the lock beside the alert log can't be taken; commits are slower",
     )
     LOG_UNREAD = "log_unread", logging.WARNING, "the cards shown before can't be looked up; cards may be shown again"
+    SHIPPING_FAILS = "shipping_fails", logging.ERROR, "records can't be moved to PostgreSQL now; they wait in the log's file"
+    SHIPPING_WORKS = "shipping_works", logging.WARNING, "records are moved to PostgreSQL again"
+    SHIPPING_STOPPED = (
+        "shipping_stopped",
+        logging.CRITICAL,
+        "the file and PostgreSQL do not fit each other: nothing is moved until an operator has changed that",
+    )
+    SHIPPING_REFUSED = "shipping_refused", logging.ERROR, "PostgreSQL refused a record, which stays in the log's file"
+    SHIPPING_RESTORED = "shipping_restored", logging.WARNING, "the log's file is not the one shipped before; all is sent again"
+    SHIPPING_UNTRUE = "shipping_untrue", logging.ERROR, "records have a month that can't be true; a clock is wrong"
+    LOG_UNREAD_ELSEWHERE = (
+        "log_unread_elsewhere",
+        logging.WARNING,
+        "PostgreSQL can't be asked for cards shown on other machines; cards may be shown again",
+    )
     LOG_NOT_COUNTED = "log_not_counted", logging.WARNING, "the log can't be counted now; the review pages show older figures"
     LOG_COUNTED = "log_counted", logging.INFO, "the log can be counted again"
     UNHANDLED = "unhandled", logging.CRITICAL, "an exception that nothing caught"

@@ -54,6 +54,12 @@ def configure_logging(profile: str, stream: TextIO | None = None) -> None:
     sys.unraisablehook = lambda args: _unhandled(args.exc_type, args.exc_value, args.exc_traceback)
 
 
+def silence_database_driver() -> None:
+    """Keep psycopg and its pool from logging: their lines hold addresses and users of databases."""
+    for name in ("psycopg", "psycopg.pool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
 class _Json(logging.Formatter):
     def __init__(self, profile: str) -> None:
         super().__init__()

@@ -87,6 +87,16 @@ LOG_WITHOUT_LOCK = _counter(
 LOG_WAITING = _gauge("cds_log_waiting", "Records in memory that are not durable yet, all workers together", "livesum")
 LOG_LAG = _gauge("cds_log_lag_seconds", "For how long records have been waiting, in the worker where that is longest", "livemax")
 LOG_STATE = _gauge("cds_log_state", "Workers whose alert log is in this state", "livesum", "state")
+LOG_UNREAD_ELSEWHERE = _counter(
+    "cds_log_unread_elsewhere", "Times that PostgreSQL could not be asked for the cards that other machines had shown"
+)
+SHIPPING_RECORDS = _counter(
+    "cds_shipping_records", "Records moved from the log's file to PostgreSQL (shipped), or refused by it", "outcome"
+)
+SHIPPING_UNTRUE = _counter("cds_shipping_untrue", "Rows in a default partition, because their month can't be true")
+SHIPPING_WAITING = _gauge("cds_shipping_waiting", "Records in the log's file that are not in PostgreSQL yet", "livemax")
+SHIPPING_LAG = _gauge("cds_shipping_lag_seconds", "For how long PostgreSQL has not had every record of the log's file", "livemax")
+SHIPPING_STATE = _gauge("cds_shipping_state", "Workers whose shipping of the log is in this state", "livesum", "state")
 CHECK_OK = _gauge("cds_check_ok", "1 while the known patient is decided as before, in all workers", "livemin", "check")
 CHECK_RUN = _gauge(
     "cds_check_run_timestamp_seconds", "When the known patients were last decided, in the worker that is behind", "livemin"
@@ -121,5 +131,7 @@ def start_at_zero(services: Iterable[str], cards: Iterable[str]) -> None:
         SECURITY_EVENTS.labels(kind)
     for outcome in ("written", "quarantined", "lost"):
         LOG_RECORDS.labels(outcome)
+    for outcome in ("shipped", "refused"):
+        SHIPPING_RECORDS.labels(outcome)
     for phase in ("trust", "receive", "decode", "gather", "read", "judge", "draw", "shown_before", "choose", "log"):
         PHASE_SECONDS.labels(phase)

@@ -6,13 +6,13 @@ be used again until they expire, some minutes later at most. Connections are mad
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
+from cds_service.telemetry.log_lines import silence_database_driver
 from cds_service.trust.replay import ANSWER_SECONDS, StoreDownError, Use
 
 _CONNECTIONS = 4  # for each process
@@ -35,8 +35,7 @@ class PostgresUsedTokens:
         """`url`: postgresql://… with the parameters of libpq. Does not connect yet."""
         self._url = url
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
-        for name in ("psycopg", "psycopg.pool"):  # they log addresses and users of databases
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        silence_database_driver()
 
     async def open(self) -> None:
         try:

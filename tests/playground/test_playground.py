@@ -22,9 +22,9 @@ from cds_service.authoring.shorthand import request_from_case
 from cds_service.evaluate import Evaluation
 from cds_service.files.paths import fixtures_dir
 from cds_service.playground.forms import read_form
-from cds_service.playground.pages import MOST_SHOWN, coloured, pretty
 from cds_service.playground.routes import HEADERS
 from cds_service.playground.runs import MOST_RUNS
+from cds_service.review_site.json_view import MOST_SHOWN, coloured, pretty
 from cds_service.wire.errors import PreconditionFailed
 from tests.core import NOW, a_runtime, knowledge
 from tests.http_side import running

@@ -1,7 +1,7 @@
 """A made-up alert log of some weeks, for the tests of the review pages: the same rows whenever it is written.
 
-The rows are those that a service writes, without the bodies of the calls. `python -m tests.review.sample_log FOLDER --days 90`
-writes one to look at, and prints where.
+The rows are those that a service writes; bodies hold what the pages of data and clients look at, no facts.
+`python -m tests.review.sample_log FOLDER --days 90` writes one to look at, and prints where.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ import random
 import sqlite3
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tests.log_tables import make_sqlite_log
+import msgspec
+
+from cds_service.alert_log.body import BODY_VERSION, FACTS_VERSION
+from cds_service.alert_log.compression import pack
+from cds_service.alert_log.schema import migrate
 
 NOW = datetime(2026, 11, 27, 15, 0, tzinfo=UTC)  # a Friday
 TENANT = "north"
@@ -42,10 +47,11 @@ class SampleLog:
     """Writes rows of a log file with ids, names and sequence numbers as a service would."""
 
     def __init__(self, path: Path) -> None:
-        make_sqlite_log(path)
-        self.connection = sqlite3.connect(path)
+        self.connection = sqlite3.connect(path, isolation_level=None)
+        migrate(self.connection)
+        self.connection.execute("BEGIN")
         self._names = {"": 0}
-        self._seq = 0
+        self.last_seq = 0
         self._sets: dict[tuple[str, tuple[Any, ...]], int] = {}
 
     def add(self, table: str, **values: Any) -> None:
@@ -59,8 +65,8 @@ class SampleLog:
         return self._names[text]
 
     def seq(self) -> int:
-        self._seq += 1
-        return self._seq
+        self.last_seq += 1
+        return self.last_seq
 
     def set_id(self, kind: str, rows: Iterable[dict[str, int]]) -> int:
         """The id of a set of outcomes or of what was missing, each distinct one once."""
@@ -74,8 +80,8 @@ class SampleLog:
         return self._sets[key]
 
     def close(self) -> None:
-        self.connection.execute("UPDATE source SET last_seq = ?", (self._seq,))
-        self.connection.commit()
+        self.connection.execute("UPDATE source SET last_seq = ?", (self.last_seq,))
+        self.connection.execute("COMMIT")
         self.connection.close()
 
 
@@ -189,9 +195,24 @@ def _call(log: SampleLog, chance: random.Random, at: datetime, *, newer: bool) -
         outcome_set=log.set_id("outcome", outcomes),
         missing_set=log.set_id("missing", missing),
     )
+    log.add("body", seq=log.last_seq, content=_body(client, unread=client == CLIENTS[1] and received % 3 == 0))
     log.add("delivery", seq=log.seq(), received_at=received, call_id=call_id, log_us=2_000, total_us=took + 2_500, delivered=1)
     if order is not None:
         log.add("ordered", order_key=order, received_at=received, call_id=call_id)
+
+
+@lru_cache
+def _body(client: str, *, unread: bool) -> bytes:
+    """The body of a call: client B asks its FHIR server, and has a code of its own."""
+    code = {"kind": "lab", "system": "urn:lab-of-b", "code": "K-7", "source": "labs", "meaning": "potassium"}
+    queries = [{"key": "labs", "ms": ms, "status": status, "bytes": 900} for ms, status in ((120.0, 200), (480.0, 503))]
+    body = {
+        "body_version": BODY_VERSION,
+        "facts_version": FACTS_VERSION,
+        "facts": {"unread": [code] if unread else []},
+        "sources": {"queries": queries if client == CLIENTS[1] else []},
+    }
+    return pack(msgspec.json.encode(body))
 
 
 def _feedback(log: SampleLog, chance: random.Random, card: dict[str, Any], accepted: float) -> None:

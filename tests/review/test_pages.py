@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,8 +28,7 @@ from cds_service.rollups.days import SiteDays
 from cds_service.rollups.rollup import roll_up
 from cds_service.settings import Settings
 from tests.core import knowledge
-from tests.log_tables import make_sqlite_log
-from tests.review.sample_log import CLIENTS, NOW, write_sample_log
+from tests.review.sample_log import CLIENTS, NOW, SampleLog, write_sample_log
 
 QUININE = "quinine-avoid"
 Json = dict[str, Any]
@@ -269,6 +269,32 @@ async def test_clients_have_their_calls_and_what_never_became_one(client: Client
     assert {one["status"] for one in page["refusals"]} == {400, 401, 413}
 
 
+async def test_clocks_queries_and_unread_codes_are_those_of_the_newest_calls(client: Client, rows: Rows) -> None:
+    newest = {
+        name: sorted((call for call in rows.calls if call["client"] == name), key=lambda call: -call["received_at"])[:60]
+        for name in CLIENTS
+    }
+    for one in (await got(client, "/clients.json"))["newest"]:
+        assert one["calls"] == len(newest[one["client"]]) == 60
+        assert one["clock_ms"] == median(call["clock_offset_ms"] for call in newest[one["client"]])
+        asked = one["client"] == CLIENTS[1]
+        assert (one["queries"], one["queries_failed"], one["damaged"]) == (120 * asked, 60 * asked, 0)
+        assert (one["query_ms"], one["query_slowest_ms"]) == ((300.0, 480.0) if asked else (None, None))
+    unread = sum(call["received_at"] % 3 == 0 for call in newest[CLIENTS[1]])
+    code = {"client": CLIENTS[1], "kind": "lab", "system": "urn:lab-of-b", "code": "K-7", "meaning": "potassium"}
+    assert (await got(client, "/data.json"))["unread"] == [code | {"calls": unread}]
+
+
+async def test_a_damaged_record_is_counted(tmp_path: Path) -> None:
+    write_sample_log(tmp_path / "alerts.sqlite3", days=2)
+    with closing(sqlite3.connect(tmp_path / "alerts.sqlite3")) as connection:
+        connection.execute("UPDATE body SET content = ? WHERE seq = (SELECT max(seq) FROM body)", (b"broken",))
+        connection.commit()
+    counted(tmp_path)
+    async for one in client_of(tmp_path):
+        assert sum(row["damaged"] for row in (await got(one, "/clients.json"))["newest"]) == 1
+
+
 async def test_a_filter_holds_on_every_page_and_in_its_links(client: Client, rows: Rows) -> None:
     chosen = f"client={CLIENTS[1]}&hook=order-sign"
     own = [card for card in rows.shown if (card["client"], card["hook"]) == (CLIENTS[1], "order-sign")]
@@ -276,9 +302,16 @@ async def test_a_filter_holds_on_every_page_and_in_its_links(client: Client, row
     assert sum(one["shown"] for one in (await got(client, f"/cards.json?{chosen}"))["cards"]) == len(own)
     assert {one["client"] for one in (await got(client, f"/clients.json?{chosen}"))["clients"]} == {CLIENTS[1]}
     text = (await client.get(f"/review?{chosen}")).text
-    for link in re.findall(r'href="(/review/(?:log|cards/)[^"]*)"', text):
+    for link in re.findall(r'href="(/review/(?:log\?|cards/)[^"]*)"', text):
         asked = parse_qs(urlsplit(link.replace("&amp;", "&")).query)
         assert (asked["client"], asked["hook"]) == ([CLIENTS[1]], ["order-sign"])
+
+
+async def test_a_figure_that_does_not_follow_a_filter_says_so(client: Client) -> None:
+    text = (await client.get("/review?indicator=warning")).text
+    assert "Fire rate and could not check are counted whatever the indicator." in text
+    assert "Cards shown, acceptance and coverage are counted whatever" not in text
+    assert "are counted whatever" not in (await client.get(f"/review?client={CLIENTS[0]}")).text
 
 
 @pytest.mark.parametrize(
@@ -298,12 +331,13 @@ async def test_what_cannot_be_shown_is_said(client: Client, path: str, status: i
 
 
 async def test_the_line_above_says_how_old_the_counts_are(client: Client) -> None:
-    assert (await got(client, ".json"))["log"] == {"counted_seconds_ago": 0, "days_waiting": 0, "quarantined": 1}
+    state = (await got(client, ".json"))["log"]
+    assert (state["counted_seconds_ago"], state["days_waiting"], state["quarantined"], state["shipped"]) == (0, 0, 1, False)
     assert "Quarantined: 1" in (await client.get("/review")).text
 
 
 async def test_an_empty_log_says_so(tmp_path: Path) -> None:
-    make_sqlite_log(tmp_path / "alerts.sqlite3")
+    SampleLog(tmp_path / "alerts.sqlite3").close()
     counted(tmp_path)
     async for one in client_of(tmp_path):
         for path in PATHS[:-1]:

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cds_service.review.statistics import Interval, Stratum, cohen_kappa, laney_limits, newcombe, poisson, stratified, wilson
+from cds_service.review.statistics import (
+    Agreement,
+    Interval,
+    Stratum,
+    cohen_kappa,
+    laney_limits,
+    newcombe,
+    poisson,
+    stratified,
+    wilson,
+)
 from tests.proofs import examples
 
 
@@ -63,7 +73,7 @@ def test_kappa_of_cohen_1960_table_1_is_the_published_one() -> None:
 def test_kappa_is_undefined_where_chance_explains_everything(
     pairs: list[tuple[str, str]], expected: tuple[float | None, int, int]
 ) -> None:
-    assert cohen_kappa(pairs) == expected
+    assert cohen_kappa(pairs) == Agreement(*expected)
 
 
 def test_laney_limits_follow_the_formulas_of_laney_2002() -> None:

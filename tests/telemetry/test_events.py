@@ -104,9 +104,9 @@ def _calls(name: str) -> Iterator[tuple[str, ast.Call]]:
 
 
 def test_nothing_is_logged_but_events() -> None:
-    """`log_lines` sets logging up, `events` writes, two quiet libraries; nobody else has a logger."""
+    """`log_lines` sets logging up, `events` writes, a quiet library; nobody else has a logger."""
     loggers = {path for path, _ in _calls("getLogger")}
-    assert loggers <= {"telemetry/log_lines.py", "telemetry/events.py", "outbound/http_client.py", "trust/replay_postgres.py"}
+    assert loggers <= {"telemetry/log_lines.py", "telemetry/events.py", "outbound/http_client.py"}
     assert {path for path, _ in _calls("print_exc")} == set()
 
 

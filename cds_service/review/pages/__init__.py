@@ -1,13 +1,30 @@
 """Make the pages, one module each. A page is a function from a request to data (`review.page`)."""
 
 from cds_service.review.page import PageRoute
-from cds_service.review.pages import card, cards, clients, data, definitions, demo_log, overview, reasons
+from cds_service.review.pages import (
+    card,
+    cards,
+    case,
+    clients,
+    data,
+    definitions,
+    demo_log,
+    log,
+    overview,
+    queue,
+    reasons,
+    results,
+)
 
 # In the order of the navigation.
 PAGES: tuple[PageRoute, ...] = (
     overview.ROUTE,
     cards.ROUTE,
     card.ROUTE,
+    log.ROUTE,
+    case.ROUTE,
+    queue.ROUTE,
+    results.ROUTE,
     reasons.ROUTE,
     data.ROUTE,
     clients.ROUTE,

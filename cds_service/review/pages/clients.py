@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from cds_service.review.empty import why_empty
 from cds_service.review.figures import NO_CARDS, NO_EVALUATIONS, could_not_check, coverage
 from cds_service.review.filter_bar import filter_bar, period
 from cds_service.review.links import Links
+from cds_service.review.newest_calls import newest_calls
 from cds_service.review.page import Page, PageRequest, PageRoute
 from cds_service.review.rate import Rate, share
 from cds_service.rollups.queries import (
@@ -51,16 +53,21 @@ def draw(asked: PageRequest) -> Page:
                 "last_day": last.get(key),
             }
         )
-    clients.sort(key=lambda one: (-one["calls"], -one["refused"]))
+    clients.sort(key=lambda one: (-one["calls"], -one["refused"], one["tenant"], one["client"]))
     data = {
         "period": period(chosen),
         "clients": clients,
-        "statuses": sorted(calls, key=lambda row: -row["n"]),
-        "refusals": sorted(refusals, key=lambda row: -row["n"]),
+        "statuses": sorted(calls, key=_by_number),
+        "refusals": sorted(refusals, key=_by_number),
+        "newest": [
+            {name: getattr(one, name) for name in one.__struct_fields__ if name != "unread"}
+            for one in newest_calls(database, chosen, asked.settings.time_zone)
+        ],
         "empty": "" if clients else why_empty(database, chosen),
     }
     only_html = {
         "links": Links(chosen),
+        "endings": _endings(calls, [one["client"] for one in clients if one["calls"]]),
         "filters": filter_bar(database, chosen, asked.knowledge, asked.settings.time_zone, ("client", "hook")),
     }
     rows = [one | {name: one[name].numerator for name in ("failed", "coverage", "could_not_check")} for one in clients]
@@ -73,8 +80,26 @@ _COLUMNS = (
 )
 
 
+def _by_number(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return by what rows are sorted: the largest number first, equals by their words."""
+    return (-row["n"], *(str(value) for name, value in row.items() if name != "n"))
+
+
 def _key(row: Any) -> tuple[str, str]:
     return str(row["tenant"]), str(row["client"])
+
+
+def _endings(calls: list[dict[str, Any]], clients: list[str]) -> dict[str, Any]:
+    """Return how calls ended, a row for each status and outcome with a number for each client."""
+    listed = list(dict.fromkeys(clients))
+    counts: Counter[tuple[int, str, str]] = Counter()
+    for row in calls:
+        counts[row["status"], row["outcome"], row["client"]] += row["n"]
+    rows = [
+        (status, outcome, [counts[status, outcome, client] for client in listed])
+        for status, outcome in sorted({(status, outcome) for status, outcome, _ in counts})
+    ]
+    return {"clients": listed, "rows": rows}
 
 
 def _failed(rows: list[dict[str, Any]]) -> Rate:

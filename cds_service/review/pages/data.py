@@ -11,9 +11,11 @@ from cds_service.review.empty import why_empty
 from cds_service.review.figures import could_not_check, title_of
 from cds_service.review.filter_bar import filter_bar, period
 from cds_service.review.links import Links
+from cds_service.review.newest_calls import newest_calls
 from cds_service.review.page import Page, PageRequest, PageRoute
 from cds_service.rollups.queries import evaluation_counts, missing_counts
 
+_MOST_ROWS = 40  # on the page; JSON and CSV have all
 _MOST_CLIENTS = 5  # with a column of their own; the CSV has all
 
 
@@ -24,17 +26,25 @@ def draw(asked: PageRequest) -> Page:
     counts = [_missing(knowledge, sentences, row) for row in missing_counts(database, chosen, _BY)]
     listed = _first(_sums(counts, "client"), _MOST_CLIENTS)
     missing = [_across_clients(rows, listed) for rows in _groups(counts, "criterion", "cause")]
+    causes = [_across_clients(rows, listed) for rows in _groups(counts, "cause")]
     by_client = [(one.of["client"], could_not_check(one)) for one in evaluation_counts(database, chosen, ("client",))]
-    by_client.sort(key=lambda one: -(one[1].value or 0))
+    by_client.sort(key=lambda one: (-(one[1].value or 0), str(one[0])))
+    newest = newest_calls(database, chosen, asked.settings.time_zone)
+    unread = [{"client": one.client, **code} for one in newest for code in one.unread]
+    unread.sort(key=lambda one: (-one["calls"], one["client"], one["kind"], one["code"]))
     data = {
         "period": period(chosen),
         "clients": [{"client": client, "could_not_check": rate} for client, rate in by_client],
         "listed_clients": listed,
+        "causes": [{name: one[name] for name in ("cause", "n", "clients", "other_clients")} for one in causes],
         "missing": missing,
+        "looked_at": [{"client": one.client, "calls": one.calls, "damaged": one.damaged} for one in newest],
+        "unread": unread,
         "empty": why_empty(database, chosen),
     }
     only_html = {
         "links": Links(chosen),
+        "most_rows": _MOST_ROWS,
         "title_of": lambda card: title_of(knowledge, card),
         "filters": filter_bar(database, chosen, knowledge, asked.settings.time_zone, ("client", "hook", "card")),
     }

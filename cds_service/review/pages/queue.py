@@ -1,0 +1,121 @@
+"""Make the page of plans: draw one, see how far it is, go on reading."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from starlette.responses import Response
+
+from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute, see_other
+from cds_service.review.plans import WORK, Plan, PlanError, Sample, make_plan, plans, samples, to_do
+from cds_service.review.reviewer import remember, reviewer_of
+from cds_service.review.timeline import local
+from cds_service.review.verdicts import VERDICTS, VerdictError, disputed, reviewer_name, settled
+
+_COLUMNS = ("plan", "card", "month", "seed", "made_at", "drawn", "read", "read_twice", "differ", "first", "second", "adjudicator")
+
+
+def draw(asked: PageRequest) -> Page:
+    """Return the page of all plans, with the cases of one where the address names it."""
+    reviewer, zone = reviewer_of(asked), ZoneInfo(asked.settings.time_zone)
+    cases = {plan.id: (plan, samples(asked.database, plan.id)) for plan in plans(asked.database)}
+    rows = [_row(plan, of_plan, reviewer, zone) for plan, of_plan in cases.values()]
+    number = asked.query.get("plan", "")
+    chosen = cases.get(int(number)) if number.isdecimal() else None
+    if number and chosen is None:
+        raise PageNotFoundError("There is no such plan")
+    data = {"plans": rows, "plan": _detail(*chosen, reviewer) if chosen is not None else None}
+    last_month = local(round(asked.now.timestamp() * 1e6), zone).replace(day=1) - timedelta(days=1)
+    only_html = {
+        "reviewer": reviewer,
+        "cards": [card for card in asked.knowledge.cards if card.file.status != "retired"],
+        "month": f"{last_month:%Y-%m}",
+        "card": asked.query.get("card", ""),
+        "work": WORK,
+        "verdicts": VERDICTS,
+        "saved": VERDICTS.get(asked.query.get("saved", ""), ""),
+    }
+    return Page("Queue", "queue.html", data, only_html, rows=rows, columns=_COLUMNS)
+
+
+def change(asked: PageRequest) -> Page | Response:
+    """Draw a plan, or keep the reviewer's name."""
+    if "reviewer" in asked.form:
+        try:
+            return remember(see_other("/queue"), reviewer_name(asked.form["reviewer"]))
+        except VerdictError as error:
+            raise BadFormError(str(error)) from None
+    card, month = asked.form.get("card", ""), asked.form.get("month", "").replace("-", "")
+    if asked.knowledge.card(card) is None:
+        raise BadFormError("Choose a card")
+    if not month.isdecimal() or len(month) != 6:
+        raise BadFormError("Choose a month, such as 2026-11")
+    zone = ZoneInfo(asked.settings.time_zone)
+    try:
+        plan = make_plan(asked.database, card, int(month), zone=zone, now=asked.now, seed=secrets.randbelow(2**31))
+    except PlanError as error:
+        raise BadFormError(str(error)) from None
+    return see_other(f"/queue?{urlencode({'plan': plan})}")
+
+
+def _row(plan: Plan, cases: list[Sample], reviewer: str, zone: ZoneInfo) -> dict[str, Any]:
+    return {
+        "plan": plan.id,
+        "card": plan.card,
+        "month": _month(plan.month),
+        "seed": plan.seed,
+        "made_at": local(plan.made_at, zone).isoformat(sep=" ", timespec="minutes"),
+        "drawn": plan.drawn,
+        "read": sum(bool(one.readings) for one in cases),
+        "read_twice": sum(len(one.readings) > 1 for one in cases),
+        "differ": sum(disputed(one.readings) for one in cases),
+        **{work: len(to_do(cases, reviewer, work)) for work in WORK},
+    }
+
+
+def _detail(plan: Plan, cases: list[Sample], reviewer: str) -> dict[str, Any]:
+    """Return the strata of a plan and its cases; which stratum a case is of is not told, so that it sways nobody."""
+    strata = [
+        {
+            "name": one.name,
+            "title": one.title,
+            "size": one.size,
+            "drawn": one.drawn,
+            "read": sum(bool(case.readings) for case in cases if case.stratum == one.name),
+        }
+        for one in plan.strata
+    ]
+    first = {work: next((one.path for one in to_do(cases, reviewer, work)), "") for work in WORK}
+    return {
+        "id": plan.id,
+        "card": plan.card,
+        "month": _month(plan.month),
+        "seed": plan.seed,
+        "strata": strata,
+        "next": first,
+        "cases": [_case(one, reviewer) for one in cases],
+    }
+
+
+def _case(one: Sample, reviewer: str) -> dict[str, Any]:
+    mine = next((read.opinion.verdict for read in one.readings if read.reviewer == reviewer), "")
+    if not one.readings:
+        state = "unread"
+    elif disputed(one.readings):
+        state = "two readers differ"
+    elif len(one.readings) == 1:
+        state = "read once"
+    else:
+        state = "settled by a third" if settled(one.readings) is not one.readings[0] else "two readers agree"
+    return {"position": one.position, "path": one.path, "state": state, "mine": mine}
+
+
+def _month(month: int) -> str:
+    return f"{month // 100}-{month % 100:02d}"
+
+
+ROUTE = PageRoute("/queue", draw, nav="Queue", csv=True, post=change)
