@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from cds_service.cli.listening import require_free_port, warn_where_others_reach
 from cds_service.settings import load_settings
 
 
@@ -28,6 +29,8 @@ def _review(options: argparse.Namespace) -> int:
     settings = load_settings(profile=options.profile)
     configure_logging(settings.profile)
     app = create_review_app(settings)
+    require_free_port(options.host, options.port)
+    warn_where_others_reach(options.host)
     print(f"\nReview pages  http://{options.host}:{options.port}/review     Stop: Ctrl-C\n", flush=True)
     uvicorn.run(app, host=options.host, port=options.port, ws="none", access_log=False, log_config=None, server_header=False)
     return 0

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import gc
-import socket
 import sys
 from collections.abc import Callable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from cds_service import __version__
+from cds_service.cli.listening import require_free_port, warn_where_others_reach
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.settings import Settings, SettingsError, load_settings
 from cds_service.telemetry.metrics_folder import metrics_of_workers
@@ -128,31 +126,8 @@ def _server_options(settings: Settings) -> dict[str, Any]:
 
 def _greet(options: argparse.Namespace, settings: Settings) -> None:
     if settings.profile == "dev":
-        if not _is_loopback(options.host):
-            print(_OPEN_TO_THE_NETWORK.format(host=options.host), file=sys.stderr, flush=True)
+        warn_where_others_reach(options.host)
         print(_start_screen(options.host, options.port, settings), flush=True)
-
-
-def require_free_port(host: str, port: int) -> None:
-    """Raise SettingsError where another program listens on `host`:`port`, before the start screen is printed."""
-    try:
-        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise SettingsError(f"{host}:{port} is in use by another program; choose another port with --port") from None
-
-
-_OPEN_TO_THE_NETWORK = """
-WARNING: the dev profile listens on {host}, which other machines may reach. It is made for one machine: browser pages of any
-origin may call it, and without CDS_CLIENTS_FILE any program may too. Never use it with data of real patients.
-"""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _start_screen(host: str, port: int, settings: Settings) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from cds_service.database import Database
 from cds_service.rollups.days import SECOND, moment
 from cds_service.rollups.rollup import rollup_state
+from cds_service.shipping.state import shipping_state
 
 _LATE_SECONDS = 120  # counts are brought up to date every few seconds; beyond this, something is wrong
 
@@ -18,20 +19,33 @@ class LogState(msgspec.Struct, frozen=True):
 
     counted_seconds_ago: int | None  # None: never
     days_waiting: int  # days that are still to be counted anew
-    quarantined: int  # records that could not be written
+    quarantined: int  # records that could not be written, here or in PostgreSQL
+    shipped: bool  # the pages read PostgreSQL, to which the files of one or more machines are shipped
+    waiting: int  # records of these files that are not there yet
+    lag_seconds: int  # for how long the first of them has waited
+    silent_seconds: int  # since the machine that has been silent longest last reported
 
     @property
     def late(self) -> bool:
         """Whether the counts are older than they should be."""
         return self.counted_seconds_ago is None or self.counted_seconds_ago > _LATE_SECONDS
 
+    @property
+    def behind(self) -> bool:
+        """Whether shipping is further behind than it should be."""
+        return self.shipped and max(self.lag_seconds, self.silent_seconds) > _LATE_SECONDS
+
 
 def log_state(database: Database, now: datetime) -> LogState:
     """Return the state at `now`."""
-    state = rollup_state(database)
+    counts, shipping, at = rollup_state(database), shipping_state(database), moment(now)
     quarantined = database.one("SELECT count(*) AS n FROM log.quarantine") or {"n": 0}
     return LogState(
-        counted_seconds_ago=max(moment(now) - state.looked_at, 0) // SECOND if state.looked_at else None,
-        days_waiting=state.days_waiting,
-        quarantined=quarantined["n"],
+        counted_seconds_ago=max(at - counts.looked_at, 0) // SECOND if counts.looked_at else None,
+        days_waiting=counts.days_waiting,
+        quarantined=quarantined["n"] + shipping.refused,
+        shipped=shipping.ships,
+        waiting=shipping.waiting,
+        lag_seconds=int(shipping.lag_seconds(at)),
+        silent_seconds=int(shipping.silent_seconds(at)),
     )

@@ -65,7 +65,7 @@ def newest_calls(database: Database, chosen: Filter, time_zone: str) -> list[Loo
         days_of.setdefault(row["client"], Counter())[row["day"]] += row["n"]
     return [
         _look(client, list(_calls(database, asked, client, _since(days_of[client], of_day), SiteDays(time_zone))), database)
-        for client, _ in by_client.most_common(_CLIENTS)
+        for client in sorted(by_client, key=lambda one: (-by_client[one], one))[:_CLIENTS]
     ]
 
 
@@ -112,6 +112,7 @@ def _look(client: str, calls: list[dict[str, Any]], database: Database) -> Looke
         for query in body.sources.get("queries", ()):
             times.append(query["ms"])
             failed += not 0 < (query["status"] or 0) < 400
+    most_unread = sorted(unread.items(), key=lambda one: (-one[1], one[0]))
     offsets = [call["clock_offset_ms"] for call in calls if call["clock_offset_ms"] is not None]
     return Looked(
         client=client,
@@ -122,7 +123,5 @@ def _look(client: str, calls: list[dict[str, Any]], database: Database) -> Looke
         query_ms=median(times) if times else None,
         query_slowest_ms=max(times, default=None),
         queries_failed=failed,
-        unread=[
-            dict(zip(("kind", "system", "code", "meaning", "calls"), (*key, n), strict=True)) for key, n in unread.most_common()
-        ],
+        unread=[dict(zip(("kind", "system", "code", "meaning", "calls"), (*key, n), strict=True)) for key, n in most_unread],
     )

@@ -50,4 +50,10 @@ class Site:
 
     def _open(self, *, writes_review: bool = False, limit_ms: int | None = READ_LIMIT_MS) -> Database:
         settings = self.settings
-        return open_database(settings.log_path, review_path(settings), limit_ms=limit_ms, writes_review=writes_review)
+        return open_database(
+            settings.log_path,
+            review_path(settings),
+            settings.log_database_url,
+            limit_ms=limit_ms,
+            writes_review=writes_review,
+        )

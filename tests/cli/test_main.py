@@ -19,8 +19,9 @@ from cds_service import __version__
 from cds_service.authoring.samples import load_samples
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.authoring.version_lock import write_lock
+from cds_service.cli.listening import require_free_port
 from cds_service.cli.main import main
-from cds_service.cli.serve import _start_screen, require_free_port
+from cds_service.cli.serve import _start_screen
 from cds_service.files.paths import cards_dir, fixtures_dir
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.settings import Settings, SettingsError

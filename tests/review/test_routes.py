@@ -10,6 +10,7 @@ import pytest
 from starlette.applications import Starlette
 
 from cds_service.app import create_app
+from cds_service.cli.listening import warn_where_others_reach
 from cds_service.cli.main import main
 from cds_service.database import StatementTooLongError
 from cds_service.review.app import create_review_app
@@ -159,3 +160,9 @@ async def test_a_database_that_cannot_tell_is_said(
     async with client(PageRoute("/page", draw, csv=True, reads=reads)) as one:
         answer = await one.get(f"/review/page{ending}")
     assert (answer.status_code, says in answer.text) == (503, True)
+
+
+@pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])  # noqa: S104
+def test_listening_where_others_reach_warns(host: str, warns: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    warn_where_others_reach(host)
+    assert ("WARNING" in capsys.readouterr().err) == warns

@@ -53,12 +53,12 @@ def draw(asked: PageRequest) -> Page:
                 "last_day": last.get(key),
             }
         )
-    clients.sort(key=lambda one: (-one["calls"], -one["refused"]))
+    clients.sort(key=lambda one: (-one["calls"], -one["refused"], one["tenant"], one["client"]))
     data = {
         "period": period(chosen),
         "clients": clients,
-        "statuses": sorted(calls, key=lambda row: -row["n"]),
-        "refusals": sorted(refusals, key=lambda row: -row["n"]),
+        "statuses": sorted(calls, key=_by_number),
+        "refusals": sorted(refusals, key=_by_number),
         "newest": [
             {name: getattr(one, name) for name in one.__struct_fields__ if name != "unread"}
             for one in newest_calls(database, chosen, asked.settings.time_zone)
@@ -78,6 +78,11 @@ _COLUMNS = (
     *("tenant", "client", "calls", "repeats", "failed", "refused", "p50", "p95", "p99", "shown"),
     *("coverage", "could_not_check", "last_day"),
 )
+
+
+def _by_number(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Return by what rows are sorted: the largest number first, equals by their words."""
+    return (-row["n"], *(str(value) for name, value in row.items() if name != "n"))
 
 
 def _key(row: Any) -> tuple[str, str]:

@@ -28,7 +28,7 @@ def draw(asked: PageRequest) -> Page:
     missing = [_across_clients(rows, listed) for rows in _groups(counts, "criterion", "cause")]
     causes = [_across_clients(rows, listed) for rows in _groups(counts, "cause")]
     by_client = [(one.of["client"], could_not_check(one)) for one in evaluation_counts(database, chosen, ("client",))]
-    by_client.sort(key=lambda one: -(one[1].value or 0))
+    by_client.sort(key=lambda one: (-(one[1].value or 0), str(one[0])))
     newest = newest_calls(database, chosen, asked.settings.time_zone)
     unread = [{"client": one.client, **code} for one in newest for code in one.unread]
     unread.sort(key=lambda one: (-one["calls"], one["client"], one["kind"], one["code"]))
