@@ -21,7 +21,7 @@ from cds_service.demo.schedule import Period
 from cds_service.demo.service import ChartServer, MovingClock, NamedCallers, post
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.site_knowledge import load_knowledge
-from cds_service.runtime import Runtime, new_runtime
+from cds_service.runtime import Runtime, new_alert_log, new_runtime
 from cds_service.settings import Settings
 
 CreateApp = Callable[[Settings, Runtime], FastAPI]  # the application of these settings with this runtime
@@ -36,6 +36,7 @@ _ALONE = {
     "overlay_dir": None,
     "checking_seconds": 0,
 }
+_PATIENCE = 30.0  # seconds
 
 
 class Made(msgspec.Struct):
@@ -71,7 +72,11 @@ async def make_log(
             run.clock.now, cards = begins, Path(folder) / str(number)
             write_cards(cards_dir(), cards, [one for one in coming if one.at <= begins])
             runtime = new_runtime(settings.model_copy(update={"cards_dir": cards}))
-            runtime = msgspec.structs.replace(runtime, callers=NamedCallers(clients), clock=run.clock, http=run.server)
+            # A busy machine must not change what is shown: the log has time to say what was shown before.
+            log = new_alert_log(runtime.settings, runtime.knowledge, clock=run.clock, patience=_PATIENCE, prior_limit=_PATIENCE)
+            runtime = msgspec.structs.replace(
+                runtime, callers=NamedCallers(clients), alert_log=log, clock=run.clock, http=run.server
+            )
             app = create_app(runtime.settings, runtime)
             async with app.router.lifespan_context(app):
                 calls = await run.fire(app, runtime, calls, ends)
