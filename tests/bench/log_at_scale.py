@@ -5,8 +5,8 @@
 
 A year, 18 cards, 5 clients, 3 hooks, 3,000 users of each; the rows are those of `tests.rollups.synthetic`. The log is kept in
 --folder (or the database) and used again. Each query runs on a new connection: `first` is its first run (with --cold, after the
-files have left the cache of the operating system), then come the median, the 95th percentile and the maximum of --rounds. `cpu` is
-the median of the CPU time of this process, which a busy machine lengthens less; SQLite works in it, PostgreSQL does not.
+files have left the cache of the operating system), then come the median, the 95th percentile and the maximum of --rounds. `cpu`
+is the median of the CPU time of this process, which a busy machine lengthens less; SQLite works in it, PostgreSQL does not.
 """
 
 from __future__ import annotations
