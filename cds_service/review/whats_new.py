@@ -8,9 +8,10 @@ from typing import Any
 from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.review.figures import title_of
-from cds_service.rollups.counting import totals
+from cds_service.rollups.counting import span_of_days, totals
 from cds_service.rollups.days import SiteDays, plus
 from cds_service.rollups.filter import Filter
+from cds_service.rollups.queries import first_seen
 from cds_service.rollups.rollup import rollup_state
 
 _CALLS = {"n": "sum(n)"}
@@ -39,19 +40,17 @@ def whats_new(database: Database, chosen: Filter, knowledge: Knowledge) -> list[
 
 def _versions(database: Database, now: Filter, before: Filter, knowledge: Knowledge) -> Iterator[dict[str, Any]]:
     known = {(row["card"], row["version"]) for row in totals(database, "evaluation", before, ("card", "version"), _CALLS)}
-    for row in totals(database, "evaluation", now, ("day", "card", "version"), _CALLS):
-        if (key := (row["card"], row["version"])) not in known:
-            known.add(key)
+    for row in first_seen(database, "version", now):
+        if (row["card"], row["version"]) not in known:
             title = title_of(knowledge, row["card"])
-            yield {"day": row["day"], "what": "version of a card", "which": f"{title}: {row['version']}", "card": row["card"]}
+            yield {"day": row["first"], "what": "version of a card", "which": f"{title}: {row['version']}", "card": row["card"]}
 
 
 def _clients(database: Database, now: Filter, before: Filter) -> Iterator[dict[str, Any]]:
     known = {row["client"] for row in totals(database, "call", before, ("client",), _CALLS)}
-    for row in totals(database, "call", now, ("day", "client"), _CALLS):
+    for row in span_of_days(database, "call", now, ("client",)):
         if row["client"] not in known:
-            known.add(row["client"])
-            yield {"day": row["day"], "what": "client", "which": row["client"] or "a client without a name", "card": ""}
+            yield {"day": row["first"], "what": "client", "which": row["client"] or "a client without a name", "card": ""}
 
 
 def _knowledge(database: Database, days: SiteDays, since: int, until: int) -> Iterator[dict[str, Any]]:
