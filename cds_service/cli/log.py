@@ -6,6 +6,7 @@ import argparse
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -29,6 +30,14 @@ def add_log_commands(commands: argparse._SubParsersAction[Any], instant: Callabl
     )
     ship.add_argument("--once", action="store_true", help="end when everything is there, or when it can't be reached")
     ship.set_defaults(run=_ship)
+    rollup = log.add_parser(
+        "rollup", help="count the log for the review pages, as they do by themselves; only what has changed is counted anew"
+    )
+    rollup.add_argument("--all", action="store_true", help="count every day anew, whether or not it changed")
+    rollup.add_argument(
+        "--verify", action="store_true", help="change nothing; list days whose counts are not those of the log, status 1 if any"
+    )
+    rollup.set_defaults(run=_rollup)
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -106,3 +115,37 @@ def _ship(options: argparse.Namespace) -> int:
         return 1
     # Beside a service that ships the same file it does no harm, so it does not wait for its lock.
     return ship(Shipper(settings.log_path, settings.log_database_url, shares=False), once=options.once)
+
+
+def _rollup(options: argparse.Namespace) -> int:
+    from cds_service.authoring.progress import Progress
+    from cds_service.clock import utc_now
+    from cds_service.database import DatabaseError, open_database, review_path
+    from cds_service.rollups.days import SiteDays
+    from cds_service.rollups.rollup import differences, roll_up, rollup_state
+
+    settings = load_settings()
+    days = SiteDays(settings.time_zone)
+    place = (settings.log_path, review_path(settings), settings.log_database_url)
+    parts = 1000  # of the bar
+
+    def advance(done: int, of: int) -> None:
+        shown.advance(done * parts // of, done)
+
+    try:
+        with closing(open_database(*place, limit_ms=None, writes_review=True)) as database:
+            with Progress(sys.stderr, every=1, what="days").of("verified" if options.verify else "counted", parts) as shown:
+                if options.verify:
+                    wrong = list(differences(database, days, progress=advance))
+                else:
+                    wrong = []
+                    roll_up(database, days, utc_now, everything=options.all, progress=advance)
+            state = rollup_state(database)
+    except DatabaseError as error:
+        print(f"the log can't be counted: {error}", file=sys.stderr)
+        return 1
+    for one in wrong:
+        print(f"{one.day}: {one.table} is not what the log says; `cds-service log rollup --all` counts it anew")
+    reach = f"days {state.first_day} to {state.last_day}" if state.last_day else "no day"
+    print(f"{reach} counted in time zone {state.time_zone or settings.time_zone}, {state.days_waiting} waiting")
+    return 1 if wrong else 0
