@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect
 from cds_service.alert_log.call_record import ReceivedCall, call_record, refused_record
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.shown_before import ShownBeforeInLog
+from cds_service.criteria.facts import SourceState
 from cds_service.evaluate import Evaluation, evaluate_request
 from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.gather import AbandonedError
@@ -52,8 +53,9 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     received = ReceivedCall(
         call, service.id, runtime.clock(), connection.body_bytes, hashed, runtime.knowledge.hash, runtime.settings.jurisdiction
     )
+    shown_before = ShownBeforeInLog(call, runtime.alert_log, hashed, runtime.knowledge.engineering.answer_counts.span)
     try:
-        evaluation = await _evaluate(received, runtime, connection)
+        evaluation = await _evaluate(received, runtime, connection, shown_before)
     except (RequestRefusedError, AbandonedError) as refusal:
         error = await _log_refusal(refusal, received, runtime)
         try:
@@ -69,12 +71,14 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         evaluation.shadows,
         evaluation.held_back,
         evaluation.body,
+        _degraded(runtime, evaluation, shown_before),
     )
     timings.cards = len(evaluation.shown)
     if not connection.explained:
         evaluation = msgspec.structs.replace(evaluation, sources={})
     del call, received  # a large request is not held while the log is written
     durable = await runtime.alert_log.append(record)
+    timings.recorded = (record.id, record.received_at)
     timings.mark("log")
     if runtime.settings.log_required and not durable:
         runtime.alert_log.withdraw(record, runtime.clock())
@@ -90,10 +94,24 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     return evaluation
 
 
-async def _evaluate(received: ReceivedCall, runtime: Runtime, connection: ClientConnection) -> Evaluation:
+def _degraded(runtime: Runtime, evaluation: Evaluation, shown_before: ShownBeforeInLog) -> list[str]:
+    """Return what did not work while the call was answered, for its record."""
+    sources = evaluation.facts.sources.values()
+    flags = {
+        "fhir_down": any(one.origin == "fhir" and one.state is SourceState.ERROR for one in sources),
+        "log_degraded": runtime.alert_log.state != "ok",
+        "shown_before_unknown": shown_before.unknown,
+        "auth_degraded": runtime.callers.degraded,
+        "engine_failed": evaluation.engine_failed,
+    }
+    return [name for name, holds in flags.items() if holds]
+
+
+async def _evaluate(
+    received: ReceivedCall, runtime: Runtime, connection: ClientConnection, shown_before: ShownBeforeInLog
+) -> Evaluation:
     """Evaluate the call with the FHIR server that it names, and record security events."""
     call, client = received.call, None
-    answer_counts = runtime.knowledge.engineering.answer_counts.span
     try:
         _refuse_token_of_another_patient(call)
         client = _fhir_client(call, runtime)
@@ -104,15 +122,17 @@ async def _evaluate(received: ReceivedCall, runtime: Runtime, connection: Client
             client=client,
             remaining_ms=(call.caller.deadline_ms or runtime.settings.deadline_ms) - call.timings.elapsed_ms(),
             client_gone=connection.wait_until_closed,
-            shown_before=ShownBeforeInLog(call, runtime.alert_log, received.hashed, answer_counts),
+            shown_before=shown_before,
         )
     except RequestRefusedError as refusal:
         if refusal.security:
             _record_security_event(refusal.security, call)
         raise
     finally:
-        if client is not None and client.quirks:
-            _record_quirks(client, call)
+        if client is not None:
+            call.queries = tuple(sorted(client.queries, key=lambda one: (one.key, one.page)))  # they end in any order
+            if client.quirks:
+                _record_quirks(client, call)
     if foreign := sum(source.foreign for source in evaluation.facts.sources.values()):
         _record_security_event("wrong_patient_data", call, foreign)
     return evaluation
@@ -131,7 +151,10 @@ async def _log_refusal(
         error, sources = ClientDisconnect(), refusal.gathered
         status, outcome = CLIENT_WENT_AWAY, "abandoned"
     states = {name: one.source for name, one in sources.items()}
-    await runtime.alert_log.append(refused_record(received, states, status, outcome))
+    record = refused_record(received, states, status, outcome)
+    await runtime.alert_log.append(record)
+    received.call.timings.recorded = (record.id, record.received_at)
+    received.call.timings.mark("log")
     return error
 
 

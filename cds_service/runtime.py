@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
 from cds_service.alert_log import AlertLog, load_or_create_secret
+from cds_service.alert_log.knowledge_archive import pack_knowledge
+from cds_service.alert_log.store import Archive
 from cds_service.clock import Clock, utc_now
 from cds_service.evaluate import Engine
+from cds_service.files.paths import cards_dir
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.outbound.http_client import HttpClient
@@ -46,9 +51,16 @@ class Runtime(msgspec.Struct, frozen=True):
         return "Runtime(…)"
 
 
-def new_alert_log(settings: Settings) -> AlertLog:
+def new_alert_log(settings: Settings, knowledge: Knowledge) -> AlertLog:
     """Return the log of one process. A fork needs one of its own: a thread that is made before it never runs in it."""
-    return AlertLog(settings.log_path, grace=LOG_GRACE, elsewhere=new_prior_source(settings.log_database_url))
+    # The files of the knowledge are read and packed only where the log does not have this version.
+    pack = partial(pack_knowledge, settings.cards_dir or cards_dir(), settings.overlay_dir)
+    return AlertLog(
+        settings.log_path,
+        grace=LOG_GRACE,
+        elsewhere=new_prior_source(settings.log_database_url),
+        archive=Archive(knowledge.hash, pack),
+    )
 
 
 def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
@@ -69,7 +81,7 @@ def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
         callers=callers,
         knowledge=knowledge,
         presenter=presenter,
-        alert_log=new_alert_log(settings),
+        alert_log=new_alert_log(settings, knowledge),
         http=HttpClient(),
         traces=open_traces(settings.otlp_endpoint),
         shipper=new_shipper(settings.log_path, settings.log_database_url),

@@ -93,7 +93,7 @@ async def test_the_caller_reaches_the_call_with_its_tenant_and_what_is_registere
         assert (await client.post(PATH, json=call_body("order-sign"), headers=bearer(now=NOW, tenant="A"))).status_code == 200
     [base] = stub.calls[0].caller.fhir_bases or ()
     assert (base.url, base.private) == (ISS, False)
-    assert stub.calls[0].caller == Caller("ehr", "A", "epic", (base,), 700)
+    assert stub.calls[0].caller == Caller("ehr", "A", "epic", (base,), 700, clock_offset_ms=0)
 
 
 async def test_nothing_is_read_for_who_is_not_accepted(tmp_path: Path) -> None:

@@ -93,6 +93,10 @@ class MemoryLog:
             return []
         return [one for one in reversed(self.shown.get(patient_key, [])) if one.card in since and one.shown_at >= since[one.card]]
 
+    @property
+    def state(self) -> str:
+        return self.health().state
+
     def health(self) -> LogHealth:
         return LogHealth("ok" if self.durable else "degraded", 0, 0, 0, "", 0, 0)
 

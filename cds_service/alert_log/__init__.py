@@ -9,6 +9,7 @@ from cds_service.alert_log.call_bodies import archived_files, read_body
 from cds_service.alert_log.export import export
 from cds_service.alert_log.instants import instant_of, micros
 from cds_service.alert_log.keys import keyed_hash, load_or_create_secret, tenant_secret
+from cds_service.alert_log.knowledge_archive import restore_knowledge
 from cds_service.alert_log.log import AlertLog, LogHealth
 from cds_service.alert_log.records import (
     RETRY,
@@ -40,5 +41,6 @@ __all__ = [
     "load_or_create_secret",
     "micros",
     "read_body",
+    "restore_knowledge",
     "tenant_secret",
 ]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from cds_service.alert_log.body import CallBody, decode_body
-from cds_service.alert_log.compression import Decompressor, unpack
+from cds_service.alert_log.compression import Decompressor
+from cds_service.alert_log.knowledge_archive import unpack_knowledge
 from cds_service.database import Database
 
 _BODY = {
@@ -40,13 +39,13 @@ def read_body(database: Database, call: Mapping[str, Any]) -> CallBody | None:
 def archived_files(database: Database, knowledge_hash: str) -> dict[str, bytes] | None:
     """Return the files of an archived version of the knowledge by their paths; None where it is not in the log.
 
-    `knowledge_archive.restored` writes them into a folder from which `load_knowledge` loads them.
+    `restore_knowledge` writes them into a folder from which `load_knowledge` loads them.
     """
     number = database.names.id(knowledge_hash)
     if number is None:
         return None
     found = database.one("SELECT content FROM log.knowledge WHERE hash = :hash", hash=number)
-    return None if found is None else msgspec.msgpack.decode(unpack(bytes(found["content"])), type=dict[str, bytes])
+    return None if found is None else unpack_knowledge(bytes(found["content"]))
 
 
 def _decompressor(database: Database) -> Decompressor:

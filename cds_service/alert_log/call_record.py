@@ -56,10 +56,11 @@ def call_record(
     shadows: Sequence[Shown],
     held_back: Sequence[Shown],
     body: bytes,
+    degraded: Iterable[str] = (),
 ) -> CallRecord:
     """Return the record of an answered call.
 
-    `body`: the response; `shadows` and `held_back`: the cards that only the log gets.
+    `body`: the response; `shadows` and `held_back`: the cards that only the log gets; `degraded`: what did not work meanwhile.
     """
     hashed = received.hashed
     return _record(
@@ -67,13 +68,14 @@ def call_record(
         200,
         _outcome(decisions, shown),
         sources=_sources(facts.sources, received.call.quirks, facts.quarantined),
-        evaluations=_encoder.encode(evaluation_rows(decisions, hashed, facts.now)),
+        evaluations=_encoder.encode(evaluation_rows(decisions, hashed, facts)),
         facts=_encoder.encode(kept_facts(facts, hashed)),
         cards=tuple(_card_record(one, received) for cards in (shown, shadows, held_back) for one in cards),
         order_keys=tuple({hashed.order(order) for order in facts.orders if order.selected}),
         outcomes=tuple(_outcome_row(one) for one in decisions),
         missing=tuple((one.card.id, name, one.findings[name].cause) for one in decisions for name in one.unknown),
         body=body,
+        degraded=" ".join(degraded),
     )
 
 
@@ -128,6 +130,7 @@ def _record(
     outcomes: tuple[OutcomeRow, ...] = (),
     missing: tuple[MissingRow, ...] = (),
     body: bytes = b"",
+    degraded: str = "",
 ) -> CallRecord:
     call, context, hashed = received.call, received.call.context, received.hashed
     patient, user, encounter = (
@@ -163,6 +166,9 @@ def _record(
         outcomes=outcomes,
         missing=missing,
         dialect=call.caller.dialect,
+        queries=_raw_json.encode(call.queries),
+        clock_offset_ms=call.caller.clock_offset_ms,
+        degraded=degraded,
         took_us=int(call.timings.elapsed_ms() * 1000),
     )
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from cds_service.alert_log.pseudonyms import Pseudonyms
-from cds_service.criteria.facts import Allergy, Drug, Lab, Order, Patient, Problem, When
+from cds_service.criteria.facts import Allergy, Drug, Facts, Lab, Order, Patient, Problem, When
 from cds_service.criteria.findings import Evidence, Truth
+from cds_service.criteria.lab import LabCriterion
 from cds_service.decide.decision import Decision, Outcome
 
 _WORDS = {truth: truth.name.lower() for truth in Truth}
@@ -20,13 +20,13 @@ _NOT_FIRED = Outcome.NOT_FIRED  # as a module name, because looking a member up 
 Row = dict[str, Any]
 
 
-def evaluation_rows(decisions: Sequence[Decision], hashed: Pseudonyms, now: datetime) -> list[Row | msgspec.Raw]:
+def evaluation_rows(decisions: Sequence[Decision], hashed: Pseudonyms, facts: Facts) -> list[Row | msgspec.Raw]:
     """Return the truths of all criteria, then one row for each decision, ready for JSON with sorted members.
 
-    `now`: of the facts, for ages.
+    `facts`: that the decisions are made of.
     """
-    described: dict[int, Row] = {}  # evidence by identity: several criteria and cards use the same result
-    return _truths(decisions, hashed) + [_row(decision, hashed, described, now) for decision in decisions]
+    described = _Described(hashed, facts)
+    return _truths(decisions, hashed) + [_row(decision, hashed, described) for decision in decisions]
 
 
 def applies(decision: Decision) -> bool:
@@ -62,12 +62,11 @@ def _row_of_silent(card: str, version: str, content_hash: str, applied: bool) ->
     return msgspec.Raw(msgspec.json.encode(row, order="deterministic"))
 
 
-def _row(decision: Decision, hashed: Pseudonyms, described: dict[int, Row], now: datetime) -> Row | msgspec.Raw:
+def _row(decision: Decision, hashed: Pseudonyms, described: _Described) -> Row | msgspec.Raw:
     """Return the row of one decision; evidence of cards that did not fire stands in the call's facts."""
     card = decision.card
     if decision.outcome is _NOT_FIRED and decision.order is None and not decision.unknown:
         return _row_of_silent(card.id, card.file.version, card.hash, not card.file.for_each)
-    findings = decision.findings
     row: Row = {
         "card": card.id,
         "version": card.file.version,
@@ -76,9 +75,9 @@ def _row(decision: Decision, hashed: Pseudonyms, described: dict[int, Row], now:
         "applies": applies(decision),
     }
     if decision.outcome not in (Outcome.NOT_FIRED, Outcome.NOT_APPLICABLE):
-        row["evidence"] = _evidence(decision, hashed, described, now)
+        row["evidence"] = _evidence(decision, described)
     if decision.unknown:
-        row["missing"] = [{"name": name, "cause": findings[name].cause, "note": findings[name].note} for name in decision.unknown]
+        row["missing"] = [described.missing(decision, name) for name in decision.unknown]
     if decision.order is not None:
         row["order_key"] = hashed.order(decision.order)
     if decision.row >= 0:
@@ -89,7 +88,7 @@ def _row(decision: Decision, hashed: Pseudonyms, described: dict[int, Row], now:
     return row
 
 
-def _evidence(decision: Decision, hashed: Pseudonyms, described: dict[int, Row], now: datetime) -> list[Row]:
+def _evidence(decision: Decision, described: _Described) -> list[Row]:
     """Return each piece of evidence once, with the criteria that used it."""
     used: dict[int, tuple[Evidence, list[str]]] = {}
     groups = decision.card.groups
@@ -97,51 +96,87 @@ def _evidence(decision: Decision, hashed: Pseudonyms, described: dict[int, Row],
         if finding.evidence and name not in groups:
             for item in finding.evidence:
                 used.setdefault(id(item), (item, []))[1].append(name)
-    return [
-        {"criteria": names, **(described.get(key) or described.setdefault(key, _described(item, hashed, now)))}
-        for key, (item, names) in used.items()
-    ]
+    return [{"criteria": names, **described.evidence(item)} for item, names in used.values()]
 
 
-def _described(item: Evidence, hashed: Pseudonyms, now: datetime) -> Row:
-    match item:
-        case Lab():
-            return {
-                "analyte": item.analyte,
-                "value": str(item.value),
-                "unit": item.canonical_unit,
-                "reported": f"{item.comparator}{item.reported_value} {item.reported_unit}",
-                **_time("effective", item.effective, now),
-                "code": item.code,
-                "ref": hashed("resource", item.reference),
-                "source": item.source,
-            }
-        case Drug():
-            return {**_drug(item, now), "ref": hashed("resource", item.reference), "source": item.source}
-        case Order():
-            row: Row = {"order_key": hashed.order(item), "action": item.action, "source": "draftOrders"}
-            if item.drug is not None:
-                row |= _drug(item.drug, now)
-                if item.drug.daily_dose_mg is not None:
-                    row["mg_per_day"] = str(item.drug.daily_dose_mg)
-            return row
-        case Problem():
-            ref = hashed("resource", item.reference)
-            return {"text": item.text, "code": item.code, **_time("onset", item.onset, now), "ref": ref, "source": item.source}
-        case Allergy():
-            ref = hashed("resource", item.reference)
-            return {"text": item.text, "code": item.code, "reaction": item.reaction, "ref": ref, "source": item.source}
-        case Patient():
-            return {"source": "patient"}
+class _Described:
+    """Describe evidence, and what was missing, with the age of each datum in seconds at the evaluation."""
 
+    def __init__(self, hashed: Pseudonyms, facts: Facts) -> None:
+        self._hashed = hashed
+        self._facts = facts
+        self._known: dict[int, Row] = {}  # by identity: several criteria and cards use the same result
 
-def _drug(drug: Drug, now: datetime) -> Row:
-    row: Row = {"drug": drug.text, "code": drug.code, "by": drug.recognised_by, "class": sorted(drug.classes)}
-    if drug.route:
-        row["route"] = drug.route
-    return row | _time("effective", drug.started, now)
+    def evidence(self, item: Evidence) -> Row:
+        """Return a datum with its code, time and place."""
+        known = self._known.get(id(item))
+        if known is None:
+            known = self._known[id(item)] = self._describe(item)
+        return known
 
+    def missing(self, decision: Decision, name: str) -> Row:
+        """Return what was unknown and why; of a result that must be recent, how recent and how old the newest one was."""
+        card, finding = decision.card, decision.findings[name]
+        row: Row = {"name": name, "cause": finding.cause, "note": finding.note}
+        of_labs = (one for member in card.members[name] if isinstance(one := card.criteria[member], LabCriterion))
+        if (lab := next(of_labs, None)) is not None:  # of a group, the first
+            row["allowed_days"] = lab.within_days
+            series = self._facts.labs.get(lab.analyte)
+            if series is not None and series.results:
+                row["found_age_s"] = self._age(series.results[0].effective)
+        return row
 
-def _time(name: str, when: When | None, now: datetime) -> Row:
-    """Return a date as it was sent, and its age in seconds at the evaluation, counted from the first instant it can mean."""
-    return {} if when is None else {name: when.text, "age_s": int((now - when.start).total_seconds())}
+    def _describe(self, item: Evidence) -> Row:
+        match item:
+            case Lab():
+                return {
+                    "analyte": item.analyte,
+                    "value": str(item.value),
+                    "unit": item.canonical_unit,
+                    "reported": f"{item.comparator}{item.reported_value} {item.reported_unit}",
+                    **self._time("effective", item.effective),
+                    "code": item.code,
+                    **self._place(item, "value"),
+                }
+            case Drug():
+                return {**self._drug(item), **self._place(item, "medication")}
+            case Order():
+                path = f"context.draftOrders.entry.resource.ofType({item.resource_type})"
+                row: Row = {"order_key": self._hashed.order(item), "action": item.action, "source": "draftOrders", "path": path}
+                if item.drug is not None:
+                    row |= self._drug(item.drug)
+                    if item.drug.daily_dose_mg is not None:
+                        row["mg_per_day"] = str(item.drug.daily_dose_mg)
+                return row
+            case Problem():
+                row = {"text": item.text, "code": item.code, **self._time("onset", item.onset)}
+                return {**row, **self._place(item, "code")}
+            case Allergy():
+                row = {"text": item.text, "code": item.code, "reaction": item.reaction}
+                return {**row, **self._place(item, "code")}
+            case Patient():
+                return {"source": "patient", "path": self._path("patient", "Patient")}
+
+    def _drug(self, drug: Drug) -> Row:
+        row: Row = {"drug": drug.text, "code": drug.code, "by": drug.recognised_by, "class": sorted(drug.classes)}
+        if drug.route:
+            row["route"] = drug.route
+        return row | self._time("effective", drug.started)
+
+    def _time(self, name: str, when: When | None) -> Row:
+        """Return a date as it was sent, with its age, counted from the first instant that it can mean."""
+        return {} if when is None else {name: when.text, "age_s": self._age(when)}
+
+    def _age(self, when: When) -> int:
+        return int((self._facts.now - when.start).total_seconds())
+
+    def _place(self, item: Lab | Drug | Problem | Allergy, element: str) -> Row:
+        """Return the resource's hashed reference, its source, and the FHIRPath of the element; `ref` says which resource."""
+        kind = item.reference.partition("/")[0] or "Resource"
+        path = f"{self._path(item.source, kind)}.{element}"
+        return {"ref": self._hashed("resource", item.reference), "source": item.source, "path": path}
+
+    def _path(self, source: str, kind: str) -> str:
+        known = self._facts.sources.get(source)
+        place = f"{known.origin if known is not None else 'context'}.{source}"  # draft orders are no source
+        return place if kind == "Patient" else f"{place}.entry.resource.ofType({kind})"

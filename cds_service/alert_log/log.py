@@ -154,14 +154,16 @@ class AlertLog:
         """
         return await self._prior_everywhere.find(patient_key, client, since, apart)
 
-    def health(self) -> LogHealth:
-        state: Literal["ok", "degraded", "failed"] = "ok"
+    @property
+    def state(self) -> Literal["ok", "degraded", "failed"]:
+        """Return the state, see `LogHealth`."""
         if not self._writer.alive:
-            state = "failed"
-        elif self._writer.failing or self._stalled:
-            state = "degraded"
+            return "failed"
+        return "degraded" if self._writer.failing or self._stalled else "ok"
+
+    def health(self) -> LogHealth:
         return LogHealth(
-            state=state,
+            state=self.state,
             waiting=len(self._turn) + self._writer.waiting,
             lost=self._dropped + self._writer.abandoned,
             quarantined=self._writer.quarantined,

@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 
-from cds_service.alert_log.instants import instant, uuid_bytes
+from cds_service.alert_log.instants import instant, micros, uuid_bytes
 from cds_service.alert_log.records import PriorRecord
 
 # As in `prior`. Cards of this file that are alike are not made one: they become fewer with every day.
-_SHOWN = """SELECT card.uuid, card.card, version, indicator, about, table_row AS row, order_key, hook, user_key,
+_SHOWN = """SELECT card.uuid, card.card, version, indicator, about, table_row AS row, order_key, hook, user_key, call.tenant,
         call.received_at AS shown_at, coalesce((SELECT min(outcome) FROM old_feedback AS feedback
             WHERE card_uuid = card.uuid AND outcome IN ('accepted', 'overridden')
             AND (feedback.client = '' OR (feedback.client, feedback.tenant) = (call.client, call.tenant))
@@ -18,10 +18,12 @@ _SHOWN = """SELECT card.uuid, card.card, version, indicator, about, table_row AS
     FROM (SELECT seq, call_seq, uuid, card, version, indicator, about, table_row, order_key FROM old_card
         WHERE patient_key = ? AND card = ? AND mode = 'live' ORDER BY seq DESC LIMIT ?) AS card
     JOIN old_call AS call ON call.seq = call_seq WHERE client = ? AND call.received_at >= ? ORDER BY card.seq DESC"""
-# Feedback that came since the file was brought up to date.
-_ANSWERED = """SELECT min(outcome.text) FROM feedback JOIN name AS outcome ON outcome.id = outcome
-    JOIN name AS client ON client.id = client
-    WHERE card_uuid = ? AND outcome.text IN ('accepted', 'overridden') AND client.text IN ('', ?)"""
+# Feedback that came since the file was brought up to date, or that was rewritten: it is, before the cards.
+_ANSWERED = """SELECT min(said.text) FROM feedback JOIN name AS said ON said.id = outcome
+    JOIN name AS sender ON sender.id = client JOIN name AS ward ON ward.id = tenant
+    WHERE card_uuid = :card AND said.text IN ('accepted', 'overridden')
+    AND (said.text = 'accepted' OR received_at >= :shown_at)
+    AND (sender.text = '' OR (sender.text, ward.text) = (:client, :tenant))"""
 
 
 def old_prior_cards(
@@ -31,7 +33,9 @@ def old_prior_cards(
     found = []
     for card, start in since.items():
         for row in connection.execute(_SHOWN, (patient_key, card, newest, client, instant(start))).fetchall():
-            values = dict(row) | {"shown_at": datetime.fromisoformat(row["shown_at"])}
-            answered = connection.execute(_ANSWERED, (uuid_bytes(row["uuid"]), client)).fetchone()[0]
+            shown_at = datetime.fromisoformat(row["shown_at"])
+            values = {name: row[name] for name in PriorRecord.__struct_fields__} | {"shown_at": shown_at}
+            asked = {"card": uuid_bytes(row["uuid"]), "shown_at": micros(shown_at), "client": client, "tenant": row["tenant"]}
+            answered = connection.execute(_ANSWERED, asked).fetchone()[0]
             found.append(PriorRecord(**values | {"answered": min(filter(None, (row["answered"], answered)), default="")}))
     return found

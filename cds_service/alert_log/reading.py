@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -43,6 +44,12 @@ def open_for_reading(path: Path, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
 def has_old_rows(connection: sqlite3.Connection) -> bool:
     """Say whether rows of version 0.1.0 wait for `cds-service log compact`."""
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'old_call'").fetchone() is not None
+
+
+def old_calls(path: Path) -> int:
+    """Return how many calls wait for `cds-service log compact`. Raises what `open_for_reading` raises."""
+    with closing(open_for_reading(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM old_call").fetchone()[0]) if has_old_rows(connection) else 0
 
 
 class NameTexts(dict[int, str]):

@@ -55,16 +55,16 @@ class Rows:
     """Add rows over one connection. `seq` counts through all kinds of rows, and is kept in `source`."""
 
     def __init__(self, connection: sqlite3.Connection, compressor: Compressor) -> None:
+        self.connection = connection
         self.names = Names(connection)
         self._sets = Sets(connection, self.names)
-        self._execute = connection.execute
+        self.execute = self._execute = connection.execute
         self._executemany = connection.executemany
         self._compress = compressor
         self._seq = 0
 
     def add(self, records: Sequence[Record]) -> None:
         """Add the rows of records in their order. See `Store.append` for what is raised; then all is rolled back."""
-        self._seq = int(self._execute("SELECT last_seq FROM source").fetchone()[0])
         for record in records:
             if isinstance(record, CallRecord):
                 self.call(record)
@@ -78,6 +78,13 @@ class Rows:
                 self._execute(_REFUSAL, self._refusal(record))
             else:
                 self._execute(_QUARANTINE, self._quarantine(record))
+
+    def begin(self) -> None:
+        """Go on with the sequence where the last transaction ended, whichever process wrote it."""
+        self._seq = int(self._execute("SELECT last_seq FROM source").fetchone()[0])
+
+    def end(self) -> None:
+        """Keep the end of the sequence."""
         self._execute("UPDATE source SET last_seq = ?", (self._seq,))
 
     def forget(self) -> None:
@@ -99,7 +106,7 @@ class Rows:
         received_at = micros(call.received_at)
         repeat_of = self._first(call, received_at)
         if repeat_of is not None:
-            self._execute(_CALL, self._call(call, received_at, self.next_seq(), repeat_of))
+            self.repeat(call, repeat_of)
             return
         seq = self.next_seq()
         self._execute(_CALL, self._call(call, received_at, seq, None))
@@ -108,6 +115,10 @@ class Rows:
             self._execute(_ORDERED, (key_bytes(order_key)[1], received_at, call.id))
         if call.cards:
             self._executemany(_CARD, self._cards(call, received_at))
+
+    def repeat(self, call: CallRecord, first: bytes) -> None:
+        """Add a call that repeats the one with the id `first`."""
+        self._execute(_CALL, self._call(call, micros(call.received_at), self.next_seq(), first))
 
     def _first(self, call: CallRecord, received_at: int) -> bytes | None:
         """Return the id of the call that this one repeats; None where it repeats none."""

@@ -63,6 +63,7 @@ TABLES: tuple[str, ...] = (
     # After the bytes left; `delivered` 0: the client had gone. Rides along with the next commit, may be missing after a crash.
     """CREATE TABLE delivery (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, call_id BLOB NOT NULL, log_us INTEGER,
         total_us INTEGER NOT NULL, delivered INTEGER NOT NULL) STRICT""",
+    "CREATE INDEX delivery_of_call ON delivery (received_at, call_id)",
     # The response was held back (status 503): its cards were not shown.
     """CREATE TABLE withdrawal (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, call_id BLOB NOT NULL,
         at INTEGER NOT NULL) STRICT""",
@@ -78,6 +79,7 @@ TABLES: tuple[str, ...] = (
     """CREATE TABLE refusal (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, tenant INTEGER NOT NULL,
         client INTEGER NOT NULL, hook INTEGER NOT NULL, status INTEGER NOT NULL, reason INTEGER NOT NULL,
         n INTEGER NOT NULL) STRICT""",
+    "CREATE INDEX refusal_of_time ON refusal (received_at)",
     """CREATE TABLE quarantine (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, kind INTEGER NOT NULL,
         record_id TEXT NOT NULL, error TEXT NOT NULL, service INTEGER NOT NULL, client INTEGER NOT NULL,
         tenant INTEGER NOT NULL, item TEXT NOT NULL) STRICT""",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -66,11 +66,19 @@ class Store:
         cards. Raises sqlite3.OperationalError where the file can't be written; sqlite3.IntegrityError for a call id that is
         already there; other sqlite3 errors, TypeError, ValueError or OverflowError for a record that can't be stored.
         """
+        with self.transaction() as rows:
+            rows.add(records)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Rows]:
+        """Commit durably what is added inside, or nothing where it raises."""
         self._expect_the_file()
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._rows.add(records)
+                self._rows.begin()
+                yield self._rows
+                self._rows.end()
                 self._connection.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):  # some errors have rolled back already

@@ -104,7 +104,7 @@ class Writer:
     @property
     def waiting(self) -> int:
         """Return how many records are not durable yet."""
-        return len(self._entries) + len(self._batch)
+        return len(self._entries) + sum(not isinstance(record, Note) for record, _ in tuple(self._batch))
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Queue records for the next commit and wake the thread."""
@@ -145,7 +145,7 @@ class Writer:
         try:
             while not self._finished():
                 all_notes = self._bell.get()
-                while self._entries or (all_notes and self._notes and not self._gave_up):
+                while self._entries or (self._notes and (all_notes or self._closing.is_set()) and not self._gave_up):
                     self._write_batch()
             if self.abandoned:
                 tell(Event.LOG_LOST, count=self.abandoned, state="it can not be written")
@@ -160,7 +160,7 @@ class Writer:
 
     def _finished(self) -> bool:
         # In this order: when the log is closing, nothing is put into the queue any more.
-        return self._closing.is_set() and not self._entries
+        return self._closing.is_set() and not self._entries and (self._gave_up or not self._notes)
 
     def _write_batch(self) -> None:
         with suppress(IndexError):  # the event loop may take the oldest away

@@ -51,7 +51,12 @@ def _demo_log(options: argparse.Namespace) -> int:
         print("demo-log makes up patients, which have no place beside those of a production profile", file=sys.stderr)
         return 2
     # Calls with missing data are answered with a notice, so that the pages have more to show than refusals.
-    settings = settings.model_copy(update={"on_unavailable": "card", "checking_seconds": 0})
+    settings = settings.model_copy(update={"on_unavailable": "card"})
+    if options.into is None and settings.log_database_url:
+        print(
+            "this site's log is shipped to CDS_LOG_DATABASE_URL, where made-up records have no place: use --into", file=sys.stderr
+        )
+        return 2
     if options.into is not None:
         settings = settings.model_copy(update={"log_path": options.into / "alerts.sqlite3", "review_path": None})
     try:

@@ -6,6 +6,7 @@ import argparse
 import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -20,15 +21,28 @@ def add_log_commands(commands: argparse._SubParsersAction[Any], instant: Callabl
     export.add_argument("--since", type=instant, help="only calls from this ISO time on, UTC where no zone is given")
     export.add_argument("--calls", action="store_true", help="one row per call, those without cards too (ndjson)")
     export.set_defaults(run=_export)
+    compact = log.add_parser("compact", help="rewrite rows of version 0.1.0 and before, while the service runs")
+    compact.set_defaults(run=_compact)
+    train = log.add_parser("train", help="make a dictionary of the log's own calls, to compress with from the next start")
+    train.set_defaults(run=_train)
     ship = log.add_parser(
         "ship", help="move the log's records to PostgreSQL (CDS_LOG_DATABASE_URL), as a running service does by itself"
     )
     ship.add_argument("--once", action="store_true", help="end when everything is there, or when it can't be reached")
     ship.set_defaults(run=_ship)
+    rollup = log.add_parser(
+        "rollup", help="count the log for the review pages, as they do by themselves; only what has changed is counted anew"
+    )
+    rollup.add_argument("--all", action="store_true", help="count every day anew, whether or not it changed")
+    rollup.add_argument(
+        "--verify", action="store_true", help="change nothing; list days whose counts are not those of the log, status 1 if any"
+    )
+    rollup.set_defaults(run=_rollup)
 
 
 def _export(options: argparse.Namespace) -> int:
     from cds_service.alert_log import export
+    from cds_service.alert_log.reading import old_calls
 
     settings = load_settings()
     if not settings.log_path.exists():
@@ -42,6 +56,49 @@ def _export(options: argparse.Namespace) -> int:
     except sqlite3.DatabaseError as error:
         print(f"{settings.log_path}: cannot be read as an alert log ({error})", file=sys.stderr)
         return 1
+    if left := old_calls(settings.log_path):
+        print(f"{left} calls of version 0.1.0 are not among these rows: run `cds-service log compact` first", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _compact(_: argparse.Namespace) -> int:
+    """Rewrite old rows; say on standard error how far it is."""
+    from cds_service.alert_log.compact import Compacted, compact
+
+    path = load_settings().log_path
+    if not path.exists():
+        print(f"{path}: there is no alert log yet; CDS_LOG_PATH names the file", file=sys.stderr)
+        return 1
+    last = Compacted(0, 0, 0)
+    try:
+        for last in compact(path):
+            print(f"\r{last.done} calls rewritten, {last.left} left ", end="", file=sys.stderr, flush=True)
+    except sqlite3.DatabaseError as error:
+        print(f"{path}: cannot be rewritten ({error}); what was rewritten stays, the next run goes on", file=sys.stderr)
+        return 1
+    print(f"\r{last.done} calls rewritten" + " " * 20, file=sys.stderr)
+    if last.unreadable:
+        print(f"{last.unreadable} calls could not be read and stay in the old tables", file=sys.stderr)
+    return 1 if last.unreadable else 0
+
+
+def _train(_: argparse.Namespace) -> int:
+    from cds_service.alert_log.training import NotEnoughCallsError, train_from
+
+    path = load_settings().log_path
+    try:
+        trained = train_from(path)
+    except (FileNotFoundError, NotEnoughCallsError) as error:
+        print(f"{path}: {error}", file=sys.stderr)
+        return 1
+    except sqlite3.DatabaseError as error:
+        print(f"{path}: cannot be read as an alert log ({error})", file=sys.stderr)
+        return 1
+    print(
+        f"dictionary {trained.dictionary_id} of {trained.calls} calls: a body takes {trained.after} bytes in place of"
+        f" {trained.before} (measured on calls that it was not made of)"
+    )
     return 0
 
 
@@ -58,3 +115,37 @@ def _ship(options: argparse.Namespace) -> int:
         return 1
     # Beside a service that ships the same file it does no harm, so it does not wait for its lock.
     return ship(Shipper(settings.log_path, settings.log_database_url, shares=False), once=options.once)
+
+
+def _rollup(options: argparse.Namespace) -> int:
+    from cds_service.authoring.progress import Progress
+    from cds_service.clock import utc_now
+    from cds_service.database import DatabaseError, open_database, review_path
+    from cds_service.rollups.days import SiteDays
+    from cds_service.rollups.rollup import differences, roll_up, rollup_state
+
+    settings = load_settings()
+    days = SiteDays(settings.time_zone)
+    place = (settings.log_path, review_path(settings), settings.log_database_url)
+    parts = 1000  # of the bar
+
+    def advance(done: int, of: int) -> None:
+        shown.advance(done * parts // of, done)
+
+    try:
+        with closing(open_database(*place, limit_ms=None, writes_review=True)) as database:
+            with Progress(sys.stderr, every=1, what="days").of("verified" if options.verify else "counted", parts) as shown:
+                if options.verify:
+                    wrong = list(differences(database, days, progress=advance))
+                else:
+                    wrong = []
+                    roll_up(database, days, utc_now, everything=options.all, progress=advance)
+            state = rollup_state(database)
+    except DatabaseError as error:
+        print(f"the log can't be counted: {error}", file=sys.stderr)
+        return 1
+    for one in wrong:
+        print(f"{one.day}: {one.table} is not what the log says; `cds-service log rollup --all` counts it anew")
+    reach = f"days {state.first_day} to {state.last_day}" if state.last_day else "no day"
+    print(f"{reach} counted in time zone {state.time_zone or settings.time_zone}, {state.days_waiting} waiting")
+    return 1 if wrong else 0

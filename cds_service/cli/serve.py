@@ -72,7 +72,9 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
 
         def serve(show_life: Callable[[Callable[[], bool]], None]) -> None:
             configure_logging(settings.profile)  # the lines have the number of the process
-            app = create_app(settings, runtime=msgspec.structs.replace(shared, alert_log=new_alert_log(settings)))
+            app = create_app(
+                settings, runtime=msgspec.structs.replace(shared, alert_log=new_alert_log(settings, shared.knowledge))
+            )
             freeze_collector()
             server = uvicorn.Server(uvicorn.Config(app, **_server_options(settings)))
             show_life(lambda: server.started)

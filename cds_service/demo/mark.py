@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-ALIVE = timedelta(seconds=30)  # a run that has written nothing for so long has ended
+ALIVE = timedelta(seconds=60)  # a run that has written nothing for so long has ended
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):

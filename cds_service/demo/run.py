@@ -27,6 +27,9 @@ from cds_service.settings import Settings
 CreateApp = Callable[[Settings, Runtime], FastAPI]  # the application of these settings with this runtime
 OnCall = Callable[[datetime, int], None]  # told the moment of each call and how many there were
 
+# No other database gets to know the made-up calls, and no registry is needed.
+_ALONE = {"log_database_url": "", "database_url": "", "clients_file": None, "checking_seconds": 0}
+
 
 class Made(msgspec.Struct):
     """What was fired."""
@@ -61,7 +64,7 @@ async def make_log(
             taken = [one for one in coming if one.at <= begins]
             cards = Path(folder) / str(number)
             write_cards(original, cards, taken)
-            runtime = new_runtime(settings.model_copy(update={"cards_dir": cards}))
+            runtime = new_runtime(settings.model_copy(update={"cards_dir": cards, **_ALONE}))
             runtime = msgspec.structs.replace(runtime, callers=NamedCallers(clients), clock=run.clock, http=run.server)
             app = create_app(runtime.settings, runtime)
             async with app.router.lifespan_context(app):

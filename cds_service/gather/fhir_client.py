@@ -19,6 +19,7 @@ from cds_service.outbound.checked_network import RequestError
 from cds_service.outbound.http_client import HttpClient, Response
 from cds_service.outbound.search_support import Quirk, adapted, issues_of, repairs, type_of
 from cds_service.telemetry.metrics import FHIR_FETCHES, FHIR_QUIRKS
+from cds_service.wire.hook_request import FhirQuery
 
 MAX_RESPONSE_BYTES = 5 * 1024 * 1024
 RETRY_SHARE = 0.6  # of the time must be left for a second try
@@ -43,6 +44,7 @@ class FhirClient:
         self._deadline = self._retry_until = 0.0  # of the event loop's clock
         self._answered = self._failed = False
         self._pause = 0.0  # seconds for which the server asks to be left alone (Retry-After)
+        self.queries: list[FhirQuery] = []  # that ended, for the log
         self.quirks: dict[Quirk, bool] = {}  # the server's quirks that this call used; True: learned in this call
 
     @property

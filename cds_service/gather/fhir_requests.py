@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx2
 import msgspec
 
@@ -12,6 +14,7 @@ from cds_service.fhir.resources import NOT_JSON
 from cds_service.gather.fhir_client import FhirClient
 from cds_service.gather.fhir_outcome import FhirError, Outcome
 from cds_service.telemetry.metrics import FHIR_FETCHES
+from cds_service.wire.hook_request import FhirQuery
 
 MAX_PAGES = 5  # of one search, the first among them
 
@@ -53,23 +56,36 @@ async def fetch(fhir: FhirClient, request: FhirRequest, requested: Requested) ->
 
 
 async def fetch_page(fhir: FhirClient, request: FhirRequest, requested: Requested) -> Gathered:
-    """Fetch one page, and count its outcome. Raises FhirError."""
+    """Fetch one page, count its outcome and note it for the log. Raises FhirError."""
+    began = time.perf_counter()
+    body = b""
     try:
-        page = await _page(fhir, request, requested)
+        body = await _body(fhir, request, requested)
+        page = _page_in(body, request)
     except FhirError as error:
         FHIR_FETCHES.labels(error.outcome).inc()
+        _note(fhir, request, error.outcome, 200 if body else error.status, began, len(body))
         raise
     FHIR_FETCHES.labels(Outcome.OK).inc()
+    _note(fhir, request, Outcome.OK, 200, began, len(body))
     return page
 
 
-async def _page(fhir: FhirClient, request: FhirRequest, requested: Requested) -> Gathered:
+def _note(fhir: FhirClient, request: FhirRequest, outcome: Outcome, status: int, began: float, size: int) -> None:
+    ms = round((time.perf_counter() - began) * 1000, 3)
+    fhir.queries.append(FhirQuery(request.key, outcome.value, status, ms, size, request.page))
+
+
+async def _body(fhir: FhirClient, request: FhirRequest, requested: Requested) -> bytes:
     target = fhir.target(request.url)
     if target in requested:
         raise FhirError(Outcome.CIRCLE)
     requested.add(target)
     adapt = "?" in request.url and not request.exact
-    body = await (fhir.search(request.url) if adapt else fhir.get(target))
+    return await (fhir.search(request.url) if adapt else fhir.get(target))
+
+
+def _page_in(body: bytes, request: FhirRequest) -> Gathered:
     try:
         page = gathered_raw(body, request.key, "fhir", further=request.page > 1)
     except NOT_JSON:

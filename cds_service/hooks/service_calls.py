@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cds_service.alert_log import DeliveryRecord
 from cds_service.evaluate import Evaluation
 from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.hooks.error_handlers import FORESEEN, error_response
@@ -21,7 +22,7 @@ from cds_service.telemetry.call_counts import count_call
 from cds_service.telemetry.events import Event, tell
 from cds_service.telemetry.metrics import SHED
 from cds_service.telemetry.timings import Timings
-from cds_service.trust import Caller
+from cds_service.trust import ANONYMOUS, Caller
 from cds_service.trust.caller import Endpoint
 from cds_service.trust.refusal import CallerRefusedError
 from cds_service.wire.client_connection import ClientConnection
@@ -73,7 +74,7 @@ class ServiceCalls:
     async def _serve(self, service_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call, count it and trace it. Raises CdsError, CallerRefusedError and ClientDisconnect."""
         timings = Timings()
-        status = 500
+        status, why, caller = 500, "", ANONYMOUS
         try:
             self._check_call_limit()
             caller = await caller_of(scope, self._services.get(service_id), f"/{service_id}", self._runtime)
@@ -99,10 +100,10 @@ class ServiceCalls:
                 on_evaluation(evaluation, timings)
             await _send_json(send, evaluation.body)
         except CdsError as error:
-            status = error.status
+            status, why = error.status, error.why
             raise
-        except CallerRefusedError:
-            status = 401
+        except CallerRefusedError as error:
+            status, why = 401, error.reason
             raise
         except (ClientDisconnect, asyncio.CancelledError):
             status = CLIENT_WENT_AWAY
@@ -110,6 +111,19 @@ class ServiceCalls:
         finally:
             if service_id in self._services:
                 self._count(self._services[service_id], status, timings, scope)
+                self._log_end(self._services[service_id], caller, status, why, timings)
+
+    def _log_end(self, service: ServiceDefinition, caller: Caller, status: int, why: str, timings: Timings) -> None:
+        """Log what is known of the call's end; a request that never became a call is counted by its minute."""
+        log = self._runtime.alert_log
+        if timings.recorded is None:
+            if status != CLIENT_WENT_AWAY:
+                known = caller is not ANONYMOUS
+                log.refused(*(self._runtime.clock(), caller.tenant, caller.client if known else "", service.hook, status, why))
+            return
+        total_us = int(timings.elapsed_ms() * 1000)
+        log_us = int(timings.phases["log"] * 1000)
+        log.delivered(DeliveryRecord(*timings.recorded, log_us, total_us, status != CLIENT_WENT_AWAY))
 
     def _count(self, service: ServiceDefinition, status: int, timings: Timings, scope: Scope) -> None:
         """Count the call, log it, and trace it where traces are configured."""

@@ -157,11 +157,7 @@ def totals(
     if keys:
         statement += f" GROUP BY {keys} ORDER BY {keys}"
     found = database.rows(statement, **where, **parameters)
-    rows = [
-        {field: text_of(database, field, row[_COLUMNS.get(field, field)]) for field in columns}
-        | {name: row[name] for name in sums}
-        for row in found
-    ]
+    rows = [_said(database, row, columns) | {name: row[name] for name in sums} for row in found]
     return _by_week(rows, by, sums) if "week" in by else rows
 
 
@@ -175,6 +171,42 @@ def _by_week(rows: list[Row], by: Sequence[str], sums: Mapping[str, str]) -> lis
         for name in sums:
             weeks[key][name] += row[name]
     return [weeks[key] for key in sorted(weeks)]
+
+
+def span_of_days(database: Database, table: str, chosen: Filter, by: Sequence[str]) -> list[Row]:
+    """Return rows of `by`, `first` and `last`: on which days `daily_<table>` has each combination.
+
+    Months say in which months to look for the days. Values and fields of the filter are as in `totals`.
+    """
+    counted = _days_counted(database, chosen)
+    if counted is None:
+        return []
+    first, last, begins = counted
+    months = _whole_months(database, first, last, begins)
+    where, parameters = conditions(database, chosen, dimensions(table))
+    keys = ", ".join(_COLUMNS.get(field, field) for field in by)
+    found = database.rows(
+        f"SELECT min(month) AS first, max(month) AS last FROM review.monthly_{table} "
+        f"WHERE month IN :months{where} GROUP BY {keys}",
+        months=months,
+        **parameters,
+    )
+    ends = {month for row in found for month in (row["first"], row["last"])}
+    spans = [(month * 100, month * 100 + 31) for month in sorted(ends)] + _gaps(months, first, last)
+    parts = []
+    for number, (start, end) in enumerate(spans):
+        parts.append(f"SELECT day, {keys} FROM review.daily_{table} WHERE day >= :start_{number} AND day <= :end_{number}{where}")
+        parameters |= {f"start_{number}": start, f"end_{number}": end}
+    rows = database.rows(
+        f"SELECT {keys}, min(day) AS first, max(day) AS last FROM ({' UNION ALL '.join(parts)}) seen "
+        f"GROUP BY {keys} ORDER BY {keys}",
+        **parameters,
+    )
+    return [_said(database, row, by) | {"first": row["first"], "last": row["last"]} for row in rows]
+
+
+def _said(database: Database, row: Row, by: Sequence[str]) -> Row:
+    return {field: text_of(database, field, row[_COLUMNS.get(field, field)]) for field in by}
 
 
 def _source(database: Database, table: str, chosen: Filter, *, daily: bool) -> Where:

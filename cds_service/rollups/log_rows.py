@@ -19,7 +19,7 @@ _FOREVER = 2**62
 
 
 class Match(NamedTuple):
-    """A day with matches: `at_most` so many cards, exactly so many where only fields of `daily_card` are chosen."""
+    """A day on which cards may match: `at_most` so many, exactly so many where only fields of `daily_card` are chosen."""
 
     day: int
     at_most: int
@@ -78,10 +78,10 @@ class _Cursor(NamedTuple):
 
 
 # Fields that another table than daily_card counts by day.
-_INDEXES = {"user": "user", "reason": "reason", "comment": "reason", "row": "evaluation", "ms_from": "call", "ms_to": "call"}
+_INDEXES = {"user": "user", "reason": "reason", "comment": "reason", "ms_from": "call", "ms_to": "call"}
 # Fields with an index of the log itself.
 _DIRECT = frozenset({"patient", "encounter", "order", "uuid"})
-_APPLIED = frozenset(dimensions("card")) | _INDEXES.keys() | _DIRECT | {"service", "instance", "status"}
+_APPLIED = frozenset(dimensions("card")) | _INDEXES.keys() | _DIRECT | {"service", "instance", "status", "row"}
 
 _LATEST = """(SELECT f.{column} FROM log.feedback f WHERE f.card_uuid = c.uuid AND f.tenant = c.tenant AND f.client = c.client
     ORDER BY coalesce(f.outcome_at, f.received_at) DESC, f.received_at DESC, f.id DESC LIMIT 1)"""

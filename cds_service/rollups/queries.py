@@ -12,7 +12,7 @@ from typing import Any
 
 from cds_service.database import Database
 from cds_service.database.database import Row
-from cds_service.rollups.counting import NO_RESPONSE, totals, words
+from cds_service.rollups.counting import NO_RESPONSE, span_of_days, totals, words
 from cds_service.rollups.filter import Filter
 
 Of = Mapping[str, str | int]  # the values of `by`, as filters say them
@@ -232,9 +232,7 @@ def first_seen(database: Database, field: str, chosen: Filter | None = None) -> 
 
     `field`: version, client or hook.
     """
-    return totals(
-        database, "evaluation", chosen or Filter(), ("card", field), {"first": "min(day)", "last": "max(day)"}, daily=True
-    )
+    return span_of_days(database, "evaluation", chosen or Filter(), ("card", field))
 
 
 __all__ = [

@@ -62,8 +62,7 @@ def roll_up(
         for done, day in enumerate(waiting):
             if progress is not None:
                 progress(done, len(waiting))
-            with database.transaction():
-                _roll_day(database, days, day, moment(clock()))
+            count_one_day(database, days, day, clock)
         if progress is not None and waiting:
             progress(len(waiting), len(waiting))
         _roll_months(database, moment(clock()))
@@ -96,16 +95,18 @@ def _expect_time_zone(database: Database, days: SiteDays) -> None:
         database.execute("UPDATE review.rollup_state SET time_zone = :zone", zone=days.time_zone)
 
 
-def _roll_day(database: Database, days: SiteDays, day: int, at: int) -> None:
-    count_day(database, day, days.bounds(day))
-    database.execute("DELETE FROM review.dirty_day WHERE day = :day", day=day)
-    database.execute("DELETE FROM review.rolled_month WHERE month = :month", month=month_of(day))
-    database.execute(
-        "INSERT INTO review.rolled_day (day, computed_at) VALUES (:day, :at) "
-        "ON CONFLICT (day) DO UPDATE SET computed_at = excluded.computed_at",
-        day=day,
-        at=at,
-    )
+def count_one_day(database: Database, days: SiteDays, day: int, clock: Clock) -> None:
+    """Count one day anew, in one transaction."""
+    with database.transaction():
+        count_day(database, day, days.bounds(day))
+        database.execute("DELETE FROM review.dirty_day WHERE day = :day", day=day)
+        database.execute("DELETE FROM review.rolled_month WHERE month = :month", month=month_of(day))
+        database.execute(
+            "INSERT INTO review.rolled_day (day, computed_at) VALUES (:day, :at) "
+            "ON CONFLICT (day) DO UPDATE SET computed_at = excluded.computed_at",
+            day=day,
+            at=moment(clock()),
+        )
 
 
 def _roll_months(database: Database, at: int) -> None:
@@ -151,6 +152,8 @@ def differences(database: Database, days: SiteDays, *, progress: Progress | None
         if progress is not None:
             progress(done, len(counted))
         yield from _of_day(database, days, row["day"])
+    if progress is not None and counted:
+        progress(len(counted), len(counted))
     for row in database.rows("SELECT month FROM review.rolled_month ORDER BY month"):
         yield from _of_month(database, row["month"])
 

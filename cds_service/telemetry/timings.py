@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 
 class Timings:
     """Durations of phases in milliseconds since `started` (of `time.perf_counter`), in the order of the phases."""
 
-    __slots__ = ("_last", "cards", "phases", "started")
+    __slots__ = ("_last", "cards", "phases", "recorded", "started")
 
     def __init__(self, started: float | None = None) -> None:
         self.started = self._last = time.perf_counter() if started is None else started
         self.phases: dict[str, float] = {}
         self.cards = 0  # in the answer
+        self.recorded: tuple[bytes, datetime] | None = None  # id and receipt in the call's record, once the log has one
 
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self.started) * 1000

@@ -21,6 +21,7 @@ class Caller(msgspec.Struct, frozen=True):
     fhir_bases: tuple[FhirBase, ...] | None = None  # that may be asked; () for none; None for any, in the dev profile only
     deadline_ms: int | None = None  # from request to answer, where the client has its own
     include: bool = False  # its EHR supports `_include` in searches and prefetch templates
+    clock_offset_ms: int | None = None  # issue time of this call's token minus its receipt; None without a token
 
     def base_of(self, fhir_server: str) -> FhirBase | None:
         """Return the registered base that `fhir_server` names, None where this caller has no such base.

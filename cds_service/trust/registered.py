@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+import msgspec
+
 from cds_service.clock import Clock
 from cds_service.outbound.http_client import HttpClient
 from cds_service.settings import Settings, SettingsError
@@ -112,7 +114,8 @@ class RegisteredCallers:
                 if self._strict:
                     raise CallerRefusedError("replay_unknown", client.name)
                 AUTH_DEGRADED.inc()
-        return self._caller(client, token.tenant)
+        offset = round((token.issued - self._now()) * 1000)
+        return msgspec.structs.replace(self._caller(client, token.tenant), clock_offset_ms=offset)
 
     def _caller(self, client: Client, tenant: str) -> Caller:
         known = self._callers.get((client.name, tenant))

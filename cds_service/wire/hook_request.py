@@ -60,6 +60,17 @@ class Context(msgspec.Struct, gc=False):
     selections: list[str] | None = None  # "MedicationRequest/123", references into draftOrders
 
 
+class FhirQuery(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One request to the call's FHIR server, for the log: no address, because it holds ids."""
+
+    key: str  # prefetch key
+    outcome: str  # `gather.fhir_outcome.Outcome`
+    status: int = 0  # HTTP; 0 where no response came
+    ms: float = 0.0  # until its end, with a second try
+    bytes: int = 0  # of the body
+    page: int = 1  # of a search
+
+
 class HookRequest(msgspec.Struct, gc=False):
     """One decoded service call."""
 
@@ -73,6 +84,7 @@ class HookRequest(msgspec.Struct, gc=False):
     caller: Caller = ANONYMOUS
     timings: Timings = msgspec.field(default_factory=Timings)
     quirks: tuple[str, ...] = ()  # search quirks of the FHIR server that were used, for the log (`search_support`)
+    queries: tuple[FhirQuery, ...] = ()  # that were sent for this call, for the log
 
 
 class _Wire(msgspec.Struct, gc=False):

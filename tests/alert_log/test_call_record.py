@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -365,3 +366,65 @@ def test_what_is_kept_is_what_was_read_but_for_ids(runtime: Runtime) -> None:
 def test_the_repr_of_what_a_process_holds_does_not_show_its_secret(runtime: Runtime) -> None:
     assert "x00" in repr(runtime.hash_secret)
     assert "x00" not in repr(runtime)
+
+
+# What each datum was, where it stood, and how old it was
+
+
+def test_evidence_says_where_it_stood_and_how_old_it_was(runtime: Runtime) -> None:
+    hook, lines = PATIENTS["quinine and baclofen"]
+    record = logged(runtime, request_from_case(lines, hook, NOW))
+    evidence = [item for row in evaluations(record) for item in row.get("evidence", ())]
+    labs = [item for item in evidence if "analyte" in item]
+    drugs = [item for item in evidence if "drug" in item]
+    assert {item["path"] for item in labs} == {"prefetch.labs.entry.resource.ofType(Observation).value"}
+    assert all(
+        item["age_s"] == int((NOW - datetime.fromisoformat(f"{item['effective']}T00:00:00Z")).total_seconds()) for item in labs
+    )
+    assert {name for item in drugs for name in item["class"]} >= {"quinine", "baclofen"}
+    assert all(item["path"].startswith(("context.draftOrders.entry", "prefetch.")) for item in drugs)
+
+
+def test_what_was_too_old_is_said_with_the_age_that_was_allowed_and_the_one_that_was_found(runtime: Runtime) -> None:
+    record = logged(runtime, of("patient-view", "LOINC#2823-3 Potassium 3.0 mmol/L at 2025-06-01"))
+    missing = {one["name"]: one for row in evaluations(record) for one in row.get("missing", ())}
+    old = missing["potassium_severe"]
+    assert (old["cause"], old["allowed_days"]) == ("not_recorded", 30)
+    assert old["found_age_s"] > 180 * 86_400
+    assert "found_age_s" not in missing["magnesium_severe"]
+
+
+def test_a_card_about_orders_did_not_apply_where_there_was_none_of_its_kind(runtime: Runtime) -> None:
+    record = logged(runtime, of("order-sign", "order: baclofen 10 mg"))
+    by_card = {one["card"]: one for one in evaluations(record)}
+    assert (by_card["quinine-avoid"]["outcome"], by_card["quinine-avoid"]["applies"]) == ("not_fired", False)
+    assert by_card["baclofen-safety"]["applies"] is True
+    assert by_card["electrolyte-hypokalaemia"]["applies"] is True
+    sets = {(one[0], one[3]): one[5] for one in record.outcomes}
+    assert sets["quinine-avoid", "not_fired"] == 0
+    assert len(record.outcomes) == len(evaluations(record))
+
+
+def test_an_order_is_known_by_patient_and_id_and_without_one_by_what_it_says(runtime: Runtime) -> None:
+    def keys(patient: str, *lines: str) -> tuple[str, ...]:
+        return logged(runtime, of("order-sign", f"patient: female, 50 years, id {patient}", *lines)).order_keys
+
+    def without_id(patient: str, dose: str) -> tuple[str, ...]:
+        request = of("order-sign", f"patient: female, 50 years, id {patient}", f"order: quinine {dose}, dose {dose} QD, id x")
+        request["context"]["encounterId"] = "e1"
+        (entry,) = request["context"]["draftOrders"]["entry"]
+        entry.pop("fullUrl", None)
+        del entry["resource"]["id"]
+        return logged(runtime, request).order_keys
+
+    one, again = keys("p1", "order: quinine 300 mg, id q1"), keys("p1", "order: quinine 200 mg, id q1")
+    assert one == again
+    assert one != keys("p2", "order: quinine 300 mg, id q1")
+    assert without_id("p1", "300 mg") == without_id("p1", "300 mg")
+    assert len({*without_id("p1", "300 mg"), *without_id("p2", "300 mg"), *without_id("p1", "200 mg"), *one}) == 4
+    assert len(keys("p1", "order: quinine 300 mg, id a", "order: baclofen 10 mg, id b")) == 2
+
+
+def test_cards_that_were_held_back_are_kept_with_the_reason(runtime: Runtime) -> None:
+    states = {card.state for _, request in some_requests() for card in logged(runtime, request).cards}
+    assert states >= {"shown", "gave_way"}

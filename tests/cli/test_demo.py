@@ -44,3 +44,13 @@ def test_the_production_profile_is_refused(
     assert main([*ARGUMENTS, "--into", str(tmp_path / "new")]) == 2
     assert "no place" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_a_log_that_is_shipped_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))
+    monkeypatch.setenv("CDS_LOG_DATABASE_URL", "postgresql://nowhere.example/log")
+    assert main(ARGUMENTS) == 2
+    assert "use --into" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,24 @@ def test_log_export_says_why_it_cannot(tmp_path: Path, monkeypatch: pytest.Monke
     status, out, err = run(["log", "export", "--format", "ndjson"], capsys)
     assert (status, out) == (1, "")
     assert err.startswith(f"{path}: cannot be read as an alert log")
+
+
+def test_log_rollup_counts_verifies_and_mends(log: Path, capsys: Captured) -> None:
+    counted = "days 20251128 to 20251128 counted in time zone UTC, 0 waiting\n"
+    status, out, err = run(["log", "rollup"], capsys)
+    assert (status, out) == (0, counted)
+    assert err.startswith("counted: 1 days in ")
+    assert run(["log", "rollup", "--verify"], capsys)[:2] == (0, counted)
+    with closing(sqlite3.connect(log.with_name("review.sqlite3"), isolation_level=None)) as review:
+        review.execute("UPDATE daily_card SET n = n + 1")
+    status, out, _ = run(["log", "rollup", "--verify"], capsys)
+    assert status == 1
+    assert out.startswith("20251128: daily_card is not what the log says")
+    assert run(["log", "rollup", "--all"], capsys)[:2] == (0, counted)
+    assert run(["log", "rollup", "--verify"], capsys)[0] == 0
+
+
+def test_log_rollup_says_why_it_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    path = tmp_path / "none.sqlite3"
+    monkeypatch.setenv("CDS_LOG_PATH", str(path))
+    assert run(["log", "rollup"], capsys) == (1, "", f"the log can't be counted: there is no alert log at {path}\n")

@@ -38,7 +38,7 @@ _NOT_THE_SAME = ("call", "repeatOf", "timings")
 
 def made(folder: Path, days: int, calls_per_day: float, clients: tuple[Client, ...] = CLIENTS) -> Made:
     folder.mkdir()
-    settings = Settings(log_path=folder / "alerts.sqlite3", hash_secret="0" * 32, checking_seconds=0, on_unavailable="card")
+    settings = Settings(log_path=folder / "alerts.sqlite3", hash_secret="0" * 32, on_unavailable="card")
     period, seen = Period.of_days(days, END), []
 
     def app(own: Settings, runtime: Runtime) -> FastAPI:

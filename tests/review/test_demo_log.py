@@ -24,7 +24,7 @@ from cds_service.review.routes import review_routes
 from cds_service.review.site import Site
 from cds_service.settings import Settings
 from tests.core import NOW, knowledge
-from tests.log_tables import make_sqlite_log
+from tests.log_tables import BLANK, make_sqlite_log
 
 MARK = Mark(days=90, calls_per_day=300, seed=1, until=NOW, written_at=NOW, calls=9_000, reached=NOW - timedelta(days=45))
 SAME_ORIGIN = {"sec-fetch-site": "same-origin", "origin": "http://cds.example"}
@@ -63,6 +63,8 @@ async def test_an_empty_log_is_filled_by_the_command(tmp_path: Path, started: li
         page = await one.get("/review/demo-log")
         assert "Fill the log" in page.text
         answer = await one.post("/review/demo-log", data={"days": "30"})
+        assert "0 calls, 0 % of 30 days" in (await one.get("/review/demo-log")).text
+        assert (await one.post("/review/demo-log", data={"days": "30"})).status_code == 400
     assert (answer.status_code, answer.headers["location"]) == (303, "/review/demo-log")
     ((command, environment),) = started
     assert command[:3] == [sys.executable, "-m", "cds_service.cli.main"]
@@ -84,14 +86,12 @@ async def test_other_numbers_of_days_are_refused(
 async def test_a_log_with_records_is_left_alone(tmp_path: Path, started: list[tuple[list[str], dict[str, str]]]) -> None:
     make_sqlite_log(tmp_path / "alerts.sqlite3")
     with closing(sqlite3.connect(tmp_path / "alerts.sqlite3", isolation_level=None)) as log:
-        log.execute(
-            "INSERT INTO call (seq, id, received_at, tenant, client, service, hook, status, outcome, knowledge, outcome_set,"
-            " missing_set) VALUES (1, ?, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
-            (b"1" * 16,),
-        )
+        row = BLANK["call"] | {"seq": 1, "id": b"1" * 16, "received_at": 1}
+        marks = ", ".join("?" * len(row))
+        log.execute(f"INSERT INTO call ({', '.join(row)}) VALUES ({marks})", list(row.values()))  # noqa: S608
     with browser(tmp_path) as one:
         page = await one.get("/review/demo-log")
-        assert "has records of this service" in page.text
+        assert "has records of this service, or" in page.text
         assert "<form" not in page.text
         assert (await one.post("/review/demo-log", data={"days": "7"})).status_code == 400
     assert not started

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cds_service.database import Database, open_database
 from cds_service.review.sampling import PER_STRATUM, STRATA, Span, draw, picked, shuffled
-from tests.log_tables import make_postgres_log, make_sqlite_log, postgres_database
+from tests.log_tables import BLANK, make_postgres_log, make_sqlite_log, postgres_database
 
 DAY = 24 * 3600 * 1_000_000
 SPAN = Span(20_000 * DAY, 20_030 * DAY)
@@ -71,7 +71,8 @@ class Log:
 
     def open(self, dialect: str, folder: Path, url: str = "") -> Database:
         for table, rows in self.tables.items():
-            for row in rows:
+            for partial in rows:
+                row = BLANK.get(table, {}) | partial
                 marks = ", ".join(["%s" if dialect == "postgres" else "?"] * len(row))
                 sql, values = f"({', '.join(row)}) VALUES ({marks})", tuple(row.values())
                 if dialect == "postgres":

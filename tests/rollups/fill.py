@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from cds_service.shipping.partitions import Partitions
 from tests.rollups.synthetic import COLUMNS, WITH_SEQ, Rows, SyntheticLog
 
 _SETS = {
@@ -96,11 +98,20 @@ class PostgresFiller(Filler):
     def __init__(self, url: str) -> None:
         super().__init__()
         self.connection = psycopg.connect(url)
+        self._partitions = Partitions(self.connection)
+
+    def fill(self, log: SyntheticLog, rows: Rows) -> None:
+        moments = [row[1] for row in rows.get("call", ())]
+        if moments:
+            self._partitions.make_for({min(moments), max(moments)}, datetime.fromtimestamp(max(moments) / 1e6, UTC))
+        super().fill(log, rows)
 
     def _begin(self) -> None:
         pass
 
     def _insert(self, into: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        if into.startswith("refusal"):  # has no other id here
+            into, rows = into.replace("(seq", "(mark, seq"), [(row[0].to_bytes(16), *row) for row in rows]
         with self.connection.cursor() as cursor, cursor.copy(f"COPY log.{into} FROM STDIN".encode()) as copy:
             for row in rows:
                 copy.write_row(row)
@@ -109,7 +120,7 @@ class PostgresFiller(Filler):
         self.connection.execute(f"DELETE FROM log.{table} WHERE received_at < %s".encode(), (at,))  # noqa: S608
 
     def _end(self, last_seq: int) -> None:
-        self.connection.execute("UPDATE log.source SET last_seq = %s", (last_seq,))
+        self.connection.execute("UPDATE log.source SET last_seq = %s WHERE number = 1", (last_seq,))
         self.connection.commit()
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """A made-up log of any size: rows of the hot tables, without bodies, the same for the same shape.
 
-Its dimensions are independent of each other, which is worse for roll-ups than a real log: there every card has its hooks.
+As in a real log a card has one version at a time, its rows have their indicators, and it is about orders or not. Client, hook,
+mode, state and response are independent of all else, which makes more rows of counts than a real log does.
 """
 
 from __future__ import annotations
@@ -183,15 +184,19 @@ class SyntheticLog:
         mode = "live" if rand() < 0.9 else "shadow"
         state = "shown" if mode == "shadow" else STATES[int(rand() * len(STATES))]
         uuid = self._bytes()
-        order = keys[int(rand() * len(keys))] if keys and rand() < 0.8 else None
-        version = self.versions[int(rand() * 2)]
+        order = keys[int(rand() * len(keys))] if keys and card % 2 else None
         at, tenant, client, hook = call[1], call[2], call[3], call[5]
-        indicator = ids[INDICATORS[int(rand() * 4)]]
-        what = (card, version, 0, int(rand() * 3), indicator, ids[mode], ids[state])
+        row = int(rand() * 3)
+        what = (card, self._version(card, at), 0, row, ids[INDICATORS[(card + row) % 4]], ids[mode], ids[state])
         rows["card"].append((at, call[0], position, uuid, tenant, client, hook, *what, 1, call[9], order, self.criteria[0]))
         if mode == "live" and state == "shown":
             while rand() < 0.45:
                 self._feedback(uuid, at, call)
+
+    def _version(self, card: int, at: int) -> int:
+        """Return the version of the day: each card changes once, on a day of its own."""
+        changed = int(self.shape.first.timestamp()) * SECOND + (card * 37 % self.shape.days) * DAY
+        return self.versions[at >= changed]
 
     def _feedback(self, uuid: bytes, shown_at: int, call: Sequence[Any]) -> None:
         rng, ids = self.rng, self._ids

@@ -10,7 +10,7 @@ from typing import Literal
 
 from starlette.responses import Response
 
-from cds_service.demo.mark import Mark, read_mark
+from cds_service.demo.mark import Mark, read_mark, write_mark
 from cds_service.review.page import BadFormError, Page, PageRequest, PageRoute, see_other
 
 PATH = "/demo-log"
@@ -40,6 +40,8 @@ def start(asked: PageRequest) -> Response:
     environment = {**os.environ, "CDS_PROFILE": "dev", "CDS_LOG_PATH": str(settings.log_path.absolute())}
     if settings.review_path is not None:
         environment["CDS_REVIEW_PATH"] = str(settings.review_path.absolute())
+    # Its first mark takes some seconds, in which this page would offer the button again.
+    write_mark(settings.log_path, Mark(days=int(days), calls_per_day=0, seed=0, until=asked.now, written_at=asked.now))
     command = [sys.executable, "-m", "cds_service.cli.main", "demo-log", "--days", days]
     running = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603 (our own words)
     Thread(target=running.wait, daemon=True).start()  # so that no ended process is left behind
@@ -50,7 +52,8 @@ def _state(asked: PageRequest, mark: Mark | None) -> State:
     """Return whether a log is being made, or may be."""
     if mark is not None and (mark.calls or mark.state(asked.now) == "running"):
         return mark.state(asked.now)
-    return "records" if asked.database.rows("SELECT seq FROM log.call LIMIT 1") else "not there"
+    shipped = bool(asked.settings.log_database_url)  # made-up records have no place in a database that services share
+    return "records" if shipped or asked.database.rows("SELECT seq FROM log.call LIMIT 1") else "not there"
 
 
 ROUTE = PageRoute(PATH, draw, post=start)

@@ -1,0 +1,106 @@
+"""Rewrite rows of version 0.1.0 into the tables of today, a few at a time, while services write.
+
+Each transaction writes some calls anew, the newest first, and deletes their old rows: where it is stopped, the next run goes on.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from cds_service.alert_log.old_records import FACTS_VERSION, old_call, old_feedback, old_quarantine, old_repeats
+from cds_service.alert_log.old_schema import OLD_TABLES
+from cds_service.alert_log.reading import has_old_rows
+from cds_service.alert_log.rows import Rows
+from cds_service.alert_log.store import Store
+
+_CALLS = 100  # per transaction, some 50 ms for which a commit of a service waits
+_OTHERS = 500
+
+
+class Compacted(msgspec.Struct, frozen=True):
+    """How far the rewriting is: calls rewritten and left, and those of them that no version wrote and that stay as they are."""
+
+    done: int
+    left: int
+    unreadable: int
+
+
+def compact(path: Path) -> Iterator[Compacted]:
+    """Rewrite all old rows of the file; yield the progress after each transaction.
+
+    The old tables go at the end, unless some rows can't be read: those stay. Raises what `Store` raises.
+    """
+    with closing(Store(path)) as store:
+        yield from _Compacting(store).run()
+
+
+class _Compacting:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._done = self._unreadable = 0
+
+    def run(self) -> Iterator[Compacted]:
+        with self._store.transaction() as rows:
+            if not has_old_rows(rows.connection):
+                return
+            left, before = rows.execute("SELECT count(*), coalesce(max(seq), 0) + 1 FROM old_call").fetchone()
+        total = left
+        after: int | None = 0
+        while after is not None:  # feedback first, because cards are looked up with it in the new table
+            with self._store.transaction() as rows:
+                after = self._some_feedback(rows, after)
+        while before is not None:
+            with self._store.transaction() as rows:
+                before = self._some_calls(rows, before)
+            yield Compacted(self._done, total - self._done - self._unreadable, self._unreadable)
+        with self._store.transaction() as rows:
+            for row in _fetched(rows, "SELECT * FROM old_quarantine ORDER BY seq", ()):
+                rows.add([old_quarantine(row)])
+            rows.execute("DELETE FROM old_quarantine")
+        self._drop()
+
+    def _some_calls(self, rows: Rows, before: int) -> int | None:
+        """Rewrite the newest calls below `before`; return where to go on, None at the end."""
+        found = _fetched(rows, "SELECT * FROM old_call WHERE seq < ? ORDER BY seq DESC LIMIT ?", (before, _CALLS))
+        for row in found:
+            cards = _fetched(rows, "SELECT * FROM old_card WHERE call_seq = ? ORDER BY position", (row["seq"],))
+            rows.execute("SAVEPOINT one")
+            try:
+                call = old_call(row, cards)
+                rows.call(call, FACTS_VERSION)
+                for again in old_repeats(row, call):
+                    rows.repeat(again, call.id)
+            except (ValueError, TypeError, msgspec.DecodeError, sqlite3.IntegrityError):
+                rows.execute("ROLLBACK TO one")
+                rows.forget()
+                self._unreadable += 1
+            else:
+                rows.execute("DELETE FROM old_card WHERE call_seq = ?", (row["seq"],))
+                rows.execute("DELETE FROM old_call WHERE seq = ?", (row["seq"],))
+                self._done += 1
+            rows.execute("RELEASE one")
+        return int(found[-1]["seq"]) if found else None
+
+    def _some_feedback(self, rows: Rows, after: int) -> int | None:
+        found = _fetched(rows, "SELECT * FROM old_feedback WHERE seq > ? ORDER BY seq LIMIT ?", (after, _OTHERS))
+        for row in found:
+            rows.add(old_feedback(row))
+            rows.execute("DELETE FROM old_feedback WHERE seq = ?", (row["seq"],))
+        return int(found[-1]["seq"]) if found else None
+
+    def _drop(self) -> None:
+        with self._store.transaction() as rows:
+            if rows.execute("SELECT 1 FROM old_call LIMIT 1").fetchone() is None:
+                for name in sorted(OLD_TABLES, key="call".__eq__):  # `old_card` refers to `old_call`
+                    rows.execute(f"DROP TABLE old_{name}")
+
+
+def _fetched(rows: Rows, query: str, values: tuple[int, ...]) -> list[sqlite3.Row]:
+    cursor = rows.execute(query, values)
+    cursor.row_factory = sqlite3.Row
+    return cursor.fetchall()
