@@ -57,7 +57,8 @@ async def _time(place: Place, shape: Shape, rounds: int) -> None:
     last = last_day(shape)
     day = as_date(last)
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC) + timedelta(hours=11)
-    settings = Settings(log_path=place.log, review_path=place.review, log_database_url=place.url)
+    elsewhere = {"log_database_url": place.url} if place.url else {}
+    settings = Settings(log_path=place.log, review_path=place.review, **elsewhere)
     print(f"| {'page':40} | status | first | median |   p95 |   max |\n|{'-' * 42}|-------:|------:|-------:|------:|------:|")
     firsts = []
     for name, path in paths(last).items():
@@ -75,9 +76,14 @@ async def _time(place: Place, shape: Shape, rounds: int) -> None:
         firsts.append(took[0])
         said = "/".join(str(one) for one in sorted(statuses))
         p95 = rest[min(len(rest) - 1, int(0.95 * len(rest)))]
-        print(f"| {name:40} | {said:>6} | {took[0]:5.0f} | {statistics.median(rest):6.1f} | {p95:5.0f} | {rest[-1]:5.0f} |", flush=True)
+        print(
+            f"| {name:40} | {said:>6} | {took[0]:5.0f} | {statistics.median(rest):6.1f} | {p95:5.0f} | {rest[-1]:5.0f} |",
+            flush=True,
+        )
     firsts.sort()
-    print(f"\nfirst loads: p50 {statistics.median(firsts):.0f}, p95 {firsts[int(0.95 * len(firsts))]:.0f}, max {firsts[-1]:.0f} ms")
+    print(
+        f"\nfirst loads: p50 {statistics.median(firsts):.0f}, p95 {firsts[int(0.95 * len(firsts))]:.0f}, max {firsts[-1]:.0f} ms"
+    )
 
 
 def main() -> None:
