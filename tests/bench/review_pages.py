@@ -57,8 +57,9 @@ async def _time(place: Place, shape: Shape, rounds: int) -> None:
     last = last_day(shape)
     day = as_date(last)
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC) + timedelta(hours=11)
-    elsewhere = {"log_database_url": place.url} if place.url else {}
-    settings = Settings(log_path=place.log, review_path=place.review, **elsewhere)
+    settings = Settings(log_path=place.log, review_path=place.review)
+    if place.url:
+        settings = settings.model_copy(update={"log_database_url": place.url})
     print(f"| {'page':40} | status | first | median |   p95 |   max |\n|{'-' * 42}|-------:|------:|-------:|------:|------:|")
     firsts = []
     for name, path in paths(last).items():
