@@ -24,7 +24,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds without a question after one
 _FAULTS = (psycopg.Error, PoolTimeout, PoolClosed, OSError)
 
 # As `alert_log.prior` asks the file; cards that are alike are made one in Python.
-_SHOWN = """SELECT card.uuid, card.key, version.text AS version, indicator.text AS indicator, about.text AS about, card.table_row,
+_SHOWN = """SELECT card.uuid, card.key, version.text AS version, indicator.text AS indicator, card.about, card.table_row,
         card.order_key, hook.text AS hook, call.user_key, card.received_at,
         coalesce((SELECT min(word.text) FROM log.feedback JOIN log.name AS word ON word.id = feedback.outcome
             WHERE feedback.card_uuid = card.uuid AND word.text IN ('accepted', 'overridden')
@@ -38,7 +38,7 @@ _SHOWN = """SELECT card.uuid, card.key, version.text AS version, indicator.text 
         ORDER BY received_at DESC, position DESC LIMIT %(newest)s) AS card
     JOIN log.call ON call.tenant = card.tenant AND call.received_at = card.received_at AND call.id = card.call_id
     JOIN log.name AS version ON version.id = card.version JOIN log.name AS indicator ON indicator.id = card.indicator
-    JOIN log.name AS about ON about.id = card.about JOIN log.name AS hook ON hook.id = card.hook
+    JOIN log.name AS hook ON hook.id = card.hook
     WHERE NOT EXISTS (SELECT 1 FROM log.withdrawal AS held
         WHERE held.received_at = card.received_at AND held.call_id = card.call_id)
     ORDER BY card.received_at DESC, card.position DESC"""
