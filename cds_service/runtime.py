@@ -8,6 +8,7 @@ import msgspec
 
 from cds_service.alert_log import AlertLog, load_or_create_secret
 from cds_service.alert_log.knowledge_archive import pack_knowledge
+from cds_service.alert_log.prior import TIME_LIMIT
 from cds_service.alert_log.store import Archive
 from cds_service.clock import Clock, utc_now
 from cds_service.evaluate import Engine
@@ -51,15 +52,22 @@ class Runtime(msgspec.Struct, frozen=True):
         return "Runtime(…)"
 
 
-def new_alert_log(settings: Settings, knowledge: Knowledge) -> AlertLog:
-    """Return the log of one process. A fork needs one of its own: a thread that is made before it never runs in it."""
+def new_alert_log(
+    settings: Settings, knowledge: Knowledge, *, clock: Clock = utc_now, patience: float = 1.0, prior_limit: float = TIME_LIMIT
+) -> AlertLog:
+    """Return the log of one process. A fork needs one of its own: a thread that is made before it never runs in it.
+
+    `clock` dates the knowledge; `patience` and `prior_limit`: see `AlertLog`.
+    """
     # The files of the knowledge are read and packed only where the log does not have this version.
     pack = partial(pack_knowledge, settings.cards_dir or cards_dir(), settings.overlay_dir)
     return AlertLog(
         settings.log_path,
         grace=LOG_GRACE,
+        patience=patience,
+        prior_limit=prior_limit,
         elsewhere=new_prior_source(settings.log_database_url),
-        archive=Archive(knowledge.hash, pack),
+        archive=Archive(knowledge.hash, pack, clock),
     )
 
 

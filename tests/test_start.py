@@ -33,4 +33,4 @@ print(*sys.modules)
     ran = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
     imported = set(ran.stdout.split())
     assert "cds_service.settings" in imported
-    assert imported & set(not_imported) == set()
+    assert imported & set(not_imported) == set(), "import them where they are first used"

@@ -50,8 +50,8 @@ TABLES: tuple[str, ...] = (
     """CREATE TABLE ordered (order_key BLOB, received_at INTEGER, call_id BLOB,
         PRIMARY KEY (order_key, received_at, call_id)) STRICT, WITHOUT ROWID""",
     "CREATE INDEX ordered_of_time ON ordered (received_at)",
-    # Cards that fired: shown, in shadow, or held back; also the notice. `position`: in the body's cards. `about` may hold words of
-    # the chart, so it stands here, where it is deleted with the card, and never among the names.
+    # Cards that fired: shown, in shadow, or held back; also the notice. `position`: in the body's cards. `about` may hold words
+    # of the chart, so it stands here, where it is deleted with the card, and never among the names.
     """CREATE TABLE card (
         received_at INTEGER, call_id BLOB, position INTEGER, uuid BLOB NOT NULL,
         tenant INTEGER NOT NULL, client INTEGER NOT NULL, hook INTEGER NOT NULL,

@@ -20,7 +20,7 @@ from cds_service.alert_log.instants import micros
 from cds_service.alert_log.records import CallRecord, FeedbackRecord, Record
 from cds_service.alert_log.rows import Rows
 from cds_service.alert_log.schema import migrate
-from cds_service.clock import utc_now
+from cds_service.clock import Clock, utc_now
 
 _BUSY_MS = 5_000
 
@@ -30,6 +30,7 @@ class Archive(msgspec.Struct, frozen=True):
 
     hash: str
     pack: Callable[[], bytes]  # called where the file does not have it yet
+    clock: Clock = utc_now  # says since when the file has it
 
 
 class Store:
@@ -106,7 +107,7 @@ class Store:
             return
         packed = archive.pack()
         self._connection.execute("BEGIN IMMEDIATE")
-        row = (self._rows.names[archive.hash], micros(utc_now()), packed)
+        row = (self._rows.names[archive.hash], micros(archive.clock()), packed)
         self._connection.execute("INSERT INTO knowledge VALUES (?, ?, ?) ON CONFLICT DO NOTHING", row)
         self._connection.execute("COMMIT")
 

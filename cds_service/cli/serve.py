@@ -34,10 +34,13 @@ def add_serve_command(
 
 def _serve(options: argparse.Namespace) -> int:
     gc.disable()  # until all lasting objects are made: they stay, and to look at them again and again takes a tenth of a start
-    if options.workers == 1:
-        return _serve_alone(options)
-    with metrics_of_workers():  # before prometheus-client is imported
-        return _serve_with_workers(options)
+    try:
+        if options.workers == 1:
+            return _serve_alone(options)
+        with metrics_of_workers():  # before prometheus-client is imported
+            return _serve_with_workers(options)
+    finally:
+        gc.enable()
 
 
 def _serve_alone(options: argparse.Namespace) -> int:

@@ -21,14 +21,22 @@ from cds_service.demo.schedule import Period
 from cds_service.demo.service import ChartServer, MovingClock, NamedCallers, post
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.site_knowledge import load_knowledge
-from cds_service.runtime import Runtime, new_runtime
+from cds_service.runtime import Runtime, new_alert_log, new_runtime
 from cds_service.settings import Settings
 
 CreateApp = Callable[[Settings, Runtime], FastAPI]  # the application of these settings with this runtime
 OnCall = Callable[[datetime, int], None]  # told the moment of each call and how many there were
 
-# No other database gets to know the made-up calls, and no registry is needed.
-_ALONE = {"log_database_url": "", "database_url": "", "clients_file": None, "checking_seconds": 0}
+# No other database gets to know the made-up calls, no registry is needed, and the cards are the shipped ones.
+_ALONE = {
+    "log_database_url": "",
+    "database_url": "",
+    "clients_file": None,
+    "cards_dir": None,
+    "overlay_dir": None,
+    "checking_seconds": 0,
+}
+_PATIENCE = 30.0  # seconds
 
 
 class Made(msgspec.Struct):
@@ -49,23 +57,26 @@ async def make_log(
     on_call: OnCall,
     clients: Sequence[Client] = CLIENTS,
 ) -> Made:
-    """Write the log of `settings.log_path` by firing the calls of `period`.
+    """Write the log of `settings.log_path` by firing the calls of `period`; the cards are the shipped ones.
 
     The service is started anew for each version of the cards, as at an update. Raises KnowledgeError, ChangedTextError, and what
     the log's start raises.
     """
-    original = settings.cards_dir or cards_dir()
+    settings = settings.model_copy(update=_ALONE)
     run = _Run(seed, period, on_call)
     calls = generate(period, calls_per_day, seed, load_knowledge(settings), clients)
     coming = changes(period)
     steps = sorted({period.start, *(one.at for one in coming if one.at > period.start)})
     with TemporaryDirectory(prefix="demo-cards-") as folder:
         for number, (begins, ends) in enumerate(itertools.zip_longest(steps, steps[1:])):
-            taken = [one for one in coming if one.at <= begins]
-            cards = Path(folder) / str(number)
-            write_cards(original, cards, taken)
-            runtime = new_runtime(settings.model_copy(update={"cards_dir": cards, **_ALONE}))
-            runtime = msgspec.structs.replace(runtime, callers=NamedCallers(clients), clock=run.clock, http=run.server)
+            run.clock.now, cards = begins, Path(folder) / str(number)
+            write_cards(cards_dir(), cards, [one for one in coming if one.at <= begins])
+            runtime = new_runtime(settings.model_copy(update={"cards_dir": cards}))
+            # A busy machine must not change what is shown: the log has time to say what was shown before.
+            log = new_alert_log(runtime.settings, runtime.knowledge, clock=run.clock, patience=_PATIENCE, prior_limit=_PATIENCE)
+            runtime = msgspec.structs.replace(
+                runtime, callers=NamedCallers(clients), alert_log=log, clock=run.clock, http=run.server
+            )
             app = create_app(runtime.settings, runtime)
             async with app.router.lifespan_context(app):
                 calls = await run.fire(app, runtime, calls, ends)
@@ -95,7 +106,7 @@ class _Run:
             await self._send_feedback(app, call.at)
             if call.order not in self._clinicians.removed or not call.order:
                 await self._call(app, call, services[call.hook])
-        await self._send_feedback(app, self._end)
+        await self._send_feedback(app, until or self._end)
         return calls
 
     async def _call(self, app: FastAPI, call: Call, service: str) -> None:

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from cds_service.authoring.cases import CaseFile, Fires
 from cds_service.explain.sentences import Sentences
 from cds_service.knowledge.templates import Template
 
-# No HTML, no images, and only https links: a card must not make a page run or fetch anything.
-_markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
-_markdown.validateLink = lambda url: url.startswith("https://")  # type: ignore[method-assign]
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+
+@cache
+def _markdown() -> MarkdownIt:
+    """Return what draws Markdown without HTML, images and other than https links.
+
+    A card must not make a page run or fetch anything. Imported for the first page, as a start has no use for it.
+    """
+    from markdown_it import MarkdownIt
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
+    markdown.validateLink = lambda url: url.startswith("https://")  # type: ignore[method-assign]
+    return markdown
 
 
 def html(markdown: str) -> Markup:
     """Render the Markdown of a card as an EHR would draw it."""
-    return Markup(_markdown.render(markdown))  # noqa: S704 (markdown-it escapes all HTML in it)
+    return Markup(_markdown().render(markdown))  # noqa: S704 (markdown-it escapes all HTML in it)
 
 
 def template(text: str) -> Markup:
     """Render a text of a card file, each placeholder as its name."""
-    return Markup(Template(_markdown.renderInline(text)).render(_slot))  # noqa: S704 (as above; a slot is escaped)
+    return Markup(Template(_markdown().renderInline(text)).render(_slot))  # noqa: S704 (as above; a slot is escaped)
 
 
 def _slot(name: str, field: str) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
@@ -24,24 +24,26 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds without a question after one
 _FAULTS = (psycopg.Error, PoolTimeout, PoolClosed, OSError)
 
 # As `alert_log.prior` asks the file; cards that are alike are made one in Python.
-_SHOWN = """SELECT card.uuid, card.key, version.text AS version, indicator.text AS indicator, card.about, card.table_row,
-        card.order_key, hook.text AS hook, call.user_key, card.received_at,
+_SHOWN: LiteralString = f"""SELECT card.uuid, card.key, asked.card, version.text AS version, indicator.text AS indicator,
+        card.about, card.table_row, card.order_key, hook.text AS hook, call.user_key, card.received_at,
         coalesce((SELECT min(word.text) FROM log.feedback JOIN log.name AS word ON word.id = feedback.outcome
             WHERE feedback.card_uuid = card.uuid AND word.text IN ('accepted', 'overridden')
             AND (feedback.client = 0 OR (feedback.client, feedback.tenant) = (card.client, card.tenant))
             AND (word.text = 'accepted' OR feedback.received_at >= card.received_at)), '') AS answered
-    FROM (SELECT * FROM log.card
-        WHERE patient = %(patient)s AND received_at >= %(since)s
-        AND card = (SELECT id FROM log.name WHERE text = %(card)s)
-        AND client = (SELECT id FROM log.name WHERE text = %(client)s)
+    FROM unnest(%(cards)s::text[], %(since)s::bigint[]) WITH ORDINALITY AS asked (card, since, place)
+    CROSS JOIN LATERAL (SELECT * FROM log.card
+        WHERE patient = %(patient)s::bytea AND received_at >= asked.since
+        AND card = (SELECT id FROM log.name WHERE text = asked.card)
+        AND client = (SELECT id FROM log.name WHERE text = %(client)s::text)
         AND mode = (SELECT id FROM log.name WHERE text = 'live') AND state = (SELECT id FROM log.name WHERE text = 'shown')
-        ORDER BY received_at DESC, position DESC LIMIT %(newest)s) AS card
+        ORDER BY received_at DESC, position DESC LIMIT {NEWEST}) AS card
     JOIN log.call ON call.tenant = card.tenant AND call.received_at = card.received_at AND call.id = card.call_id
     JOIN log.name AS version ON version.id = card.version JOIN log.name AS indicator ON indicator.id = card.indicator
     JOIN log.name AS hook ON hook.id = card.hook
     WHERE NOT EXISTS (SELECT 1 FROM log.withdrawal AS held
         WHERE held.received_at = card.received_at AND held.call_id = card.call_id)
-    ORDER BY card.received_at DESC, card.position DESC"""
+    ORDER BY asked.place, card.received_at DESC, card.position DESC"""  # noqa: S608 - a number of this program
+_NOBODY = {"patient": bytes(16), "client": "", "cards": [""], "since": [0]}
 
 
 class PostgresPriorCards:
@@ -86,19 +88,21 @@ class PostgresPriorCards:
     async def _ask(
         self, patient_key: str, client: str, since: Mapping[str, datetime], apart: Collection[str]
     ) -> list[PriorRecord]:
-        records: list[PriorRecord] = []
+        asked = {
+            "patient": key_bytes(patient_key)[1],
+            "client": client,
+            "cards": list(since),
+            "since": [micros(start) for start in since.values()],
+        }
         async with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-            for card, start in since.items():
-                asked = {"patient": key_bytes(patient_key)[1], "client": client, "card": card, "since": micros(start)}
-                await cursor.execute(_SHOWN, asked | {"newest": NEWEST})
-                records += _distinct([_record(card, row) for row in await cursor.fetchall()], apart)
-        return records
+            await cursor.execute(_SHOWN, asked, prepare=True)
+            return _distinct([_record(row) for row in await cursor.fetchall()], apart)
 
     def _new_pool(self) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
-        limit = f"-c statement_timeout={max(1, int(self._limit * 1000))}"
         return AsyncConnectionPool(
             self._url,
-            kwargs={"autocommit": True, "connect_timeout": 2, "options": limit, "application_name": "cds-service prior cards"},
+            kwargs={"autocommit": True, "connect_timeout": 2, "application_name": "cds-service prior cards"},
+            configure=self._configure,
             min_size=1,
             max_size=_CONNECTIONS,
             timeout=self._limit,
@@ -106,6 +110,13 @@ class PostgresPriorCards:
             open=False,
             name="prior-cards",
         )
+
+    async def _configure(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Plan the statement once, before a call waits: over all partitions, that takes longer than to run it."""
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        with suppress(psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):  # until a shipper has made the tables
+            await connection.execute(_SHOWN, _NOBODY, prepare=True)
+        await connection.execute(f"SET statement_timeout = {max(1, int(self._limit * 1000))}".encode())
 
     async def _check(self) -> None:
         """Replace the other connections of the pool that are broken, too, before one of them is used."""
@@ -117,10 +128,10 @@ class PostgresPriorCards:
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
 
-def _record(card: str, row: Mapping[str, Any]) -> PriorRecord:
+def _record(row: Mapping[str, Any]) -> PriorRecord:
     return PriorRecord(
         uuid=uuid_text(row["uuid"]),
-        card=card,
+        card=row["card"],
         version=row["version"],
         indicator=row["indicator"],
         about=row["about"],
@@ -138,6 +149,6 @@ def _distinct(records: list[PriorRecord], apart: Collection[str]) -> list[PriorR
     found: dict[tuple[str, ...], PriorRecord] = {}
     for one in records:
         own = f"{one.uuid} {one.shown_at}" if one.uuid in apart else ""
-        alike = (own, one.version, one.indicator, one.about, str(one.row), one.order_key, one.hook, one.user_key, one.answered)
-        found.setdefault(alike, one)
+        why = (one.card, one.version, one.indicator, one.about, str(one.row), one.order_key, one.hook, one.user_key, one.answered)
+        found.setdefault((own, *why), one)
     return list(found.values())

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,12 @@ def test_since_its_new_version_one_card_fires_more_than_twice_as_often_at_one_cl
     per_call = {key: n / calls[key[0]] for key, n in fired.items()}
     assert per_call[True, "order-select"] > 2.2 * per_call[False, "order-select"]  # all of the excess
     assert per_call[True, "order-sign"] < 1.6 * per_call[False, "order-sign"]
+
+    with closing(sqlite3.connect(tmp_path / "log" / "alerts.sqlite3")) as log:
+        archived = [at for (at,) in log.execute("SELECT archived_at FROM knowledge ORDER BY archived_at")]
+    assert [at // 1_000_000 for at in archived] == [
+        int(at.timestamp()) for at in (period.start, *(one.at for one in changes(period)))
+    ]
 
     reasons: Counter[tuple[bool, str]] = Counter()
     for card in rows(tmp_path / "log", calls=False):

@@ -94,7 +94,7 @@ def test_a_server_that_is_told_to_end_says_so_first_and_answers_what_is_under_wa
         ]
         for thread in threads:
             thread.start()
-        time.sleep(0.3)
+        within(10, lambda: 200 in ready and 200 in answers)
         begun = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         time.sleep(1.0)
@@ -277,4 +277,5 @@ def test_metrics_are_those_of_all_workers_also_after_one_was_killed(tmp_path: Pa
         after = totals(server)
         assert after[calls] == 30, "what a worker has counted stays counted"
         assert after["cds_log_state ok"] == 3
+        assert after["cds_cards_live"] > 0, "the parent, which shows no cards, is not counted"
         assert after["cds_check_ok positive"] == after["cds_check_ok negative"] == 1

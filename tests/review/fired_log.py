@@ -17,6 +17,7 @@ from cds_service.authoring.shorthand import request_from_case
 from cds_service.database import Database, open_database
 from cds_service.review.routes import review_routes
 from cds_service.review.site import Site
+from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from tests.core import NOW, Json, a_runtime, knowledge
 from tests.http_side import running
@@ -37,10 +38,12 @@ Answer = str  # accepted, overridden, a code of a reason, "" for none
 SAME_ORIGIN = {"sec-fetch-site": "same-origin", "origin": "http://cds.example"}
 
 
-async def fire(folder: Path, calls: Sequence[tuple[Sequence[str], Answer]], *, end: datetime = NOW) -> None:
+async def fire(
+    folder: Path, calls: Sequence[tuple[Sequence[str], Answer]], *, end: datetime = NOW, runtime: Runtime | None = None
+) -> None:
     """Write the log of `calls`: (patient in shorthand, feedback on each card), the last one an hour before `end`."""
     held = [end - timedelta(hours=len(calls))]  # the moment that the service is told
-    runtime = replace(a_runtime(folder), clock=lambda: held[0])
+    runtime = replace(runtime or a_runtime(folder), clock=lambda: held[0])
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         for number, (given, answer) in enumerate(calls):
             held[0] = end - timedelta(hours=len(calls) - number)

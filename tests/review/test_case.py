@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from cds_service.alert_log import AlertLog
+from cds_service.alert_log.knowledge_archive import pack_knowledge
+from cds_service.alert_log.store import Archive
 from cds_service.database import Database
+from cds_service.files.paths import cards_dir
+from cds_service.knowledge.loader import read_knowledge
 from cds_service.review.case import CaseNotFoundError, find_case
+from tests.core import a_runtime
+from tests.reading import terminology
 from tests.review.fired_log import (
     CRITICAL,
     LOW_POTASSIUM,
@@ -135,10 +144,39 @@ async def test_the_record_stands_there_without_the_cards_of_its_time(
 
     monkeypatch.setattr(page, "knowledge_then", lambda *_: KnowledgeThen("f" * 64, None, "none"))
     text, data = await shown(folder, address(log, 0))
-    assert "are not in the log's archive" in text
+    assert "are not in the log" in text
     assert data["criteria"]["table"] == []
     assert {one["truth"] for one in data["criteria"]["conditions"]} <= {"met", "unmet", "unknown"}
     assert any(one["code"] == "RxNorm 997010" for one in data["evidence"])  # what was recorded needs no card
+
+
+async def fired_with_other_cards(folder: Path, word: str, packed: Callable[[Path], bytes]) -> str:
+    """The address of a case that was judged with a quinine-avoid whose title begins with `word`; `packed`: its archive."""
+    cards = folder / "cards"
+    shutil.copytree(cards_dir(), cards)
+    file = cards / "quinine-avoid" / "card.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("title: ", f"title: {word} ", 1), encoding="utf-8")
+    known = read_knowledge(cards, terminology())
+    log = AlertLog(folder / "alerts.sqlite3", archive=Archive(known.hash, lambda: packed(cards)))
+    await fire(folder, [(QUININE, "")], runtime=replace(a_runtime(folder, known), alert_log=log))
+    with closing(database(folder)) as opened:
+        return address(opened, 0)
+
+
+async def test_a_case_is_told_in_the_words_of_the_cards_of_its_time(tmp_path: Path) -> None:
+    path = await fired_with_other_cards(tmp_path, "Formerly", lambda cards: pack_knowledge(cards, None))
+    text, data = await shown(tmp_path, path)
+    assert data["case"]["knowledge_from"] == "archive"
+    assert data["case"]["title"].startswith("Formerly ")
+    assert [one["name"] for one in data["criteria"]["conditions"]] == ["quinine_concerned", "malaria_indication"]
+    assert "In the words of the cards of that time, from the log's archive" in text
+
+
+async def test_an_archive_that_this_program_reads_differently_is_not_used(tmp_path: Path) -> None:
+    path = await fired_with_other_cards(tmp_path, "Once", lambda _: pack_knowledge(cards_dir(), None))
+    text, data = await shown(tmp_path, path)
+    assert data["case"]["knowledge_from"] == "unreadable"
+    assert "reads them differently" in text
 
 
 @pytest.mark.parametrize(

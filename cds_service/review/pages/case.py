@@ -109,7 +109,7 @@ def _case(asked: PageRequest) -> Case:
 def _knowledge(case: Case, asked: PageRequest) -> KnowledgeThen:
     wanted = asked.database.names.text(case.call["knowledge"])
     content_hash = str(case.evaluation["hash"]) if case.evaluation is not None else ""
-    return knowledge_then(wanted, asked.knowledge, case.id.card, content_hash)
+    return knowledge_then(asked.database, wanted, asked.settings, asked.knowledge, case.id.card, content_hash)
 
 
 class Place(msgspec.Struct, frozen=True):

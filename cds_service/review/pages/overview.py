@@ -20,6 +20,7 @@ from cds_service.review.figures import (
 from cds_service.review.filter_bar import filter_bar, period
 from cds_service.review.links import Links
 from cds_service.review.page import Page, PageRequest, PageRoute
+from cds_service.review.plans import waiting
 from cds_service.review.whats_new import whats_new
 from cds_service.rollups.days import days_between, plus, week_of
 from cds_service.rollups.filter import Filter
@@ -80,6 +81,7 @@ def _tiles(database: Database, chosen: Filter) -> dict[str, Any]:
         "coverage": coverage(cards),
         "could_not_check": could_not_check(next(iter(evaluation_counts(database, chosen, ())), NO_EVALUATIONS)),
         "latency": _latency(database, chosen),
+        "waiting": waiting(database),
     }
 
 
