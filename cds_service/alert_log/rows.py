@@ -172,7 +172,7 @@ class Rows:
             (
                 *(received_at, r.id, position, uuid_bytes(c.uuid), *caller),
                 *(names[c.card], names[c.version], names[c.content_hash], c.row, names[c.indicator], names[c.mode]),
-                *(names[c.state], key, patient, key_bytes(c.order_key)[1], names[c.about]),
+                *(names[c.state], key, patient, key_bytes(c.order_key)[1], c.about),
             )
             for position, c in enumerate(r.cards)
         ]

@@ -52,6 +52,16 @@ class Place(NamedTuple):
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    parser.add_argument("--limit-ms", type=int, default=60_000, help="longest a statement may take here; pages have 2000")
+    parser.add_argument("--cold", action="store_true", help="take the files out of the cache before each first run (SQLite)")
+    options = parser.parse_args()
+    place, shape = made_log(options)
+    _time_queries(place, shape, options)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which log."""
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--folder", type=Path, default=Path("var/scale"), help="where the files are, or will be")
@@ -59,9 +69,10 @@ def main() -> None:
         "--url", default="postgresql://postgres@127.0.0.1/scale", help="an existing database, empty or filled before"
     )
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--limit-ms", type=int, default=60_000, help="longest a statement may take here; pages have 2000")
-    parser.add_argument("--cold", action="store_true", help="take the files out of the cache before each first run (SQLite)")
-    options = parser.parse_args()
+
+
+def made_log(options: argparse.Namespace) -> tuple[Place, Shape]:
+    """Return where the log of the options is, filled and counted; made where it is missing."""
     shape = Shape(calls=options.calls, days=365)
     options.folder.mkdir(parents=True, exist_ok=True)
     stem = options.folder / f"{options.calls}"
@@ -72,7 +83,7 @@ def main() -> None:
     )
     _fill(place, shape)
     _roll_up(place, shape)
-    _time_queries(place, shape, options)
+    return place, shape
 
 
 def _fill(place: Place, shape: Shape) -> None:
