@@ -7,10 +7,13 @@ import gc
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
+from starlette.routing import Route, Router
+from starlette.types import Receive, Scope, Send
 
 from cds_service import __version__
 from cds_service.api_docs import describe_api
@@ -135,13 +138,28 @@ def _add_dev_pages(app: FastAPI, runtime: Runtime, site: Site) -> None:
     from cds_service.build_sheet.page import build_sheet_routes
     from cds_service.playground import playground_routes
     from cds_service.playground.fhir_server import fhir_routes
-    from cds_service.review.routes import review_routes
 
     app.include_router(fhir_routes(runtime.settings.public_url, runtime.clock))
     app.include_router(docs_routes(app, banner=DEV_BANNER))
     app.include_router(build_sheet_routes(runtime.knowledge, runtime.settings, banner=DEV_BANNER))
     app.router.routes.extend(playground_routes(runtime))
-    app.router.routes.extend(review_routes(site))
+    app.router.routes.append(Route("/review{rest:path}", _ReviewPages(site), include_in_schema=False))
+
+
+class _ReviewPages:
+    """The review pages, imported at the first request: most starts of a dev process are not for them."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    @cached_property
+    def _pages(self) -> Router:
+        from cds_service.review.routes import review_routes
+
+        return Router(review_routes(self._site))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._pages({**scope, "path_params": {}}, receive, send)  # matched anew, with names of their own
 
 
 def _start_metrics(runtime: Runtime, process: ProcessState) -> None:

@@ -20,7 +20,7 @@ import pytest
 from fastapi import FastAPI
 
 from cds_service import evaluate as evaluation
-from cds_service.alert_log import CallRecord, LogHealth, PriorRecord
+from cds_service.alert_log import CallRecord, DeliveryRecord, LogHealth, PriorRecord
 from cds_service.app import create_app
 from cds_service.decide import one_card
 from cds_service.decide.decision import Decision
@@ -71,6 +71,10 @@ class MemoryLog:
 
     def withdraw(self, record: CallRecord, at: datetime) -> None:
         self.last = msgspec.structs.replace(record, status=503, outcome="log_unavailable", cards=())
+
+    def delivered(self, note: DeliveryRecord) -> None: ...
+
+    def refused(self, *_: object) -> None: ...
 
     def keep(self) -> None:
         """What the last call showed, for `prior_cards`: known when the answer was sent."""
@@ -232,7 +236,7 @@ def _logged(record: CallRecord | None, answer: Evaluation, told: Told) -> Iterat
     rows = [row for row in msgspec.json.decode(record.evaluations) if row["card"] != "*"]
     if [(row["card"], row["outcome"]) for row in rows] != [(one.card.id, one.outcome) for one in answer.decisions]:
         yield "the log has other decisions than the answer"
-    if [(one.card, one.uuid) for one in record.cards if one.mode == "live"] != told.cards:
+    if [(one.card, one.uuid) for one in record.cards if (one.mode, one.state) == ("live", "shown")] != told.cards:
         yield "the log has other cards than the answer"
     unchecked = any(one.outcome in ("could_not_check", "failed") and one.card.live for one in answer.decisions)
     if record.outcome == "not_fired" and (told.cards or unchecked):

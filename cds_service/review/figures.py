@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import msgspec
@@ -46,19 +48,52 @@ class CardFigures(msgspec.Struct, frozen=True):
     could_not_check: Rate
 
 
-def figures_of_cards(database: Database, chosen: Filter, knowledge: Knowledge) -> list[CardFigures]:
-    """Return the figures of each card that was evaluated or fired, in the order of the service's cards, others after them."""
-    cards = by_name(card_counts(database, chosen), "card")
-    evaluations = by_name(evaluation_counts(database, chosen), "card")
-    reasoned = reasons_given(database, chosen)
-    orders = orders_of(database, chosen)
-    known = [one.id for one in knowledge.cards]
-    listed = [one for one in known if one in evaluations or one in cards]
-    listed += sorted((cards.keys() | evaluations.keys()) - set(known))
-    return [
-        card_figures(one, knowledge, cards.get(one, NO_CARDS), evaluations.get(one, NO_EVALUATIONS), reasoned.get(one, 0), orders)
-        for one in listed
-    ]
+class Counts(msgspec.Struct, frozen=True):
+    """What the roll-ups hold of all cards under a filter, each table read once."""
+
+    cards: Mapping[str, Cards]  # by card
+    evaluations: Mapping[str, Evaluations]
+    reasoned: Mapping[str, int]
+    orders: int
+
+    @classmethod
+    def of(cls, database: Database, chosen: Filter) -> Counts:
+        """Read them."""
+        return cls(
+            by_name(card_counts(database, chosen), "card"),
+            by_name(evaluation_counts(database, chosen), "card"),
+            reasons_given(database, chosen),
+            orders_of(database, chosen),
+        )
+
+    def figures(self, knowledge: Knowledge) -> list[CardFigures]:
+        """Return the figures of each card, in the order of the service's cards, others after them."""
+        known = [one.id for one in knowledge.cards]
+        listed = [one for one in known if one in self.evaluations or one in self.cards]
+        listed += sorted((self.cards.keys() | self.evaluations.keys()) - set(known))
+        return [
+            card_figures(
+                one,
+                knowledge,
+                self.cards.get(one, NO_CARDS),
+                self.evaluations.get(one, NO_EVALUATIONS),
+                self.reasoned.get(one, 0),
+                self.orders,
+            )
+            for one in listed
+        ]
+
+    def all_cards(self) -> Cards:
+        """Return the counts of all cards together."""
+        names = [field.name for field in fields(Cards) if field.name != "of"]
+        return Cards({}, **{name: sum(getattr(one, name) for one in self.cards.values()) for name in names})
+
+    def all_evaluations(self) -> Evaluations:
+        """Return the evaluations of all cards together."""
+        outcomes: Counter[str] = Counter()
+        for one in self.evaluations.values():
+            outcomes.update(one.outcomes)
+        return Evaluations({}, outcomes, sum(one.not_applicable for one in self.evaluations.values()))
 
 
 def card_figures(

@@ -17,11 +17,13 @@ from cds_service.alert_log.compression import CompressionError
 from cds_service.criteria.facts import Unread
 from cds_service.database import Database
 from cds_service.rollups.counting import conditions
-from cds_service.rollups.days import SiteDays
+from cds_service.rollups.days import SiteDays, plus
 from cds_service.rollups.filter import Filter
 from cds_service.rollups.queries import call_counts
+from cds_service.rollups.rollup import rollup_state
 
 CALLS = 60  # of each client
+_DAYS = 35
 _CLIENTS = 8  # those with the most calls
 _MOST_CROSSED = 50_000  # calls of all clients on the days that are looked into, so that a rare one costs no scan
 
@@ -53,19 +55,26 @@ _facts = msgspec.json.Decoder(_Facts | None)
 
 
 def newest_calls(database: Database, chosen: Filter, time_zone: str) -> list[Looked]:
-    """Look into the newest calls of the clients with the most calls, under the client and hook of the filter."""
+    """Look into the newest calls of the clients with the most calls, under the client and hook of the filter.
+
+    Only the last weeks of the filter's days are looked into: a clock of last spring says nothing of today.
+    """
+    last = rollup_state(database).last_day
+    if last is None:
+        return []
+    until = min(chosen.until or last, last)
     asked = chosen.without(*(chosen.names - {"client", "tenant", "hook"}))
-    by_client: Counter[str] = Counter()
-    of_day: Counter[int] = Counter()
+    asked = asked.between(max(chosen.since or 0, plus(until, 1 - _DAYS)), until)
     days_of: dict[str, Counter[int]] = {}
+    of_day: Counter[int] = Counter()
     for row in call_counts(database, asked.without("client", "hook"), ("day",)):
         of_day[row["day"]] += row["n"]
     for row in call_counts(database, asked, ("day", "client")):
-        by_client[row["client"]] += row["n"]
         days_of.setdefault(row["client"], Counter())[row["day"]] += row["n"]
+    clients = sorted(days_of, key=lambda one: (-days_of[one].total(), one))[:_CLIENTS]
     return [
         _look(client, list(_calls(database, asked, client, _since(days_of[client], of_day), SiteDays(time_zone))), database)
-        for client in sorted(by_client, key=lambda one: (-by_client[one], one))[:_CLIENTS]
+        for client in clients
     ]
 
 

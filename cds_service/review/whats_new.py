@@ -8,10 +8,9 @@ from typing import Any
 from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.review.figures import title_of
-from cds_service.rollups.counting import span_of_days, totals
+from cds_service.rollups.counting import totals
 from cds_service.rollups.days import SiteDays, plus
 from cds_service.rollups.filter import Filter
-from cds_service.rollups.queries import first_seen
 from cds_service.rollups.rollup import rollup_state
 
 _CALLS = {"n": "sum(n)"}
@@ -39,18 +38,36 @@ def whats_new(database: Database, chosen: Filter, knowledge: Knowledge) -> list[
 
 
 def _versions(database: Database, now: Filter, before: Filter, knowledge: Knowledge) -> Iterator[dict[str, Any]]:
-    known = {(row["card"], row["version"]) for row in totals(database, "evaluation", before, ("card", "version"), _CALLS)}
-    for row in first_seen(database, "version", now):
-        if (row["card"], row["version"]) not in known:
-            title = title_of(knowledge, row["card"])
-            yield {"day": row["first"], "what": "version of a card", "which": f"{title}: {row['version']}", "card": row["card"]}
+    for card, version in _new(database, "evaluation", now, before, "card", "version"):
+        day = _first_day(database, "evaluation", now, card=card, version=version)
+        yield {"day": day, "what": "version of a card", "which": f"{title_of(knowledge, card)}: {version}", "card": card}
 
 
 def _clients(database: Database, now: Filter, before: Filter) -> Iterator[dict[str, Any]]:
-    known = {row["client"] for row in totals(database, "call", before, ("client",), _CALLS)}
-    for row in span_of_days(database, "call", now, ("client",)):
-        if row["client"] not in known:
-            yield {"day": row["first"], "what": "client", "which": row["client"] or "a client without a name", "card": ""}
+    for (client,) in _new(database, "call", now, before, "client"):
+        day = _first_day(database, "call", now, client=client)
+        yield {"day": day, "what": "client", "which": client or "a client without a name", "card": ""}
+
+
+def _new(database: Database, table: str, now: Filter, before: Filter, *names: str) -> list[tuple[str, ...]]:
+    """Return the values that are there now and were not before. Whole months of either are added up already."""
+    found, known = (
+        [tuple(str(row[name]) for name in names) for row in totals(database, table, chosen, names, _CALLS)]
+        for chosen in (now, before)
+    )
+    return [one for one in found if one not in set(known)]
+
+
+def _first_day(database: Database, table: str, now: Filter, **values: str) -> int:
+    """Return the first day from the beginning of the filter on that has the values, which some day of it has."""
+    where = "".join(f" AND {name} = :{name}" for name in values)
+    row = database.one(
+        f"SELECT min(day) AS day FROM review.daily_{table} WHERE day >= :since{where}",  # noqa: S608 - names of this module
+        since=now.since,
+        **{name: database.names.id(value) for name, value in values.items()},
+    )
+    assert row is not None  # noqa: S101 - an aggregate has a row
+    return int(row["day"])
 
 
 def _knowledge(database: Database, days: SiteDays, since: int, until: int) -> Iterator[dict[str, Any]]:

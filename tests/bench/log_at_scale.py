@@ -12,7 +12,6 @@ is the median of the CPU time of this process, which a busy machine lengthens le
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import sqlite3
 import statistics
@@ -27,14 +26,11 @@ import psycopg
 
 from cds_service.clock import utc_now
 from cds_service.database import Database, open_database
-from cds_service.review.app import create_review_app
 from cds_service.rollups import queries
-from cds_service.rollups.days import SiteDays, as_datetime, plus
+from cds_service.rollups.days import SiteDays, plus
 from cds_service.rollups.filter import Filter
 from cds_service.rollups.log_rows import days_with_matches, newest
 from cds_service.rollups.rollup import count_one_day, roll_up
-from cds_service.settings import Settings
-from tests.http_side import running
 from tests.log_tables import make_postgres_log, make_sqlite_log
 from tests.rollups.fill import Filler, PostgresFiller, SqliteFiller
 from tests.rollups.synthetic import Shape, SyntheticLog, last_day
@@ -57,6 +53,16 @@ class Place(NamedTuple):
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    parser.add_argument("--limit-ms", type=int, default=60_000, help="longest a statement may take here; pages have 2000")
+    parser.add_argument("--cold", action="store_true", help="take the files out of the cache before each first run (SQLite)")
+    options = parser.parse_args()
+    place, shape = made_log(options)
+    _time_queries(place, shape, options)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which log."""
     parser.add_argument("--calls", type=int, default=1_000_000)
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--folder", type=Path, default=Path("var/scale"), help="where the files are, or will be")
@@ -64,9 +70,10 @@ def main() -> None:
         "--url", default="postgresql://postgres@127.0.0.1/scale", help="an existing database, empty or filled before"
     )
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--limit-ms", type=int, default=60_000, help="longest a statement may take here; pages have 2000")
-    parser.add_argument("--cold", action="store_true", help="take the files out of the cache before each first run (SQLite)")
-    options = parser.parse_args()
+
+
+def made_log(options: argparse.Namespace) -> tuple[Place, Shape]:
+    """Return where the log of the options is, filled and counted; made where it is missing."""
     shape = Shape(calls=options.calls, days=365)
     options.folder.mkdir(parents=True, exist_ok=True)
     stem = options.folder / f"{options.calls}"
@@ -77,8 +84,7 @@ def main() -> None:
     )
     _fill(place, shape)
     _roll_up(place, shape)
-    _time_queries(place, shape, options)
-    asyncio.run(_time_pages(place, shape, options))
+    return place, shape
 
 
 def _fill(place: Place, shape: Shape) -> None:
@@ -225,40 +231,6 @@ def _time_queries(place: Place, shape: Shape, options: argparse.Namespace) -> No
     print(
         f"\nfirst loads: p50 {statistics.median(firsts):.0f}, p95 {firsts[int(0.95 * len(firsts))]:.0f}, max {firsts[-1]:.0f} ms"
     )
-
-
-PAGES = (
-    "/review?days=365",
-    "/review/cards?days=365",
-    "/review/cards/card-3?days=365",
-    "/review/log",
-    "/review/log?card=card-17&client=client-4&response=accepted&mode=live&indicator=critical",
-    "/review/log?client=client-4&hook=order-select&indicator=critical&response=accepted",
-    "/review/log?card=card-3&state=withdrawn&response=accepted",
-    "/review/log?repeated=yes&ms_from=400",
-    "/review/reasons?days=365",
-    "/review/data?days=365",
-    "/review/clients?days=365",
-    "/review/queue",
-    "/review/results",
-)
-
-
-async def _time_pages(place: Place, shape: Shape, options: argparse.Namespace) -> None:
-    """Time whole pages, drawn in this process, each with its worst filter; statements have the limit of the service."""
-    settings = Settings(log_path=place.log, review_path=place.review).model_copy(update={"log_database_url": place.url})
-    now = DAYS.bounds(last_day(shape)).end - 1
-    app = create_review_app(settings, clock=lambda: as_datetime(now))
-    print(f"\n| {'page':88} | status | first | median |   max |\n|{'-' * 90}|-------:|------:|-------:|------:|")
-    async with running(app) as client:
-        for path in PAGES:
-            took = []
-            for _ in range(options.rounds + 1):
-                started = time.perf_counter()
-                response = await client.get(path)
-                took.append((time.perf_counter() - started) * 1_000)
-            median = statistics.median(took[1:])
-            print(f"| {path:88} | {response.status_code:6} | {took[0]:5.0f} | {median:6.0f} | {max(took):5.0f} |", flush=True)
 
 
 def _forget(*paths: Path) -> None:

@@ -98,19 +98,19 @@ async def test_a_log_with_records_is_left_alone(tmp_path: Path, started: list[tu
 
 
 @pytest.mark.parametrize(
-    ("mark", "words", "asks_again"),
+    ("mark", "words", "goes_on"),
     [
         (MARK, "9,000 calls, 50 % of 90 days", True),
         (replace(MARK, written_at=NOW - 2 * ALIVE), "Stopped before its end", False),
         (replace(MARK, finished=True), "9,000 calls, 100 % of 90 days", False),
     ],
 )
-async def test_progress_is_shown(tmp_path: Path, mark: Mark, words: str, asks_again: bool) -> None:
+async def test_progress_is_shown(tmp_path: Path, mark: Mark, words: str, goes_on: bool) -> None:
     make_sqlite_log(tmp_path / "alerts.sqlite3")
     write_mark(tmp_path / "alerts.sqlite3", mark)
     with browser(tmp_path) as one:
         page = await one.get("/review/demo-log")
         told = (await one.get("/review/demo-log.json")).json()
     assert words in page.text
-    assert ('http-equiv="refresh"' in page.text) is asks_again
+    assert (">Look again</a>" in page.text) is goes_on
     assert told["calls"] == 9_000

@@ -100,7 +100,7 @@ async def test_what_a_page_cannot_show_is_said_in_its_own_form(path: str, status
 async def test_forms_are_taken_from_our_own_pages_only(headers: dict[str, str], status: int, tmp_path: Path) -> None:
     runtime = a_runtime(tmp_path)
     app = create_app(runtime.settings, runtime=runtime)
-    app.router.routes.extend(review_routes(a_site(), PAGES))
+    app.router.routes[:0] = review_routes(a_site(), PAGES)  # before those of the application
     async with running(app) as one:
         answer = await one.post("/review/cells", data={"word": "spoken"}, headers=headers)
         assert answer.status_code == status

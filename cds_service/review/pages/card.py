@@ -26,7 +26,6 @@ from cds_service.rollups.queries import (
     evaluation_counts,
     reason_counts,
     top_users,
-    worst_repeats,
 )
 
 _MOST_DAYS = 400  # in the chart
@@ -62,7 +61,7 @@ def draw(asked: PageRequest) -> Page:
         "users": users[:_MOST_USERS],
         "few_users": few,
         "concentration": share("concentration", sum(one["shown"] for one in users[:few]), sum(one["shown"] for one in users)),
-        "repeats": [row for row in worst_repeats(database, chosen) if row["most_for_one_patient"] > 1],
+        "repeats": _worst_repeats(users),
         "empty": why_empty(database, chosen.without("card")),
     }
     limits = [None if one["rate"] is None else Limits(one["rate"], one["centre"], one["low"], one["high"]) for one in days]
@@ -148,6 +147,12 @@ def _breakdowns(database: Database, chosen: Filter, links: Links, asked: PageReq
             for row in reason_counts(database, chosen, ("reason",))
         ),
     }
+
+
+def _worst_repeats(users: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the users who saw the card more than once for one patient on one day, the worst first."""
+    again = [one for one in users if one["most_for_one_patient"] > 1]
+    return sorted(again, key=lambda one: (-one["most_for_one_patient"], one["user"]))[:_MOST_USERS]
 
 
 def _held_back(row: Mapping[str, Any]) -> str:

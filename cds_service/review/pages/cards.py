@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from cds_service.review.empty import why_empty
-from cds_service.review.figures import RATES, CardFigures, figures_of_cards, flat
+from cds_service.review.figures import RATES, CardFigures, Counts, flat
 from cds_service.review.filter_bar import filter_bar, period
 from cds_service.review.links import Links
 from cds_service.review.page import BASE, BadFormError, Page, PageRequest, PageRoute
@@ -54,7 +54,7 @@ def draw(asked: PageRequest) -> Page:
     sort = asked.query.get("sort") or SORT
     if sort.removeprefix("-") not in {column.name for column in COLUMNS}:
         raise BadFormError("The table has no such column to sort by")
-    figures = figures_of_cards(database, chosen, asked.knowledge)
+    figures = Counts.of(database, chosen).figures(asked.knowledge)
     figures.sort(key=lambda one: _key(one, sort.removeprefix("-")), reverse=sort.startswith("-"))
     data = {
         "period": period(chosen),

@@ -9,12 +9,10 @@ from cds_service.review.charts import day_text, small_bars
 from cds_service.review.empty import why_empty
 from cds_service.review.figures import (
     NO_CARDS,
-    NO_EVALUATIONS,
+    Counts,
     acceptance,
     could_not_check,
     coverage,
-    figures_of_cards,
-    orders_of,
     per_100_orders,
 )
 from cds_service.review.filter_bar import filter_bar, period
@@ -24,7 +22,7 @@ from cds_service.review.plans import waiting
 from cds_service.review.whats_new import whats_new
 from cds_service.rollups.days import days_between, plus, week_of
 from cds_service.rollups.filter import Filter
-from cds_service.rollups.queries import card_counts, evaluation_counts, latency
+from cds_service.rollups.queries import card_counts, latency
 from cds_service.rollups.rollup import rollup_state
 
 WEEKS = 12
@@ -36,17 +34,17 @@ def draw(asked: PageRequest) -> Page:
     until = chosen.until or asked.today
     weeks = [plus(week_of(until), -7 * back) for back in range(WEEKS - 1, -1, -1)]
     by_week = _by_week(database, chosen.between(weeks[0], until))
-    figures = figures_of_cards(database, chosen, asked.knowledge)
+    counts = Counts.of(database, chosen)
     cards = [
         {
             **{name: getattr(one, name) for name in one.__struct_fields__},
             "weeks": [by_week.get((one.card, week), 0) for week in weeks],
         }
-        for one in figures
+        for one in counts.figures(asked.knowledge)
     ]
     data = {
         "period": period(chosen),
-        "tiles": _tiles(database, chosen),
+        "tiles": _tiles(database, chosen, counts),
         "weeks": [{"since": week, "until": min(plus(week, 6), until)} for week in weeks],
         "cards": cards,
         "changes": whats_new(database, chosen, asked.knowledge),
@@ -71,15 +69,15 @@ def _by_week(database: Database, chosen: Filter) -> dict[tuple[str, int], int]:
     return {(str(row.of["card"]), int(row.of["week"])): row.shown for row in rows}
 
 
-def _tiles(database: Database, chosen: Filter) -> dict[str, Any]:
-    cards = next(iter(card_counts(database, chosen, ())), NO_CARDS)
+def _tiles(database: Database, chosen: Filter, counts: Counts) -> dict[str, Any]:
+    cards = counts.all_cards()
     return {
         "shown": cards.shown,
         "shown_before": shown_before(database, chosen),
-        "per_100_orders": per_100_orders(cards, orders_of(database, chosen)),
+        "per_100_orders": per_100_orders(cards, counts.orders),
         "acceptance": acceptance(cards),
         "coverage": coverage(cards),
-        "could_not_check": could_not_check(next(iter(evaluation_counts(database, chosen, ())), NO_EVALUATIONS)),
+        "could_not_check": could_not_check(counts.all_evaluations()),
         "latency": _latency(database, chosen),
         "waiting": waiting(database),
     }
