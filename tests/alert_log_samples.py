@@ -148,7 +148,7 @@ CREATE TEMP VIEW call AS SELECT seq, id_(call.id) AS id, iso(call.received_at) A
     FROM (SELECT *, EXISTS (SELECT 1 FROM withdrawal WHERE call_id = call.id) AS gone FROM main.call) AS call;
 CREATE TEMP VIEW card AS SELECT call.seq AS call_seq, position, call.seq * 1000 + position AS seq, uuid_(uuid) AS uuid,
     word(card.card) AS card, word(version) AS version, word(content_hash) AS content_hash, table_row,
-    word(indicator) AS indicator, word(mode) AS mode, word(state) AS state, word(about) AS about,
+    word(indicator) AS indicator, word(mode) AS mode, word(state) AS state, about,
     keyed(card.key, card.patient) AS patient_key, keyed(card.key, order_key) AS order_key,
     member(call.seq, 'cards', position) AS body
     FROM main.card JOIN main.call ON (call.received_at, id) = (card.received_at, call_id)

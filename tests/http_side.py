@@ -30,6 +30,7 @@ from cds_service.trust.callers import UnverifiedCallers, new_callers
 from cds_service.wire.hook_request import HookRequest
 from tests.core import NOW, Json, an_evaluation
 
+REASONS = "urn:cramp-cds:override-reason"
 SERVICES = tuple(
     ServiceDefinition(
         id=f"cramps-{hook}",
@@ -95,7 +96,10 @@ def new_test_app(folder: Path, respond: Respond, *, callers: Callers | None = No
     runtime = Runtime(
         settings=chosen,
         callers=callers or new_callers(chosen, lambda: NOW),
-        knowledge=cast("Knowledge", SimpleNamespace(services=SERVICES, cards=(), hash="")),
+        knowledge=cast(
+            "Knowledge",
+            SimpleNamespace(services=SERVICES, cards=(), hash="", overrides={}, labels=SimpleNamespace(override_system=REASONS)),
+        ),
         presenter=cast("Presenter", None),  # the stub presents nothing
         alert_log=AlertLog(chosen.log_path),
         http=HttpClient(),

@@ -123,7 +123,7 @@ class FileWriter:
                 key=1,
                 patient=patient,
                 order_key=random.randbytes(16),
-                about=0,
+                about="",
             )
         return call_id
 

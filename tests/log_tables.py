@@ -26,8 +26,8 @@ BLANK: dict[str, dict[str, object]] = {
         0,
     )
     | {"status": 200, "key": 1, "instance": bytes(16)},
-    "card": dict.fromkeys(("tenant", "client", "hook", "version", "content_hash", "about"), 0)
-    | {"table_row": -1, "key": 1, "order_key": None},
+    "card": dict.fromkeys(("tenant", "client", "hook", "version", "content_hash"), 0)
+    | {"about": "", "table_row": -1, "key": 1, "order_key": None},
     "feedback": dict.fromkeys(("tenant", "client", "service", "reason_system", "reason_code", "reason_display"), 0)
     | {"accepted": "[]", "comment_length": 0, "outcome_timestamp": ""},
 }

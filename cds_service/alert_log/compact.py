@@ -75,6 +75,7 @@ class _Compacting:
                 rows.call(call, FACTS_VERSION)
                 for again in old_repeats(row, call):
                     rows.repeat(again, call.id)
+                rows.flush()
             except (ValueError, TypeError, msgspec.DecodeError, sqlite3.IntegrityError):
                 rows.execute("ROLLBACK TO one")
                 rows.forget()

@@ -158,7 +158,7 @@ class Exporter:
             "state": texts[card["state"]],
             "tableRow": card["table_row"],
             "orderKey": key_text(card["key"], card["order_key"]),
-            "about": texts[card["about"]],
+            "about": card["about"],
             "feedback": feedback,
         }
 

@@ -148,7 +148,7 @@ def _shown(
             card=card,
             version=texts[row["version"]],
             indicator=texts[row["indicator"]],  # type: ignore[arg-type]
-            about=texts[row["about"]],
+            about=row["about"],
             row=row["table_row"],
             order_key=key_text(row["key"], row["order_key"]),
             hook=texts[row["hook"]],

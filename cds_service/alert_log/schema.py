@@ -45,18 +45,18 @@ TABLES: tuple[str, ...] = (
     "CREATE UNIQUE INDEX call_of_time ON call (received_at, id)",
     "CREATE INDEX call_of_patient ON call (patient, received_at) WHERE patient IS NOT NULL",
     "CREATE INDEX call_of_encounter ON call (encounter, received_at) WHERE encounter IS NOT NULL",
-    "CREATE INDEX call_of_digest ON call (digest) WHERE digest IS NOT NULL",
     "CREATE TABLE body (seq INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT",
     """CREATE TABLE ordered (order_key BLOB, received_at INTEGER, call_id BLOB,
         PRIMARY KEY (order_key, received_at, call_id)) STRICT, WITHOUT ROWID""",
     "CREATE INDEX ordered_of_time ON ordered (received_at)",
-    # Cards that fired: shown, in shadow, or held back; also the notice. `position`: in the body's cards.
+    # Cards that fired: shown, in shadow, or held back; also the notice. `position`: in the body's cards. `about` may hold words
+    # of the chart, so it stands here, where it is deleted with the card, and never among the names.
     """CREATE TABLE card (
         received_at INTEGER, call_id BLOB, position INTEGER, uuid BLOB NOT NULL,
         tenant INTEGER NOT NULL, client INTEGER NOT NULL, hook INTEGER NOT NULL,
         card INTEGER NOT NULL, version INTEGER NOT NULL, content_hash INTEGER NOT NULL, table_row INTEGER NOT NULL,
         indicator INTEGER NOT NULL, mode INTEGER NOT NULL, state INTEGER NOT NULL,
-        key INTEGER NOT NULL, patient BLOB, order_key BLOB, about INTEGER NOT NULL,
+        key INTEGER NOT NULL, patient BLOB, order_key BLOB, about TEXT NOT NULL,
         PRIMARY KEY (received_at, call_id, position)) STRICT, WITHOUT ROWID""",
     "CREATE INDEX card_of_uuid ON card (uuid)",
     "CREATE INDEX card_of_patient_at ON card (patient, card, received_at) WHERE patient IS NOT NULL",

@@ -35,7 +35,7 @@ _CODE = re.compile(r"[A-Za-z0-9._:|/+-]{1,200}")  # no spaces: a text that a per
 _KEPT_MEMBERS = frozenset({"card", "outcome", "outcomeTimestamp", "id", "code", "system"})
 _MAX_RAW = 2_000  # characters kept of a refused item
 _MAX_NAMED = 3  # refused items that an error for the whole batch names
-_EPIC = "com.epic.cdshooks.feedback.overrideReason"
+EPIC_REASONS = "com.epic.cdshooks.feedback.overrideReason"  # the extension, in place of a code system
 
 
 class _Reason(msgspec.Struct):
@@ -166,9 +166,9 @@ def _epic_reason(extension: dict[str, Raw], text: str) -> _Reason:
     Epic numbers its override reasons per site (`reasonCategory`).
     """
     category, display, title = (
-        fitting(extension.get(f"{_EPIC}.{name}"), str) or "" for name in ("reasonCategory", "reasonDisplay", "reasonTitle")
+        fitting(extension.get(f"{EPIC_REASONS}.{name}"), str) or "" for name in ("reasonCategory", "reasonDisplay", "reasonTitle")
     )
-    return _Reason(code=category, system=_EPIC if category else "", display=display or title or text)
+    return _Reason(code=category, system=EPIC_REASONS if category else "", display=display or title or text)
 
 
 def _timestamp(text: str | None) -> str:

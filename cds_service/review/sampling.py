@@ -73,7 +73,7 @@ class Drawn(NamedTuple):
 def draw(database: Database, card: str, span: Span, seed: int) -> list[Drawn]:
     """Draw from the cases of `card` in `span`; feedback that came later does not count. Strata without cases are left out."""
     drawn = [_drawn_of(name, cases, seed) for name, cases in _shown(database, card, span).items()]
-    drawn += [_evaluated(database, card, span, seed, stratum) for stratum in _EVALUATED]
+    drawn += _evaluated(database, card, span, seed)
     return [one for one in drawn if one.size]
 
 
@@ -144,36 +144,39 @@ FROM log.call c JOIN log.outcome_of_set o ON o.set_id = c.outcome_set
 WHERE c.received_at >= :start AND c.received_at < :end AND o.card = :card AND o.outcome IN :outcomes AND o.applies IN :applies
   AND c.repeat_of IS NULL
   AND NOT EXISTS (SELECT 1 FROM log.withdrawal w WHERE w.received_at = c.received_at AND w.call_id = c.id)"""
+_COUNTS = f"SELECT o.outcome, o.applies, sum(o.n) AS n {_EVALUATIONS} GROUP BY o.outcome, o.applies"
+_CASES = f"SELECT c.received_at, c.id, sum(o.n) AS n {_EVALUATIONS} GROUP BY c.received_at, c.id ORDER BY c.received_at, c.id"
+
+# Of records from before it was recorded (-1), nobody knows whether a silent card was about the call, so they are no cases.
+_APPLIES = {"could_not_check": (1, -1), "not_fired": (1,)}
 
 
-def _evaluated(database: Database, card: str, span: Span, seed: int, stratum: str) -> Drawn:
+def _evaluated(database: Database, card: str, span: Span, seed: int) -> Iterator[Drawn]:
     """Draw from evaluations that drew no card. They are counted by day, and only the days that are drawn from are listed."""
-    # Of records from before it was recorded (-1), nobody knows whether a silent card was about the call, so they are no cases.
-    applies = [1] if stratum == "not_fired" else [1, -1]
-    wanted = {"card": database.names.id(card), "outcomes": database.names.ids(*_EVALUATED[stratum]), "applies": applies}
-    if wanted["card"] is None or not wanted["outcomes"]:
-        return Drawn(stratum, 0, [])
+    outcomes = {name: database.names.ids(*of) for name, of in _EVALUATED.items()}
+    wanted = {"card": database.names.id(card), "outcomes": [one for of in outcomes.values() for one in of], "applies": (1, -1)}
+    if wanted["card"] is None:
+        return
     days = list(span.days())
-    counts = [_count(database, day, wanted) for day in days]
-    ends = list(accumulate(counts))
-    size = ends[-1] if ends else 0
-    by_day: dict[int, list[int]] = {}
-    for place in picked(size, PER_STRATUM, stratum, seed):
-        day = bisect_right(ends, place)
-        by_day.setdefault(day, []).append(place - (ends[day] - counts[day]))
-    cases = [one for day, places in by_day.items() for one in _listed(database, days[day], wanted, places)]
-    return Drawn(stratum, size, cases)
-
-
-def _count(database: Database, day: Span, wanted: Mapping[str, object]) -> int:
-    row = database.one(f"SELECT coalesce(sum(o.n), 0) AS n {_EVALUATIONS}", start=day.start, end=day.end, **wanted)
-    return int(row["n"]) if row else 0
+    counted = [database.rows(_COUNTS, start=day.start, end=day.end, **wanted) for day in days]
+    for stratum, of in outcomes.items():
+        own = wanted | {"outcomes": of, "applies": _APPLIES[stratum]}
+        counts = [
+            sum(int(row["n"]) for row in rows if row["outcome"] in of and row["applies"] in _APPLIES[stratum]) for rows in counted
+        ]
+        ends = list(accumulate(counts))
+        size = ends[-1] if ends else 0
+        by_day: dict[int, list[int]] = {}
+        for place in picked(size, PER_STRATUM, stratum, seed):
+            day = bisect_right(ends, place)
+            by_day.setdefault(day, []).append(place - (ends[day] - counts[day]))
+        cases = [one for day, places in by_day.items() for one in _listed(database, days[day], own, places)]
+        yield Drawn(stratum, size, cases)
 
 
 def _listed(database: Database, day: Span, wanted: Mapping[str, object], places: list[int]) -> Iterator[Candidate]:
     """Return the cases at `places` of one day, counted over its calls by time and id, each with its number of evaluations."""
-    sql = f"SELECT c.received_at, c.id, sum(o.n) AS n {_EVALUATIONS} GROUP BY c.received_at, c.id ORDER BY c.received_at, c.id"
-    rows = database.rows(sql, start=day.start, end=day.end, **wanted)
+    rows = database.rows(_CASES, start=day.start, end=day.end, **wanted)
     ends = list(accumulate(int(row["n"]) for row in rows))
     for place in places:
         at = bisect_right(ends, place)

@@ -25,7 +25,7 @@ _FAULTS = (psycopg.Error, PoolTimeout, PoolClosed, OSError)
 
 # As `alert_log.prior` asks the file; cards that are alike are made one in Python.
 _SHOWN: LiteralString = f"""SELECT card.uuid, card.key, asked.card, version.text AS version, indicator.text AS indicator,
-        about.text AS about, card.table_row, card.order_key, hook.text AS hook, call.user_key, card.received_at,
+        card.about, card.table_row, card.order_key, hook.text AS hook, call.user_key, card.received_at,
         coalesce((SELECT min(word.text) FROM log.feedback JOIN log.name AS word ON word.id = feedback.outcome
             WHERE feedback.card_uuid = card.uuid AND word.text IN ('accepted', 'overridden')
             AND (feedback.client = 0 OR (feedback.client, feedback.tenant) = (card.client, card.tenant))
@@ -39,7 +39,7 @@ _SHOWN: LiteralString = f"""SELECT card.uuid, card.key, asked.card, version.text
         ORDER BY received_at DESC, position DESC LIMIT {NEWEST}) AS card
     JOIN log.call ON call.tenant = card.tenant AND call.received_at = card.received_at AND call.id = card.call_id
     JOIN log.name AS version ON version.id = card.version JOIN log.name AS indicator ON indicator.id = card.indicator
-    JOIN log.name AS about ON about.id = card.about JOIN log.name AS hook ON hook.id = card.hook
+    JOIN log.name AS hook ON hook.id = card.hook
     WHERE NOT EXISTS (SELECT 1 FROM log.withdrawal AS held
         WHERE held.received_at = card.received_at AND held.call_id = card.call_id)
     ORDER BY asked.place, card.received_at DESC, card.position DESC"""  # noqa: S608 - a number of this program

@@ -67,7 +67,7 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
         """CREATE TABLE log.card (
             received_at bigint, call_id bytea, position integer, uuid bytea, tenant integer, client integer, hook integer,
             card integer, version integer, content_hash integer, table_row integer, indicator integer, mode integer,
-            state integer, key integer, patient bytea, order_key bytea, about integer,
+            state integer, key integer, patient bytea, order_key bytea, about text,
             PRIMARY KEY (tenant, received_at, call_id, position)) PARTITION BY RANGE (received_at)""",
         "CREATE INDEX ON log.card (received_at)",
         "CREATE INDEX ON log.card (uuid)",

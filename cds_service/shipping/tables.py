@@ -63,7 +63,7 @@ CARD = Table(
         "received_at call_id position uuid tenant client hook card version content_hash table_row indicator mode state key "
         "patient order_key about"
     ),
-    _names("tenant client hook card version content_hash indicator mode state about"),
+    _names("tenant client hook card version content_hash indicator mode state"),
     sent=False,
 )
 ORDERED = Table("ordered", _columns("order_key received_at call_id"), sent=False)

@@ -33,7 +33,8 @@ async def test_a_process_is_ready_between_its_start_and_its_end(tmp_path: Path) 
 
 
 async def test_a_process_without_cards_is_not_ready(tmp_path: Path) -> None:
-    none: Any = SimpleNamespace(services=knowledge().services, cards=(), hash="")
+    real = knowledge()
+    none: Any = SimpleNamespace(services=real.services, cards=(), hash="", overrides=real.overrides, labels=real.labels)
     runtime = msgspec.structs.replace(a_runtime(tmp_path), knowledge=none)
     assert await got(runtime, "/health/ready") == (503, {"status": "not ready", "because": ["no cards"]})
 

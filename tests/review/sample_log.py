@@ -152,7 +152,7 @@ def _call(log: SampleLog, chance: random.Random, at: datetime, *, newer: bool) -
                 "key": 1,
                 "patient": patient,
                 "order_key": order,
-                "about": log.name("order" if order else ""),
+                "about": "order" if order else "",
             }
             log.add("card", **values)
             position += 1

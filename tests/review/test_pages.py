@@ -8,6 +8,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from html import unescape
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -148,6 +149,23 @@ async def test_no_page_has_a_script_or_style_of_its_own_or_a_chart_without_words
     assert re.findall(r"<style|<script(?! src)| style=| on[a-z]+=", text) == []
     for chart in re.findall(r"<svg[^>]*>", text):
         assert "aria-label=" in chart or 'aria-hidden="true"' in chart
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_link_of_a_page_leads_somewhere(client: Client, path: str) -> None:
+    links = set(re.findall(r'href="(/review[^"#]*)', (await client.get(f"/review{path}")).text))
+    for link in sorted(links):
+        assert (await client.get(unescape(link))).status_code == 200, link
+
+
+async def test_a_number_leads_to_that_many_records(client: Client, rows: Rows) -> None:
+    page = await got(client, f"/cards/{QUININE}.json?days=7")
+    asked = [one for name in ("hook", "client", "version", "indicator", "held_back") for one in page["by"][name]]
+    assert len(asked) > 5
+    for one in asked:
+        path, _, query = one["link"].partition("?")
+        found = await got(client, f"{path.removeprefix('/review')}.json?{query}")
+        assert len(found["rows"]) == min(one["n"], 50), one
 
 
 async def test_every_figure_links_to_a_definition_that_is_there(client: Client) -> None:

@@ -56,7 +56,7 @@ def plain(log: SyntheticLog, rows: Rows) -> PlainLog:
             missing=[(text(card), text(criterion), text(cause)) for card, criterion, cause, n in missing for _ in range(n)],
         )
     for one in records("card"):
-        names = {name: text(one[name]) for name in ("card", "version", "indicator", "mode", "state", "about")}
+        names = {name: text(one[name]) for name in ("card", "version", "indicator", "mode", "state")} | {"about": one["about"]}
         made = PlainCard(one["position"], one["uuid"].hex(), **names, about_order=one["order_key"] is not None)
         calls[one["call_id"]].cards.append(made)
     feedback = [

@@ -188,7 +188,7 @@ class SyntheticLog:
         at, tenant, client, hook = call[1], call[2], call[3], call[5]
         row = int(rand() * 3)
         what = (card, self._version(card, at), 0, row, ids[INDICATORS[(card + row) % 4]], ids[mode], ids[state])
-        rows["card"].append((at, call[0], position, uuid, tenant, client, hook, *what, 1, call[9], order, self.criteria[0]))
+        rows["card"].append((at, call[0], position, uuid, tenant, client, hook, *what, 1, call[9], order, "potassium"))
         if mode == "live" and state == "shown":
             while rand() < 0.45:
                 self._feedback(uuid, at, call)

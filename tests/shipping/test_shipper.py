@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -279,7 +280,7 @@ def test_the_thread_ships_and_ends_soon(path: Path, database: str) -> None:
     one = Shipper(path, database, lambda: NOW)
     one.start()
     while one.health().waiting != 0:
-        pass
+        time.sleep(0.01)
     one.stop()
     assert one._thread is not None
     assert not one._thread.is_alive()
