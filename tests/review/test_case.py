@@ -106,7 +106,7 @@ async def test_each_order_of_a_call_is_a_case_of_its_own(folder: Path, log: Data
     assert (first["case"]["of"], second["case"]["of"]) == (2, 2)
     assert first["case"]["order"] != second["case"]["order"]
     assert first["card_json"]["uuid"] != second["card_json"]["uuid"]
-    assert second["feedback"][0]["reason"] == "specialist-advice"
+    assert second["feedback"][0]["reason"] == "On specialist advice"
     assert second["feedback"][0]["comment_length"] == len("as discussed")
     with pytest.raises(CaseNotFoundError, match="no evaluation 3"):
         find_case(log, address(log, 3).split("/")[3], "quinine-avoid", 3)
