@@ -14,6 +14,7 @@ from cds_service.review.verdicts import CaseId
 
 Row = dict[str, Any]
 
+TRUTHS = "*"  # stands in place of a card in the rows of a body that hold the truths of criteria
 FIRED = (Outcome.FIRED, Outcome.REPEATED, Outcome.GAVE_WAY, Outcome.CAPPED)
 
 
@@ -80,6 +81,12 @@ def find_call(database: Database, call: str) -> Row:
     if row is None:
         raise CaseNotFoundError("The log has no such call")
     return row
+
+
+def evaluated_cards(database: Database, call: Row) -> list[str]:
+    """Return the cards that were evaluated in a call, in their order; none where its body was deleted."""
+    body = read_body(database, call)
+    return list(dict.fromkeys(one["card"] for one in body.evaluations if one["card"] != TRUTHS)) if body is not None else []
 
 
 def _call_row(database: Database, call: str) -> Row | None:

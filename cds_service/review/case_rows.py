@@ -15,7 +15,7 @@ from cds_service.decide.decision import Outcome
 from cds_service.explain.evidence import evidence_rows
 from cds_service.explain.sentences import Sentences
 from cds_service.knowledge.knowledge import Card, Knowledge
-from cds_service.review.case import Case, Row
+from cds_service.review.case import TRUTHS, Case, Row
 
 _CAUSES = {
     "not_recorded": "not recorded",
@@ -184,7 +184,7 @@ def truths_of(case: Case) -> dict[str, str]:
     """Return the recorded truth of each criterion for the patient and the order of the case."""
     found: dict[str, str] = {}
     for one in case.body.evaluations:
-        if one["card"] == "*" and one["order_key"] in ("", case.order_key):
+        if one["card"] == TRUTHS and one["order_key"] in ("", case.order_key):
             found |= one["criteria"]
     return found
 
@@ -246,6 +246,20 @@ def stood_back(case: Case) -> list[dict[str, Any]]:
         for one in case.body.evaluations
         if one.get("gave_way_to") == case.id.card
     ]
+
+
+def others(case: Case) -> list[dict[str, Any]]:
+    """Return the other evaluations of the call, also those that did not fire, with which of their card each is, from 1."""
+    seen: Counter[str] = Counter()
+    found = []
+    for one in case.body.evaluations:
+        if one["card"] == TRUTHS:
+            continue
+        seen[one["card"]] += 1
+        if (one["card"], seen[one["card"]]) != (case.id.card, case.id.nth):
+            outcome = one["outcome"] if one.get("applies", True) else Outcome.NOT_APPLICABLE
+            found.append({"card": one["card"], "nth": seen[one["card"]], "version": one.get("version", ""), "outcome": outcome})
+    return found
 
 
 def not_checked(case: Case) -> list[dict[str, Any]]:
