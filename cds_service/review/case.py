@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from cds_service.alert_log import CallBody, read_body
+from cds_service.alert_log.compression import CompressionError
 from cds_service.database import Database
 from cds_service.decide.decision import Outcome
 from cds_service.review.verdicts import CaseId
@@ -47,10 +48,17 @@ class CaseNotFoundError(LookupError):
     """Raised where the log holds no such case. The text is for the reader."""
 
 
+class UnreadableBodyError(CaseNotFoundError):
+    """Raised where the body of a call is damaged, or of a newer program."""
+
+
 def find_case(database: Database, call: str, card: str, nth: int) -> Case:
-    """Return a case by the hex id of its call, its card and its number from 1. Raises CaseNotFoundError."""
+    """Return a case by the hex id of its call, its card and its number from 1.
+
+    Raises CaseNotFoundError, UnreadableBodyError for a body that is there and can't be read.
+    """
     row = find_call(database, call)
-    body = read_body(database, row)
+    body = body_of(database, row)
     if body is None:
         raise CaseNotFoundError("The evidence of this call has been deleted: it was older than the site keeps it")
     evaluations = [one for one in body.evaluations if one["card"] == card]
@@ -70,6 +78,16 @@ def find_case(database: Database, call: str, card: str, nth: int) -> Case:
         drawn=body.cards[drawn["position"]] if drawn is not None and drawn["position"] < len(body.cards) else None,
         withdrawn=database.one(withdrawal, at=row["received_at"], id=row["id"]) is not None,
     )
+
+
+def body_of(database: Database, call: Row) -> CallBody | None:
+    """Return the body of a call; None where it was deleted. Raises UnreadableBodyError."""
+    try:
+        return read_body(database, call)
+    except (CompressionError, msgspec.DecodeError, ValueError) as error:
+        raise UnreadableBodyError(
+            "The evidence of this call cannot be read: it is damaged, or a newer program wrote it. The other calls are not concerned"
+        ) from error
 
 
 def find_call(database: Database, call: str) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,7 @@ from cds_service.database import Database
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.review.case import CaseNotFoundError, find_case
-from tests.core import a_runtime
+from tests.core import NOW, a_runtime
 from tests.reading import terminology
 from tests.review.fired_log import (
     CRITICAL,
@@ -110,6 +111,34 @@ async def test_each_order_of_a_call_is_a_case_of_its_own(folder: Path, log: Data
     assert second["feedback"][0]["comment_length"] == len("as discussed")
     with pytest.raises(CaseNotFoundError, match="no evaluation 3"):
         find_case(log, address(log, 3).split("/")[3], "quinine-avoid", 3)
+
+
+@pytest.mark.parametrize("damaged", ["substr(content, 1, 60)", "x'00'", "zeroblob(200)"])
+async def test_a_damaged_body_costs_its_own_case_alone(folder: Path, tmp_path: Path, damaged: str) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    with closing(sqlite3.connect(tmp_path / "alerts.sqlite3")) as connection, connection:
+        (seq,) = connection.execute("SELECT seq FROM call ORDER BY received_at LIMIT 1 OFFSET 3").fetchone()
+        connection.execute(f"UPDATE body SET content = {damaged} WHERE seq = ?", (seq,))
+    with closing(database(tmp_path)) as opened:
+        broken, whole = address(opened, 3), address(opened, 0)
+    async with pages(tmp_path, "Ann") as client:
+        answer = await client.get(broken)
+        assert (answer.status_code, "cannot be read" in answer.text) == (404, True)
+        assert (await client.get(whole)).status_code == 200
+        log_page = await client.get("/review/log.json?card=quinine-avoid")
+        assert broken in [row["path"] for row in log_page.json()["rows"]]
+        made = await client.post("/review/queue", data={"card": "quinine-avoid", "month": f"{NOW:%Y-%m}"})
+        assert made.status_code == 303
+        plan = (await client.get("/review/queue.json?plan=1")).json()["plan"]
+    paths = [f"/review{one['path']}" for one in plan["cases"]]
+    assert whole in paths
+    assert broken not in paths
+
+
+async def test_a_plan_that_is_no_number_of_one_is_left_aside(folder: Path, log: Database) -> None:
+    async with pages(folder) as client:
+        for number in ("9" * 30, "\u0663", "x", ""):
+            assert (await client.get(address(log, 0), params={"plan": number})).status_code == 200
 
 
 async def test_a_case_that_could_not_be_checked_shows_what_was_missing(folder: Path, log: Database) -> None:
