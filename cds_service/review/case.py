@@ -48,19 +48,10 @@ class CaseNotFoundError(LookupError):
     """Raised where the log holds no such case. The text is for the reader."""
 
 
-class UnreadableBodyError(CaseNotFoundError):
-    """Raised where the body of a call is damaged, or of a newer program."""
-
-
 def find_case(database: Database, call: str, card: str, nth: int) -> Case:
-    """Return a case by the hex id of its call, its card and its number from 1.
-
-    Raises CaseNotFoundError, UnreadableBodyError for a body that is there and can't be read.
-    """
+    """Return a case by the hex id of its call, its card and its number from 1. Raises CaseNotFoundError."""
     row = find_call(database, call)
     body = body_of(database, row)
-    if body is None:
-        raise CaseNotFoundError("The evidence of this call has been deleted: it was older than the site keeps it")
     evaluations = [one for one in body.evaluations if one["card"] == card]
     cards = cards_of(database, row, card)
     if nth < 1 or nth > max(len(evaluations), 1 if cards else 0):
@@ -80,14 +71,15 @@ def find_case(database: Database, call: str, card: str, nth: int) -> Case:
     )
 
 
-def body_of(database: Database, call: Row) -> CallBody | None:
-    """Return the body of a call; None where it was deleted. Raises UnreadableBodyError."""
+def body_of(database: Database, call: Row) -> CallBody:
+    """Return the body of a call. Raises CaseNotFoundError where it was deleted, is damaged or of a newer program."""
     try:
-        return read_body(database, call)
-    except (CompressionError, msgspec.DecodeError, ValueError) as error:
-        raise UnreadableBodyError(
-            "The evidence of this call cannot be read: it is damaged, or a newer program wrote it. The other calls are not concerned"
-        ) from error
+        body = read_body(database, call)
+    except (CompressionError, msgspec.DecodeError, ValueError):
+        raise CaseNotFoundError("The evidence of this call can't be read: damaged, or written by a newer program") from None
+    if body is None:
+        raise CaseNotFoundError("The evidence of this call has been deleted: it was older than the site keeps it")
+    return body
 
 
 def find_call(database: Database, call: str) -> Row:

@@ -21,7 +21,7 @@ from cds_service.database import Database
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.loader import read_knowledge
 from cds_service.review.case import CaseNotFoundError, find_case
-from tests.core import NOW, a_runtime
+from tests.core import a_runtime
 from tests.reading import terminology
 from tests.review.fired_log import (
     CRITICAL,
@@ -113,28 +113,6 @@ async def test_each_order_of_a_call_is_a_case_of_its_own(folder: Path, log: Data
         find_case(log, address(log, 3).split("/")[3], "quinine-avoid", 3)
 
 
-@pytest.mark.parametrize("damaged", ["substr(content, 1, 60)", "x'00'", "zeroblob(200)"])
-async def test_a_damaged_body_costs_its_own_case_alone(folder: Path, tmp_path: Path, damaged: str) -> None:
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    with closing(sqlite3.connect(tmp_path / "alerts.sqlite3")) as connection, connection:
-        (seq,) = connection.execute("SELECT seq FROM call ORDER BY received_at LIMIT 1 OFFSET 3").fetchone()
-        connection.execute(f"UPDATE body SET content = {damaged} WHERE seq = ?", (seq,))
-    with closing(database(tmp_path)) as opened:
-        broken, whole = address(opened, 3), address(opened, 0)
-    async with pages(tmp_path, "Ann") as client:
-        answer = await client.get(broken)
-        assert (answer.status_code, "cannot be read" in answer.text) == (404, True)
-        assert (await client.get(whole)).status_code == 200
-        log_page = await client.get("/review/log.json?card=quinine-avoid")
-        assert broken in [row["path"] for row in log_page.json()["rows"]]
-        made = await client.post("/review/queue", data={"card": "quinine-avoid", "month": f"{NOW:%Y-%m}"})
-        assert made.status_code == 303
-        plan = (await client.get("/review/queue.json?plan=1")).json()["plan"]
-    paths = [f"/review{one['path']}" for one in plan["cases"]]
-    assert whole in paths
-    assert broken not in paths
-
-
 async def test_a_plan_that_is_no_number_of_one_is_left_aside(folder: Path, log: Database) -> None:
     async with pages(folder) as client:
         for number in ("9" * 30, "\u0663", "x", ""):
@@ -218,6 +196,37 @@ async def test_what_is_not_there_is_said(folder: Path, log: Database, path: str)
     async with pages(folder) as client:
         answer = await client.get(path.format(call=call))
     assert (answer.status_code, 'role="alert"' in answer.text) == (404, True)
+
+
+async def test_queries_to_the_fhir_server_are_listed_also_those_without_a_response(
+    folder: Path, log: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = [
+        {"key": "labs", "outcome": "ok", "status": 200, "ms": 12.34, "bytes": 1500},
+        {"key": "problems", "outcome": "timeout"},
+    ]
+    found = find_case(log, address(log, 0).split("/")[3], "quinine-avoid", 1)
+    sources = found.body.sources | {"queries": queries}
+    asked = replace(found, body=replace(found.body, sources=sources))
+    monkeypatch.setattr("cds_service.review.pages.case.find_case", lambda *_: asked)
+    text, _ = await shown(folder, address(log, 0))
+    assert "labs 200, ok 12.3 ms 1,500 bytes" in text
+    assert "problems no response, timeout 0 ms 0 bytes" in text
+
+
+async def test_a_damaged_body_is_said_and_breaks_no_other_page(tmp_path: Path) -> None:
+    await fire(tmp_path, [(QUININE, "")])
+    with closing(database(tmp_path)) as opened:
+        path = address(opened, 0)
+    with closing(sqlite3.connect(tmp_path / "alerts.sqlite3", isolation_level=None)) as file:
+        file.execute("UPDATE body SET content = x'00'")
+    async with pages(tmp_path) as client:
+        answer = await client.get(path)
+        log = await client.get("/review/log.json?from=2025-11-01&to=2025-12-01")
+        plan = await client.post("/review/queue", data={"card": "quinine-avoid", "month": "2025-12"})
+    assert (answer.status_code, "damaged, or written by a newer program" in answer.text) == (404, True)
+    assert [one["path"] for one in log.json()["rows"]] == [path]
+    assert (plan.status_code, "no case of this card" in plan.text) == (400, True)
 
 
 async def test_texts_of_the_record_are_shown_and_not_run(tmp_path: Path) -> None:
