@@ -53,15 +53,17 @@ _ALL = (
     Definition(
         "coverage",
         "Feedback coverage",
-        "Cards shown with at least one item of feedback / cards shown.",
-        "Feedback is voluntary in CDS Hooks, and an ignored card is never reported. Below 50 % every rate of outcomes is grey.",
+        "Cards shown whose last feedback is accepted or overridden / cards shown.",
+        "Feedback is voluntary in CDS Hooks, which has no word for an ignored card; one that an EHR reports as ignored counts as "
+        "without feedback. Below 50 % every rate of outcomes is grey.",
         "CDS Hooks 2.0, Feedback",
     ),
     Definition(
         "acceptance",
         "Acceptance rate",
-        "Cards shown whose last feedback is accepted / cards shown with feedback.",
-        "The last feedback is the one with the latest outcomeTimestamp. A followed link is never reported as accepted.",
+        "Cards shown whose last feedback is accepted / cards shown whose last feedback is accepted or overridden.",
+        "The last feedback is the one with the latest outcomeTimestamp, without one the time of its receipt. A "
+        "followed link is never reported as accepted.",
     ),
     Definition(
         "override",
