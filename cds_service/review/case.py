@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from cds_service.alert_log import CallBody, read_body
+from cds_service.alert_log.compression import CompressionError
 from cds_service.database import Database
 from cds_service.decide.decision import Outcome
 from cds_service.review.verdicts import CaseId
@@ -51,9 +52,7 @@ class CaseNotFoundError(LookupError):
 def find_case(database: Database, call: str, card: str, nth: int) -> Case:
     """Return a case by the hex id of its call, its card and its number from 1. Raises CaseNotFoundError."""
     row = find_call(database, call)
-    body = read_body(database, row)
-    if body is None:
-        raise CaseNotFoundError("The evidence of this call has been deleted: it was older than the site keeps it")
+    body = body_of(database, row)
     evaluations = [one for one in body.evaluations if one["card"] == card]
     cards = cards_of(database, row, card)
     if nth < 1 or nth > max(len(evaluations), 1 if cards else 0):
@@ -73,6 +72,17 @@ def find_case(database: Database, call: str, card: str, nth: int) -> Case:
     )
 
 
+def body_of(database: Database, call: Row) -> CallBody:
+    """Return the body of a call. Raises CaseNotFoundError where it was deleted, is damaged or of a newer program."""
+    try:
+        body = read_body(database, call)
+    except (CompressionError, msgspec.DecodeError, ValueError):
+        raise CaseNotFoundError("The evidence of this call can't be read: damaged, or written by a newer program") from None
+    if body is None:
+        raise CaseNotFoundError("The evidence of this call has been deleted: it was older than the site keeps it")
+    return body
+
+
 def find_call(database: Database, call: str) -> Row:
     """Return the row of a call by its hex id; of a repeat that of the call that it repeats. Raises CaseNotFoundError."""
     row = _call_row(database, call)
@@ -84,9 +94,12 @@ def find_call(database: Database, call: str) -> Row:
 
 
 def evaluated_cards(database: Database, call: Row) -> list[str]:
-    """Return the cards that were evaluated in a call, in their order; none where its body was deleted."""
-    body = read_body(database, call)
-    return list(dict.fromkeys(one["card"] for one in body.evaluations if one["card"] != TRUTHS)) if body is not None else []
+    """Return the cards that were evaluated in a call, in their order; none where its body was deleted or can't be read."""
+    try:
+        body = body_of(database, call)
+    except CaseNotFoundError:
+        return []  # the page of that call says why
+    return list(dict.fromkeys(one["card"] for one in body.evaluations if one["card"] != TRUTHS))
 
 
 def _call_row(database: Database, call: str) -> Row | None:

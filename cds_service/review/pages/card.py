@@ -9,7 +9,7 @@ from typing import Any
 from cds_service.database import Database
 from cds_service.review.charts import control_chart, day_text
 from cds_service.review.empty import why_empty
-from cds_service.review.figures import NO_CARDS, NO_EVALUATIONS, card_figures, orders_of, reasons_given
+from cds_service.review.figures import NO_CARDS, NO_EVALUATIONS, NO_REASONS, card_figures, orders_of, reasons_given
 from cds_service.review.filter_bar import filter_bar, period
 from cds_service.review.links import Links
 from cds_service.review.page import Page, PageNotFoundError, PageRequest, PageRoute
@@ -43,10 +43,10 @@ def draw(asked: PageRequest) -> Page:
     chosen = asked.filter().with_values("card", card)
     counts = next(iter(card_counts(database, chosen, ())), NO_CARDS)
     evaluations = next(iter(evaluation_counts(database, chosen, ())), NO_EVALUATIONS)
-    reasoned = reasons_given(database, chosen).get(card, 0)
-    figures = card_figures(card, asked.knowledge, counts, evaluations, reasoned, orders_of(database, chosen))
+    given = reasons_given(database, chosen).get(card, NO_REASONS)
+    figures = card_figures(card, asked.knowledge, counts, evaluations, given, orders_of(database, chosen))
     by_day = _by_day(database, chosen)
-    days, flags = _days(database, chosen, asked.today, by_day)
+    days, flags = _days(chosen, asked.today, by_day, _shown_by_day(database, chosen))
     changes = steps(by_day)
     users = top_users(database, chosen, _ALL_USERS)
     few = max(round(0.05 * len(users)), min(len(users), 1))
@@ -59,6 +59,7 @@ def draw(asked: PageRequest) -> Page:
         "days": days,
         "versions": [{"day": day, "version": version} for day, version in flags],
         "steps": changes,
+        "recorded": sorted({version for found in by_day.values() for version in found}),
         "fired": evaluations.fired,
         "by": _breakdowns(database, chosen, links, asked),
         "comments": sum(row["comments"] for row in reasons),
@@ -90,8 +91,12 @@ def _by_day(database: Database, chosen: Filter) -> dict[int, dict[str, Evaluatio
     return by_day
 
 
+def _shown_by_day(database: Database, chosen: Filter) -> dict[int, int]:
+    return {int(row.of["day"]): row.shown for row in card_counts(database, chosen, ("day",))}
+
+
 def _days(
-    database: Database, chosen: Filter, today: int, by_day: Mapping[int, Mapping[str, Evaluations]]
+    chosen: Filter, today: int, by_day: Mapping[int, Mapping[str, Evaluations]], shown: Mapping[int, int]
 ) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
     """Return a row for each day from the first with an evaluation on, and the first day of each version but the first.
 
@@ -99,7 +104,6 @@ def _days(
     """
     if not by_day:
         return [], []
-    shown = {int(row.of["day"]): row.shown for row in card_counts(database, chosen, ("day",))}
     last = max(max(by_day), min(chosen.until or today, today))
     listed = days_between(min(by_day), last)[-_MOST_DAYS:]
     rows: list[dict[str, Any]] = []
