@@ -81,6 +81,7 @@ class TableRow(msgspec.Struct, frozen=True):
     indicator: str
     summary: str
     chosen: bool
+    unknown: bool  # it was passed over for what was not known, not for what was known: it could have held
     criteria: Sequence[Criterion]
 
 
@@ -172,12 +173,19 @@ def criteria(case: Case, known: Knowledge | None) -> Criteria:
         return Criteria([Criterion(name, name.replace("_", " "), truth) for name, truth in truths.items()])
     words = _Words(known, card, truths)
     row = int(case.evaluation.get("row", -1))
-    table = [
-        TableRow(number, one.indicator, one.summary, number == row + 1, words.of(one.when, one.unless))
-        for number, one in enumerate(card.file.table, 1)
-    ]
+    table = []
+    for number, one in enumerate(card.file.table, 1):
+        looked, chosen = words.of(one.when, one.unless), number == row + 1
+        passed_over = row < 0 or number <= row
+        table.append(TableRow(number, one.indicator, one.summary, chosen, passed_over and _undecided(looked), looked))
     about = [card.file.for_each] if card.file.for_each else []
     return Criteria(words.of([*about, *card.file.fire_when], card.file.unless), table)
+
+
+def _undecided(row: Iterable[Criterion]) -> bool:
+    """Return whether a row of the table could have held: nothing in it is known to be against it, and something is unknown."""
+    left = [one for one in row if not one.holds]
+    return bool(left) and all(one.truth == "unknown" for one in left)
 
 
 def truths_of(case: Case) -> dict[str, str]:

@@ -88,7 +88,9 @@ def events_around(database: Database, case: Case) -> list[Event]:
         cards = [_shown(database, one) for one in database.rows(_CARDS, at=row["received_at"], call=row["id"])]
         this = bytes(row["id"]) == case.id.call_id
         opens = "" if cards or this else _opens(database, row, case.id.card)
-        events.append(Event(bytes(row["id"]).hex(), row["received_at"], name(row["hook"]), name(row["outcome"]), cards, this, opens))
+        events.append(
+            Event(bytes(row["id"]).hex(), row["received_at"], name(row["hook"]), name(row["outcome"]), cards, this, opens)
+        )
     return events
 
 

@@ -7,6 +7,7 @@ change that a reader must not miss, so it is said in numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import msgspec
 
@@ -44,7 +45,7 @@ def steps(by_day: Mapping[int, Mapping[str, Evaluations]]) -> list[Step]:
                 fired, checked = counts.get(version, (0, 0))
                 counts[version] = (fired + found.fired, checked + found.checked)
     versions = list(counts)
-    return [_step(before, version, counts) for before, version in zip(versions, versions[1:], strict=False)]
+    return [_step(before, version, counts) for before, version in pairwise(versions)]
 
 
 def said(step: Step) -> str:
