@@ -113,6 +113,12 @@ async def test_each_order_of_a_call_is_a_case_of_its_own(folder: Path, log: Data
         find_case(log, address(log, 3).split("/")[3], "quinine-avoid", 3)
 
 
+async def test_a_plan_that_is_no_number_of_one_is_left_aside(folder: Path, log: Database) -> None:
+    async with pages(folder) as client:
+        for number in ("9" * 30, "\u0663", "x", ""):
+            assert (await client.get(address(log, 0), params={"plan": number})).status_code == 200
+
+
 async def test_a_case_that_could_not_be_checked_shows_what_was_missing(folder: Path, log: Database) -> None:
     text, data = await shown(folder, address(log, 5, "electrolyte-hypokalaemia"))
     assert data["case"]["outcome"] == "could_not_check"
