@@ -182,7 +182,7 @@ def _digest(received: ReceivedCall, keys: tuple[str, ...], status: int, facts: b
     call = received.call
     who = (received.service, call.caller.client, call.hookInstance, *keys, received.knowledge_hash)
     # Without the first member, the time of the call, and the last, the cards shown before, which other calls may have added to.
-    lasting = facts[facts.find(b",") :].partition(b',"prior_cards":')[0]
+    lasting = facts[facts.find(b",") : -1].partition(b',"prior_cards":')[0]
     return received.hashed.digest(_raw_json.encode((*who, status, received.bytes_in)), lasting, sources, body)
 
 
