@@ -30,7 +30,8 @@ def main(wanted: str) -> None:
         began, found = time.process_time(), Verified()
         found.add(verifier((0, FOR_EVER)))
         seconds = time.process_time() - began
-    print(f"{found.records:,} records in {seconds:.2f} s of CPU, {found.records / seconds:,.0f} a second; {found.same:,} the same")
+    rate = found.records / seconds
+    print(f"{found.records:,} records in {seconds:.2f} s of CPU, {rate:,.0f} a second; {found.same:,} the same")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 
 from cds_service.alert_log import CallRecord
 from cds_service.cli.main import main
+from cds_service.decide.judge import judge
 from cds_service.replay import again
 from cds_service.replay.verify import Verified, verify
 from cds_service.settings import Settings
@@ -40,12 +41,10 @@ def test_processes_find_the_same(settings: Settings) -> None:
 
 
 def test_an_engine_that_decides_differently_is_found(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = again.judge
-
     def hasty(*arguments: Any) -> Any:
         return [
             msgspec.structs.replace(one, outcome="not_fired") if one.card.id == "electrolyte-hypokalaemia" else one
-            for one in whole(*arguments)
+            for one in judge(*arguments)
         ]
 
     monkeypatch.setattr(again, "judge", hasty)
