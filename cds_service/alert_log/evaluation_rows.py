@@ -18,7 +18,14 @@ from cds_service.knowledge.knowledge import Card
 _WORDS = {truth: truth.name.lower() for truth in Truth}
 _NOT_FIRED = Outcome.NOT_FIRED  # as a module name, because looking a member up in its enumeration is slow
 
+_encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
+
 Row = dict[str, Any]
+
+
+def evaluations_json(decisions: Sequence[Decision], hashed: Pseudonyms, facts: Facts) -> bytes:
+    """Return `evaluation_rows` as a body holds them: equal decisions give equal bytes."""
+    return _encoder.encode(evaluation_rows(decisions, hashed, facts))
 
 
 def evaluation_rows(decisions: Sequence[Decision], hashed: Pseudonyms, facts: Facts) -> list[Row | msgspec.Raw]:
