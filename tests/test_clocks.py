@@ -112,6 +112,7 @@ OTHER_PROCESSES = {
     *(
         "e2e/test_sandbox_browser.py",
         "faults/test_server_under_faults.py",
+        "faults/test_shipping_service.py",
         "faults/wire.py",
         "sockets.py",
         "doctor/test_doctor.py",

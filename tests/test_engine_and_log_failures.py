@@ -128,7 +128,7 @@ async def test_cards_that_were_held_back_because_a_commit_hung_are_not_logged_as
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         monkeypatch.setattr(Store, "append", slow)
         refused = await signed(client)
-        assert committed.is_set(), "the record was stored as that of an answer"
+        assert await asyncio.to_thread(committed.wait, 10), "the record was stored as that of an answer"
         go_on.set()
         while runtime.alert_log.health().waiting:  # noqa: ASYNC110 (a thread changes it)
             await asyncio.sleep(0.01)

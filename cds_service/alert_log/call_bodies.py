@@ -33,7 +33,7 @@ def read_body(database: Database, call: Mapping[str, Any]) -> CallBody | None:
     if database.dialect == "postgres":
         which["tenant"] = call["tenant"]
     found = database.one(_BODY[database.dialect], **which)
-    return None if found is None else decode_body(_decompressor(database)(bytes(found["content"])))
+    return None if found is None else decode_body(decompressor(database)(bytes(found["content"])))
 
 
 def archived_files(database: Database, knowledge_hash: str) -> dict[str, bytes] | None:
@@ -48,7 +48,9 @@ def archived_files(database: Database, knowledge_hash: str) -> dict[str, bytes] 
     return None if found is None else unpack_knowledge(bytes(found["content"]))
 
 
-def _decompressor(database: Database) -> Decompressor:
+def decompressor(database: Database) -> Decompressor:
+    """Return what decompresses the bodies of one connection; it remembers the dictionaries that it needed."""
+
     def dictionary(number: int) -> bytes | None:
         found = database.one("SELECT content FROM log.dictionary WHERE id = :id", id=number)
         return None if found is None else bytes(found["content"])

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from cds_service import __version__
-from cds_service.alert_log.evaluation_rows import applies, evaluation_rows
+from cds_service.alert_log.evaluation_rows import applies, evaluations_json
 from cds_service.alert_log.kept_facts import kept_facts
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.records import CallRecord, CardRecord, MissingRow, OutcomeRow, new_call_id
@@ -68,7 +68,7 @@ def call_record(
         200,
         _outcome(decisions, shown),
         sources=_sources(facts.sources, received.call.quirks, facts.quarantined),
-        evaluations=_encoder.encode(evaluation_rows(decisions, hashed, facts)),
+        evaluations=evaluations_json(decisions, hashed, facts),
         facts=_encoder.encode(kept_facts(facts, hashed)),
         cards=tuple(_card_record(one, received) for cards in (shown, shadows, held_back) for one in cards),
         order_keys=tuple({hashed.order(order) for order in facts.orders if order.selected}),
@@ -182,7 +182,7 @@ def _digest(received: ReceivedCall, keys: tuple[str, ...], status: int, facts: b
     call = received.call
     who = (received.service, call.caller.client, call.hookInstance, *keys, received.knowledge_hash)
     # Without the first member, the time of the call, and the last, the cards shown before, which other calls may have added to.
-    lasting = facts[facts.find(b",") :].partition(b',"prior_cards":')[0]
+    lasting = facts[facts.find(b",") : -1].partition(b',"prior_cards":')[0]
     return received.hashed.digest(_raw_json.encode((*who, status, received.bytes_in)), lasting, sources, body)
 
 

@@ -119,7 +119,8 @@ class Deletion:
     def rewrite(self) -> None:
         """Write the whole file anew, without the unused parts of its pages. Commits wait for all of it.
 
-        Where SQLite splits a page, the old page may keep a copy of rows that moved, which no deletion finds. Raises sqlite3.Error.
+        Where SQLite splits a page, the old page may keep a copy of rows that moved, which no deletion finds. Raises
+        sqlite3.Error.
         """
         with self._lock:
             self._connection.execute("VACUUM")

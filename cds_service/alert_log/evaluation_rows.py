@@ -13,11 +13,19 @@ from cds_service.criteria.facts import Allergy, Drug, Facts, Lab, Order, Patient
 from cds_service.criteria.findings import Evidence, Truth
 from cds_service.criteria.lab import LabCriterion
 from cds_service.decide.decision import Decision, Outcome
+from cds_service.knowledge.knowledge import Card
 
 _WORDS = {truth: truth.name.lower() for truth in Truth}
 _NOT_FIRED = Outcome.NOT_FIRED  # as a module name, because looking a member up in its enumeration is slow
 
+_encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
+
 Row = dict[str, Any]
+
+
+def evaluations_json(decisions: Sequence[Decision], hashed: Pseudonyms, facts: Facts) -> bytes:
+    """Return `evaluation_rows` as a body holds them: equal decisions give equal bytes."""
+    return _encoder.encode(evaluation_rows(decisions, hashed, facts))
 
 
 def evaluation_rows(decisions: Sequence[Decision], hashed: Pseudonyms, facts: Facts) -> list[Row | msgspec.Raw]:
@@ -99,6 +107,13 @@ def _evidence(decision: Decision, described: _Described) -> list[Row]:
     return [{"criteria": names, **described.evidence(item)} for item, names in used.values()]
 
 
+@lru_cache(maxsize=10_000)  # more than there are pairs
+def _lab_of(card: Card, name: str) -> LabCriterion | None:
+    """Return the criterion if it is one of a laboratory result, of a group the first such member; None for others."""
+    members = (card.criteria[one] for one in card.members[name])
+    return next((one for one in members if isinstance(one, LabCriterion)), None)
+
+
 class _Described:
     """Describe evidence, and what was missing, with the age of each datum in seconds at the evaluation."""
 
@@ -116,10 +131,9 @@ class _Described:
 
     def missing(self, decision: Decision, name: str) -> Row:
         """Return what was unknown and why; of a result that must be recent, how recent and how old the newest one was."""
-        card, finding = decision.card, decision.findings[name]
+        finding = decision.findings[name]
         row: Row = {"name": name, "cause": finding.cause, "note": finding.note}
-        of_labs = (one for member in card.members[name] if isinstance(one := card.criteria[member], LabCriterion))
-        if (lab := next(of_labs, None)) is not None:  # of a group, the first
+        if (lab := _lab_of(decision.card, name)) is not None:
             row["allowed_days"] = lab.within_days
             series = self._facts.labs.get(lab.analyte)
             if series is not None and series.results:

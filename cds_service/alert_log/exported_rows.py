@@ -171,6 +171,7 @@ class Exporter:
     def _feedback_row(self, item: sqlite3.Row) -> Row:
         reason = {name: self._texts[item[f"reason_{name}"]] for name in ("system", "code", "display")}
         return {
+            "id": item["id"].hex(),
             "receivedAt": iso(item["received_at"]),
             "service": self._texts[item["service"]],
             "outcome": self._texts[item["outcome"]],

@@ -28,9 +28,11 @@ from cds_service.alert_log.records import (
 Row = tuple[Any, ...]
 
 _RETRY = RETRY // RETRY.resolution  # microseconds
+_DIGEST = 16  # position in a row of `call`
 
-# A call that was withdrawn is nothing to repeat: its cards were not shown.
-_FIRST = """SELECT id FROM call WHERE digest = ? AND received_at >= ?
+# A repeat is about the same patient, so it is found among the patient's calls of the last minute: an index of digests would cost
+# each call a page. A call that was withdrawn is nothing to repeat: its cards were not shown.
+_FIRST = """SELECT id FROM call WHERE patient = ? AND received_at >= ? AND digest = ?
     AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE call_id = call.id) ORDER BY seq DESC LIMIT 1"""
 _CALL = "INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BODY = "INSERT INTO body VALUES (?, ?)"
@@ -62,6 +64,11 @@ class Rows:
         self._executemany = connection.executemany
         self._compress = compressor
         self._seq = 0
+        # Rows that wait for `flush`:
+        self._calls: list[Row] = []
+        self._bodies: list[Row] = []
+        self._ordered: list[Row] = []
+        self._cards: list[Row] = []
 
     def add(self, records: Sequence[Record]) -> None:
         """Add the rows of records in their order. See `Store.append` for what is raised; then all is rolled back."""
@@ -84,12 +91,15 @@ class Rows:
         self._seq = int(self._execute("SELECT last_seq FROM source").fetchone()[0])
 
     def end(self) -> None:
-        """Keep the end of the sequence."""
+        """Insert what is queued, and keep the end of the sequence."""
+        self.flush()
         self._execute("UPDATE source SET last_seq = ?", (self._seq,))
 
     def forget(self) -> None:
         """Forget what was added, because it was rolled back."""
         self._sets.forget()
+        for queued in (self._calls, self._bodies, self._ordered, self._cards):
+            queued.clear()
 
     def holds(self, record: CallRecord | FeedbackRecord) -> bool:
         """Say whether the record is in the file."""
@@ -109,22 +119,34 @@ class Rows:
             self.repeat(call, repeat_of)
             return
         seq = self.next_seq()
-        self._execute(_CALL, self._call(call, received_at, seq, None))
-        self._execute(_BODY, (seq, self._compress(encode_body(call, facts_version))))
-        for order_key in call.order_keys:
-            self._execute(_ORDERED, (key_bytes(order_key)[1], received_at, call.id))
+        self._calls.append(self._call(call, received_at, seq, None))
+        self._bodies.append((seq, self._compress(encode_body(call, facts_version))))
+        self._ordered += [(key_bytes(order_key)[1], received_at, call.id) for order_key in call.order_keys]
         if call.cards:
-            self._executemany(_CARD, self._cards(call, received_at))
+            self._cards += self._card_rows(call, received_at)
 
     def repeat(self, call: CallRecord, first: bytes) -> None:
         """Add a call that repeats the one with the id `first`."""
-        self._execute(_CALL, self._call(call, micros(call.received_at), self.next_seq(), first))
+        self._calls.append(self._call(call, micros(call.received_at), self.next_seq(), first))
+
+    def flush(self) -> None:
+        """Insert the rows of calls that are queued: several at once cost less."""
+        for insert, queued in ((_CALL, self._calls), (_BODY, self._bodies), (_ORDERED, self._ordered), (_CARD, self._cards)):
+            if queued:
+                self._executemany(insert, queued)
+                queued.clear()
 
     def _first(self, call: CallRecord, received_at: int) -> bytes | None:
         """Return the id of the call that this one repeats; None where it repeats none."""
-        if call.digest is None:
+        patient = key_bytes(call.patient_key)[1]
+        if call.digest is None or patient is None:
             return None
-        found = self._execute(_FIRST, (call.digest, received_at - _RETRY)).fetchone()
+        since = received_at - _RETRY
+        for queued in self._calls:  # the later of two that come together
+            if queued[_DIGEST] == call.digest and queued[2] >= since:
+                first: bytes = queued[1]
+                return first
+        found = self._execute(_FIRST, (patient, since, call.digest)).fetchone()
         return None if found is None else found[0]
 
     def _call(self, r: CallRecord, received_at: int, seq: int, repeat_of: bytes | None) -> Row:
@@ -142,7 +164,7 @@ class Rows:
             *(r.took_us, r.bytes_in, r.bytes_out, r.clock_offset_ms, names[r.degraded], known[1], known[2]),
         )
 
-    def _cards(self, r: CallRecord, received_at: int) -> list[Row]:
+    def _card_rows(self, r: CallRecord, received_at: int) -> list[Row]:
         names = self.names
         key, patient = key_bytes(r.patient_key)
         caller = (names[r.tenant], names[r.client], names[r.hook])
@@ -162,8 +184,10 @@ class Rows:
         which are rows of the first, count as shown while one of the responses was.
         """
         call = record.call
+        self.flush()
         if not self.holds(call):
             self.call(call)
+            self.flush()
         at = (micros(call.received_at), call.id)
         own = self._execute("SELECT coalesce(repeat_of, id) FROM call WHERE received_at = ? AND id = ?", at).fetchone()
         same = {"first": own[0], "own": call.id, "since": at[0] - _RETRY, "until": at[0] + _RETRY, "at": micros(record.at)}

@@ -45,7 +45,6 @@ TABLES: tuple[str, ...] = (
     "CREATE UNIQUE INDEX call_of_time ON call (received_at, id)",
     "CREATE INDEX call_of_patient ON call (patient, received_at) WHERE patient IS NOT NULL",
     "CREATE INDEX call_of_encounter ON call (encounter, received_at) WHERE encounter IS NOT NULL",
-    "CREATE INDEX call_of_digest ON call (digest) WHERE digest IS NOT NULL",
     "CREATE TABLE body (seq INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT",
     """CREATE TABLE ordered (order_key BLOB, received_at INTEGER, call_id BLOB,
         PRIMARY KEY (order_key, received_at, call_id)) STRICT, WITHOUT ROWID""",

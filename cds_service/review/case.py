@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from cds_service.alert_log import CallBody, read_body
+from cds_service.alert_log.compression import CompressionError
 from cds_service.database import Database
 from cds_service.decide.decision import Outcome
 from cds_service.review.verdicts import CaseId
@@ -50,9 +51,7 @@ class CaseNotFoundError(LookupError):
 def find_case(database: Database, call: str, card: str, nth: int) -> Case:
     """Return a case by the hex id of its call, its card and its number from 1. Raises CaseNotFoundError."""
     row = find_call(database, call)
-    body = read_body(database, row)
-    if body is None:
-        raise CaseNotFoundError("The evidence of this call has been deleted: it was older than the site keeps it")
+    body = body_of(database, row)
     evaluations = [one for one in body.evaluations if one["card"] == card]
     cards = cards_of(database, row, card)
     if nth < 1 or nth > max(len(evaluations), 1 if cards else 0):
@@ -70,6 +69,17 @@ def find_case(database: Database, call: str, card: str, nth: int) -> Case:
         drawn=body.cards[drawn["position"]] if drawn is not None and drawn["position"] < len(body.cards) else None,
         withdrawn=database.one(withdrawal, at=row["received_at"], id=row["id"]) is not None,
     )
+
+
+def body_of(database: Database, call: Row) -> CallBody:
+    """Return the body of a call. Raises CaseNotFoundError where it was deleted, is damaged or of a newer program."""
+    try:
+        body = read_body(database, call)
+    except (CompressionError, msgspec.DecodeError, ValueError):
+        raise CaseNotFoundError("The evidence of this call can't be read: damaged, or written by a newer program") from None
+    if body is None:
+        raise CaseNotFoundError("The evidence of this call has been deleted: it was older than the site keeps it")
+    return body
 
 
 def find_call(database: Database, call: str) -> Row:

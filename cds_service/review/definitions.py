@@ -46,21 +46,24 @@ _ALL = (
         "per_100_orders",
         "Cards per 100 orders",
         "100 x cards shown about an order / distinct orders of the calls.",
-        "An order is counted on the day on which it is first sent, so that picking and signing it counts once.",
+        "An order is counted on the day on which it is first sent, so that picking and signing it counts once. A filter for a "
+        "hook chooses cards and not orders: the rates of all hooks add up to the rate of the card.",
         "Orenstein and others, J Am Med Inform Assoc 2021; Simpao and others, 2015",
     ),
     Definition(
         "coverage",
         "Feedback coverage",
-        "Cards shown with at least one item of feedback / cards shown.",
-        "Feedback is voluntary in CDS Hooks, and an ignored card is never reported. Below 50 % every rate of outcomes is grey.",
+        "Cards shown whose last feedback is accepted or overridden / cards shown.",
+        "Feedback is voluntary in CDS Hooks, which has no word for an ignored card; one that an EHR reports as ignored counts as "
+        "without feedback. Below 50 % every rate of outcomes is grey.",
         "CDS Hooks 2.0, Feedback",
     ),
     Definition(
         "acceptance",
         "Acceptance rate",
-        "Cards shown whose last feedback is accepted / cards shown with feedback.",
-        "The last feedback is the one with the latest outcomeTimestamp. A followed link is never reported as accepted.",
+        "Cards shown whose last feedback is accepted / cards shown whose last feedback is accepted or overridden.",
+        "The last feedback is the one with the latest outcomeTimestamp, without one the time of its receipt. A "
+        "followed link is never reported as accepted.",
     ),
     Definition(
         "override",
@@ -71,8 +74,9 @@ _ALL = (
     Definition(
         "reasoned",
         "Overrides with a reason",
-        "Overridden cards with a coded reason / overridden cards.",
-        "Overriding without a reason is a sign of fatigue.",
+        "Overridden cards whose last feedback gave a reason / overridden cards.",
+        "A reason that stands in no list counts too: the log keeps it as 'other', without its words. Overriding without a reason "
+        "is a sign of fatigue.",
     ),
     Definition(
         "commented",
@@ -89,8 +93,9 @@ _ALL = (
     Definition(
         "repeat",
         "Repeat rate",
-        "Cards shown whose patient was shown the same card in the 24 hours before / cards shown.",
-        source="Ancker and others, BMC Med Inform Decis Mak 2017",
+        "Cards shown whose patient was shown the same card by the same client in the 24 hours before / cards shown.",
+        "Where a card's repetition depends on what it is about (a drug, a value), only one about the same counts.",
+        "Ancker and others, BMC Med Inform Decis Mak 2017",
     ),
     Definition(
         "concentration",
@@ -102,7 +107,8 @@ _ALL = (
         "latency",
         "Time of a response (p50, p95, p99)",
         "The smallest upper bound of a class of times that at least 50, 95 or 99 % of the calls do not exceed, in ms.",
-        "From the receipt of the call until its record was handed to the log, on this side of the network.",
+        "From the receipt of the call until the response was handed to the server, on this side of the network. Where that is "
+        "not recorded, as after a crash, until the record was handed to the log.",
     ),
     Definition(
         "laney",
@@ -158,8 +164,8 @@ _ALL = (
     Definition(
         "kappa",
         "Agreement of two readers (Cohen's kappa)",
-        "(agreement seen - agreement by chance) / (1 - agreement by chance), over the cases that two readers judged; the second "
-        "does not see what the first said.",
+        "(agreement seen - agreement by chance) / (1 - agreement by chance), over the cases that two readers judged; of each "
+        "counts the verdict before the other's could be seen.",
         "Undefined where chance alone explains all of it, as where both always give the same verdict: so the plain agreement "
         "stands beside it. At least 0.7 is aimed at.",
         "Cohen, Educational and Psychological Measurement 1960",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,6 +25,15 @@ from cds_service.rollups.queries import (
 
 Counted = TypeVar("Counted", Cards, Evaluations)
 
+
+class Reasons(NamedTuple):
+    """Overridden cards. Both numbers are of the counts of reasons, which follow fewer filters than those of cards."""
+
+    overridden: int
+    given: int  # with a reason
+
+
+NO_REASONS = Reasons(0, 0)
 NO_CARDS = Cards({}, *(0 for _ in range(9)))
 NO_EVALUATIONS = Evaluations({}, {}, 0)
 
@@ -53,7 +62,7 @@ class Counts(msgspec.Struct, frozen=True):
 
     cards: Mapping[str, Cards]  # by card
     evaluations: Mapping[str, Evaluations]
-    reasoned: Mapping[str, int]
+    reasons: Mapping[str, Reasons]
     orders: int
 
     @classmethod
@@ -77,7 +86,7 @@ class Counts(msgspec.Struct, frozen=True):
                 knowledge,
                 self.cards.get(one, NO_CARDS),
                 self.evaluations.get(one, NO_EVALUATIONS),
-                self.reasoned.get(one, 0),
+                self.reasons.get(one, NO_REASONS),
                 self.orders,
             )
             for one in listed
@@ -97,7 +106,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 def card_figures(
-    card: str, knowledge: Knowledge, cards: Cards, evaluations: Evaluations, reasoned: int, orders: int
+    card: str, knowledge: Knowledge, cards: Cards, evaluations: Evaluations, reasons: Reasons, orders: int
 ) -> CardFigures:
     """Return the figures of one card from its counts; `orders`: distinct orders of the calls."""
     found = knowledge.card(card)
@@ -113,7 +122,7 @@ def card_figures(
         acceptance=acceptance(cards),
         coverage=coverage(cards),
         override=bounds("override", cards.overridden, cards.shown - cards.accepted, cards.shown),
-        reasoned=share("reasoned", reasoned, cards.overridden),
+        reasoned=share("reasoned", reasons.given, reasons.overridden),
         repeat=share("repeat", cards.repeated, cards.shown),
         could_not_check=could_not_check(evaluations),
     )
@@ -132,18 +141,22 @@ def by_name(rows: Sequence[Counted], name: str) -> dict[str, Counted]:
     return {str(row.of[name]): row for row in rows}
 
 
-def reasons_given(database: Database, chosen: Filter) -> dict[str, int]:
-    """Return how many cards were overridden with a coded reason, by card."""
-    given: dict[str, int] = {}
+def reasons_given(database: Database, chosen: Filter) -> dict[str, Reasons]:
+    """Return how many cards were overridden, and how many of them with a reason, by card."""
+    found: dict[str, Reasons] = {}
     for row in reason_counts(database, chosen):
-        if row["reason"]:
-            given[row["card"]] = given.get(row["card"], 0) + row["n"]
-    return given
+        overridden, given = found.get(row["card"], NO_REASONS)
+        found[row["card"]] = Reasons(overridden + row["n"], given + (row["n"] if row["reason"] else 0))
+    return found
 
 
 def orders_of(database: Database, chosen: Filter) -> int:
-    """Return the distinct orders of the calls."""
-    return next((row.orders for row in denominators(database, chosen)), 0)
+    """Return the distinct orders of the calls of all hooks.
+
+    An order is counted at the hook of its first call: of one hook alone, the orders that were selected before they were signed
+    would be missing.
+    """
+    return next((row.orders for row in denominators(database, chosen.without("hook"))), 0)
 
 
 def fire_rate(evaluations: Evaluations) -> Rate:

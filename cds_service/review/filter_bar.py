@@ -28,9 +28,12 @@ _LABELS = {
     "response": "Response",
 }
 _FIGURES = {  # that come from a table of the roll-ups
-    "card": "Cards shown, acceptance and coverage",
-    "evaluation": "Fire rate and could not check",
-    "call": "Calls, orders and times of responses",
+    "card": "cards shown, acceptance and coverage",
+    "evaluation": "fire rate and could not check",
+    "call": "calls and times of responses",
+    "denominator": "orders",
+    "reason": "reasons for overriding",
+    "user": "users",
 }
 _OF_CALLS = ("tenant", "client", "hook")  # counted in calls, so that those without a card can be chosen too
 
@@ -116,11 +119,17 @@ def _options(
 
 def _notes(chosen: Filter) -> list[str]:
     """Say which figures are of all records, because their counts know nothing of a filter."""
-    notes = []
+    figures_by_fields: dict[tuple[str, ...], list[str]] = {}
     for table, figures in _FIGURES.items():
-        if fields := sorted(ignored(table, chosen)):
-            notes.append(f"{figures} are counted whatever the {' and '.join(name.replace('_', ' ') for name in fields)}.")
-    return notes
+        fields = ignored(table, chosen)
+        if table == "denominator":
+            fields |= chosen.names & {"hook"}  # see `figures.orders_of`
+        if fields:
+            figures_by_fields.setdefault(tuple(sorted(fields)), []).append(figures)
+    return [
+        f"{'; '.join(figures).capitalize()} are counted whatever the {' and '.join(one.replace('_', ' ') for one in fields)}."
+        for fields, figures in figures_by_fields.items()
+    ]
 
 
 def _words(chosen: Filter, knowledge: Knowledge, time_zone: str) -> str:

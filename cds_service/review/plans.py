@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from cds_service.alert_log import micros, read_body
+from cds_service.alert_log import micros
 from cds_service.database import Database
-from cds_service.review.case import cards_of, nth_of_card, nth_of_outcome
+from cds_service.review.case import CaseNotFoundError, body_of, cards_of, nth_of_card, nth_of_outcome
 from cds_service.review.sampling import STRATA, Candidate, Drawn, Span, draw, outcomes_of, shuffled
 from cds_service.review.verdicts import CaseId, Reading, disputed, readings_of_plan, role_of
 
@@ -113,7 +113,7 @@ def make_plan(database: Database, card: str, month: int, *, zone: ZoneInfo, now:
 
 
 def _cases(database: Database, card: str, drawn: Drawn) -> Iterable[CaseId]:
-    """Find the evaluation of each drawn case; one whose body was deleted meanwhile can't be judged and is left out."""
+    """Find the evaluation of each drawn case; one whose body was deleted or can't be read is left out."""
     for one in drawn.cases:
         nth = _nth(database, card, one, drawn.stratum)
         if nth is not None:
@@ -123,8 +123,11 @@ def _cases(database: Database, card: str, drawn: Drawn) -> Iterable[CaseId]:
 def _nth(database: Database, card: str, one: Candidate, stratum: str) -> int | None:
     sql = "SELECT * FROM log.call WHERE received_at = :at AND id = :id"
     call = database.one(sql, at=one.received_at, id=one.call_id)
-    body = read_body(database, call) if call is not None else None
-    if call is None or body is None:
+    if call is None:
+        return None
+    try:
+        body = body_of(database, call)
+    except CaseNotFoundError:
         return None
     evaluations = [row for row in body.evaluations if row["card"] == card]
     if one.position >= 0:

@@ -219,7 +219,7 @@ def _conditions(database: Database, chosen: Filter) -> Where:
 def _of_calls(database: Database, chosen: Filter, parameters: dict[str, Any]) -> str:
     """Return the conditions on the call of a card; puts their parameters among the others."""
     parts = []
-    on_call, more = conditions(database, chosen, ("service", "status", "user"), prefix="k.")
+    on_call, more = conditions(database, chosen, ("service", "status"), prefix="k.")
     parameters |= more
     if chosen["instance"]:
         on_call += " AND k.instance IN :f_instance"
@@ -232,6 +232,11 @@ def _of_calls(database: Database, chosen: Filter, parameters: dict[str, Any]) ->
         parameters |= {"us_from": low * 1_000, "us_to": high * 1_000}
     if on_call:
         parts.append(f" AND EXISTS ({_CALL}{on_call})")
+    if chosen["user"]:  # the calls of a day once, in place of a look at the call of each card
+        of_user, more = conditions(database, chosen, ("user",), prefix="k.")
+        parameters |= more
+        span = "k.received_at >= :start AND k.received_at < :end"
+        parts.append(f" AND (c.received_at, c.call_id) IN (SELECT k.received_at, k.id FROM log.call k WHERE {span}{of_user})")
     if chosen["encounter"]:
         of_encounter, more = conditions(database, chosen, ("encounter",), prefix="k.")
         parameters |= more

@@ -79,6 +79,7 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
         f"""CREATE TABLE log.delivery (
             {_SENT}, received_at bigint, call_id bytea, log_us bigint, total_us bigint, delivered integer,
             PRIMARY KEY (received_at, call_id)) PARTITION BY RANGE (received_at)""",
+        "CREATE INDEX ON log.delivery (source, seq)",
         f"""CREATE TABLE log.withdrawal (
             {_SENT}, received_at bigint, call_id bytea, at bigint, PRIMARY KEY (received_at, call_id))""",
         "CREATE INDEX ON log.withdrawal (source, seq)",
@@ -94,6 +95,8 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
         f"""CREATE TABLE log.refusal (
             {_SENT}, received_at bigint NOT NULL, tenant integer NOT NULL, client integer, hook integer, status integer,
             reason integer, n bigint NOT NULL, mark bytea, PRIMARY KEY (tenant, received_at, mark))""",
+        "CREATE INDEX ON log.refusal (received_at)",
+        "CREATE INDEX ON log.refusal (source, seq)",
         f"""CREATE TABLE log.quarantine (
             {_SENT}, received_at bigint NOT NULL, kind integer, record_id text, error text, service integer, client integer,
             tenant integer NOT NULL, item text, mark bytea, PRIMARY KEY (tenant, received_at, mark))""",

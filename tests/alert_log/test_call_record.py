@@ -17,7 +17,7 @@ from cds_service.alert_log.call_record import ReceivedCall, call_record
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.reading import bodies_of, open_for_reading
 from cds_service.authoring.shorthand import request_from_case
-from cds_service.criteria.facts import Facts
+from cds_service.criteria.facts import Facts, PriorCard
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluate import Evaluation
 from cds_service.fhir.resources import bare_id
@@ -428,3 +428,15 @@ def test_an_order_is_known_by_patient_and_id_and_without_one_by_what_it_says(run
 def test_cards_that_were_held_back_are_kept_with_the_reason(runtime: Runtime) -> None:
     states = {card.state for _, request in some_requests() for card in logged(runtime, request).cards}
     assert states >= {"shown", "gave_way"}
+
+
+def test_a_call_sent_again_is_recognised_though_cards_were_shown_in_between(runtime: Runtime) -> None:
+    request = of("order-sign", "order: quinine sulfate 324 MG Oral Capsule")
+    body = msgspec.json.encode(request)
+    call = received(decode_request(body, "order-sign"), runtime.hash_secret, knowledge(), len(body))
+    answer = answer_to(request)
+    prior = PriorCard(card="quinine-avoid", shown_at=NOW, about="quinine", indicator="warning", version="1.0.0", uuid="u")
+    later = msgspec.structs.replace(answer, facts=msgspec.structs.replace(answer.facts, prior_cards=(prior,)))
+    other = msgspec.structs.replace(answer, facts=msgspec.structs.replace(answer.facts, jurisdiction="GB"))
+    digests = [record_of(call, one).digest for one in (answer, later, other)]
+    assert digests[0] == digests[1] != digests[2]

@@ -74,6 +74,8 @@ def test_a_row_of_a_card_says_what_when_why_and_what_became_of_it(path: Path) ->
 
     (row,) = ndjson(path)
 
+    ids = [item.pop("id") for item in row["feedback"]]
+    assert len({bytes.fromhex(one) for one in ids}) == 2
     assert row == {
         "row": "card",
         "receivedAt": "2025-11-28T09:30:00.000000+00:00",

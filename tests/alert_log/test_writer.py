@@ -317,7 +317,7 @@ async def test_a_call_that_is_withdrawn_while_its_commit_hangs_ends_without_card
     async with alert_log(path, patience=0.05) as log:
         monkeypatch.setattr(Store, "append", slow)
         assert await log.append(call) is False
-        assert committed.is_set()
+        assert await asyncio.to_thread(committed.wait, 10)
         log.withdraw(call, START)
         go_on.set()
         await healthy(log)

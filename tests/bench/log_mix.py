@@ -16,7 +16,7 @@ import msgspec
 from cds_service.alert_log.call_record import ReceivedCall, call_record
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.records import CallRecord
-from cds_service.evaluate import Engine, evaluate_request
+from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.wire.errors import CdsError
 from cds_service.wire.hook_request import decode_request
 from cds_service.wire.refusal import RequestRefusedError
@@ -28,21 +28,35 @@ _SECRET = bytes(32)
 _SIZES = (("S", 4), ("M", 5), ("L", 1))
 
 
+Evaluated = tuple[ReceivedCall, Evaluation]
+
+
 def records(count: int, first_seed: int) -> Iterator[CallRecord]:
-    """Return that many records, a second apart. Equal arguments give equal records but for their ids."""
+    """Return that many records, a second apart. Equal arguments give equal records but for their ids and times."""
+    return (record_of(one) for one in evaluated(count, first_seed))
+
+
+def evaluated(count: int, first_seed: int) -> Iterator[Evaluated]:
+    """Return that many evaluated calls; those that are refused are left out."""
     known = knowledge()
     engine = Engine(known, presenter(known))
     seed, made = first_seed, 0
     while made < count:
         seed += 1
-        record = asyncio.run(_record(seed, engine))
-        if record is not None:
+        one = asyncio.run(_evaluated(seed, engine))
+        if one is not None:
             made += 1
-            yield record
+            yield one
 
 
-async def _record(seed: int, engine: Engine) -> CallRecord | None:
-    """Return the record of one call; None where it is refused."""
+def record_of(one: Evaluated) -> CallRecord:
+    """Return the record, made as `respond` makes it."""
+    received, found = one
+    return call_record(received, found.facts, found.decisions, found.shown, found.shadows, found.held_back, found.body)
+
+
+async def _evaluated(seed: int, engine: Engine) -> Evaluated | None:
+    """Evaluate one call; None where it is refused."""
     body = _body(seed)
     now = NOW + timedelta(seconds=seed)
     hook = msgspec.json.decode(body)["hook"]
@@ -54,16 +68,7 @@ async def _record(seed: int, engine: Engine) -> CallRecord | None:
     context = call.context
     hashed = Pseudonyms(_SECRET, call.caller, call.fhirServer, context.patientId, context.encounterId)
     service = next(one.id for one in engine.knowledge.services if one.hook == hook)
-    received = ReceivedCall(call, service, now, len(body), hashed, engine.knowledge.hash, "US")
-    return call_record(
-        received,
-        evaluation.facts,
-        evaluation.decisions,
-        evaluation.shown,
-        evaluation.shadows,
-        evaluation.held_back,
-        evaluation.body,
-    )
+    return ReceivedCall(call, service, now, len(body), hashed, engine.knowledge.hash, "US"), evaluation
 
 
 def _body(seed: int) -> bytes:

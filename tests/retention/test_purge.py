@@ -9,6 +9,7 @@ from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from tests.log_tables import postgres_database
 
 _CANARY = re.compile(rb"Kanarie.{9}|" + b"Kanarie".hex().encode() + rb"[0-9a-f]{18}", re.DOTALL)
 OLD, YOUNG = AT - 70 * DAY, AT - 5 * DAY
-AGES = {"keep_days": 40, "keep_sealed_days": 20}
+AGES: dict[str, Any] = {"keep_days": 40, "keep_sealed_days": 20}
 _PLACES = ["sqlite", pytest.param("postgres", marks=[pytest.mark.loopback, pytest.mark.enable_socket])]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -106,10 +107,16 @@ async def test_each_order_of_a_call_is_a_case_of_its_own(folder: Path, log: Data
     assert (first["case"]["of"], second["case"]["of"]) == (2, 2)
     assert first["case"]["order"] != second["case"]["order"]
     assert first["card_json"]["uuid"] != second["card_json"]["uuid"]
-    assert second["feedback"][0]["reason"] == "specialist-advice"
+    assert second["feedback"][0]["reason"] == "On specialist advice"
     assert second["feedback"][0]["comment_length"] == len("as discussed")
     with pytest.raises(CaseNotFoundError, match="no evaluation 3"):
         find_case(log, address(log, 3).split("/")[3], "quinine-avoid", 3)
+
+
+async def test_a_plan_that_is_no_number_of_one_is_left_aside(folder: Path, log: Database) -> None:
+    async with pages(folder) as client:
+        for number in ("9" * 30, "\u0663", "x", ""):
+            assert (await client.get(address(log, 0), params={"plan": number})).status_code == 200
 
 
 async def test_a_case_that_could_not_be_checked_shows_what_was_missing(folder: Path, log: Database) -> None:
@@ -189,6 +196,37 @@ async def test_what_is_not_there_is_said(folder: Path, log: Database, path: str)
     async with pages(folder) as client:
         answer = await client.get(path.format(call=call))
     assert (answer.status_code, 'role="alert"' in answer.text) == (404, True)
+
+
+async def test_queries_to_the_fhir_server_are_listed_also_those_without_a_response(
+    folder: Path, log: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = [
+        {"key": "labs", "outcome": "ok", "status": 200, "ms": 12.34, "bytes": 1500},
+        {"key": "problems", "outcome": "timeout"},
+    ]
+    found = find_case(log, address(log, 0).split("/")[3], "quinine-avoid", 1)
+    sources = found.body.sources | {"queries": queries}
+    asked = replace(found, body=replace(found.body, sources=sources))
+    monkeypatch.setattr("cds_service.review.pages.case.find_case", lambda *_: asked)
+    text, _ = await shown(folder, address(log, 0))
+    assert "labs 200, ok 12.3 ms 1,500 bytes" in text
+    assert "problems no response, timeout 0 ms 0 bytes" in text
+
+
+async def test_a_damaged_body_is_said_and_breaks_no_other_page(tmp_path: Path) -> None:
+    await fire(tmp_path, [(QUININE, "")])
+    with closing(database(tmp_path)) as opened:
+        path = address(opened, 0)
+    with closing(sqlite3.connect(tmp_path / "alerts.sqlite3", isolation_level=None)) as file:
+        file.execute("UPDATE body SET content = x'00'")
+    async with pages(tmp_path) as client:
+        answer = await client.get(path)
+        log = await client.get("/review/log.json?from=2025-11-01&to=2025-12-01")
+        plan = await client.post("/review/queue", data={"card": "quinine-avoid", "month": "2025-12"})
+    assert (answer.status_code, "damaged, or written by a newer program" in answer.text) == (404, True)
+    assert [one["path"] for one in log.json()["rows"]] == [path]
+    assert (plan.status_code, "no case of this card" in plan.text) == (400, True)
 
 
 async def test_texts_of_the_record_are_shown_and_not_run(tmp_path: Path) -> None:

@@ -326,10 +326,35 @@ async def test_a_filter_holds_on_every_page_and_in_its_links(client: Client, row
 
 
 async def test_a_figure_that_does_not_follow_a_filter_says_so(client: Client) -> None:
-    text = (await client.get("/review?indicator=warning")).text
-    assert "Fire rate and could not check are counted whatever the indicator." in text
-    assert "Cards shown, acceptance and coverage are counted whatever" not in text
+    said = re.findall(r"([^<>]*) are counted whatever the ([^<>]*)\.", (await client.get("/review?indicator=warning")).text)
+    assert [fields for _, fields in said] == ["indicator"]
+    assert said[0][0].lower().split("; ")[0] == "fire rate and could not check"
+    assert {"orders", "reasons for overriding", "users"} <= {*said[0][0].split("; ")}
+    assert "cards shown" not in said[0][0].lower()
+    said = re.findall(r"([^<>]*) are counted whatever the hook\.", (await client.get("/review?hook=order-sign")).text)
+    assert said == ["Orders; users"]
     assert "are counted whatever" not in (await client.get(f"/review?client={CLIENTS[0]}")).text
+
+
+@pytest.mark.parametrize(
+    "chosen", ["repeated=yes", "repeated=no", "state=capped", "mode=shadow", "response=accepted", "indicator=warning", "reason="]
+)
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_page_can_be_drawn_under_every_filter_of_cards(client: Client, path: str, chosen: str) -> None:
+    """Reasons are counted whatever most of these filters, so they are a share of what was counted with them."""
+    answer = await client.get(f"/review{path}.json?{chosen}&days=34")
+    assert answer.status_code == 200, answer.text
+    for card in answer.json().get("cards", ()):
+        if isinstance(card, dict):
+            assert card["reasoned"]["numerator"] <= card["reasoned"]["denominator"]
+
+
+async def test_the_rates_per_100_orders_of_all_hooks_add_up(client: Client, rows: Rows) -> None:
+    parts = [(await got(client, f".json?hook={hook}"))["tiles"]["per_100_orders"] for hook in ("order-select", "order-sign")]
+    whole = (await got(client, ".json"))["tiles"]["per_100_orders"]
+    assert [one["denominator"] for one in parts] == [rows.orders()] * 2
+    assert all(one["numerator"] for one in parts)
+    assert sum(one["value"] for one in parts) == pytest.approx(whole["value"])
 
 
 @pytest.mark.parametrize(

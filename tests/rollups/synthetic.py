@@ -70,12 +70,13 @@ class SyntheticLog:
         self.reasons = [of(one) for one in ("", "informed", "no-alternative", "other")]
         self.criteria = [of(f"criterion-{n}") for n in range(6)]
         self.causes = [of(one) for one in CAUSES]
-        self.outcome_sets = [self._outcome_set() for _ in range(200)]
+        self.outcome_sets = [self._outcome_set(version) for version in self.versions for _ in range(100)]
         self.missing_sets = [self._missing_set() for _ in range(40)]
         for word in ("live", "shadow", "ok", "error", "accepted", "overridden", *OUTCOMES, *STATES, *INDICATORS, "queue_full"):
             of(word)
         self._waiting: list[tuple[int, int, tuple[Any, ...]]] = []
         self._made = 0
+        self._half = (int(shape.first.timestamp()) + shape.days * 43_200) * SECOND  # from here on all evaluations are of 1.1.0
         self._latest: tuple[Any, ...] = ()
 
     def id_of(self, text: str) -> int:
@@ -85,7 +86,7 @@ class SyntheticLog:
             self.names.append(text)
         return self._ids[text]
 
-    def _outcome_set(self) -> list[tuple[int, ...]]:
+    def _outcome_set(self, version: int) -> list[tuple[int, ...]]:
         """Return rows of card, version, content hash, outcome, table row, applies, n."""
         rows: list[tuple[int, ...]] = []
         for card in self.cards:
@@ -93,7 +94,7 @@ class SyntheticLog:
             outcome = self.rng.choice(OUTCOMES) if fired else "not_fired"
             row = self.rng.randrange(3) if outcome in ("fired", "repeated", "gave_way", "capped") else -1
             applies = int(outcome != "not_fired" or self.rng.random() < 0.6)
-            what = (card, self.rng.choice(self.versions), 0, self.id_of(outcome), row, applies)
+            what = (card, version, 0, self.id_of(outcome), row, applies)
             rows.append((*what, self.rng.choice((1, 1, 1, 2))))
         return rows
 
@@ -139,12 +140,13 @@ class SyntheticLog:
             row = (call, at, *repeated[2:14], repeated[0], *repeated[15:])
             rows["call"].append(tuple(row))
             return
-        tenant, client = self.tenants[int(rand() * len(self.tenants))], self.clients[int(rand() * len(self.clients))]
+        user_number = int(rand() * self.shape.users)  # each works with one client
+        tenant, client = self.tenants[int(rand() * len(self.tenants))], self.clients[user_number % len(self.clients)]
         hook = int(rand() * len(self.hooks))
         patient_number = int(rand() * self.shape.patients)
         scope = (tenant << 8) | client
         patient = None if rand() < 0.01 else ((scope << 64) | patient_number).to_bytes(16)
-        user = None if rand() < 0.02 else ((scope << 65) | int(rand() * self.shape.users)).to_bytes(16)
+        user = None if rand() < 0.02 else ((scope << 65) | user_number).to_bytes(16)
         visit = (patient_number << 24) | (at // (3 * DAY))
         encounter = None if rand() < 0.2 else ((scope << 80) | (1 << 79) | visit).to_bytes(16)
         orders = 0 if hook == 0 else 1 + int(rand() * 1.3)
@@ -165,7 +167,7 @@ class SyntheticLog:
                 self._ids["ok" if status == 200 else "error"],
             ),
             *(1, patient, user, encounter, orders, call, None, None, 0, 0, 0, 0, us, 9_000, 3_000, None, 0),
-            *(1 + int(rand() * len(self.outcome_sets)), missing),
+            *(1 + int(rand() * 100) + 100 * (at > self._half), missing),
         )
         self._latest = made
         rows["call"].append(made)

@@ -23,7 +23,7 @@ from tests.rollups.plain_count import count
 from tests.rollups.synthetic import COLUMNS, WITH_SEQ, Rows, Shape, SyntheticLog
 
 NOW = datetime(2026, 11, 27, 15, 0, tzinfo=UTC)
-SMALL = Shape(calls=300, days=6, cards=4, clients=2, users=5, patients=12, tenants=2, withdrawn=0.04)
+SMALL = Shape(calls=300, days=6, cards=4, clients=2, users=5, patients=12, tenants=2, withdrawn=0.08)
 LONDON = Shape(calls=500, days=6, cards=3, clients=2, users=4, patients=9, first=datetime(2026, 3, 26, tzinfo=UTC))
 
 

@@ -242,3 +242,12 @@ def test_views_for_people_show_words_and_times(path: Path, database: str) -> Non
     assert ask(database, query) == [("ehr", "order-sign", "fired", "2026-11-20 12:00:00")]
     assert ask(database, "SELECT state, mode, indicator FROM log.readable_card LIMIT 1") == [("shown", "live", "warning")]
     assert ask(database, "SELECT outcome, reason_code FROM log.readable_feedback") == [("overridden", "not-indicated")]
+
+
+@pytest.mark.parametrize("table", ["call", "delivery", "withdrawal", "feedback", "refusal"])
+def test_new_records_of_a_source_are_found_by_an_index(database: str, table: str) -> None:
+    """Those who count the log ask every few seconds for what came since, of tables with millions of rows."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        migrate(connection)
+        query = "SELECT count(*) FROM pg_indexes WHERE schemaname = 'log' AND tablename = %s AND indexdef LIKE '%%(source, seq)'"
+        assert connection.execute(query, (table,)).fetchone() == (1,)

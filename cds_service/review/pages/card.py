@@ -9,7 +9,7 @@ from typing import Any
 from cds_service.database import Database
 from cds_service.review.charts import control_chart, day_text
 from cds_service.review.empty import why_empty
-from cds_service.review.figures import NO_CARDS, NO_EVALUATIONS, card_figures, orders_of, reasons_given
+from cds_service.review.figures import NO_CARDS, NO_EVALUATIONS, NO_REASONS, card_figures, orders_of, reasons_given
 from cds_service.review.filter_bar import filter_bar, period
 from cds_service.review.links import Links
 from cds_service.review.page import Page, PageNotFoundError, PageRequest, PageRoute
@@ -42,8 +42,8 @@ def draw(asked: PageRequest) -> Page:
     chosen = asked.filter().with_values("card", card)
     counts = next(iter(card_counts(database, chosen, ())), NO_CARDS)
     evaluations = next(iter(evaluation_counts(database, chosen, ())), NO_EVALUATIONS)
-    reasoned = reasons_given(database, chosen).get(card, 0)
-    figures = card_figures(card, asked.knowledge, counts, evaluations, reasoned, orders_of(database, chosen))
+    given = reasons_given(database, chosen).get(card, NO_REASONS)
+    figures = card_figures(card, asked.knowledge, counts, evaluations, given, orders_of(database, chosen))
     days, flags = _days(database, chosen, asked.today)
     users = top_users(database, chosen, _ALL_USERS)
     few = max(round(0.05 * len(users)), min(len(users), 1))

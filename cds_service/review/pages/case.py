@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -21,6 +22,7 @@ from cds_service.review.timeline import DAYS, MOST_CALLS, drawing, events_around
 from cds_service.review_site.json_view import coloured
 from cds_service.review_site.words import html, template
 
+_NUMBER = re.compile("[0-9]{1,9}")  # of a plan
 _WORDS: dict[str, Any] = {
     "verdicts": verdicts.VERDICTS,
     "responses": verdicts.RESPONSES,
@@ -127,7 +129,7 @@ class Place(msgspec.Struct, frozen=True):
 def _place(asked: PageRequest, case: Case, reviewer: str) -> Place | None:
     """Return the place in the plan that the address names; None without one, or where the case is not in it."""
     number, work = asked.query.get("plan", ""), asked.query.get("work", "first")
-    if not number.isdecimal() or work not in WORK:
+    if not _NUMBER.fullmatch(number) or work not in WORK:
         return None
     cases = samples(asked.database, int(number))
     here = next((one for one in cases if one.case == case.id), None)

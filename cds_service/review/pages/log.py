@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 from starlette.responses import Response
 
-from cds_service.alert_log import micros, read_body
+from cds_service.alert_log import micros
 from cds_service.database import Database
-from cds_service.review.case import cards_of, nth_of_card
+from cds_service.review.case import CaseNotFoundError, body_of, cards_of, nth_of_card
 from cds_service.review.empty import why_empty
 from cds_service.review.filter_bar import filter_bar, period
 from cds_service.review.page import BASE, BadFormError, Page, PageRequest, PageRoute, see_other
@@ -110,9 +110,12 @@ def _nth(database: Database, one: LogRow) -> int:
     if not one.about_order:
         return 1
     call = database.one("SELECT * FROM log.call WHERE received_at = :at AND id = :id", at=one.received_at, id=one.call_id)
-    body = read_body(database, call) if call is not None else None
-    if call is None or body is None:
+    if call is None:
         return 1
+    try:
+        body = body_of(database, call)
+    except CaseNotFoundError:
+        return 1  # its page says why there is no more
     evaluations = [row for row in body.evaluations if row["card"] == one.card]
     return nth_of_card(evaluations, cards_of(database, call, one.card), one.position)
 
