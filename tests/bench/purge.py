@@ -3,8 +3,8 @@
     python -m tests.bench.purge [--calls 20000] [--every 10]
 
 Of each call: hot columns, a body of 1.2 KB, a card, an order, its delivery; every second one has feedback. All of them
-are old. A second process commits as the log's writer does (its lock, `synchronous=FULL`), every so many ms: first alone, then while
-`purge` runs. Figures are of commits from asking for the lock until the commit is on the disk.
+are old. A second process commits as the log's writer does (its lock, `synchronous=FULL`), every so many ms: first alone, then
+while `purge` runs. Figures are of commits from asking for the lock until the commit is on the disk.
 """
 
 from __future__ import annotations
