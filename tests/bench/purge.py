@@ -14,6 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import closing
 from datetime import timedelta
@@ -30,10 +31,13 @@ _ALONE = 5.0  # seconds
 
 def write(path: Path, every: float) -> None:
     """Commit until standard input ends; print the seconds of each commit."""
-    import threading
-
     ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+    def wait_for_end() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
     lock = CommitLock(path)
     with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as connection:
         connection.execute("PRAGMA synchronous = FULL")
@@ -56,7 +60,7 @@ class Beside:
         return self
 
     def __exit__(self, *_: object) -> None:
-        written, _ = self._process.communicate("")
+        written = self._process.communicate("")[0]
         self.waits = [float(line) for line in written.split()]
 
     def __str__(self) -> str:
