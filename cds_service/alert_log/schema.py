@@ -86,6 +86,8 @@ TABLES: tuple[str, ...] = (
     # Off unless a site gives a second key. `of`: id of the call or feedback; `content`: nonce and AES-GCM.
     """CREATE TABLE sealed (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, of BLOB NOT NULL, kind INTEGER NOT NULL,
         key_id INTEGER NOT NULL, content BLOB NOT NULL) STRICT""",
+    "CREATE INDEX sealed_of_time ON sealed (received_at)",
+    "CREATE INDEX sealed_of ON sealed (of)",
     # The same id under two generations of the hash key.
     """CREATE TABLE key_pair (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, kind INTEGER NOT NULL,
         old_key INTEGER NOT NULL, old BLOB NOT NULL, new_key INTEGER NOT NULL, new BLOB NOT NULL,
@@ -110,16 +112,21 @@ def version_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
+def expect_not_newer(version: int) -> None:
+    """Raise SchemaMismatchError for the schema version of a newer program."""
+    if version > SCHEMA_VERSION:
+        raise SchemaMismatchError(
+            f"the alert log has schema {version}, written by a newer program; this one knows schema {SCHEMA_VERSION}"
+        )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file to SCHEMA_VERSION in one transaction. Raises SchemaMismatchError for a file of a newer program."""
     if version_of(connection) == SCHEMA_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
     version = version_of(connection)  # under the lock: another process may have been first
-    if version > SCHEMA_VERSION:
-        raise SchemaMismatchError(
-            f"the alert log has schema {version}, written by a newer program; this one knows schema {SCHEMA_VERSION}"
-        )
+    expect_not_newer(version)
     for migration in MIGRATIONS[version:] if version else (TABLES,):
         for statement in migration:
             connection.execute(statement)

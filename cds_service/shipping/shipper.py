@@ -18,6 +18,7 @@ import psycopg
 from cds_service.alert_log.deletion import Deletion
 from cds_service.alert_log.schema import SchemaMismatchError
 from cds_service.clock import Clock, utc_now
+from cds_service.database.causes import cause_of, described
 from cds_service.shipping.link import Link, Moved, RecordRefusedError
 from cds_service.shipping.log_file import LogFile
 from cds_service.shipping.own_ids import DictionaryConflictError
@@ -201,10 +202,10 @@ class Shipper:
         The record at the watermark stays, because by it a restored file is recognised; so do those that PostgreSQL refused.
         """
         before = int((self._clock() - KEPT).timestamp() * 1_000_000)
-        kept = link.set_aside_seqs()
         until = self._monotonic() + _CLEAN_FOR
         with Deletion(self._path) as deletion:
-            while deleted := deletion.delete_some(before, through, kept):
+            deletion.keep(link.set_aside_seqs())
+            while deleted := deletion.delete_some(before, through):
                 self._count("deleted", deleted)
                 if self._monotonic() > until or self._stopping.is_set():
                     return False
@@ -245,11 +246,12 @@ class Shipper:
         if self._link is not None:
             self._link.close()
             self._link = None
-        self._last_error = type(error).__name__
+        self._last_error = f"{type(error).__name__}: {error}" if isinstance(error, _MISFITS) else described(error)
         self._waiting = self._backlog()
         if self._state != state:
             if state == "stopped":
-                tell(Event.SHIPPING_STOPPED, error=self._last_error)
+                tell(Event.SHIPPING_STOPPED, error=type(error).__name__)
             else:
-                tell(Event.SHIPPING_FAILS, error=self._last_error, code=getattr(error, "sqlstate", None) or "")
+                code = getattr(error, "sqlstate", None) or cause_of(error)
+                tell(Event.SHIPPING_FAILS, error=type(error).__name__, code=code)
         self._state = state
