@@ -45,6 +45,7 @@ from tests.rollups.synthetic import Shape, SyntheticLog
 
 DAYS = 365
 READERS = 5
+SLOW = 503  # of a page with a statement that reached its limit of 2 s
 PAGES = (
     *("?days=365", "/cards?days=365", "/cards/card-3?days=365", "/reasons?days=365", "/data?days=365", "/clients?days=365"),
     *("/log?days=365", "/log?days=365&card=card-3&state=withdrawn&response=accepted"),
@@ -154,8 +155,8 @@ class Bench:
                 for one in some:
                     one.terminate()
                     one.join()
-            if set(first) | set(self.pages) != {200}:
-                raise WrongAnswerError(f"pages: {sorted(set(first) | set(self.pages))}")
+            if wrong := {*first, *self.pages} - {200, SLOW}:
+                raise WrongAnswerError(f"pages: {sorted(wrong)}")
 
     @contextmanager
     def purge(self) -> Iterator[Running]:
@@ -172,7 +173,7 @@ class Bench:
         subprocess.run([*_CLI, "log", *command], env=os.environ | self.environ, check=True, capture_output=True)
 
     @contextmanager
-    def _command(self, name: str, environ: Mapping[str, str]) -> Iterator[Running]:
+    def _command(self, name: str, environ: dict[str, str]) -> Iterator[Running]:
         quiet = subprocess.DEVNULL
         every = os.environ | self.environ | environ
         with subprocess.Popen([*_CLI, "log", name], env=every, stdout=quiet, stderr=quiet) as process:
@@ -241,7 +242,8 @@ def main() -> None:
         bench.run("rollup")
         rounds = asyncio.run(measure(bench, options))
     report(rounds)
-    print(f"{len(bench.pages) / options.rounds / options.seconds:.1f} pages a second were read")
+    a_second = len(bench.pages) / options.rounds / options.seconds
+    print(f"{a_second:.1f} pages a second were read; {bench.pages.count(SLOW)} of {len(bench.pages)} reached their limit of 2 s")
 
 
 if __name__ == "__main__":

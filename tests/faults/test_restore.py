@@ -80,8 +80,8 @@ def wait_for(load: Load, calls: int) -> None:
 @pytest.mark.parametrize("ships", [False, True])
 def test_a_copy_made_while_serving_is_put_back_after_a_kill(tmp_path: Path, database: str, ships: bool) -> None:
     path, copy, review = (tmp_path / f"{name}.sqlite3" for name in ("alerts", "copy", "review"))
-    settings = {"log_database_url": database} if ships else {}
-    with RealServer(tmp_path, **settings) as server:
+    url = database if ships else ""
+    with RealServer(tmp_path, log_database_url=url) as server:
         load = Load(server)
         with load.running():
             wait_for(load, 40)
@@ -103,7 +103,7 @@ def test_a_copy_made_while_serving_is_put_back_after_a_kill(tmp_path: Path, data
     with closing(counted(path, review)) as again, closing(counted(copy, tmp_path / "anew.sqlite3")) as anew:
         assert stored(again) == stored(anew)
         assert list(differences(again, DAYS)) == []
-    with RealServer(tmp_path, **settings) as server:
+    with RealServer(tmp_path, log_database_url=url) as server:
         load = Load(server)
         with load.running():
             wait_for(load, 5)
