@@ -30,8 +30,9 @@ def run_backtest(settings: Settings, backtest: Backtest, processes: int, progres
     found = backtest.result
     if found is not None:
         return found
-    backtest.candidate(settings)  # one that can't be read is said before processes start
     missing = backtest.missing()
+    if processes > 1:
+        backtest.candidate(settings)  # one that can't be read is said before processes start
     done = backtest.spec.parts - len(missing)
     for _, _ in in_processes(PartOfBacktest, (settings, backtest.folder), missing, min(processes, len(missing)) or 1):
         done += 1
