@@ -63,6 +63,31 @@ class Settings(BaseModel):
         description="key of the hashes that stand for patient, user and encounter ids in the alert log; required in production; "
         "in dev a random one is kept in hash.key beside the log",
     )
+    hash_generation: int = Field(
+        default=1,
+        ge=1,
+        le=999,
+        description="which key CDS_HASH_SECRET is, counted from 1; hashes say it (k2:). `cds-service log rotate-key` tells how "
+        "to change the key",
+    )
+    hash_secret_old: Secret = Field(
+        default="",
+        description="the key before CDS_HASH_SECRET, while the log has records of it: hashes of both are joined",
+    )
+    reveal_key: Secret = Field(
+        default="",
+        description="key with which comments of feedback and the ids of patient, user and encounter are sealed in the log, for "
+        "those who may reveal them; without it they are not kept at all",
+    )
+    reveal_key_id: int = Field(
+        default=1, ge=1, le=999, description="which key CDS_REVEAL_KEY is; raise it with each new one, and keep the old ones"
+    )
+    keep_days: int = Field(
+        default=400, ge=30, le=36_500, description="days for which `cds-service log purge` leaves records in the log"
+    )
+    keep_sealed_days: int = Field(
+        default=90, ge=1, le=36_500, description="days for which it leaves sealed comments and ids, never longer than the records"
+    )
     clients_file: File | None = Field(
         default=None,
         description="the EHR clients that may call, a TOML file (`cds-service clients check`, fixtures/clients.example.toml); "

@@ -6,7 +6,7 @@ Each transaction writes some calls anew, the newest first, and deletes their old
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import msgspec
 from cds_service.alert_log.old_records import FACTS_VERSION, old_call, old_feedback, old_quarantine, old_repeats
 from cds_service.alert_log.old_schema import OLD_TABLES
 from cds_service.alert_log.reading import has_old_rows
+from cds_service.alert_log.records import FeedbackRecord
 from cds_service.alert_log.rows import Rows
 from cds_service.alert_log.store import Store
 
@@ -30,24 +31,31 @@ class Compacted(msgspec.Struct, frozen=True):
     unreadable: int
 
 
-def compact(path: Path) -> Iterator[Compacted]:
+KeepReason = Callable[[FeedbackRecord], FeedbackRecord]
+
+
+def compact(path: Path, keep_reason: KeepReason) -> Iterator[Compacted]:
     """Rewrite all old rows of the file; yield the progress after each transaction.
 
-    The old tables go at the end, unless some rows can't be read: those stay. Raises what `Store` raises.
+    `keep_reason` leaves of a feedback's reason what may be kept for ever: version 0.1.0 kept it as it was sent, and it is to
+    stand among the names, which are never deleted. The old tables go at the end, unless some rows can't be read: those stay.
+    Raises what `Store` raises.
     """
     with closing(Store(path)) as store:
-        yield from _Compacting(store).run()
+        yield from _Compacting(store, keep_reason).run()
 
 
 class _Compacting:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, keep_reason: KeepReason) -> None:
         self._store = store
+        self._keep_reason = keep_reason
         self._done = self._unreadable = 0
 
     def run(self) -> Iterator[Compacted]:
         with self._store.transaction() as rows:
             if not has_old_rows(rows.connection):
                 return
+            rows.execute("PRAGMA secure_delete = ON")  # else the deleted rows stay readable in free pages
             left, before = rows.execute("SELECT count(*), coalesce(max(seq), 0) + 1 FROM old_call").fetchone()
         total = left
         after: int | None = 0
@@ -90,7 +98,7 @@ class _Compacting:
     def _some_feedback(self, rows: Rows, after: int) -> int | None:
         found = _fetched(rows, "SELECT * FROM old_feedback WHERE seq > ? ORDER BY seq LIMIT ?", (after, _OTHERS))
         for row in found:
-            rows.add(old_feedback(row))
+            rows.add([self._keep_reason(one) for one in old_feedback(row)])
             rows.execute("DELETE FROM old_feedback WHERE seq = ?", (row["seq"],))
         return int(found[-1]["seq"]) if found else None
 

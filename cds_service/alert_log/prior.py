@@ -27,8 +27,10 @@ TIME_LIMIT = 0.05
 # The newest cards of one id that are looked at: bounded work also for a patient whose chart is opened a thousand times a day.
 NEWEST = 50
 
-# Returned where the file did not answer in time: an empty list like any other, but for those who ask by `is`.
-UNANSWERED: list[PriorRecord] = []
+
+class Incomplete(list[PriorRecord]):
+    """What was found where one of the places that were asked did not answer in time: a list, and a sign of what it lacks."""
+
 
 _INSTRUCTIONS = 1000  # of SQLite's machine between two looks at the clock, some 10 us
 
@@ -88,7 +90,7 @@ class PriorCards:
                 tell(Event.LOG_UNREAD, error=type(error).__name__)
             self.unanswered += 1
             metrics.LOG_UNREAD.inc()
-            return UNANSWERED
+            return Incomplete()
 
     async def close(self) -> None:
         """Close the file, unless a read hangs; look-ups find nothing after this."""

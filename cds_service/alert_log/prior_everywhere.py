@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from cds_service.alert_log.prior import PriorCards
+from cds_service.alert_log.prior import Incomplete, PriorCards
 from cds_service.alert_log.records import PriorRecord
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, tell
@@ -64,7 +64,10 @@ class PriorEverywhere:
             return self._alone(here, str(error))
         finally:
             asking.cancel()
-        return merged(since, here, there) if there is not None else self._alone(here, "TimeoutError")
+        if there is None:
+            return self._alone(here, "TimeoutError")
+        both = merged(since, here, there)
+        return Incomplete(both) if isinstance(here, Incomplete) else both
 
     def start(self) -> None:
         """Begin to connect, so that the first call does not wait for that."""
@@ -78,13 +81,13 @@ class PriorEverywhere:
                 await self._opening
             await self._elsewhere.close()
 
-    def _alone(self, here: list[PriorRecord], error: str) -> list[PriorRecord]:
+    def _alone(self, here: list[PriorRecord], error: str) -> Incomplete:
         """Return what the file knows, and count that the database said nothing."""
         if not self.unanswered:
             tell(Event.LOG_UNREAD_ELSEWHERE, error=error)
         self.unanswered += 1
         metrics.LOG_UNREAD_ELSEWHERE.inc()
-        return here
+        return Incomplete(here)
 
 
 def merged(cards: Iterable[str], here: Iterable[PriorRecord], there: Iterable[PriorRecord]) -> list[PriorRecord]:

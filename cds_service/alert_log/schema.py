@@ -86,6 +86,8 @@ TABLES: tuple[str, ...] = (
     # Off unless a site gives a second key. `of`: id of the call or feedback; `content`: nonce and AES-GCM.
     """CREATE TABLE sealed (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, of BLOB NOT NULL, kind INTEGER NOT NULL,
         key_id INTEGER NOT NULL, content BLOB NOT NULL) STRICT""",
+    "CREATE INDEX sealed_of_time ON sealed (received_at)",
+    "CREATE INDEX sealed_of ON sealed (of)",
     # The same id under two generations of the hash key.
     """CREATE TABLE key_pair (seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, kind INTEGER NOT NULL,
         old_key INTEGER NOT NULL, old BLOB NOT NULL, new_key INTEGER NOT NULL, new BLOB NOT NULL,

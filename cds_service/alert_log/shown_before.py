@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from cds_service.alert_log.log import AlertLog
-from cds_service.alert_log.prior import UNANSWERED
+from cds_service.alert_log.prior import Incomplete
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.records import RETRY
 from cds_service.criteria.facts import Facts, Order, PriorCard
@@ -29,7 +29,7 @@ class ShownBeforeInLog:
         self._alert_log = alert_log
         self._hashed = hashed
         self._answer_counts = answer_counts
-        self.unknown = False  # the log was asked and did not answer in time
+        self.unknown = False  # the file, or the database of several machines, was asked and did not answer in time
 
     async def __call__(self, decisions: Sequence[Decision], facts: Facts) -> tuple[PriorCard, ...] | None:
         """Return the cards that may make one of `decisions` a repeat.
@@ -52,7 +52,7 @@ class ShownBeforeInLog:
             {card: facts.now - back for card, back in wanted.items()},
             apart=own,  # they are left out below, and must not stand for earlier ones like them
         )
-        self.unknown = found is UNANSWERED
+        self.unknown = isinstance(found, Incomplete)
         user = hashed("user", call.context.userId or "")
         sent = [one for one in facts.orders if one.reference]
         orders = {key: one.reference for one in sent for key in (hashed.order(one), _old_key(one, hashed))}

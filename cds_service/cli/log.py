@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
+from cds_service.cli.retention import add_retention_commands
 from cds_service.settings import load_settings
 
 
@@ -38,6 +39,7 @@ def add_log_commands(commands: argparse._SubParsersAction[Any], instant: Callabl
         "--verify", action="store_true", help="change nothing; list days whose counts are not those of the log, status 1 if any"
     )
     rollup.set_defaults(run=_rollup)
+    add_retention_commands(log)
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -65,14 +67,18 @@ def _export(options: argparse.Namespace) -> int:
 def _compact(_: argparse.Namespace) -> int:
     """Rewrite old rows; say on standard error how far it is."""
     from cds_service.alert_log.compact import Compacted, compact
+    from cds_service.hooks.override_reasons import known_reasons
+    from cds_service.knowledge.site_knowledge import load_knowledge
 
-    path = load_settings().log_path
+    settings = load_settings()
+    path = settings.log_path
     if not path.exists():
         print(f"{path}: there is no alert log yet; CDS_LOG_PATH names the file", file=sys.stderr)
         return 1
+    keep_reason = known_reasons(load_knowledge(settings, before_approval=True))
     last = Compacted(0, 0, 0)
     try:
-        for last in compact(path):
+        for last in compact(path, keep_reason):
             print(f"\r{last.done} calls rewritten, {last.left} left ", end="", file=sys.stderr, flush=True)
     except sqlite3.DatabaseError as error:
         print(f"{path}: cannot be rewritten ({error}); what was rewritten stays, the next run goes on", file=sys.stderr)

@@ -70,4 +70,10 @@ REVIEW_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE review.saved_view (id INTEGER PRIMARY KEY, name TEXT NOT NULL, url TEXT NOT NULL, "
         "made_at INTEGER NOT NULL) STRICT",
     ),
+    # Legal holds: records that retention leaves. `kind`: patient, call, client; `value`: a keyed hash, a call's id, a name.
+    # Rows stay after the hold has ended, as proof of it. Times: microseconds since 1970.
+    (
+        "CREATE TABLE review.hold (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, value TEXT NOT NULL, reason TEXT NOT NULL, "
+        "began_at INTEGER NOT NULL, ended_at INTEGER) STRICT",
+    ),
 )

@@ -50,6 +50,7 @@ class SqliteDatabase(Database):
                 if writes_review:
                     self._connection.execute("PRAGMA review.journal_mode = WAL")
                     self._connection.execute("PRAGMA review.synchronous = FULL")
+                    self._connection.execute("PRAGMA review.secure_delete = ON")  # counts by user hold hashes of people
         except BaseException:
             self._connection.close()
             raise

@@ -6,15 +6,23 @@ EHRs let people type into fields that are meant for codes, and such a text may n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from msgspec.structs import replace
 
 from cds_service.alert_log import FeedbackRecord
 from cds_service.hooks.feedback import EPIC_REASONS
+from cds_service.knowledge.knowledge import Knowledge
 
 OTHER = "other"
 _NUMBER = re.compile(r"\d{1,9}")
+
+
+def known_reasons(knowledge: Knowledge) -> Callable[[FeedbackRecord], FeedbackRecord]:
+    """Return `with_known_reason` for the reasons that the cards offer."""
+    displays = {code: one.display for code, one in knowledge.overrides.items()}
+    return partial(with_known_reason, system=knowledge.labels.override_system, displays=displays)
 
 
 def with_known_reason(record: FeedbackRecord, system: str, displays: Mapping[str, str]) -> FeedbackRecord:

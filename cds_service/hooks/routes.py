@@ -11,7 +11,7 @@ from starlette.types import Scope
 from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.hooks.discovery import describe
 from cds_service.hooks.feedback import Batch, decode_feedback
-from cds_service.hooks.override_reasons import with_known_reason
+from cds_service.hooks.override_reasons import known_reasons
 from cds_service.hooks.service_calls import caller_of, known_service
 from cds_service.runtime import Runtime
 from cds_service.telemetry.events import Event, tell
@@ -27,8 +27,7 @@ def hook_routes(runtime: Runtime) -> APIRouter:
     """Return the routes under /cds-services, without the calls of services."""
     services = {service.id: service for service in runtime.knowledge.services}
     discoveries = {include: describe(services.values(), include=include) for include in (False, True)}
-    reasons = {code: one.display for code, one in runtime.knowledge.overrides.items()}
-    reason_system = runtime.knowledge.labels.override_system
+    keep_reason = known_reasons(runtime.knowledge)
     router = APIRouter(tags=["CDS Hooks"])
 
     @router.get("/cds-services", summary="The services and their prefetch templates")
@@ -58,7 +57,7 @@ def hook_routes(runtime: Runtime) -> APIRouter:
             raise LogUnavailable(text, why="repeats_unknown")
         body = await read_body(request.scope, request.receive, MAX_FEEDBACK_BYTES, BodyMemory(0))
         batch = decode_feedback(body, service.id, runtime.clock(), caller)
-        records = [with_known_reason(record, reason_system, reasons) for record in batch.records]
+        records = [keep_reason(record) for record in batch.records]
         stored = await runtime.alert_log.append_feedback([*records, *batch.kept])
         if not stored and runtime.alert_log.health().state == "failed":
             raise LogUnavailable("The feedback could not be stored; please send it again later", why="feedback")

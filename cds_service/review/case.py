@@ -15,6 +15,7 @@ from cds_service.review.verdicts import CaseId
 
 Row = dict[str, Any]
 
+TRUTHS = "*"  # stands in place of a card in the rows of a body that hold the truths of criteria
 FIRED = (Outcome.FIRED, Outcome.REPEATED, Outcome.GAVE_WAY, Outcome.CAPPED)
 
 
@@ -90,6 +91,15 @@ def find_call(database: Database, call: str) -> Row:
     if row is None:
         raise CaseNotFoundError("The log has no such call")
     return row
+
+
+def evaluated_cards(database: Database, call: Row) -> list[str]:
+    """Return the cards that were evaluated in a call, in their order; none where its body was deleted or can't be read."""
+    try:
+        body = body_of(database, call)
+    except CaseNotFoundError:
+        return []  # the page of that call says why
+    return list(dict.fromkeys(one["card"] for one in body.evaluations if one["card"] != TRUTHS))
 
 
 def _call_row(database: Database, call: str) -> Row | None:

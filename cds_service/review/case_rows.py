@@ -15,7 +15,7 @@ from cds_service.decide.decision import Outcome
 from cds_service.explain.evidence import evidence_rows
 from cds_service.explain.sentences import Sentences
 from cds_service.knowledge.knowledge import Card, Knowledge
-from cds_service.review.case import Case, Row
+from cds_service.review.case import TRUTHS, Case, Row
 
 _CAUSES = {
     "not_recorded": "not recorded",
@@ -81,6 +81,7 @@ class TableRow(msgspec.Struct, frozen=True):
     indicator: str
     summary: str
     chosen: bool
+    unknown: bool  # it was passed over for what was not known, not for what was known: it could have held
     criteria: Sequence[Criterion]
 
 
@@ -172,19 +173,26 @@ def criteria(case: Case, known: Knowledge | None) -> Criteria:
         return Criteria([Criterion(name, name.replace("_", " "), truth) for name, truth in truths.items()])
     words = _Words(known, card, truths)
     row = int(case.evaluation.get("row", -1))
-    table = [
-        TableRow(number, one.indicator, one.summary, number == row + 1, words.of(one.when, one.unless))
-        for number, one in enumerate(card.file.table, 1)
-    ]
+    table = []
+    for number, one in enumerate(card.file.table, 1):
+        looked, chosen = words.of(one.when, one.unless), number == row + 1
+        passed_over = row < 0 or number <= row
+        table.append(TableRow(number, one.indicator, one.summary, chosen, passed_over and _undecided(looked), looked))
     about = [card.file.for_each] if card.file.for_each else []
     return Criteria(words.of([*about, *card.file.fire_when], card.file.unless), table)
+
+
+def _undecided(row: Iterable[Criterion]) -> bool:
+    """Return whether a row of the table could have held: nothing in it is known to be against it, and something is unknown."""
+    left = [one for one in row if not one.holds]
+    return bool(left) and all(one.truth == "unknown" for one in left)
 
 
 def truths_of(case: Case) -> dict[str, str]:
     """Return the recorded truth of each criterion for the patient and the order of the case."""
     found: dict[str, str] = {}
     for one in case.body.evaluations:
-        if one["card"] == "*" and one["order_key"] in ("", case.order_key):
+        if one["card"] == TRUTHS and one["order_key"] in ("", case.order_key):
             found |= one["criteria"]
     return found
 
@@ -246,6 +254,20 @@ def stood_back(case: Case) -> list[dict[str, Any]]:
         for one in case.body.evaluations
         if one.get("gave_way_to") == case.id.card
     ]
+
+
+def others(case: Case) -> list[dict[str, Any]]:
+    """Return the other evaluations of the call, also those that did not fire, with which of their card each is, from 1."""
+    seen: Counter[str] = Counter()
+    found = []
+    for one in case.body.evaluations:
+        if one["card"] == TRUTHS:
+            continue
+        seen[one["card"]] += 1
+        if (one["card"], seen[one["card"]]) != (case.id.card, case.id.nth):
+            outcome = one["outcome"] if one.get("applies", True) else Outcome.NOT_APPLICABLE
+            found.append({"card": one["card"], "nth": seen[one["card"]], "version": one.get("version", ""), "outcome": outcome})
+    return found
 
 
 def not_checked(case: Case) -> list[dict[str, Any]]:

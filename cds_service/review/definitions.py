@@ -164,8 +164,8 @@ _ALL = (
     Definition(
         "kappa",
         "Agreement of two readers (Cohen's kappa)",
-        "(agreement seen - agreement by chance) / (1 - agreement by chance), over the cases that two readers judged; the second "
-        "does not see what the first said.",
+        "(agreement seen - agreement by chance) / (1 - agreement by chance), over the cases that two readers judged; of each "
+        "counts the verdict before the other's could be seen.",
         "Undefined where chance alone explains all of it, as where both always give the same verdict: so the plain agreement "
         "stands beside it. At least 0.7 is aimed at.",
         "Cohen, Educational and Psychological Measurement 1960",

@@ -88,7 +88,7 @@ def result(card: str, strata: Sequence[StratumResult], samples: Iterable[Sample]
     """Sum up the strata of one card or of all. `samples`: the cases of their plans."""
     shown = [one for one in strata if one.stratum in SHOWN]
     overridden = [one for one in strata if one.stratum in _OVERRIDDEN]
-    pairs = [(one.readings[0].opinion.verdict, one.readings[1].opinion.verdict) for one in samples if len(one.readings) > 1]
+    pairs = [(one.readings[0].blind, one.readings[1].blind) for one in samples if len(one.readings) > 1]
     return Result(
         card=card,
         drawn=sum(one.drawn for one in strata),

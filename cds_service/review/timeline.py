@@ -10,7 +10,7 @@ import msgspec
 
 from cds_service.alert_log import instant_of
 from cds_service.database import Database
-from cds_service.review.case import Case, Row
+from cds_service.review.case import Case, Row, evaluated_cards
 
 DAYS = 7
 MOST_CALLS = 200  # a patient in intensive care can have more; the table says so
@@ -35,6 +35,7 @@ class Event(msgspec.Struct, frozen=True):
     outcome: str
     cards: Sequence[Shown]
     this: bool  # the call of the case
+    opens: str  # of a call without a card: one that was evaluated and did not fire, the case's own if it was; "" for none
 
 
 class Dot(msgspec.Struct, frozen=True):
@@ -66,7 +67,7 @@ class Drawing(msgspec.Struct, frozen=True):
     dots: Sequence[Dot]
 
 
-_CALLS = """SELECT id, received_at, hook, outcome FROM log.call c WHERE patient = :patient
+_CALLS = """SELECT id, received_at, tenant, repeat_of, hook, outcome FROM log.call c WHERE patient = :patient
     AND received_at >= :start AND received_at < :end AND repeat_of IS NULL ORDER BY received_at, id LIMIT :most"""
 _CARDS = """SELECT c.call_id, c.card, c.state, c.mode, c.position, (
       SELECT f.outcome FROM log.feedback f WHERE f.card_uuid = c.uuid AND f.tenant = c.tenant AND f.client = c.client
@@ -82,17 +83,21 @@ def events_around(database: Database, case: Case) -> list[Event]:
     at = call["received_at"]
     span = {"start": at - DAYS * _DAY, "end": at + DAYS * _DAY + 1}
     found = database.rows(_CALLS, patient=call["patient"], most=MOST_CALLS, **span)
-    return [
-        Event(
-            bytes(row["id"]).hex(),
-            row["received_at"],
-            name(row["hook"]),
-            name(row["outcome"]),
-            [_shown(database, one) for one in database.rows(_CARDS, at=row["received_at"], call=row["id"])],
-            bytes(row["id"]) == case.id.call_id,
+    events = []
+    for row in found:
+        cards = [_shown(database, one) for one in database.rows(_CARDS, at=row["received_at"], call=row["id"])]
+        this = bytes(row["id"]) == case.id.call_id
+        opens = "" if cards or this else _opens(database, row, case.id.card)
+        events.append(
+            Event(bytes(row["id"]).hex(), row["received_at"], name(row["hook"]), name(row["outcome"]), cards, this, opens)
         )
-        for row in found
-    ]
+    return events
+
+
+def _opens(database: Database, call: Row, card: str) -> str:
+    """Return the card through which a call without a card can be looked at: `card` itself where it was evaluated."""
+    evaluated = evaluated_cards(database, call)
+    return card if card in evaluated else next(iter(evaluated), "")
 
 
 def _shown(database: Database, row: Row) -> Shown:

@@ -81,6 +81,7 @@ class Reading(msgspec.Struct, frozen=True):
     role: Role
     opinion: Opinion
     at: int
+    blind: str  # the verdict of a first or second reader before the other's could be seen
 
 
 class VerdictError(ValueError):
@@ -108,10 +109,13 @@ def readings(rows: Iterable[dict[str, Any]]) -> list[Reading]:
     saved at the same moment are not both first.
     """
     newest: dict[str, dict[str, Any]] = {}
+    blind: dict[str, str] = {}
     for row in rows:
         newest[row["reviewer"]] = row  # keeps the place of the first one
+        if len(newest) == 1 or row["reviewer"] not in blind:  # once there is a second, each sees what the other said
+            blind[row["reviewer"]] = row["verdict"]
     roles: tuple[Role, ...] = ("first", "second", "adjudicator")
-    return [_reading(row, roles[min(place, 2)]) for place, row in enumerate(newest.values())]
+    return [_reading(row, roles[min(place, 2)], blind[reviewer]) for place, (reviewer, row) in enumerate(newest.items())]
 
 
 def settled(read: Sequence[Reading]) -> Reading | None:
@@ -194,8 +198,8 @@ def reviewer_name(text: str) -> str:
     return name
 
 
-def _reading(row: dict[str, Any], role: Role) -> Reading:
+def _reading(row: dict[str, Any], role: Role, blind: str) -> Reading:
     opinion = Opinion(
         row["verdict"], row["response"], row["cause"], row["harm"], tuple(row["five_rights"].split()), row["comment"]
     )
-    return Reading(row["reviewer"], role, opinion, row["at"])
+    return Reading(row["reviewer"], role, opinion, row["at"], blind)

@@ -80,6 +80,13 @@ def keep_counts_before(database: Database, day: int) -> None:
         database.execute("DELETE FROM review.dirty_day WHERE day < :day", day=day)
 
 
+def forget_users_before(database: Database, month: int) -> None:
+    """Delete the counts by user of the months (YYYYMM) before: they hold keyed hashes of people. All other counts stay."""
+    with database.exclusive(_LOCK), database.transaction():
+        database.execute("DELETE FROM review.daily_user WHERE day < :first", first=month * 100)
+        database.execute("DELETE FROM review.monthly_user WHERE month < :month", month=month)
+
+
 def _expect_time_zone(database: Database, days: SiteDays) -> None:
     """Forget all counts where the site's time zone has changed: its days are others now."""
     state = database.one("SELECT time_zone, first_day FROM review.rollup_state")

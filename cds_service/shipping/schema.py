@@ -103,6 +103,7 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
         f"""CREATE TABLE log.sealed (
             {_SENT}, received_at bigint, of bytea, kind integer, key_id bigint, content bytea NOT NULL,
             PRIMARY KEY (received_at, of, kind))""",
+        "CREATE INDEX ON log.sealed (of)",
         f"""CREATE TABLE log.key_pair (
             {_SENT}, received_at bigint NOT NULL, kind integer, old_key integer, old bytea, new_key integer, new bytea NOT NULL,
             PRIMARY KEY (old_key, old))""",

@@ -201,10 +201,10 @@ class Shipper:
         The record at the watermark stays, because by it a restored file is recognised; so do those that PostgreSQL refused.
         """
         before = int((self._clock() - KEPT).timestamp() * 1_000_000)
-        kept = link.set_aside_seqs()
         until = self._monotonic() + _CLEAN_FOR
         with Deletion(self._path) as deletion:
-            while deleted := deletion.delete_some(before, through, kept):
+            deletion.keep(link.set_aside_seqs())
+            while deleted := deletion.delete_some(before, through):
                 self._count("deleted", deleted)
                 if self._monotonic() > until or self._stopping.is_set():
                     return False

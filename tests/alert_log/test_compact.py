@@ -18,11 +18,15 @@ from cds_service.alert_log.compact import Compacted, compact
 from cds_service.alert_log.reading import bodies_of, old_calls, open_for_reading
 from cds_service.alert_log.store import Store
 from cds_service.cli.main import main
+from cds_service.hooks.override_reasons import known_reasons
 from tests.alert_log.test_old_files import write_old_file
 from tests.alert_log_samples import a_call, a_card, rows
+from tests.core import knowledge
 
+KEEP_REASON = known_reasons(knowledge())
 GOLDEN = Path(__file__).parent / "golden"
 SCHEMAS = (4, 5)
+OURS = "urn:cramp-cds:override-reason"
 
 
 def golden_file(folder: Path, version: int) -> Path:
@@ -50,7 +54,7 @@ def test_everything_that_version_0_1_0_wrote_is_in_the_new_tables(tmp_path: Path
     path = golden_file(tmp_path, version)
     calls, cards, said = (old_rows(path, table) for table in ("call", "card", "feedback"))
 
-    *_, last = compact(path)
+    *_, last = compact(path, KEEP_REASON)
 
     assert last == Compacted(len(calls), 0, 0)
     assert rows(path, "SELECT name FROM sqlite_master WHERE name LIKE 'old_%'") == []
@@ -76,10 +80,27 @@ def test_everything_that_version_0_1_0_wrote_is_in_the_new_tables(tmp_path: Path
     assert rows(path, "SELECT DISTINCT applies FROM outcome_of_set") == [-1]
 
 
+def test_what_somebody_typed_as_a_reason_is_nowhere_in_the_file_afterwards(tmp_path: Path) -> None:
+    """Version 0.1.0 kept reasons as they were sent; names are never deleted."""
+    path = golden_file(tmp_path, 5)
+    typed = "Mrs-Canary-wanted-it"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE feedback SET reason_code = ?, reason_display = ? WHERE seq = 1", (typed, typed))
+        connection.execute("UPDATE feedback SET reason_system = ?, reason_code = 'known-chronic' WHERE seq = 2", (OURS,))
+
+    list(compact(path, KEEP_REASON))
+
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    kept = set(rows(path, "SELECT reason_system, reason_code FROM feedback"))
+    assert {("", "other"), (OURS, "known-chronic")} <= kept
+    assert typed.encode() not in path.read_bytes()
+
+
 @pytest.mark.parametrize("version", SCHEMAS)
 def test_the_facts_of_old_calls_still_decode(tmp_path: Path, version: int) -> None:
     path = golden_file(tmp_path, version)
-    list(compact(path))
+    list(compact(path, KEEP_REASON))
 
     with closing(open_for_reading(path)) as connection:
         bodies = [bodies_of(connection)(row["seq"]) for row in connection.execute("SELECT seq FROM body")]
@@ -91,17 +112,17 @@ def test_the_facts_of_old_calls_still_decode(tmp_path: Path, version: int) -> No
 def test_a_run_that_was_stopped_is_gone_on_with_and_nothing_is_doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CALLS", 2)
     path = golden_file(tmp_path, 5)
-    steps = cast("Generator[Compacted, None, None]", compact(path))
+    steps = cast("Generator[Compacted, None, None]", compact(path, KEEP_REASON))
     assert next(steps) == Compacted(2, 4, 0)
     steps.close()
     newest = rows(path, "SELECT hook_instance FROM call ORDER BY seq")
     assert [one[-1] for one in newest] == ["6", "5"], "the newest first"
 
-    *_, last = compact(path)
+    *_, last = compact(path, KEEP_REASON)
 
     assert last == Compacted(4, 0, 0)
     assert rows(path, "SELECT count(*), count(DISTINCT hook_instance) FROM call WHERE repeat_of IS NULL") == [(6, 6)]
-    assert list(compact(path)) == []
+    assert list(compact(path, KEEP_REASON)) == []
 
 
 async def test_a_service_goes_on_and_knows_each_card_once_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +139,7 @@ async def test_a_service_goes_on_and_knows_each_card_once_at_every_step(tmp_path
 
     before = await known()
     assert before
-    for _ in compact(path):
+    for _ in compact(path, KEEP_REASON):
         assert await log.append(a_call(a_card())) is True
         assert await known() == before
     assert await known() == before
@@ -132,7 +153,7 @@ def test_a_row_that_no_version_wrote_stays_where_it_is(tmp_path: Path) -> None:
         connection.execute("UPDATE call SET evaluations = '[{' WHERE seq = 2")
         connection.commit()
 
-    *_, last = compact(path)
+    *_, last = compact(path, KEEP_REASON)
 
     assert last == Compacted(5, 0, 1)
     assert rows(path, "SELECT seq FROM old_call") == [2]
@@ -144,7 +165,7 @@ def test_a_new_file_has_nothing_to_rewrite(tmp_path: Path) -> None:
     with closing(Store(tmp_path / "new.sqlite3")) as store:
         store.append([a_call()])
 
-    assert list(compact(tmp_path / "new.sqlite3")) == []
+    assert list(compact(tmp_path / "new.sqlite3", KEEP_REASON)) == []
 
 
 def test_the_command_says_what_it_did_and_an_export_before_it_what_is_missing(

@@ -238,6 +238,7 @@ async def test_a_broken_log_shows_the_card_and_health_counts_it(tmp_path: Path, 
     async with ehr(tmp_path) as one:
         assert [await one.topics("patient-view", THIAZIDE, NORMAL) for _ in range(3)] == [["advice"]] * 3
         assert await one.unanswered() == 3
+    assert rows(tmp_path / "alerts.sqlite3", "SELECT degraded FROM call") == ["shown_before_unknown"] * 3
 
 
 async def test_a_slow_log_shows_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

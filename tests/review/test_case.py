@@ -45,6 +45,7 @@ CALLS = [
     (NO_LABS, ""),
     (MALARIA, ""),
     (QUININE, ""),  # the patient of the first call
+    (MALARIA, ""),  # the patient of the second call
 ]
 
 
@@ -126,12 +127,54 @@ async def test_a_case_that_could_not_be_checked_shows_what_was_missing(folder: P
     assert "could not check" in text
 
 
+async def test_a_row_that_was_passed_over_for_what_is_not_known_says_so(folder: Path, log: Database) -> None:
+    text, data = await shown(folder, address(log, 0))
+    table = data["criteria"]["table"]
+    (chosen,) = [row["number"] for row in table if row["chosen"]]
+    assert [row["number"] for row in table if row["unknown"]] == [2]  # "quinine danger", which needs results that nobody sent
+    assert chosen > 2
+    assert re.search(r"Quinine is dangerous here: \S* ?.{0,40}not known", text)
+    _, data = await shown(folder, address(log, 2))  # its first row held: those below were not needed
+    assert not [row for row in data["criteria"]["table"] if row["unknown"]]
+
+
 async def test_a_notice_is_a_card_without_an_evaluation(folder: Path, log: Database) -> None:
     text, data = await shown(folder, address(log, 5, "not-checked"))
     assert data["card_json"]["source"]["topic"]["code"] == "not-checked"
     assert (data["missing"], data["criteria"]["conditions"], data["case"]["outcome"]) == ([], [], "fired")
     assert "electrolyte-hypokalaemia" in [one["card"] for one in data["not_checked"]]
     assert data["card_json"]["summary"] in text
+
+
+async def test_the_other_cards_of_a_call_are_listed_and_open_also_where_they_did_not_fire(folder: Path, log: Database) -> None:
+    _, data = await shown(folder, address(log, 0))
+    others = data["others"]
+    assert "quinine-avoid" not in {one["card"] for one in others}
+    assert len({(one["card"], one["nth"]) for one in others}) == len(others)
+    (silent,) = [one for one in others if one["card"] == "quinine-safety"]
+    assert silent["outcome"] == "not_fired"
+    _, data = await shown(folder, address(log, 0, "quinine-safety", silent["nth"]))
+    assert data["case"]["outcome"] == "not_fired"
+    assert "quinine-avoid" in {one["card"] for one in data["others"]}
+
+
+async def test_a_call_without_a_card_opens_through_the_card_of_the_case(folder: Path, log: Database) -> None:
+    path = address(log, 1)  # no card fired, nor in the later call of the same patient
+    _, data = await shown(folder, path)
+    silent = [one for one in data["calls"] if not one["cards"]]
+    assert [one["opens"] for one in silent if not one["this"]] == ["quinine-avoid"]
+    (other,) = [one for one in silent if not one["this"]]
+    _, data = await shown(folder, f"/review/cases/{other['call']}/quinine-avoid/1")
+    assert data["case"]["outcome"] != "fired"
+
+
+async def test_all_cards_of_the_patient_are_one_link_away(folder: Path, log: Database) -> None:
+    async with pages(folder) as client:
+        html = (await client.get(address(log, 0))).text
+        (link,) = re.findall(r'href="([^"]*)">All cards of this patient', html)
+        found = await client.get(link.replace("&amp;", "&").replace("/log?", "/log.json?"))
+    calls = {one["path"].split("/")[3] for one in found.json()["rows"]}
+    assert calls == {address(log, 0).split("/")[3], address(log, 7).split("/")[3]}
 
 
 async def test_the_same_patient_a_week_around(folder: Path, log: Database) -> None:

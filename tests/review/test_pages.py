@@ -376,7 +376,27 @@ async def test_what_cannot_be_shown_is_said(client: Client, path: str, status: i
 async def test_the_line_above_says_how_old_the_counts_are(client: Client) -> None:
     state = (await got(client, ".json"))["log"]
     assert (state["counted_seconds_ago"], state["days_waiting"], state["quarantined"], state["shipped"]) == (0, 0, 1, False)
-    assert "Quarantined: 1" in (await client.get("/review")).text
+    assert '<a href="/review/clients#quarantine">Quarantined: 1</a>' in (await client.get("/review")).text
+
+
+async def test_what_was_quarantined_is_listed_by_client_and_reason(client: Client) -> None:
+    (row,) = (await client.get("/review/clients.json")).json()["quarantined"]
+    assert {name: row[name] for name in ("kind", "error", "n")} == {"kind": "feedback", "error": "too long", "n": 1}
+    html = (await client.get("/review/clients")).text
+    assert 'id="quarantine"' in html
+    assert "too long" in html
+
+
+async def test_a_step_between_versions_is_said_though_no_day_lies_outside_its_limits(client: Client) -> None:
+    data = (await client.get("/review/cards/quinine-avoid.json")).json()
+    (step,) = data["steps"]
+    assert step["before"] != step["version"]
+    for name in ("rate", "rate_before"):
+        assert step[name]["numerator"] <= step[name]["denominator"]
+    assert step["difference"] == step["rate"]["value"] - step["rate_before"]["value"]
+    html = (await client.get("/review/cards/quinine-avoid")).text
+    assert f"{step['version']} fires in {step['rate']['numerator']:,} of {step['rate']['denominator']:,}" in html
+    assert sum(one["evaluated"] for one in data["days"]) == step["rate"]["denominator"] + step["rate_before"]["denominator"]
 
 
 async def test_an_empty_log_says_so(tmp_path: Path) -> None:

@@ -85,6 +85,21 @@ def test_the_second_reader_is_blind_and_the_adjudicator_is_not(database: Databas
     assert (role_of("Ben", read), role_of("Cleo", read)) == ("second", "adjudicator")
 
 
+@pytest.mark.parametrize(
+    ("given", "blind"),
+    [
+        ([("Ann", "appropriate")], ["appropriate"]),
+        ([("Ann", "unsure"), ("Ann", "appropriate"), ("Ben", "malfunction")], ["appropriate", "malfunction"]),
+        # Each comes round once the other's verdict is there to be seen.
+        ([("Ann", "unsure"), ("Ben", "malfunction"), ("Ben", "unsure")], ["unsure", "malfunction"]),
+        ([("Ann", "unsure"), ("Ben", "malfunction"), ("Ann", "malfunction")], ["unsure", "malfunction"]),
+    ],
+)
+def test_agreement_is_that_of_verdicts_given_blind(database: Database, given: list[tuple[str, str]], blind: list[str]) -> None:
+    give(database, *given)
+    assert [one.blind for one in readings_of(database, CASE)] == blind
+
+
 def test_a_settled_case_takes_no_further_reader(database: Database) -> None:
     give(database, ("Ann", "appropriate"), ("Ben", "appropriate"))
     assert role_of("Cleo", readings_of(database, CASE)) is None

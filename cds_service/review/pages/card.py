@@ -17,6 +17,7 @@ from cds_service.review.pages.overview import shown_before
 from cds_service.review.pages.reasons import reason_text
 from cds_service.review.rate import share
 from cds_service.review.statistics import Limits, laney_limits
+from cds_service.review.version_steps import Step, said, steps
 from cds_service.rollups.counting import totals
 from cds_service.rollups.days import days_between
 from cds_service.rollups.filter import Filter
@@ -44,7 +45,9 @@ def draw(asked: PageRequest) -> Page:
     evaluations = next(iter(evaluation_counts(database, chosen, ())), NO_EVALUATIONS)
     given = reasons_given(database, chosen).get(card, NO_REASONS)
     figures = card_figures(card, asked.knowledge, counts, evaluations, given, orders_of(database, chosen))
-    days, flags = _days(database, chosen, asked.today)
+    by_day = _by_day(database, chosen)
+    days, flags = _days(chosen, asked.today, by_day, _shown_by_day(database, chosen))
+    changes = steps(by_day)
     users = top_users(database, chosen, _ALL_USERS)
     few = max(round(0.05 * len(users)), min(len(users), 1))
     links = Links(chosen)
@@ -55,6 +58,8 @@ def draw(asked: PageRequest) -> Page:
         "period": period(chosen),
         "days": days,
         "versions": [{"day": day, "version": version} for day, version in flags],
+        "steps": changes,
+        "recorded": sorted({version for found in by_day.values() for version in found}),
         "fired": evaluations.fired,
         "by": _breakdowns(database, chosen, links, asked),
         "comments": sum(row["comments"] for row in reasons),
@@ -70,7 +75,7 @@ def draw(asked: PageRequest) -> Page:
         "chart": control_chart(
             [one["day"] for one in days], [one["fired"] for one in days], [one["evaluated"] for one in days], limits, flags
         ),
-        "says": _sentence(days, flags),
+        "says": _sentence(days, flags, changes),
         "filters": filter_bar(database, chosen.without("card"), asked.knowledge, asked.settings.time_zone, _NAMES),
     }
     columns = ("day", "fired", "evaluated", "rate", "centre", "low", "high", "outside", "shown", "versions")
@@ -78,17 +83,27 @@ def draw(asked: PageRequest) -> Page:
     return Page(figures.title, "card.html", data, only_html, rows=rows, columns=columns)
 
 
-def _days(database: Database, chosen: Filter, today: int) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
+def _by_day(database: Database, chosen: Filter) -> dict[int, dict[str, Evaluations]]:
+    """Return the evaluations of each day and version."""
+    by_day: dict[int, dict[str, Evaluations]] = {}
+    for row in evaluation_counts(database, chosen, ("day", "version")):
+        by_day.setdefault(int(row.of["day"]), {})[str(row.of["version"])] = row
+    return by_day
+
+
+def _shown_by_day(database: Database, chosen: Filter) -> dict[int, int]:
+    return {int(row.of["day"]): row.shown for row in card_counts(database, chosen, ("day",))}
+
+
+def _days(
+    chosen: Filter, today: int, by_day: Mapping[int, Mapping[str, Evaluations]], shown: Mapping[int, int]
+) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
     """Return a row for each day from the first with an evaluation on, and the first day of each version but the first.
 
     Limits begin anew with each version: on a day with two, the one that was evaluated more often counts.
     """
-    by_day: dict[int, dict[str, Evaluations]] = {}
-    for row in evaluation_counts(database, chosen, ("day", "version")):
-        by_day.setdefault(int(row.of["day"]), {})[str(row.of["version"])] = row
     if not by_day:
         return [], []
-    shown = {int(row.of["day"]): row.shown for row in card_counts(database, chosen, ("day",))}
     last = max(max(by_day), min(chosen.until or today, today))
     listed = days_between(min(by_day), last)[-_MOST_DAYS:]
     rows: list[dict[str, Any]] = []
@@ -165,7 +180,7 @@ def _listed(rows: Iterable[tuple[str, int, str]]) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: (-one["n"], one["name"]))
 
 
-def _sentence(days: Sequence[Mapping[str, Any]], flags: Sequence[tuple[int, str]]) -> str:
+def _sentence(days: Sequence[Mapping[str, Any]], flags: Sequence[tuple[int, str]], changes: Sequence[Step]) -> str:
     """Say what the chart shows."""
     known = [one for one in days if one["rate"] is not None]
     if not known:
@@ -174,15 +189,16 @@ def _sentence(days: Sequence[Mapping[str, Any]], flags: Sequence[tuple[int, str]
     outside = [one for one in known if one["outside"]]
     parts = [
         f"It fired in {fired:,} of {evaluated:,} evaluations ({100 * fired / evaluated:.1f} %) on {len(known)} days.",
-        _outside(outside),
+        _outside(outside, bool(changes)),
     ]
     parts += [f"Version {version} begins on {day_text(day)}." for day, version in flags]
+    parts += [said(one) for one in changes]
     return " ".join(parts)
 
 
-def _outside(days: Sequence[Mapping[str, Any]]) -> str:
+def _outside(days: Sequence[Mapping[str, Any]], several: bool) -> str:
     if not days:
-        return "No day lies outside the limits."
+        return f"No day lies outside the limits{' of its version' if several else ''}."
     last = day_text(days[-1]["day"])
     return (
         f"One day lies outside the limits, {last}."

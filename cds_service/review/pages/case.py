@@ -21,6 +21,7 @@ from cds_service.review.reviewer import remember, reviewer_of
 from cds_service.review.timeline import DAYS, MOST_CALLS, drawing, events_around, local
 from cds_service.review_site.json_view import coloured
 from cds_service.review_site.words import html, template
+from cds_service.rollups.filter import MOST_DAYS
 
 _NUMBER = re.compile("[0-9]{1,9}")  # of a plan
 _WORDS: dict[str, Any] = {
@@ -50,6 +51,7 @@ def draw(asked: PageRequest, error: str = "") -> Page:
         "criteria": case_rows.criteria(case, then.known),
         "stood_back": case_rows.stood_back(case),
         "not_checked": case_rows.not_checked(case),
+        "others": case_rows.others(case),
         "times": _times(case, asked),
         "sources": case.body.sources,
         "feedback": _feedback(case, asked, zone),
@@ -66,6 +68,8 @@ def draw(asked: PageRequest, error: str = "") -> Page:
         "encoded": msgspec.json.encode,
         "chart": drawing(events, case.id.received_at, zone),
         "days": DAYS,
+        "patient": bytes(case.call["patient"]).hex() if case.call["patient"] is not None else "",
+        "most_days": MOST_DAYS,
         "cut": len(events) >= MOST_CALLS,
         "reviewer": reviewer,
         "role": verdicts.role_of(reviewer, read),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from cds_service.database import Database
 from cds_service.review.empty import why_empty
 from cds_service.review.figures import NO_CARDS, NO_EVALUATIONS, could_not_check, coverage
 from cds_service.review.filter_bar import filter_bar, period
@@ -63,6 +64,7 @@ def draw(asked: PageRequest) -> Page:
             {name: getattr(one, name) for name in one.__struct_fields__ if name != "unread"}
             for one in newest_calls(database, chosen, asked.settings.time_zone)
         ],
+        "quarantined": _quarantined(database),
         "empty": "" if clients else why_empty(database, chosen),
     }
     only_html = {
@@ -100,6 +102,19 @@ def _endings(calls: list[dict[str, Any]], clients: list[str]) -> dict[str, Any]:
         for status, outcome in sorted({(status, outcome) for status, outcome, _ in counts})
     ]
     return {"clients": listed, "rows": rows}
+
+
+_QUARANTINED = """SELECT tenant, client, kind, error, count(*) AS n, max(received_at) AS last FROM log.quarantine
+    GROUP BY tenant, client, kind, error ORDER BY n DESC, last DESC, error LIMIT 50"""
+
+
+def _quarantined(database: Database) -> list[dict[str, Any]]:
+    """Return what was sent or written and is in no figure, by who sent it and why, of the whole log; never its content."""
+    name = database.names.text
+    return [
+        {**{field: name(row[field]) for field in ("tenant", "client", "kind")}, "error": row["error"], "n": row["n"]}
+        for row in database.rows(_QUARANTINED)
+    ]
 
 
 def _failed(rows: list[dict[str, Any]]) -> Rate:
