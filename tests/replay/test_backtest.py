@@ -28,7 +28,7 @@ from cds_service.settings import Settings
 from tests.core import NOW
 from tests.replay.replayed_log import some_records, without_archive, write_log
 
-COUNT = 150
+COUNT = 250
 ALL = Selection(0, 0)
 
 
@@ -51,8 +51,8 @@ def with_threshold(folder: Path, name: str, value: str) -> Path:
 
 @pytest.fixture
 def candidate(tmp_path: Path) -> Path:
-    """Cards that find a moderate potassium from 3.2 mmol/L down."""
-    return with_threshold(tmp_path, "potassium_moderate_limit", "3.2")
+    """Cards that find a moderate potassium below 3.4 mmol/L."""
+    return with_threshold(tmp_path, "potassium_moderate_limit", "3.4")
 
 
 def run(settings: Settings, cards: Path, selection: Selection = ALL, processes: int = 1) -> tuple[Backtest, Result]:
