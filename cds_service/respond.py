@@ -49,9 +49,15 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     these are logged. Raises LogUnavailable (503) where the site requires the log and the record could not be stored.
     """
     context = call.context
-    hashed = Pseudonyms(runtime.hash_secret, call.caller, call.fhirServer, context.patientId, context.encounterId)
+    hashed = Pseudonyms(
+        *(runtime.hash_secret, call.caller, call.fhirServer, context.patientId, context.encounterId),
+        generation=runtime.settings.hash_generation,
+        old_secret=runtime.old_hash_secret,
+    )
     received = ReceivedCall(
-        call, service.id, runtime.clock(), connection.body_bytes, hashed, runtime.knowledge.hash, runtime.settings.jurisdiction
+        *(call, service.id, runtime.clock(), connection.body_bytes, hashed, runtime.knowledge.hash),
+        runtime.settings.jurisdiction,
+        runtime.sealing,
     )
     shown_before = ShownBeforeInLog(call, runtime.alert_log, hashed, runtime.knowledge.engineering.answer_counts.span)
     try:

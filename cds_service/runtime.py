@@ -9,6 +9,7 @@ import msgspec
 from cds_service.alert_log import AlertLog, load_or_create_secret
 from cds_service.alert_log.knowledge_archive import pack_knowledge
 from cds_service.alert_log.prior import TIME_LIMIT
+from cds_service.alert_log.sealing import SealingKey, sealing_key
 from cds_service.alert_log.store import Archive
 from cds_service.clock import Clock, utc_now
 from cds_service.evaluate import Engine
@@ -39,6 +40,8 @@ class Runtime(msgspec.Struct, frozen=True):
     alert_log: AlertLog
     http: HttpClient
     hash_secret: bytes
+    old_hash_secret: bytes = b""  # the one before, while the log has records of it
+    sealing: SealingKey | None = None  # where comments and ids are kept to be revealed
     traces: Traces | None = None
     shipper: Shipper | None = None  # where the log goes to PostgreSQL, too
     clock: Clock = utc_now  # the time of every call; tests pass another one
@@ -71,6 +74,15 @@ def new_alert_log(
     )
 
 
+def key_problem(settings: Settings) -> str:
+    """Return what is wrong with the keys of the log together, "" for nothing."""
+    if settings.hash_secret_old and (settings.hash_generation < 2 or not settings.hash_secret):
+        return "CDS_HASH_SECRET_OLD needs CDS_HASH_SECRET and a CDS_HASH_GENERATION of 2 or more: `cds-service log rotate-key`"
+    if settings.hash_secret and settings.hash_secret in (settings.hash_secret_old, settings.reveal_key):
+        return "CDS_HASH_SECRET must be another key than CDS_HASH_SECRET_OLD and CDS_REVEAL_KEY"
+    return ""
+
+
 def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
     """Load the cards and prepare the other parts, opening only the key file of the log's hashes.
 
@@ -78,6 +90,8 @@ def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
     Raises SettingsError (a setting that production requires, mistakes in the registry of clients, traces without their packages),
     KnowledgeError (mistakes in cards, overlay or approvals), OSError and ValueError (the key file).
     """
+    if problem := key_problem(settings):
+        raise SettingsError(problem)
     callers = new_callers(settings)
     knowledge = load_knowledge(settings)
     presenter = Presenter(knowledge, settings.public_url or own_address)
@@ -94,4 +108,6 @@ def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
         traces=open_traces(settings.otlp_endpoint),
         shipper=new_shipper(settings.log_path, settings.log_database_url),
         hash_secret=settings.hash_secret.encode() or load_or_create_secret(settings.log_path.with_name("hash.key")),
+        old_hash_secret=settings.hash_secret_old.encode(),
+        sealing=sealing_key(settings.reveal_key, settings.reveal_key_id),
     )

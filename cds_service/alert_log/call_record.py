@@ -16,14 +16,15 @@ from cds_service import __version__
 from cds_service.alert_log.evaluation_rows import applies, evaluations_json
 from cds_service.alert_log.kept_facts import kept_facts
 from cds_service.alert_log.pseudonyms import Pseudonyms
-from cds_service.alert_log.records import CallRecord, CardRecord, MissingRow, OutcomeRow, new_call_id
+from cds_service.alert_log.records import CallRecord, CardRecord, KeyPair, MissingRow, OutcomeRow, SealedText, new_call_id
+from cds_service.alert_log.sealing import SealedKind, SealingKey
 from cds_service.criteria.facts import Facts, Order, Quarantined, Source
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.fhir.draft_entries import ORDERS
 from cds_service.fhir.resources import bare_id
 from cds_service.present.card_template import Shown
 from cds_service.present.cards import NOT_CHECKED
-from cds_service.wire.hook_request import HookRequest
+from cds_service.wire.hook_request import Context, HookRequest
 from cds_service.wire.refusal import RefusalOutcome
 
 _encoder = msgspec.json.Encoder(decimal_format="string", order="deterministic")
@@ -46,6 +47,7 @@ class ReceivedCall(msgspec.Struct, frozen=True):
     hashed: Pseudonyms
     knowledge_hash: str
     jurisdiction: str
+    sealing: SealingKey | None = None  # None: ids are not kept
 
 
 def call_record(
@@ -137,8 +139,9 @@ def _record(
         hashed(kind, name or "")
         for kind, name in (("patient", context.patientId), ("user", context.userId), ("encounter", context.encounterId))
     )
+    call_id = new_call_id(received.at)
     return CallRecord(
-        id=new_call_id(received.at),
+        id=call_id,
         received_at=received.at,
         service=received.service,
         hook=call.hook,
@@ -169,8 +172,31 @@ def _record(
         queries=_raw_json.encode(call.queries),
         clock_offset_ms=call.caller.clock_offset_ms,
         degraded=degraded,
+        key_pairs=_key_pairs(hashed, context),
+        sealed=_sealed(received, call_id),
         took_us=int(call.timings.elapsed_ms() * 1000),
     )
+
+
+def _key_pairs(hashed: Pseudonyms, context: Context) -> tuple[KeyPair, ...]:
+    """Return both hashes of patient and user, while the log has records of the key before."""
+    if hashed.old is None:
+        return ()
+    ids: tuple[tuple[Literal["patient", "user"], str | None], ...] = (("patient", context.patientId), ("user", context.userId))
+    return tuple(KeyPair(kind, hashed.old(kind, one), hashed(kind, one)) for kind, one in ids if one)
+
+
+def _sealed(received: ReceivedCall, call_id: bytes) -> tuple[SealedText, ...]:
+    """Return the ids of the call, where the site keeps them to be revealed."""
+    if received.sealing is None:
+        return ()
+    context = received.call.context
+    ids: tuple[tuple[SealedKind, str | None], ...] = (
+        ("patient", context.patientId),
+        ("user", context.userId),
+        ("encounter", context.encounterId),
+    )
+    return tuple(received.sealing.seal(call_id, kind, one) for kind, one in ids if one)
 
 
 def _digest(received: ReceivedCall, keys: tuple[str, ...], status: int, facts: bytes, sources: bytes, body: bytes) -> int:

@@ -6,6 +6,7 @@ Each transaction writes some calls anew, the newest first, and deletes their old
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,9 @@ from cds_service.alert_log.records import FeedbackRecord
 from cds_service.alert_log.rows import Rows
 from cds_service.alert_log.store import Store
 
-_CALLS = 100  # per transaction, some 50 ms for which a commit of a service waits
+_CALLS = 100  # per transaction at most
+_HOLDS = 0.03  # seconds after which a transaction takes no further call, as each commit of a service waits for it
+_PAUSES = 0.01  # seconds between two, in which those that wait get their turn
 _OTHERS = 500
 
 
@@ -34,7 +37,7 @@ class Compacted(msgspec.Struct, frozen=True):
 KeepReason = Callable[[FeedbackRecord], FeedbackRecord]
 
 
-def compact(path: Path, keep_reason: KeepReason) -> Iterator[Compacted]:
+def compact(path: Path, keep_reason: KeepReason, *, monotonic: Callable[[], float] = time.monotonic) -> Iterator[Compacted]:
     """Rewrite all old rows of the file; yield the progress after each transaction.
 
     `keep_reason` leaves of a feedback's reason what may be kept for ever: version 0.1.0 kept it as it was sent, and it is to
@@ -42,12 +45,13 @@ def compact(path: Path, keep_reason: KeepReason) -> Iterator[Compacted]:
     Raises what `Store` raises.
     """
     with closing(Store(path)) as store:
-        yield from _Compacting(store, keep_reason).run()
+        yield from _Compacting(store, keep_reason, monotonic).run()
 
 
 class _Compacting:
-    def __init__(self, store: Store, keep_reason: KeepReason) -> None:
+    def __init__(self, store: Store, keep_reason: KeepReason, monotonic: Callable[[], float]) -> None:
         self._store = store
+        self._monotonic = monotonic
         self._keep_reason = keep_reason
         self._done = self._unreadable = 0
 
@@ -66,6 +70,7 @@ class _Compacting:
             with self._store.transaction() as rows:
                 before = self._some_calls(rows, before)
             yield Compacted(self._done, total - self._done - self._unreadable, self._unreadable)
+            time.sleep(_PAUSES)
         with self._store.transaction() as rows:
             for row in _fetched(rows, "SELECT * FROM old_quarantine ORDER BY seq", ()):
                 rows.add([old_quarantine(row)])
@@ -75,6 +80,7 @@ class _Compacting:
     def _some_calls(self, rows: Rows, before: int) -> int | None:
         """Rewrite the newest calls below `before`; return where to go on, None at the end."""
         found = _fetched(rows, "SELECT * FROM old_call WHERE seq < ? ORDER BY seq DESC LIMIT ?", (before, _CALLS))
+        ends = self._monotonic() + _HOLDS
         for row in found:
             cards = _fetched(rows, "SELECT * FROM old_card WHERE call_seq = ? ORDER BY position", (row["seq"],))
             rows.execute("SAVEPOINT one")
@@ -93,7 +99,10 @@ class _Compacting:
                 rows.execute("DELETE FROM old_call WHERE seq = ?", (row["seq"],))
                 self._done += 1
             rows.execute("RELEASE one")
-        return int(found[-1]["seq"]) if found else None
+            before = int(row["seq"])
+            if self._monotonic() >= ends:
+                break
+        return before if found else None
 
     def _some_feedback(self, rows: Rows, after: int) -> int | None:
         found = _fetched(rows, "SELECT * FROM old_feedback WHERE seq > ? ORDER BY seq LIMIT ?", (after, _OTHERS))

@@ -11,15 +11,15 @@ import secrets
 from hashlib import blake2b
 from pathlib import Path
 
-_KEY_ID = "k1"  # a second generation of keys gets a second id, so that hashes of both can be told apart
 _SECRET_BYTES = 32
 _MINIMUM_SECRET_BYTES = 16
 
 
-def keyed_hash(secret: bytes, kind: str, value: str) -> str:
+def keyed_hash(secret: bytes, kind: str, value: str, generation: int = 1) -> str:
     """Return a keyed hash of kind and value, "" for an empty value.
 
-    128 bits of BLAKE2b (RFC 7693), as "k1:" and 32 hex digits.
+    128 bits of BLAKE2b (RFC 7693), as "k1:" and 32 hex digits. `generation`: which secret of the log it is, so that hashes of
+    two can be told apart.
 
     `kind` ("patient", "user" ...) keeps equal ids of different kinds apart; it must not contain "|". `value` must include what
     makes the id unique (the FHIR server). Raises ValueError for a secret below 16 bytes.
@@ -29,7 +29,8 @@ def keyed_hash(secret: bytes, kind: str, value: str) -> str:
     if not value:
         return ""
     # An id may hold a lone surrogate; hashing it must not fail the call.
-    return f"{_KEY_ID}:{blake2b(f'{kind}|{value}'.encode('utf-8', 'surrogatepass'), key=secret[:64], digest_size=16).hexdigest()}"
+    hashed = blake2b(f"{kind}|{value}".encode("utf-8", "surrogatepass"), key=secret[:64], digest_size=16)
+    return f"k{generation}:{hashed.hexdigest()}"
 
 
 def tenant_secret(secret: bytes, client: str, tenant: str) -> bytes:

@@ -269,4 +269,6 @@ def _settle(waiters: Sequence[Waiter], durable: bool) -> None:
 
 
 def _with_id(record: FeedbackRecord | QuarantineRecord) -> FeedbackRecord | QuarantineRecord:
-    return msgspec.structs.replace(record, id=os.urandom(16)) if isinstance(record, FeedbackRecord) else record
+    if isinstance(record, FeedbackRecord) and not record.id:
+        return msgspec.structs.replace(record, id=os.urandom(16))
+    return record

@@ -98,12 +98,15 @@ def old_repeats(row: sqlite3.Row, call: CallRecord) -> list[CallRecord]:
     return [change(call, id=_id(call.received_at, f"{row['id']} {n}"), cards=()) for n in range(1, row["repeats"] + 1)]
 
 
+_NEW = {"id", "comment"}  # fields that version 0.1.0 did not have
+
+
 def old_feedback(row: sqlite3.Row) -> list[FeedbackRecord]:
     """Return a record for each time that the item was sent."""
     record = FeedbackRecord(
         received_at=datetime.fromisoformat(row["received_at"]),
         accepted=msgspec.json.decode(row["accepted"], type=list[str]),
-        **{name: row[name] for name in FeedbackRecord.__struct_fields__ if name not in ("received_at", "accepted", "id")},
+        **{name: row[name] for name in FeedbackRecord.__struct_fields__ if name not in _NEW | {"received_at", "accepted"}},
     )
     return [record] * (row["repeats"] + 1)
 

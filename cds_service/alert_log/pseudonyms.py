@@ -17,11 +17,24 @@ class Pseudonyms(dict[tuple[str, str], str]):
     """
 
     def __init__(
-        self, secret: bytes, caller: Caller, fhir_server: str | None, patient: str | None = "", encounter: str | None = ""
+        self,
+        secret: bytes,
+        caller: Caller,
+        fhir_server: str | None,
+        patient: str | None = "",
+        encounter: str | None = "",
+        *,
+        generation: int = 1,
+        old_secret: bytes = b"",
     ) -> None:
         """`secret`: of the log's hashes, at least 16 bytes; `fhir_server`: base URL without a slash at the end, or None;
-        `patient` and `encounter`: the call's ids, which orders are hashed with.
+        `patient` and `encounter`: the call's ids, which orders are hashed with; `generation`: which secret it is; `old_secret`:
+        the one before, while the log has hashes of it.
         """
+        self.old = (
+            Pseudonyms(old_secret, caller, fhir_server, patient, encounter, generation=generation - 1) if old_secret else None
+        )
+        self._generation = generation
         self._session = (patient or "", encounter or "")
         self._log_secret = secret
         self._secret = secret if caller == ANONYMOUS else tenant_secret(secret, caller.client, caller.tenant)
@@ -29,7 +42,7 @@ class Pseudonyms(dict[tuple[str, str], str]):
 
     def __missing__(self, key: tuple[str, str]) -> str:
         kind, value = key
-        self[key] = hashed = keyed_hash(self._secret, kind, self._base + value) if value else ""
+        self[key] = hashed = keyed_hash(self._secret, kind, self._base + value, self._generation) if value else ""
         return hashed
 
     def __call__(self, kind: str, value: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Protocol
 
 from cds_service.alert_log.body import CallBody, decode_body
 from cds_service.alert_log.compression import Decompressor
-from cds_service.alert_log.schema import SCHEMA_VERSION, SchemaMismatchError, version_of
+from cds_service.alert_log.schema import SCHEMA_VERSION, SchemaMismatchError, expect_not_newer, version_of
 
 _BUSY_MS = 5_000
 
@@ -39,6 +39,18 @@ def open_for_reading(path: Path, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def refuse_unusable(path: Path) -> None:
+    """Raise for a file that no start can use, while there is somebody to read why; nothing is changed or made.
+
+    Raises SchemaMismatchError for a file of a newer program, sqlite3.DatabaseError for one that is no database. A file that
+    can't be read now is none of these: the writer tries again.
+    """
+    if not path.exists():
+        return
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as file:
+        expect_not_newer(version_of(file))
 
 
 def has_old_rows(connection: sqlite3.Connection) -> bool:

@@ -51,6 +51,22 @@ class CardRecord(msgspec.Struct, frozen=True, gc=False):
     state: Literal["shown", "repeated", "gave_way", "capped"] = "shown"
 
 
+class KeyPair(msgspec.Struct, frozen=True, gc=False):
+    """The hashes of one id under two keys that follow each other."""
+
+    kind: Literal["patient", "user"]
+    old: str
+    new: str
+
+
+class SealedText(msgspec.Struct, frozen=True, gc=False):
+    """A text that only those with the reveal key can read, see `sealing`."""
+
+    kind: Literal["comment", "patient", "user", "encounter"]
+    key_id: int
+    content: bytes
+
+
 class CallRecord(msgspec.Struct, frozen=True, gc=False):
     """One call of a hook, whether or not it returned cards: the calls without cards are the denominators.
 
@@ -89,6 +105,8 @@ class CallRecord(msgspec.Struct, frozen=True, gc=False):
     took_us: int | None = None  # from receipt until this record was made
     clock_offset_ms: int | None = None  # issue time of the caller's token minus receipt; None without a token
     degraded: str = ""  # flags with a space between
+    key_pairs: tuple[KeyPair, ...] = ()
+    sealed: tuple[SealedText, ...] = ()
 
 
 class WithdrawnRecord(msgspec.Struct, frozen=True, gc=False):
@@ -151,7 +169,8 @@ class FeedbackRecord(msgspec.Struct, frozen=True, gc=False):
     outcome_timestamp: str  # as sent
     client: str = ""  # its sender: it counts for cards of calls of the same client and tenant
     tenant: str = ""
-    id: bytes = b""  # 16 random bytes, given by `AlertLog.append_feedback`
+    id: bytes = b""  # 16 random bytes, given by `AlertLog.append_feedback` where it has none
+    comment: SealedText | None = None
 
 
 class QuarantineRecord(msgspec.Struct, frozen=True, gc=False):

@@ -19,9 +19,11 @@ from cds_service.alert_log.records import (
     CallRecord,
     DeliveryRecord,
     FeedbackRecord,
+    KeyPair,
     QuarantineRecord,
     Record,
     RefusalRecord,
+    SealedText,
     WithdrawnRecord,
 )
 
@@ -41,6 +43,9 @@ _CARD = "INSERT INTO card VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?
 _DELIVERY = "INSERT INTO delivery VALUES (?, ?, ?, ?, ?, ?)"
 _WITHDRAWAL = "INSERT INTO withdrawal VALUES (?, ?, ?, ?)"
 _FEEDBACK = "INSERT INTO feedback VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SEALED = "INSERT INTO sealed VALUES (?, ?, ?, ?, ?, ?)"
+_KEY_PAIR = "INSERT INTO key_pair VALUES (?, ?, ?, ?, ?, ?, ?)"
+_HAS_PAIR = "SELECT 1 FROM key_pair WHERE old_key = ? AND old = ?"
 _REFUSAL = "INSERT INTO refusal VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _QUARANTINE = "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -78,7 +83,7 @@ class Rows:
             elif isinstance(record, DeliveryRecord):
                 self._execute(_DELIVERY, self._delivery(record))
             elif isinstance(record, FeedbackRecord):
-                self._execute(_FEEDBACK, self._feedback(record))
+                self._add_feedback(record)
             elif isinstance(record, WithdrawnRecord):
                 self._withdraw(record)
             elif isinstance(record, RefusalRecord):
@@ -124,6 +129,10 @@ class Rows:
         self._ordered += [(key_bytes(order_key)[1], received_at, call.id) for order_key in call.order_keys]
         if call.cards:
             self._cards += self._card_rows(call, received_at)
+        for sealed in call.sealed:
+            self._seal(sealed, received_at, call.id)
+        for pair in call.key_pairs:
+            self._pair(pair, received_at)
 
     def repeat(self, call: CallRecord, first: bytes) -> None:
         """Add a call that repeats the one with the id `first`."""
@@ -176,6 +185,22 @@ class Rows:
             )
             for position, c in enumerate(r.cards)
         ]
+
+    def _add_feedback(self, r: FeedbackRecord) -> None:
+        row = self._feedback(r)
+        self._execute(_FEEDBACK, row)
+        if r.comment is not None:
+            self._seal(r.comment, row[2], row[1])
+
+    def _seal(self, sealed: SealedText, received_at: int, of: bytes) -> None:
+        row = (self.next_seq(), received_at, of, self.names[sealed.kind], sealed.key_id, sealed.content)
+        self._execute(_SEALED, row)
+
+    def _pair(self, pair: KeyPair, received_at: int) -> None:
+        """Add both hashes of an id, unless they are there."""
+        old, new = key_bytes(pair.old), key_bytes(pair.new)
+        if self._execute(_HAS_PAIR, old).fetchone() is None:
+            self._execute(_KEY_PAIR, (self.next_seq(), received_at, self.names[pair.kind], *old, *new))
 
     def _withdraw(self, record: WithdrawnRecord) -> None:
         """Add the withdrawal of a call, and the call where it is not there.

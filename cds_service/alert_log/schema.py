@@ -112,16 +112,21 @@ def version_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
+def expect_not_newer(version: int) -> None:
+    """Raise SchemaMismatchError for the schema version of a newer program."""
+    if version > SCHEMA_VERSION:
+        raise SchemaMismatchError(
+            f"the alert log has schema {version}, written by a newer program; this one knows schema {SCHEMA_VERSION}"
+        )
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file to SCHEMA_VERSION in one transaction. Raises SchemaMismatchError for a file of a newer program."""
     if version_of(connection) == SCHEMA_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
     version = version_of(connection)  # under the lock: another process may have been first
-    if version > SCHEMA_VERSION:
-        raise SchemaMismatchError(
-            f"the alert log has schema {version}, written by a newer program; this one knows schema {SCHEMA_VERSION}"
-        )
+    expect_not_newer(version)
     for migration in MIGRATIONS[version:] if version else (TABLES,):
         for statement in migration:
             connection.execute(statement)

@@ -6,11 +6,13 @@ nothing a repeat. They are recognised by their uuids, which are made from the ho
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from cds_service.alert_log.log import AlertLog
 from cds_service.alert_log.prior import Incomplete
+from cds_service.alert_log.prior_everywhere import merged
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.records import RETRY
 from cds_service.criteria.facts import Facts, Order, PriorCard
@@ -46,16 +48,19 @@ class ShownBeforeInLog:
             for one in decisions
             if one.card.id in wanted
         }
-        found = await self._alert_log.prior_cards(
-            hashed("patient", call.context.patientId or ""),
-            call.caller.client,
-            {card: facts.now - back for card, back in wanted.items()},
-            apart=own,  # they are left out below, and must not stand for earlier ones like them
+        # While the log has records of the key before, the patient has two hashes in it.
+        names = [hashed] if hashed.old is None else [hashed, hashed.old]
+        since = {card: facts.now - back for card, back in wanted.items()}
+        ask = self._alert_log.prior_cards
+        answers = await asyncio.gather(
+            # `apart`: they are left out below, and must not stand for earlier ones like them
+            *(ask(one("patient", call.context.patientId or ""), call.caller.client, since, apart=own) for one in names)
         )
-        self.unknown = isinstance(found, Incomplete)
-        user = hashed("user", call.context.userId or "")
+        found = answers[0] if len(answers) == 1 else merged(since, *answers)
+        self.unknown = any(isinstance(one, Incomplete) for one in answers)
+        users = {one("user", call.context.userId or "") for one in names} - {""}
         sent = [one for one in facts.orders if one.reference]
-        orders = {key: one.reference for one in sent for key in (hashed.order(one), _old_key(one, hashed))}
+        orders = {key: one.reference for one in sent for name in names for key in (name.order(one), _old_key(one, name))}
         return tuple(
             PriorCard(
                 card=one.card,
@@ -67,7 +72,7 @@ class ShownBeforeInLog:
                 hook=one.hook,
                 order=orders.get(one.order_key, ""),
                 answered=one.answered,
-                same_user=bool(user) and one.user_key == user,
+                same_user=one.user_key in users,
                 uuid=one.uuid,
             )
             for one in found

@@ -128,7 +128,7 @@ def _rollup(options: argparse.Namespace) -> int:
     from cds_service.clock import utc_now
     from cds_service.database import DatabaseError, open_database, review_path
     from cds_service.rollups.days import SiteDays
-    from cds_service.rollups.rollup import differences, roll_up, rollup_state
+    from cds_service.rollups.rollup import days_not_counted, differences, roll_up, rollup_state
 
     settings = load_settings()
     days = SiteDays(settings.time_zone)
@@ -147,11 +147,12 @@ def _rollup(options: argparse.Namespace) -> int:
                     wrong = []
                     roll_up(database, days, utc_now, everything=options.all, progress=advance)
             state = rollup_state(database)
+            waiting = days_not_counted(database, days)
     except DatabaseError as error:
         print(f"the log can't be counted: {error}", file=sys.stderr)
         return 1
     for one in wrong:
         print(f"{one.day}: {one.table} is not what the log says; `cds-service log rollup --all` counts it anew")
     reach = f"days {state.first_day} to {state.last_day}" if state.last_day else "no day"
-    print(f"{reach} counted in time zone {state.time_zone or settings.time_zone}, {state.days_waiting} waiting")
+    print(f"{reach} counted in time zone {state.time_zone or settings.time_zone}, {waiting} waiting")
     return 1 if wrong else 0

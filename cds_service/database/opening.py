@@ -59,7 +59,10 @@ def _expect_log(database: Database) -> None:
     else:
         found = database.one("SELECT name FROM log.sqlite_master WHERE name = 'outcome_of_set'") is not None
     if not found:
-        raise SchemaMismatchError("the alert log has no tables of this version yet; a service of this version makes them")
+        raise SchemaMismatchError(
+            "the alert log has no tables of this version: those of an older one are made by a service of this version when it"
+            " starts; a log of a newer one needs that program"
+        )
 
 
 def _expect_review(database: Database) -> None:

@@ -12,6 +12,7 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from psycopg.rows import dict_row
 
+from cds_service.database.causes import described
 from cds_service.database.database import Database, Row
 from cds_service.database.errors import DatabaseUnavailableError, StatementTooLongError
 from cds_service.database.statement import Dialect
@@ -49,7 +50,7 @@ class PostgresDatabase(Database):
             for name, value in options.items():
                 self._connection.execute(f"SET {name} = '{value}'".encode())
         except psycopg.Error as error:
-            raise DatabaseUnavailableError(f"PostgreSQL can't be used now ({type(error).__name__})") from None
+            raise _unavailable(error) from None
 
     @contextmanager
     def exclusive(self, lock: int) -> Iterator[None]:
@@ -94,5 +95,17 @@ class PostgresDatabase(Database):
             raise StatementTooLongError(self._limit_ms) from None
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
             raise
-        except psycopg.OperationalError as error:
-            raise DatabaseUnavailableError(f"PostgreSQL can't be used now ({type(error).__name__})") from None
+        except _NOT_OF_THE_STATEMENT as error:
+            raise _unavailable(error) from None
+
+
+# Also a user that may not do it, and a server that only reads: a standby after a failover.
+_NOT_OF_THE_STATEMENT = (
+    psycopg.OperationalError,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
+
+
+def _unavailable(error: psycopg.Error) -> DatabaseUnavailableError:
+    return DatabaseUnavailableError(f"PostgreSQL of CDS_LOG_DATABASE_URL can't be used now ({described(error)})")

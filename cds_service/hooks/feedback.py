@@ -9,6 +9,7 @@ last. An item that can't be read is refused on its own, and the others are taken
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from cds_service.alert_log import FeedbackRecord, QuarantineRecord
+from cds_service.alert_log.sealing import SealingKey
 from cds_service.trust import ANONYMOUS, Caller
 from cds_service.wire.errors import BadRequest
 from cds_service.wire.hook_request import fitting
@@ -65,10 +67,12 @@ class Batch(msgspec.Struct):
             raise BadRequest(f"No item of `feedback` could be read. {reasons}", why="feedback")
 
 
-def decode_feedback(body: bytes, service: str, received_at: datetime, caller: Caller = ANONYMOUS) -> Batch:
+def decode_feedback(
+    body: bytes, service: str, received_at: datetime, caller: Caller = ANONYMOUS, sealing: SealingKey | None = None
+) -> Batch:
     """Decode the items of `{"feedback": [...]}` that `caller` sent, at most 1000.
 
-    Raises BadRequest where `feedback` is missing, is not a list, or is too long.
+    `sealing`: where the site keeps comments. Raises BadRequest where `feedback` is missing, is not a list, or is too long.
     """
     body = checked_text(body)
     members = members_of(body, "the body")
@@ -81,7 +85,7 @@ def decode_feedback(body: bytes, service: str, received_at: datetime, caller: Ca
     batch = Batch([], [], [])
     for index, raw in enumerate(items):
         try:
-            batch.records.append(_record(raw, service, received_at, caller))
+            batch.records.append(_record(raw, service, received_at, caller, sealing))
         except BadRequest as error:
             why = str(error)
             batch.refused.append(RefusedItem(index, why))
@@ -90,7 +94,7 @@ def decode_feedback(body: bytes, service: str, received_at: datetime, caller: Ca
     return batch
 
 
-def _record(raw: Raw, service: str, received_at: datetime, caller: Caller) -> FeedbackRecord:
+def _record(raw: Raw, service: str, received_at: datetime, caller: Caller, sealing: SealingKey | None) -> FeedbackRecord:
     """Decode one item. Raises BadRequest that says what is wrong with it."""
     members = fitting(raw, dict[str, Raw])
     if members is None:
@@ -104,6 +108,8 @@ def _record(raw: Raw, service: str, received_at: datetime, caller: Caller) -> Fe
     overrides = _objects(members.get("overrideReason")) or _objects(members.get("overrideReasons"))
     override = overrides[0] if overrides else {}
     reason = _reason(override)
+    comment = _comment(override.get("userComment")) or _comment(members.get("userComment"))
+    own_id = os.urandom(16) if sealing is not None else b""
     return FeedbackRecord(
         received_at=received_at,
         service=service,
@@ -113,7 +119,9 @@ def _record(raw: Raw, service: str, received_at: datetime, caller: Caller) -> Fe
         reason_system=reason.system[:MAX_TEXT],
         reason_code=reason.code[:MAX_TEXT],
         reason_display=reason.display[:MAX_TEXT],
-        comment_length=_length(override.get("userComment")) or _length(members.get("userComment")),
+        comment_length=sum(map(len, comment)),
+        id=own_id,
+        comment=sealing.seal(own_id, "comment", "\n".join(comment)) if sealing is not None and comment else None,
         outcome_timestamp=_timestamp(fitting(members.get("outcomeTimestamp"), str)),
         client=caller.client,
         tenant=caller.tenant,
@@ -125,10 +133,10 @@ def _uuid(sent: str) -> str:
     return sent.lower() if _UUID.fullmatch(sent) else sent
 
 
-def _length(comment: Raw | None) -> int:
-    """Count the characters of a comment, or of all comments of a list."""
+def _comment(comment: Raw | None) -> list[str]:
+    """Return a comment, or all comments of a list, without empty ones."""
     several = fitting(comment, list[Raw])
-    return sum(len(fitting(one, str) or "") for one in (several if several is not None else [comment]))
+    return [text for one in (several if several is not None else [comment]) if (text := fitting(one, str))]
 
 
 def _objects(raw: Raw | None) -> list[dict[str, Raw]]:

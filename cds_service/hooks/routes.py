@@ -56,7 +56,7 @@ def hook_routes(runtime: Runtime) -> APIRouter:
             text = "Feedback is not taken now, because repeated requests can't be recognised; send it again later"
             raise LogUnavailable(text, why="repeats_unknown")
         body = await read_body(request.scope, request.receive, MAX_FEEDBACK_BYTES, BodyMemory(0))
-        batch = decode_feedback(body, service.id, runtime.clock(), caller)
+        batch = decode_feedback(body, service.id, runtime.clock(), caller, runtime.sealing)
         records = [keep_reason(record) for record in batch.records]
         stored = await runtime.alert_log.append_feedback([*records, *batch.kept])
         if not stored and runtime.alert_log.health().state == "failed":

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from cds_service.alert_log import instant_of
+from cds_service.alert_log.key_pairs import same_ids
 from cds_service.database import Database
 from cds_service.review.case import Case, Row, evaluated_cards
 
@@ -67,7 +68,7 @@ class Drawing(msgspec.Struct, frozen=True):
     dots: Sequence[Dot]
 
 
-_CALLS = """SELECT id, received_at, tenant, repeat_of, hook, outcome FROM log.call c WHERE patient = :patient
+_CALLS = """SELECT id, received_at, tenant, repeat_of, hook, outcome FROM log.call c WHERE patient IN :patients
     AND received_at >= :start AND received_at < :end AND repeat_of IS NULL ORDER BY received_at, id LIMIT :most"""
 _CARDS = """SELECT c.call_id, c.card, c.state, c.mode, c.position, (
       SELECT f.outcome FROM log.feedback f WHERE f.card_uuid = c.uuid AND f.tenant = c.tenant AND f.client = c.client
@@ -82,7 +83,7 @@ def events_around(database: Database, case: Case) -> list[Event]:
         return []
     at = call["received_at"]
     span = {"start": at - DAYS * _DAY, "end": at + DAYS * _DAY + 1}
-    found = database.rows(_CALLS, patient=call["patient"], most=MOST_CALLS, **span)
+    found = database.rows(_CALLS, patients=same_ids(database, bytes(call["patient"])), most=MOST_CALLS, **span)
     events = []
     for row in found:
         cards = [_shown(database, one) for one in database.rows(_CARDS, at=row["received_at"], call=row["id"])]

@@ -165,6 +165,17 @@ def differences(database: Database, days: SiteDays, *, progress: Progress | None
         yield from _of_month(database, row["month"])
 
 
+def days_not_counted(database: Database, days: SiteDays) -> int:
+    """Return how many days are to be counted, those included that nobody has noted yet. Changes nothing."""
+    waiting = 0
+    with suppress(_Undo), database.exclusive(_LOCK), database.transaction():
+        _expect_time_zone(database, days)
+        note_changes(database, days)
+        waiting = len(database.rows("SELECT day FROM review.dirty_day"))
+        raise _Undo
+    return waiting
+
+
 class _Undo(Exception):  # noqa: N818 - ends a transaction without a trace
     pass
 

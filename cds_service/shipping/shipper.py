@@ -18,6 +18,7 @@ import psycopg
 from cds_service.alert_log.deletion import Deletion
 from cds_service.alert_log.schema import SchemaMismatchError
 from cds_service.clock import Clock, utc_now
+from cds_service.database.causes import cause_of, described
 from cds_service.shipping.link import Link, Moved, RecordRefusedError
 from cds_service.shipping.log_file import LogFile
 from cds_service.shipping.own_ids import DictionaryConflictError
@@ -245,11 +246,12 @@ class Shipper:
         if self._link is not None:
             self._link.close()
             self._link = None
-        self._last_error = type(error).__name__
+        self._last_error = f"{type(error).__name__}: {error}" if isinstance(error, _MISFITS) else described(error)
         self._waiting = self._backlog()
         if self._state != state:
             if state == "stopped":
-                tell(Event.SHIPPING_STOPPED, error=self._last_error)
+                tell(Event.SHIPPING_STOPPED, error=type(error).__name__)
             else:
-                tell(Event.SHIPPING_FAILS, error=self._last_error, code=getattr(error, "sqlstate", None) or "")
+                code = getattr(error, "sqlstate", None) or cause_of(error)
+                tell(Event.SHIPPING_FAILS, error=type(error).__name__, code=code)
         self._state = state

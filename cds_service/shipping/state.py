@@ -29,7 +29,7 @@ class ShippingHealth(msgspec.Struct, frozen=True):
     untrue: int  # rows with a month that can't be true, see the default partitions
     restored: int  # times that the file was found restored from a backup
     deleted: int  # records deleted from the file, as they were shipped and old
-    last_error: str  # class name of the latest error, "" for none
+    last_error: str  # class of the latest error, its cause where that is known; "" for none
 
 
 class SourceState(msgspec.Struct, frozen=True):

@@ -22,6 +22,8 @@ def start_problems(settings: Settings, clients: Sequence[Client]) -> list[str]:
     problems = []
     if weak := weak_secret(settings.hash_secret):
         problems.append(f"CDS_HASH_SECRET {weak}; make one: python3 -c 'import secrets; print(secrets.token_hex(32))'")
+    if settings.reveal_key and (weak := weak_secret(settings.reveal_key)):
+        problems.append(f"CDS_REVEAL_KEY {weak}; make one as CDS_HASH_SECRET is made")
     if not settings.public_url.startswith("https://"):
         problems.append("CDS_PUBLIC_URL must be the https URL under which EHRs reach this service")
     if not clients:

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -112,7 +113,7 @@ def test_the_facts_of_old_calls_still_decode(tmp_path: Path, version: int) -> No
 def test_a_run_that_was_stopped_is_gone_on_with_and_nothing_is_doubled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CALLS", 2)
     path = golden_file(tmp_path, 5)
-    steps = cast("Generator[Compacted, None, None]", compact(path, KEEP_REASON))
+    steps = cast("Generator[Compacted, None, None]", compact(path, KEEP_REASON, monotonic=lambda: 0.0))
     assert next(steps) == Compacted(2, 4, 0)
     steps.close()
     newest = rows(path, "SELECT hook_instance FROM call ORDER BY seq")
@@ -123,6 +124,13 @@ def test_a_run_that_was_stopped_is_gone_on_with_and_nothing_is_doubled(tmp_path:
     assert last == Compacted(4, 0, 0)
     assert rows(path, "SELECT count(*), count(DISTINCT hook_instance) FROM call WHERE repeat_of IS NULL") == [(6, 6)]
     assert list(compact(path, KEEP_REASON)) == []
+
+
+def test_calls_that_take_long_are_rewritten_one_at_a_time_so_that_commits_of_services_get_their_turn(tmp_path: Path) -> None:
+    path = golden_file(tmp_path, 5)
+    slow = count()
+    done = [one.done for one in compact(path, KEEP_REASON, monotonic=lambda: float(next(slow)))]
+    assert done == [1, 2, 3, 4, 5, 6, 6]
 
 
 async def test_a_service_goes_on_and_knows_each_card_once_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,8 @@ def test_log_export_says_why_it_cannot(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_log_rollup_counts_verifies_and_mends(log: Path, capsys: Captured) -> None:
     counted = "days 20251128 to 20251128 counted in time zone UTC, 0 waiting\n"
+    uncounted = "no day counted in time zone UTC, 1 waiting\n"
+    assert [run(["log", "rollup", "--verify"], capsys)[:2] for _ in range(2)] == [(0, uncounted)] * 2
     status, out, err = run(["log", "rollup"], capsys)
     assert (status, out) == (0, counted)
     assert err.startswith("counted: 1 days in ")

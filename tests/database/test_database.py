@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import stat
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from cds_service.database import (
     WITHDRAWN,
@@ -22,6 +24,7 @@ from cds_service.database import (
     open_database,
     review_path,
 )
+from cds_service.database.causes import described
 from cds_service.database.migrations import for_dialect
 from cds_service.database.review_tables import REVIEW_MIGRATIONS
 from cds_service.database.statement import prepared
@@ -200,6 +203,40 @@ def test_a_server_that_is_not_there_is_unavailable_and_its_url_is_not_told(tmp_p
     with pytest.raises(DatabaseUnavailableError) as caught:
         open_database(tmp_path / "log", tmp_path / "review", nowhere)
     assert "SECRET" not in f"{caught.value}{caught.value.__cause__}"
+
+
+@pytest.mark.loopback
+def test_a_user_without_rights_and_a_server_that_only_reads_are_unavailable(tmp_path: Path) -> None:
+    user = f"cds_test_{secrets.token_hex(6)}"
+    with postgres_database() as url, psycopg.connect(url, autocommit=True) as server:
+        make_postgres_log(url)
+        server.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(user)))
+        try:
+            with pytest.raises(DatabaseUnavailableError, match="InsufficientPrivilege"):
+                open_database(tmp_path / "log", tmp_path / "review", psycopg.conninfo.make_conninfo(url, user=user))
+        finally:
+            server.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(user)))
+        with closing(open_database(tmp_path / "log", tmp_path / "review", url, writes_review=True)):
+            pass
+        with (
+            closing(open_database(tmp_path / "log", tmp_path / "review", url)) as reader,
+            pytest.raises(DatabaseUnavailableError, match="ReadOnlySqlTransaction"),
+        ):
+            reader.execute(COUNTED, day=1, at=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('FATAL:  password authentication failed for user "SECRET"', "OperationalError: the password was refused"),
+        ('FATAL:  database "SECRET" does not exist', "OperationalError: the server has no database of this name"),
+        ("failed to resolve host 'SECRET': [Errno -2] Name or service not known", "OperationalError: the host is not known"),
+        ("server does not support SSL, but SSL was required", "OperationalError: no TLS connection"),
+        ('FATAL:  Passwort-Authentifizierung fehlgeschlagen: "SECRET"', "OperationalError"),
+    ],
+)
+def test_why_a_connection_failed_is_said_in_words_of_our_own(text: str, words: str) -> None:
+    assert described(psycopg.OperationalError(f'connection to server at "SECRET", port 5432 failed: {text}')) == words
 
 
 def test_a_locked_review_file_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

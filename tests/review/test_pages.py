@@ -379,6 +379,16 @@ async def test_the_line_above_says_how_old_the_counts_are(client: Client) -> Non
     assert '<a href="/review/clients#quarantine">Quarantined: 1</a>' in (await client.get("/review")).text
 
 
+@pytest.mark.parametrize(
+    "path", ["/review", "/review/cards", "/review/cards/quinine-avoid", "/review/reasons", "/review/data", "/review/clients"]
+)
+async def test_a_number_leads_to_records_that_follow_every_filter_of_its_link(client: Client, path: str) -> None:
+    links = set(re.findall(r'href="(/review/log\?[^"]*)"', (await client.get(path)).text))
+    for link in sorted(links)[:40]:
+        answer = await client.get(link.replace("&amp;", "&").replace("/log?", "/log.json?"))
+        assert answer.json()["ignored"] == [], link
+
+
 async def test_what_was_quarantined_is_listed_by_client_and_reason(client: Client) -> None:
     (row,) = (await client.get("/review/clients.json")).json()["quarantined"]
     assert {name: row[name] for name in ("kind", "error", "n")} == {"kind": "feedback", "error": "too long", "n": 1}

@@ -45,7 +45,7 @@ def test_a_database_that_is_not_there_is_said(
     monkeypatch.setenv("CDS_LOG_DATABASE_URL", "postgresql://somebody:secret@127.0.0.1:1/nowhere")
     assert main(["log", "ship", "--once"]) == 1
     printed = capsys.readouterr().err
-    assert printed == "failing: 0 records shipped, ? left (OperationalError)\n"
+    assert printed == "failing: 0 records shipped, ? left (OperationalError: nothing listens there)\n"
     assert "secret" not in printed
 
 

@@ -94,7 +94,7 @@ def test_pauses_grow_while_the_database_is_away_and_what_waits_is_known(path: Pa
     one = shipper(path, NOWHERE, hands)
     assert [run(one, hands)[-1] for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
     health = one.health()
-    assert (health.state, health.last_error, health.waiting) == ("failing", "OperationalError", None)
+    assert (health.state, health.last_error, health.waiting) == ("failing", "OperationalError: nothing listens there", None)
     assert health.lag_seconds == 91
     one.close()
 
@@ -202,7 +202,10 @@ def test_a_newer_schema_stops_shipping_and_says_so(path: Path, database: str, ha
         connection.execute("UPDATE log.schema_version SET version = %s", (SCHEMA_VERSION + 1,))
     one = shipper(path, database, hands)
     assert one.step() == 60.0
-    assert (one.health().state, one.health().last_error) == ("stopped", "NewerSchemaError")
+    assert (one.health().state, one.health().last_error) == (
+        "stopped",
+        f"NewerSchemaError: the log in PostgreSQL has schema {SCHEMA_VERSION + 1}, this program knows {SCHEMA_VERSION}",
+    )
     one.close()
 
 
@@ -212,7 +215,7 @@ def test_a_file_of_another_schema_stops_shipping(path: Path, database: str, hand
         file.execute("PRAGMA user_version = 99")
     one = shipper(path, database, hands)
     assert one.step() == 60.0
-    assert one.health().last_error == "SchemaMismatchError"
+    assert one.health().last_error.startswith("SchemaMismatchError: the alert log has schema 99, this program reads ")
     one.close()
 
 

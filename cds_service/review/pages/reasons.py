@@ -36,7 +36,7 @@ def draw(asked: PageRequest) -> Page:
         "links": Links(chosen),
         "filters": filter_bar(database, chosen, asked.knowledge, asked.settings.time_zone),
     }
-    columns = ("card", "title", "reason", "says", "overridden", "share", "comments")
+    columns = ("card", "title", "reason", "says", "overridden", "of", "share", "comments")
     return Page("Reasons for overriding", "reasons.html", data, only_html, rows=reasons, columns=columns)
 
 
@@ -47,6 +47,7 @@ def _reason(knowledge: Knowledge, row: dict[str, Any], of_card: int) -> dict[str
         "reason": row["reason"],
         "says": reason_text(knowledge, row["reason"]),
         "overridden": row["n"],
+        "of": of_card,
         "share": row["n"] / of_card,
         "comments": row["comments"],
     }
