@@ -19,7 +19,7 @@ from cds_service.cli.clients import add_clients_commands
 from cds_service.cli.codes import add_codes_commands
 from cds_service.cli.demo import add_demo_command
 from cds_service.cli.log import add_log_commands
-from cds_service.cli.replay import add_replay_command
+from cds_service.cli.replay import add_backtest_command, add_replay_command
 from cds_service.cli.requests import add_request_commands
 from cds_service.cli.review import add_review_command
 from cds_service.cli.serve import add_serve_command
@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     add_build_sheet_command(commands)
     add_log_commands(commands, _instant)
     add_replay_command(commands, _instant, _at_least_one)
+    add_backtest_command(commands, _instant, _at_least_one)
     return parser
 
 

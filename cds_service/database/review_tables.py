@@ -43,7 +43,7 @@ REVIEW_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE review.rolled_month (month INTEGER NOT NULL, computed_at INTEGER NOT NULL, PRIMARY KEY (month)) STRICT",
         # Days that must be counted anew, kept until that is done.
         "CREATE TABLE review.dirty_day (day INTEGER NOT NULL, PRIMARY KEY (day)) STRICT",
-        # How far each source of records has been looked at. SQLite has one source, number 0.
+        # How far each source of records has been looked at; `id`: see `rollups/changes`. SQLite has one source, number 0.
         "CREATE TABLE review.rolled_source (source INTEGER NOT NULL, id BLOB NOT NULL, seq INTEGER NOT NULL, "
         "PRIMARY KEY (source)) STRICT",
         # One row: the time zone of the days, when the log was last looked at, the first day that may still be counted anew

@@ -55,6 +55,15 @@ class Record(msgspec.Struct, frozen=True):
         return None if self.body is None else _facts.decode(self.body.facts)
 
 
+def of_patients(table: str, low: bytes, high: bytes | None) -> tuple[str, dict[str, bytes]]:
+    """Return the condition on patients whose hash is in [low, high), and its parameters."""
+    if high is None:
+        condition, bounds = f"{table}.patient >= :low", {"low": low}
+    else:
+        condition, bounds = f"{table}.patient >= :low AND {table}.patient < :high", {"low": low, "high": high}
+    return (condition if low else f"({condition} OR {table}.patient IS NULL)"), bounds
+
+
 class NewerRecordError(ValueError):
     """Raised for a record that a newer program wrote."""
 
@@ -99,12 +108,8 @@ class Records:
 
         `high` None: to the end. `low` empty: calls without a patient too.
         """
-        which = " AND (call.patient >= :low OR call.patient IS NULL)" if not low else " AND call.patient >= :low"
-        bounds: dict[str, Any] = {"low": low}
-        if high is not None:
-            which += " AND (call.patient < :high OR call.patient IS NULL)" if not low else " AND call.patient < :high"
-            bounds["high"] = high
-        return self._read(which, since=since, until=until, **bounds)
+        which, bounds = of_patients("call", low, high)
+        return self._read(f" AND {which}", since=since, until=until, **bounds)
 
     def _read(self, which: str, **parameters: Any) -> Iterator[Record]:
         rows = self._database.rows(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from math import sqrt
 from statistics import NormalDist, fmean
@@ -187,3 +188,40 @@ def poisson(events: int, z: float = Z95) -> Interval:
     above = events + 1
     low = events * (1 - 1 / (9 * events) - z / (3 * sqrt(events))) ** 3 if events else 0.0
     return Interval(low, above * (1 - 1 / (9 * above) + z / (3 * sqrt(above))) ** 3)
+
+
+def mcnemar_exact(only_first: int, only_second: int) -> float:
+    """Return the two-sided exact p of McNemar's test, from the counts of pairs that differ; 1 where none does.
+
+    Pairs are taken as independent: those of one patient are not, so p is too small where a patient has many. Raises ValueError
+    for negative counts.
+    """
+    if min(only_first, only_second) < 0:
+        raise ValueError("a count is negative")
+    n, term, tail = only_first + only_second, 1, 1
+    for k in range(min(only_first, only_second)):
+        term = term * (n - k) // (k + 1)
+        tail += term
+    return min(float(Fraction(2 * tail, 2**n)), 1.0)
+
+
+def newcombe_paired(both: int, only_first: int, only_second: int, neither: int) -> Interval:
+    """Return Newcombe's interval for the difference of two proportions of the same cases, first minus second.
+
+    His method 10 (Newcombe 1998, Statistics in Medicine 17, 2635): two Wilson intervals joined with the correlation of the pairs,
+    which is corrected for continuity where it is positive. Raises ValueError without cases.
+    """
+    n = both + only_first + only_second + neither
+    if not n:
+        raise ValueError("a difference needs cases")
+    k1, k2 = both + only_first, both + only_second
+    p1, p2 = k1 / n, k2 / n
+    first, second = wilson(k1, n), wilson(k2, n)
+    covariance: float = both * neither - only_first * only_second
+    covariance = max(covariance - n / 2, 0.0) if covariance > 0 else covariance
+    product = k1 * (n - k1) * k2 * (n - k2)
+    phi = covariance / sqrt(product) if product else 0.0
+    low1, high1, low2, high2 = p1 - first.low, first.high - p1, p2 - second.low, second.high - p2
+    below = sqrt(low1 * low1 - 2 * phi * low1 * high2 + high2 * high2)
+    above = sqrt(high1 * high1 - 2 * phi * high1 * low2 + low2 * low2)
+    return Interval(p1 - p2 - below, p1 - p2 + above)

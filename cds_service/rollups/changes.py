@@ -30,6 +30,13 @@ _LATER_ENCOUNTERS = """SELECT DISTINCT (SELECT min(l.received_at) FROM log.call 
         WHERE l.encounter = f.encounter AND l.received_at >= :end) AS later
     FROM log.call f WHERE {new} AND f.encounter IS NOT NULL AND f.received_at >= :start AND f.received_at < :end"""
 
+_NEWEST = "SELECT seq, received_at FROM ({}) AS newest ORDER BY seq DESC LIMIT 1".format(
+    " UNION ALL ".join(
+        f"SELECT * FROM (SELECT seq, received_at FROM log.{kind} WHERE seq <= :seq ORDER BY seq DESC LIMIT 1)"
+        for kind in (*_KINDS, "feedback")
+    )
+)
+
 
 class _New(NamedTuple):
     """Which records, called `f` in statements, are new."""
@@ -48,9 +55,10 @@ def note_changes(database: Database, days: SiteDays) -> None:
     """Move the watermarks to the newest records and note the days that they concern; in a transaction of the caller."""
     for source in _sources(database):
         seen = database.one("SELECT id, seq FROM review.rolled_source WHERE source = :source", source=source["number"])
-        if seen is not None and (seen["id"], seen["seq"]) == (source["id"], source["last_seq"]):
+        known = seen is not None and seen["id"] == _identity(database, source, seen["seq"])
+        if seen is not None and known and seen["seq"] == source["last_seq"]:
             continue
-        if seen is not None and seen["id"] == source["id"] and seen["seq"] < source["last_seq"]:
+        if seen is not None and known and seen["seq"] < source["last_seq"]:
             new = _New.between(database, source["number"], seen["seq"], source["last_seq"])
             note_days(database, _changed(database, days, new))
         else:  # a new source, another file, or one from a backup: nothing is known of what was counted from it
@@ -58,8 +66,18 @@ def note_changes(database: Database, days: SiteDays) -> None:
         database.execute(
             "INSERT INTO review.rolled_source (source, id, seq) VALUES (:number, :id, :last_seq) "
             "ON CONFLICT (source) DO UPDATE SET id = excluded.id, seq = excluded.seq",
-            **source,
+            **source | {"id": _identity(database, source, source["last_seq"])},
         )
+
+
+def _identity(database: Database, source: Row, seq: int) -> bytes:
+    """Return what tells a source, as it was at its record `seq`, from others: its id and the time of its newest record then.
+
+    A file that was restored from a backup keeps its id and gives the lost numbers out again, to records of other moments. In
+    PostgreSQL its new records come under another number of the source.
+    """
+    mark = database.one(_NEWEST, seq=seq) if database.dialect == "sqlite" else None
+    return bytes(source["id"]) + (mark["received_at"].to_bytes(8) if mark else b"")
 
 
 def note_days(database: Database, found: Iterable[int]) -> None:

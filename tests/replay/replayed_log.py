@@ -31,7 +31,7 @@ def write_log(folder: Path, records: Iterable[CallRecord], *, archived: bool = T
 
     async def write() -> None:
         pack = partial(pack_knowledge, cards_dir(), None)
-        log = AlertLog(path, archive=Archive(knowledge().hash, pack, lambda: NOW) if archived else None)
+        log = AlertLog(path, patience=60, archive=Archive(knowledge().hash, pack, lambda: NOW) if archived else None)
         log.start()
         for written in asyncio.as_completed([log.append(one) for one in records]):
             assert await written

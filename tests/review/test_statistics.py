@@ -14,7 +14,9 @@ from cds_service.review.statistics import (
     Stratum,
     cohen_kappa,
     laney_limits,
+    mcnemar_exact,
     newcombe,
+    newcombe_paired,
     poisson,
     stratified,
     wilson,
@@ -159,3 +161,40 @@ def test_poisson_is_close_to_the_exact_limits_of_garwood_1936(events: int, low: 
     assert interval.high == pytest.approx(high, abs=0.03 if events else 0.2)
     with pytest.raises(ValueError, match="no count"):
         poisson(-1)
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p"),
+    [(0, 0, 1.0), (3, 3, 1.0), (5, 0, 2 / 32), (1, 7, 18 / 256), (10, 2, 158 / 4096)],  # twice the tail of the binomial, by hand
+)
+def test_mcnemar_is_twice_the_smaller_tail(only_first: int, only_second: int, p: float) -> None:
+    assert mcnemar_exact(only_first, only_second) == pytest.approx(p, abs=1e-12)
+    assert mcnemar_exact(only_second, only_first) == mcnemar_exact(only_first, only_second)
+
+
+def test_mcnemar_takes_many_cases() -> None:
+    assert mcnemar_exact(20_000, 20_000) == 1.0
+    assert 0 <= mcnemar_exact(0, 20_000) < 1e-300
+    with pytest.raises(ValueError, match="negative"):
+        mcnemar_exact(-1, 2)
+
+
+def test_paired_difference_of_the_published_example() -> None:
+    # Altman and others, Statistics with confidence, 2nd edition, table 6.2: 0.122, from 0.011 to 0.226
+    found = newcombe_paired(14, 5, 0, 22)
+    assert (round(found.low, 3), round(found.high, 3)) == (0.011, 0.226)
+
+
+@given(st.tuples(*[st.integers(0, 300)] * 4).filter(any))
+def test_paired_difference_lies_in_its_interval_and_turns_with_its_sides(table: tuple[int, int, int, int]) -> None:
+    both, first, second, neither = table
+    found, turned = newcombe_paired(*table), newcombe_paired(both, second, first, neither)
+    difference = (first - second) / sum(table)
+    assert -1 - 1e-9 <= found.low <= difference + 1e-12
+    assert difference - 1e-12 <= found.high <= 1 + 1e-9
+    assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
+
+
+def test_paired_difference_needs_cases() -> None:
+    with pytest.raises(ValueError, match="needs cases"):
+        newcombe_paired(0, 0, 0, 0)

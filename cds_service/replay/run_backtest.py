@@ -1,0 +1,142 @@
+"""Do the parts of a backtest, each of some patients with all their calls in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+
+from cds_service.criteria.facts import Facts
+from cds_service.database import open_database, review_path
+from cds_service.present.cards import Presenter
+from cds_service.replay.again import CHANGEABLE, Again, choose_again, judge_again
+from cds_service.replay.answerable import Unanswerable, between, without_decision
+from cds_service.replay.backtest import Backtest, DonePart, Part, Result, Selection
+from cds_service.replay.compare import Discordant, compare
+from cds_service.replay.history import History, Place, RealCard, real_cards, withdrawn_calls
+from cds_service.replay.knowledge import ArchivedCards, Cards
+from cds_service.replay.processes import in_processes
+from cds_service.replay.records import Record, Records
+from cds_service.settings import Settings
+
+_PREFIX = 2  # bytes of a patient's hash that parts are cut by
+
+
+def run_backtest(settings: Settings, backtest: Backtest, processes: int, progress: Callable[[int, int], None]) -> Result:
+    """Do the parts that are missing, then return the result; `progress` is told how many parts of how many are done.
+
+    Raises what `PartOfBacktest` does, and KnowledgeError or CandidateChangedError for a candidate that is read differently now.
+    """
+    found = backtest.result
+    if found is not None:
+        return found
+    missing = backtest.missing()
+    if processes > 1:
+        backtest.candidate(settings)  # one that can't be read is said before processes start
+    done = backtest.spec.parts - len(missing)
+    for _, _ in in_processes(PartOfBacktest, (settings, backtest.folder), missing, min(processes, len(missing)) or 1):
+        done += 1
+        progress(done, backtest.spec.parts)
+    return backtest.finish()
+
+
+class PartOfBacktest:
+    """Do parts of one backtest, in one process."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        """Raises DatabaseError where the log can't be read."""
+        self._database = open_database(settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None)
+        self._records = Records(self._database)
+        self._archive = ArchivedCards(self._database, settings)
+        self._backtest = Backtest(folder)
+        candidate = self._backtest.candidate(settings)
+        self._cards = Cards(candidate, Presenter(candidate))
+        self._reasons: dict[tuple[str, str], Unanswerable | None] = {}  # by hash of the knowledge, and hook
+
+    def __call__(self, number: int) -> None:
+        """Do a part and keep it. Raises DatabaseError, CompressionError, msgspec.DecodeError, NewerRecordError."""
+        spec = self._backtest.spec
+        low, high = _bounds(number, spec.parts)
+        since, until = spec.history_since, spec.selection.until
+        withdrawn = withdrawn_calls(self._database, since, until)
+        run = _Run(self._cards, spec.selection, real_cards(self._database, low, high, since, until))
+        for record in self._records.of_patients(low, high, since, until):
+            if _drawn(record, spec.selection):
+                why = "withdrawn" if record.id in withdrawn else self._why_not(record)
+                run.add(record, why)
+        self._backtest.keep(number, run.done())
+
+    def _why_not(self, record: Record) -> Unanswerable | None:
+        """Return why the record can't say what the candidate would have done; None where it can."""
+        if (why := without_decision(record)) is not None:
+            return why
+        key = record.knowledge, record.hook
+        if key not in self._reasons:
+            known = self._archive.of(record.knowledge)
+            self._reasons[key] = known if isinstance(known, str) else between(known.knowledge, self._cards.knowledge, record.hook)
+        return self._reasons[key]
+
+
+class _Run:
+    """One part: its history and its counts."""
+
+    def __init__(self, cards: Cards, selection: Selection, real: dict[Place, RealCard]) -> None:
+        self._cards = cards
+        self._selection = selection
+        self._real = real
+        self._history = History(real)
+        self._counts = Part()
+        self._discordant: list[Discordant] = []
+        self._orders: set[str] = set()
+
+    def add(self, record: Record, why: Unanswerable | None) -> None:
+        """Count a record; `why` it can't be decided, None where it can."""
+        counted = _selected(record, self._selection)
+        self._counts.records += counted
+        facts = record.facts if why is None else None
+        if why is not None or facts is None:
+            self._count_unanswerable(why or "refused", counted)
+            return
+        again = self._decide(record, facts)
+        self._history.add(record, facts, again.shown)
+        if counted:
+            self._counts.answered += 1
+            self._orders.update(order.key for order in facts.orders if order.selected)
+            self._discordant += compare(record, again, self._real, self._counts.cards)
+
+    def done(self) -> DonePart:
+        """Return the counts and the discordant cases."""
+        self._counts.orders = len(self._orders)
+        return DonePart(self._counts, self._discordant)
+
+    def _count_unanswerable(self, why: Unanswerable, counted: bool) -> None:
+        if counted:
+            self._counts.unanswerable[why] = self._counts.unanswerable.get(why, 0) + 1
+        else:
+            self._counts.unanswerable_before += 1
+
+    def _decide(self, record: Record, facts: Facts) -> Again:
+        instance = record.body.hook_instance if record.body is not None else ""
+        judged = judge_again(facts, self._cards, instance, record.dialect, CHANGEABLE)
+        return choose_again(judged, self._history.before(record, facts), self._cards, instance, record.dialect)
+
+
+def _selected(record: Record, selection: Selection) -> bool:
+    return (
+        record.received_at >= selection.since and selection.hook in ("", record.hook) and selection.client in ("", record.client)
+    )
+
+
+def _drawn(record: Record, selection: Selection) -> bool:
+    """Tell whether the patient is in the share; a call without a patient stands for itself."""
+    if selection.share >= 1:
+        return True
+    digest = blake2b(record.patient or record.id, key=b"%d" % selection.seed, digest_size=8).digest()
+    return int.from_bytes(digest) < selection.share * 2**64
+
+
+def _bounds(number: int, parts: int) -> tuple[bytes, bytes | None]:
+    """Return the range of patients' hashes of a part; the first has the calls without a patient too."""
+    width = 2 ** (8 * _PREFIX) // parts
+    low = b"" if number == 0 else (number * width).to_bytes(_PREFIX)
+    return low, None if number == parts - 1 else ((number + 1) * width).to_bytes(_PREFIX)
