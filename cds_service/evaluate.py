@@ -108,25 +108,28 @@ async def evaluate_request(
     remaining_ms: float = 0,
     client_gone: Callable[[], Awaitable[object]] | None = None,
     shown_before: ShownBefore | None = None,
+    session: str = "",
 ) -> Evaluation:
     """Evaluate one decoded request at the clock `now` (aware, UTC).
 
     `client` asks the call's FHIR server for data that was not sent, within `remaining_ms`; without it only prefetch is read.
     `client_gone` returns when the client has closed the connection. `shown_before` returns the cards shown before; without it no
-    card is a repeat. The timings of the call are marked.
+    card is a repeat. `session`: what the uuids of cards are made from, beside card and order; by default the hook instance. The
+    timings of the call are marked.
 
     Raises RequestRefusedError (412 where data is missing and the site's `on_unavailable` is "412", 400 where a draft order is for
     another patient, 500 where no card could be evaluated) and AbandonedError where `client_gone` returned first.
     """
+    session = session or call.hookInstance
     sources = await _gather_data(call, engine, client, remaining_ms, client_gone)
     try:
-        evaluation = await _run_stages(call, sources, engine, now, shown_before)
+        evaluation = await _run_stages(call, sources, engine, now, shown_before, session)
     except WrongPatientError:
         text = "An order in `context.draftOrders` is for another patient than `context.patientId`"
         wrong = BadRequest(text, why="context.draftOrders")
         raise RequestRefusedError(wrong, "wrong_patient", sources, security="wrong_patient_order") from None
     except Exception as error:  # noqa: BLE001 - any fault outside of a card: counted, logged, and stated in the response
-        evaluation = _evaluation_of_failure(call, sources, engine, now, error)
+        evaluation = _evaluation_of_failure(call, sources, engine, now, error, session)
     if evaluation.all_failed and (engine.on_crash == "500" or not evaluation.shown):  # no cards would mean: checked, all is well
         raise RequestRefusedError(_nothing_evaluated(), "failed", sources)
     return evaluation
@@ -171,7 +174,7 @@ async def _gather_data(
 
 
 async def _run_stages(
-    call: HookRequest, sources: Sources, engine: Engine, now: datetime, shown_before: ShownBefore | None
+    call: HookRequest, sources: Sources, engine: Engine, now: datetime, shown_before: ShownBefore | None, session: str
 ) -> Evaluation:
     """Run the stages from gathered data to the response, each once."""
     knowledge, presenter, mark = engine.knowledge, engine.presenter, call.timings.mark
@@ -189,7 +192,7 @@ async def _run_stages(
     mark("read")
     judged = judge(facts, knowledge, _record_failure)
     mark("judge")
-    decisions, drawn = presenter.draw(judged, facts, call.hookInstance, _record_failure, call.caller.dialect)
+    decisions, drawn = presenter.draw(judged, facts, session, _record_failure, call.caller.dialect)
     mark("draw")
     prior = await _ask_shown_before(shown_before, decisions, facts)
     if prior is not None:
@@ -203,7 +206,7 @@ async def _run_stages(
         answer_counts=knowledge.engineering.answer_counts.span,
         most=knowledge.labels.most_cards,
     )
-    shown, shadows = presenter.compose(chosen, drawn, facts, call.hookInstance, call.caller.dialect)
+    shown, shadows = presenter.compose(chosen, drawn, facts, session, call.caller.dialect)
     held_back = presenter.held_back(chosen, drawn, facts, call.caller.dialect)
     evaluation = Evaluation(_response(shown), facts, chosen, shown, shadows, sources, held_back)
     mark("choose")
@@ -223,7 +226,9 @@ async def _ask_shown_before(
         return None
 
 
-def _evaluation_of_failure(call: HookRequest, sources: Sources, engine: Engine, now: datetime, error: Exception) -> Evaluation:
+def _evaluation_of_failure(
+    call: HookRequest, sources: Sources, engine: Engine, now: datetime, error: Exception, session: str
+) -> Evaluation:
     """Return the evaluation where `error` ended it: every card failed, a notice lists what was not checked.
 
     Raises RequestRefusedError (500) where not even the notice can be written.
@@ -239,7 +244,7 @@ def _evaluation_of_failure(call: HookRequest, sources: Sources, engine: Engine, 
     ]
     nothing = [None] * len(failed)
     try:
-        shown, shadows = engine.presenter.compose(failed, nothing, facts, call.hookInstance, call.caller.dialect)
+        shown, shadows = engine.presenter.compose(failed, nothing, facts, session, call.caller.dialect)
     except Exception as second:  # noqa: BLE001 - counted, logged, and answered with 500
         _record_failure("notice", second)
         raise RequestRefusedError(_nothing_evaluated(), "failed", sources) from None

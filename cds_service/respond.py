@@ -129,6 +129,7 @@ async def _evaluate(
             remaining_ms=(call.caller.deadline_ms or runtime.settings.deadline_ms) - call.timings.elapsed_ms(),
             client_gone=connection.wait_until_closed,
             shown_before=shown_before,
+            session=received.hashed.session(call.hookInstance),
         )
     except RequestRefusedError as refusal:
         if refusal.security:

@@ -21,16 +21,19 @@ from fastapi import FastAPI
 
 from cds_service import evaluate as evaluation
 from cds_service.alert_log import CallRecord, DeliveryRecord, LogHealth, PriorRecord
+from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.app import create_app
 from cds_service.decide import one_card
 from cds_service.decide.decision import Decision
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
+from cds_service.knowledge.services import ServiceDefinition
 from cds_service.outbound.http_client import Server
 from cds_service.present import cards
 from cds_service.present.card_template import CardTemplate
 from cds_service.respond import respond
+from cds_service.runtime import Runtime
 from cds_service.trust import Caller
-from cds_service.wire.hook_request import decode_request
+from cds_service.wire.hook_request import HookRequest, decode_request
 from tests import proofs
 from tests.core import NOW, Json, a_runtime, break_every_card, knowledge, presenter
 from tests.fault_mix import Mix, fhir_server, mix
@@ -160,12 +163,13 @@ class Bench:
         self.http = Asked()
         self.counts: Counter[str] = Counter()
         self._apps: dict[str, FastAPI] = {}
-        self._answers: list[Evaluation] = []
+        self._answers: list[tuple[Evaluation, str]] = []
 
-    async def respond(self, *given: Any) -> Evaluation:
-        """Respond as the service does, and keep what was evaluated."""
-        self._answers.append(await respond(*given))
-        return self._answers[-1]
+    async def respond(self, call: HookRequest, service: ServiceDefinition, runtime: Runtime, *given: Any) -> Evaluation:
+        """Respond as the service does, and keep what was evaluated, and the session of its uuids."""
+        hashed = Pseudonyms(runtime.hash_secret, call.caller, call.fhirServer, call.context.patientId, call.context.encounterId)
+        self._answers.append((await respond(call, service, runtime, *given), hashed.session(call.hookInstance)))
+        return self._answers[-1][0]
 
     async def problems(self, mixed: Mix) -> list[str]:
         """What the answer to a combination leaves unsaid."""
@@ -179,8 +183,8 @@ class Bench:
         self.counts[f"status {got.status}"] += 1
         if got.status != 200:
             return list(_refusal(got.status, got.body, self.log.last))
-        (answer,) = self._answers
-        told = Told(got.body, mixed.sent["hookInstance"], mixed.dialect, KNOWN)
+        ((answer, session),) = self._answers
+        told = Told(got.body, session, mixed.dialect, KNOWN)
         self.counts["nothing said" if not told.cards else "a notice" if told.notices else "cards without a notice"] += 1
         self.counts.update(str(one.outcome) for one in answer.decisions if one.card.live)
         found = [*_logged(self.log.last, answer, told), *unsaid(told, answer, KNOWN, self.log.uuids)]

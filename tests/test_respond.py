@@ -330,3 +330,14 @@ async def test_another_patient_is_a_security_event_that_is_counted_logged_and_na
 async def test_a_token_of_the_patient_or_of_nobody_is_no_event(runtime: Runtime, patient: object) -> None:
     request = of("patient-view") | {"fhirAuthorization": {"access_token": "t", "patient": patient}}
     assert (await post(runtime, request))[0].status_code == 200
+
+
+async def test_a_hook_instance_that_an_ehr_uses_for_two_patients_gives_each_cards_of_their_own(runtime: Runtime) -> None:
+    one = of("patient-view", "LOINC#2823-3 Potassium 2.4 mmol/L")
+    text = msgspec.json.encode(one).decode()
+    patient = one["context"]["patientId"]
+    other = msgspec.json.decode(text.replace(f'"{patient}"', '"another"').replace(f"Patient/{patient}", "Patient/another"))
+    async with running(create_app(runtime.settings, runtime=runtime)) as client:
+        answers = [await client.post("/cds-services/cramp-care-patient-view", json=request) for request in (one, other, one)]
+    uuids = [answer.json()["cards"][0]["uuid"] for answer in answers]
+    assert uuids[0] == uuids[2] != uuids[1]

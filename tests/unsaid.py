@@ -27,17 +27,17 @@ SPOKE = (Outcome.FIRED, Outcome.GAVE_WAY, Outcome.CAPPED, Outcome.REPEATED)
 class Told:
     """What an EHR is told by the body of an answer."""
 
-    def __init__(self, body: bytes, instance: str, dialect: str, known: Knowledge) -> None:
+    def __init__(self, body: bytes, session: str, dialect: str, known: Knowledge) -> None:
         spoken = known.dialects[dialect or "plain"]
         cards: list[Json] = msgspec.json.decode(body)["cards"]
         codes = {topic_code(card.id, spoken): card.id for card in known.cards} | {topic_code(NOT_CHECKED, spoken): NOT_CHECKED}
-        self.instance = instance
+        self.session = session
         self.cards = [(codes[one["source"]["topic"]["code"]], one["uuid"]) for one in cards]
         self.text = "\n".join(one["detail"] for one in cards)
         self.notices = [one for one in cards if codes[one["source"]["topic"]["code"]] == NOT_CHECKED]
 
     def shows(self, card: str, order: str) -> bool:
-        return (card, card_uuid(self.instance, card, order)) in self.cards
+        return (card, card_uuid(self.session, card, order)) in self.cards
 
     def speaks_of(self, card: str) -> bool:
         return any(one == card for one, _ in self.cards)

@@ -107,7 +107,8 @@ class _Compacting:
     def _some_feedback(self, rows: Rows, after: int) -> int | None:
         found = _fetched(rows, "SELECT * FROM old_feedback WHERE seq > ? ORDER BY seq LIMIT ?", (after, _OTHERS))
         for row in found:
-            rows.add([self._keep_reason(one) for one in old_feedback(row)])
+            sender = None if row["client"] else rows.execute(_SENDER, (row["card_uuid"],)).fetchone()
+            rows.add([self._keep_reason(one) for one in old_feedback(row, sender)])
             rows.execute("DELETE FROM old_feedback WHERE seq = ?", (row["seq"],))
         return int(found[-1]["seq"]) if found else None
 
@@ -116,6 +117,11 @@ class _Compacting:
             if rows.execute("SELECT 1 FROM old_call LIMIT 1").fetchone() is None:
                 for name in sorted(OLD_TABLES, key="call".__eq__):  # `old_card` refers to `old_call`
                     rows.execute(f"DROP TABLE old_{name}")
+
+
+# Feedback from before its sender was kept came from whoever was shown the card.
+_SENDER = """SELECT client, tenant FROM old_card JOIN old_call ON old_call.seq = call_seq
+    WHERE uuid = ? ORDER BY old_card.seq DESC LIMIT 1"""
 
 
 def _fetched(rows: Rows, query: str, values: tuple[int, ...]) -> list[sqlite3.Row]:

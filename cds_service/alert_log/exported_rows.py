@@ -17,11 +17,11 @@ _ORDERED = "SELECT order_key FROM ordered WHERE received_at = ? AND call_id = ? 
 _DELIVERY = "SELECT * FROM delivery WHERE received_at = ? AND call_id = ? LIMIT 1"
 _WITHDRAWN = "SELECT 1 FROM withdrawal WHERE call_id = ?"
 # Feedback belongs to the newest card of its uuid that its sender was shown: a repeated call returns the same card again.
-_OF_SENDER = "(feedback.client = 0 OR (feedback.client, feedback.tenant) = (card.client, card.tenant))"
+_OF_SENDER = "(feedback.client, feedback.tenant) = (card.client, card.tenant)"
 _SHOWN = """mode = (SELECT id FROM name WHERE text = 'live') AND state = (SELECT id FROM name WHERE text = 'shown')
     AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE withdrawal.call_id = card.call_id)"""
 _FEEDBACK = f"""SELECT * FROM feedback WHERE card_uuid = :uuid
-    AND (client = 0 OR (client, tenant) = (:client, :tenant)) AND NOT EXISTS
+    AND (client, tenant) = (:client, :tenant) AND NOT EXISTS
     (SELECT 1 FROM card JOIN call ON (call.received_at, call.id) = (card.received_at, card.call_id)
         WHERE uuid = :uuid AND (card.received_at, call.seq, position) > (:received_at, :seq, :position) AND seq <= :last
         AND {_OF_SENDER} AND {_SHOWN}) ORDER BY seq"""  # noqa: S608 - written here

@@ -101,13 +101,15 @@ def old_repeats(row: sqlite3.Row, call: CallRecord) -> list[CallRecord]:
 _NEW = {"id", "comment"}  # fields that version 0.1.0 did not have
 
 
-def old_feedback(row: sqlite3.Row) -> list[FeedbackRecord]:
-    """Return a record for each time that the item was sent."""
+def old_feedback(row: sqlite3.Row, sender: Sequence[str] | None = None) -> list[FeedbackRecord]:
+    """Return a record for each time that the item was sent. `sender`: client and tenant, in place of those of the row."""
     record = FeedbackRecord(
         received_at=datetime.fromisoformat(row["received_at"]),
         accepted=msgspec.json.decode(row["accepted"], type=list[str]),
         **{name: row[name] for name in FeedbackRecord.__struct_fields__ if name not in _NEW | {"received_at", "accepted"}},
     )
+    if sender is not None:
+        record = msgspec.structs.replace(record, client=sender[0], tenant=sender[1])
     return [record] * (row["repeats"] + 1)
 
 

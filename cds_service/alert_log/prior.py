@@ -41,7 +41,7 @@ _SHOWN = """SELECT card.uuid, card.key, version, indicator, about, table_row, or
         card.received_at, max(card.received_at * 1000 + position) AS newest,
         (SELECT max(outcome = :accepted) FROM feedback
             WHERE card_uuid = card.uuid AND outcome IN (:accepted, :overridden)
-            AND (feedback.client = 0 OR (feedback.client, feedback.tenant) = (card.client, card.tenant))
+            AND (feedback.client, feedback.tenant) = (card.client, card.tenant)
             AND (outcome = :accepted OR feedback.received_at >= card.received_at)) AS answered
     FROM (SELECT * FROM card WHERE patient = :patient AND card = :card AND mode = :live AND state = :shown
         ORDER BY received_at DESC, position DESC LIMIT :newest) AS card

@@ -49,6 +49,10 @@ class Pseudonyms(dict[tuple[str, str], str]):
         """Return the hash of an id ("k1:" and 32 hex digits), "" for an empty one. `kind`: "patient", "user", "order" …"""
         return self[kind, value]
 
+    def session(self, hook_instance: str) -> str:
+        """Return the hash of the patient in a hook instance: what is made from it does not give the patient away."""
+        return self["session", f"{self._session[0]}|{hook_instance}"]
+
     def order(self, order: Order) -> str:
         """Return the hash of a draft order, the same at order-select and order-sign.
 

@@ -43,8 +43,9 @@ class ShownBeforeInLog:
         if not wanted:
             return None
         call, hashed = self._call, self._hashed
+        session = hashed.session(call.hookInstance)
         own = {
-            card_uuid(call.hookInstance, one.card.id, one.order.key if one.order is not None else "")
+            card_uuid(session, one.card.id, one.order.key if one.order is not None else "")
             for one in decisions
             if one.card.id in wanted
         }

@@ -24,8 +24,6 @@ def add_log_commands(commands: argparse._SubParsersAction[Any], instant: Callabl
     export.set_defaults(run=_export)
     compact = log.add_parser("compact", help="rewrite rows of version 0.1.0 and before, while the service runs")
     compact.set_defaults(run=_compact)
-    train = log.add_parser("train", help="make a dictionary of the log's own calls, to compress with from the next start")
-    train.set_defaults(run=_train)
     ship = log.add_parser(
         "ship", help="move the log's records to PostgreSQL (CDS_LOG_DATABASE_URL), as a running service does by itself"
     )
@@ -87,25 +85,6 @@ def _compact(_: argparse.Namespace) -> int:
     if last.unreadable:
         print(f"{last.unreadable} calls could not be read and stay in the old tables", file=sys.stderr)
     return 1 if last.unreadable else 0
-
-
-def _train(_: argparse.Namespace) -> int:
-    from cds_service.alert_log.training import NotEnoughCallsError, train_from
-
-    path = load_settings().log_path
-    try:
-        trained = train_from(path)
-    except (FileNotFoundError, NotEnoughCallsError) as error:
-        print(f"{path}: {error}", file=sys.stderr)
-        return 1
-    except sqlite3.DatabaseError as error:
-        print(f"{path}: cannot be read as an alert log ({error})", file=sys.stderr)
-        return 1
-    print(
-        f"dictionary {trained.dictionary_id} of {trained.calls} calls: a body takes {trained.after} bytes in place of"
-        f" {trained.before} (measured on calls that it was not made of)"
-    )
-    return 0
 
 
 def _ship(options: argparse.Namespace) -> int:

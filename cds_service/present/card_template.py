@@ -61,9 +61,12 @@ class Shown(msgspec.Struct, frozen=True, gc=False):
         return self.decision is None
 
 
-def card_uuid(hook_instance: str, card_id: str, order_reference: str) -> str:
-    """Return the uuid of a card: the same for the same hook instance, card and order, as in a repeated call."""
-    return derived_uuid(f"{hook_instance}|{card_id}|{order_reference}")
+def card_uuid(session: str, card_id: str, order_reference: str) -> str:
+    """Return the uuid of a card: the same for the same session, card and order, as in a call that is sent again.
+
+    `session`: of one patient and hook instance; some EHRs send the same hook instance with another patient.
+    """
+    return derived_uuid(f"{session}|{card_id}|{order_reference}")
 
 
 class CardTemplate:
@@ -101,10 +104,10 @@ class CardTemplate:
         self._named = named
         self._labs = [name for name, criterion in card.criteria.items() if criterion.__struct_config__.tag == "lab"]
 
-    def draw(self, decision: Decision, facts: Facts, hook_instance: str) -> Drawn:
+    def draw(self, decision: Decision, facts: Facts, session: str) -> Drawn:
         """Draw the card with all suggestions that may be offered; every possible failure happens here."""
         file = self._card.file
-        identity = card_uuid(hook_instance, file.id, decision.order.key if decision.order is not None else "")
+        identity = card_uuid(session, file.id, decision.order.key if decision.order is not None else "")
         plain = self._renderer(decision, facts, cleaned)
         summary = self._card.summaries[decision.row].render(plain)
         card = CardJson(

@@ -53,23 +53,23 @@ class Presenter:
         return frozenset(self._in)
 
     def draw(
-        self, decisions: Sequence[Decision], facts: Facts, hook_instance: str, on_error: OnError, dialect: str = ""
+        self, decisions: Sequence[Decision], facts: Facts, session: str, on_error: OnError, dialect: str = ""
     ) -> tuple[list[Decision], list[Drawn | None]]:
         """Draw each card that fired; return (the decisions, the drawn card of each or None).
 
         The decision of a card that raises becomes FAILED, and `on_error(card id, exception)` is called.
         """
-        return self._in[dialect].draw(decisions, facts, hook_instance, on_error)
+        return self._in[dialect].draw(decisions, facts, session, on_error)
 
     def compose(
-        self, chosen: Sequence[Decision], drawn: Sequence[Drawn | None], facts: Facts, hook_instance: str, dialect: str = ""
+        self, chosen: Sequence[Decision], drawn: Sequence[Drawn | None], facts: Facts, session: str, dialect: str = ""
     ) -> tuple[list[Shown], list[Shown]]:
         """Compose the response; return (shown cards, cards in shadow that would have been shown).
 
         `drawn`: from `draw`, in the order of `chosen`. Critical cards come first, then warnings, because some EHRs show only the
         first cards; within one indicator the order is that of the ranks. At most one notice ends the shown cards.
         """
-        return self._in[dialect].compose(chosen, drawn, facts, hook_instance)
+        return self._in[dialect].compose(chosen, drawn, facts, session)
 
     def held_back(
         self, chosen: Sequence[Decision], drawn: Sequence[Drawn | None], facts: Facts, dialect: str = ""
@@ -89,14 +89,14 @@ class _Dialect:
         self._notice_source = source_json(knowledge, words.url, topic_code(NOT_CHECKED, dialect), words.title)
 
     def draw(
-        self, decisions: Sequence[Decision], facts: Facts, hook_instance: str, on_error: OnError
+        self, decisions: Sequence[Decision], facts: Facts, session: str, on_error: OnError
     ) -> tuple[list[Decision], list[Drawn | None]]:
         after = list(decisions)
         drawn: list[Drawn | None] = [None] * len(after)
         for position, decision in enumerate(after):
             if decision.outcome is FIRED:
                 try:
-                    drawn[position] = self.cards[decision.card.id].draw(decision, facts, hook_instance)
+                    drawn[position] = self.cards[decision.card.id].draw(decision, facts, session)
                 except Exception as error:  # noqa: BLE001 - one card that raises must not silence the others
                     on_error(decision.card.id, error)
                     failed = type(error).__name__
@@ -104,7 +104,7 @@ class _Dialect:
         return after, drawn
 
     def compose(
-        self, chosen: Sequence[Decision], drawn: Sequence[Drawn | None], facts: Facts, hook_instance: str
+        self, chosen: Sequence[Decision], drawn: Sequence[Drawn | None], facts: Facts, session: str
     ) -> tuple[list[Shown], list[Shown]]:
         lately = self._knowledge.engineering.measured_lately.span
         live, shadows = Needless(facts, lately), Needless(facts, lately)
@@ -120,7 +120,7 @@ class _Dialect:
             else:
                 shown_in_shadow.append(template.compose(decision, card, shadows))
         if unchecked := [decision for decision in chosen if decision.in_notice and decision.card.live]:
-            shown.append(self._notice(unchecked, hook_instance))
+            shown.append(self._notice(unchecked, session))
         return shown, shown_in_shadow
 
     def held_back(self, chosen: Sequence[Decision], drawn: Sequence[Drawn | None], facts: Facts) -> list[Shown]:
@@ -131,7 +131,7 @@ class _Dialect:
             if card is not None and one.outcome in _HELD_BACK
         ]
 
-    def _notice(self, decisions: list[Decision], hook_instance: str) -> Shown:
+    def _notice(self, decisions: list[Decision], session: str) -> Shown:
         """Write the notice that lists what could not be checked; it never warns and never says "safe"."""
         words = self._knowledge.notice
         items: dict[str, None] = {}
@@ -140,7 +140,7 @@ class _Dialect:
             reason = words.failed if failed else with_words(decision.reason, decision.words)
             items[words.item.format(checks=decision.card.file.checks, reason=reason)] = None
         checks = ", ".join(dict.fromkeys(decision.card.file.checks for decision in decisions))
-        identity = card_uuid(hook_instance, NOT_CHECKED, "")
+        identity = card_uuid(session, NOT_CHECKED, "")
         card = CardJson(
             uuid=identity,
             summary=shortened(words.summary.format(checks=checks), self._limit),  # the list in the detail is complete

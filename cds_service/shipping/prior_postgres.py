@@ -28,7 +28,7 @@ _SHOWN: LiteralString = f"""SELECT card.uuid, card.key, asked.card, version.text
         card.about, card.table_row, card.order_key, hook.text AS hook, call.user_key, card.received_at,
         coalesce((SELECT min(word.text) FROM log.feedback JOIN log.name AS word ON word.id = feedback.outcome
             WHERE feedback.card_uuid = card.uuid AND word.text IN ('accepted', 'overridden')
-            AND (feedback.client = 0 OR (feedback.client, feedback.tenant) = (card.client, card.tenant))
+            AND (feedback.client, feedback.tenant) = (card.client, card.tenant)
             AND (word.text = 'accepted' OR feedback.received_at >= card.received_at)), '') AS answered
     FROM unnest(%(cards)s::text[], %(since)s::bigint[]) WITH ORDINALITY AS asked (card, since, place)
     CROSS JOIN LATERAL (SELECT * FROM log.card
