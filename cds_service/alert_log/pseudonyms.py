@@ -50,8 +50,11 @@ class Pseudonyms(dict[tuple[str, str], str]):
         return self[kind, value]
 
     def session(self, hook_instance: str) -> str:
-        """Return the hash of the patient in a hook instance: what is made from it does not give the patient away."""
-        return self["session", f"{self._session[0]}|{hook_instance}"]
+        """Return the hash of the patient in a hook instance: what is made from it does not give the patient away.
+
+        Without the FHIR server, so that a call sent again without it is still the same.
+        """
+        return keyed_hash(self._secret, "session", f"{self._session[0]}|{hook_instance}", self._generation)
 
     def order(self, order: Order) -> str:
         """Return the hash of a draft order, the same at order-select and order-sign.

@@ -35,7 +35,7 @@ CARD = "quinine-avoid"
 Json = dict[str, Any]
 
 # Random ids, and what is measured; so are members whose name ends in Ms or ms.
-_NOT_THE_SAME = ("call", "repeatOf", "timings")
+_NOT_THE_SAME = ("call", "id", "repeatOf", "timings")
 
 
 def made(folder: Path, days: int, calls_per_day: float, clients: tuple[Client, ...] = CLIENTS) -> Made:

@@ -96,6 +96,7 @@ def tab_to(page: Page, wanted: Locator) -> None:
 def left(page: Page, address: str) -> None:
     """Wait until the page has another address."""
     expect(page).not_to_have_url(address)
+    page.wait_for_load_state()  # keys work from then on
 
 
 def draw_a_plan(page: Page) -> None:

@@ -150,7 +150,7 @@ def exported(path: Path) -> PlainLog:
 @pytest.mark.proof
 def test_all_figures_are_those_of_the_export(tmp_path: Path) -> None:
     path = tmp_path / "alerts.sqlite3"
-    calls = examples("CDS_EXPORTED_CALLS", 300, 10_000)
+    calls = examples("CDS_EXPORTED_CALLS", 300, 4_000)
     write(path, calls, seed=11)
     log = exported(path)
     assert len(log.calls) > calls
