@@ -28,8 +28,8 @@ from tests.shipped import ask, assert_same
 
 pytestmark = [pytest.mark.loopback, pytest.mark.usefixtures("socket_enabled")]
 
-KILLS = int(os.environ.get("CDS_SHIPPER_KILLS", "6"))
-CUTS = int(os.environ.get("CDS_SHIPPER_CUTS", "5"))
+KILLS = int(os.environ.get("CDS_SHIPPER_KILLS", "4"))
+CUTS = int(os.environ.get("CDS_SHIPPER_CUTS", "3"))
 RECORDS = int(os.environ.get("CDS_SHIPPER_RECORDS", "1500"))
 
 

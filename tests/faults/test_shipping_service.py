@@ -33,7 +33,7 @@ from tests.shipped import ask, assert_same
 pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 
 OUTAGE = float(os.environ.get("CDS_OUTAGE_SECONDS", "3"))
-KILLS = int(os.environ.get("CDS_SERVICE_KILLS", "2"))
+KILLS = int(os.environ.get("CDS_SERVICE_KILLS", "1"))
 RATE = 50  # calls a second
 PATH = "/cds-services/cramp-care-order-sign"
 REQUEST = request_from_case(["order: quinine 300 mg, for leg cramps"], "order-sign", utc_now())

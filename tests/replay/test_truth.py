@@ -36,7 +36,7 @@ from tests.replay.changed_knowledge import changed, number, table, value_set
 END = datetime(2026, 3, 6, 18, tzinfo=UTC)
 Change = Callable[[Path, Random], None]
 
-CALLS = proofs.examples("CDS_TRUTH_CALLS", 40, 60)  # 2000 in the long form, in some minutes
+CALLS = proofs.examples("CDS_TRUTH_CALLS", 100, 100)  # 2000 in the long form, in some minutes
 SETS: dict[Change, int] = {number: 20, table: 10, value_set: 10} if proofs.FULL else {number: 4, table: 3, value_set: 2}
 
 
