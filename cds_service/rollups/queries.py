@@ -190,11 +190,6 @@ def top_users(database: Database, chosen: Filter, limit: int = 10) -> list[Row]:
     return _users(database, chosen, "shown")[:limit]
 
 
-def worst_repeats(database: Database, chosen: Filter, limit: int = 10) -> list[Row]:
-    """Return the users who were shown one card most often for one patient on one day, as rows like `top_users`."""
-    return _users(database, chosen, "most_for_one_patient")[:limit]
-
-
 def _users(database: Database, chosen: Filter, order: str) -> list[Row]:
     sums = {name: f"sum({name})" for name in ("shown", "accepted", "overridden")}
     sums["most_for_one_patient"] = "max(most_for_one_patient)"
@@ -253,5 +248,4 @@ __all__ = [
     "reason_counts",
     "refusal_counts",
     "top_users",
-    "worst_repeats",
 ]

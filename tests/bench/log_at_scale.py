@@ -176,7 +176,6 @@ def page_queries(last: int) -> dict[str, Query]:
         "card: top users, 28 d": lambda db: queries.top_users(db, of(28, card="card-3")),
         "card: top users, a year": lambda db: queries.top_users(db, of(365, card="card-3")),
         "top users of all cards, a year": lambda db: queries.top_users(db, of(365)),
-        "worst repeats, a year": lambda db: queries.worst_repeats(db, of(365)),
         "facets, 30 d": lambda db: queries.facets(db, of(30)),
         "facets, one card, a year": lambda db: queries.facets(db, of(365, card="card-3")),
         "facets, no filter, a year": lambda db: queries.facets(db, of(365)),
