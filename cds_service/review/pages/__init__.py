@@ -14,6 +14,7 @@ from cds_service.review.pages import (
     queue,
     reasons,
     results,
+    sign_in,
 )
 
 # In the order of the navigation.
@@ -30,4 +31,8 @@ PAGES: tuple[PageRoute, ...] = (
     clients.ROUTE,
     definitions.ROUTE,
     demo_log.ROUTE,
+    sign_in.SIGN_IN,
+    sign_in.BEGIN,
+    sign_in.END,
+    sign_in.SIGN_OUT,
 )
