@@ -6,6 +6,7 @@ import threading
 
 from cds_service.access.audit import AuditLog
 from cds_service.access.gate import Gate
+from cds_service.access.head_log import HeadLog
 from cds_service.clock import Clock
 from cds_service.database import READ_LIMIT_MS, Database, DatabasePool, open_database, review_path
 from cds_service.knowledge.knowledge import Knowledge
@@ -32,6 +33,7 @@ class Site:
         self._auditing = DatabasePool(lambda: self._open(writes_review=True), 1)
         self._sessions = DatabasePool(lambda: self._open(writes_review=True), 2)
         self.audit_log = AuditLog(self._auditing, clock)
+        self.head_log = HeadLog(self._auditing, clock)
         self.gate = Gate(settings, clock, self._sessions, self.audit_log, BASE)
         self._keeper = RollupKeeper(
             lambda: self._open(writes_review=True, limit_ms=None), SiteDays(settings.time_zone), self.clock

@@ -2,6 +2,7 @@
 
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import (
+    audit,
     card,
     cards,
     case,
@@ -14,6 +15,7 @@ from cds_service.review.pages import (
     queue,
     reasons,
     results,
+    reveal,
     sign_in,
 )
 
@@ -23,6 +25,7 @@ PAGES: tuple[PageRoute, ...] = (
     cards.ROUTE,
     card.ROUTE,
     log.ROUTE,
+    reveal.ROUTE,
     case.ROUTE,
     queue.ROUTE,
     results.ROUTE,
@@ -30,6 +33,7 @@ PAGES: tuple[PageRoute, ...] = (
     data.ROUTE,
     clients.ROUTE,
     definitions.ROUTE,
+    audit.ROUTE,
     demo_log.ROUTE,
     sign_in.SIGN_IN,
     sign_in.BEGIN,
