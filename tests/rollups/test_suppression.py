@@ -20,17 +20,17 @@ def with_sums(counts: list[list[int]]) -> list[list[int]]:
 def possible(shown: list[list[int | None]], most: int) -> list[set[int]]:
     """Return, for each hidden cell inside the table, the counts that an onlooker who tries all tables finds possible."""
     width = len(shown[0]) - 1
-    rows = []
+    rows: list[list[tuple[int, ...]]] = []
     for row in shown[:-1]:
-        choices = product(*(range(most + 1) if one is None else (one,) for one in row[:-1]))
+        choices = product(*([*range(most + 1)] if one is None else [one] for one in row[:-1]))
         rows.append([one for one in choices if row[-1] in (None, sum(one))])
     found: dict[tuple[int, int], set[int]] = {}
     for table in product(*rows):
         sums = [sum(row[j] for row in table) for j in range(width)]
         if all(one in (None, of) for one, of in zip(shown[-1], [*sums, sum(sums)], strict=True)):
-            for i, row in enumerate(table):
+            for i, counts in enumerate(table):
                 for j in range(width):
-                    found.setdefault((i, j), set()).add(row[j])
+                    found.setdefault((i, j), set()).add(counts[j])
     return [found[i, j] for i in range(len(rows)) for j in range(width) if shown[i][j] is None]
 
 
