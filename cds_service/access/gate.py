@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from cds_service.access import accounts, identities, local_sign_in, sessions
 from cds_service.access.access_file import AccessFile, Proxy, load_access_file
@@ -10,12 +11,14 @@ from cds_service.access.accounts import Account
 from cds_service.access.audit import AuditLog
 from cds_service.access.identities import IdentityError
 from cds_service.access.local_sign_in import SignInError
-from cds_service.access.oidc import ProviderSignIn
 from cds_service.access.reader import Reader, usable_name
 from cds_service.clock import Clock
 from cds_service.database import DatabasePool, DatabaseUnavailableError
 from cds_service.rollups.days import moment
 from cds_service.settings import Settings
+
+if TYPE_CHECKING:
+    from cds_service.access.oidc import ProviderSignIn
 
 OIDC, PROXY = "oidc", "proxy"
 
@@ -30,6 +33,8 @@ class Gate:
         self.tls = settings.review_url.startswith("https://")
         self.provider: ProviderSignIn | None = None
         if self.rules.oidc is not None:
+            from cds_service.access.oidc import ProviderSignIn  # a dev process without a provider starts without its libraries
+
             self.provider = ProviderSignIn(self.rules.oidc, f"{settings.review_url}{base}/sign-in/callback", clock)
         self._clock = clock
         self._pool = pool

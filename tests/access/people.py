@@ -66,7 +66,7 @@ def code(secret: str, now: datetime = NOW) -> str:
 
 @contextmanager
 def a_site(
-    folder: Path, clock: Callable[[], datetime], pages: Sequence[PageRoute] = PAGES, **settings: Any
+    folder: Path, clock: Callable[[], datetime], pages: Sequence[PageRoute] = PAGES, /, **settings: Any
 ) -> Iterator[Callable[[], httpx2.AsyncClient]]:
     """The pages over TLS; each call of what is given is another browser."""
     chosen = Settings(log_path=folder / "alerts.sqlite3", review_url=URL, **settings)
@@ -89,7 +89,7 @@ async def form_token(client: httpx2.AsyncClient, path: str) -> str:
     return unescape(found[1])
 
 
-async def sign_in(client: httpx2.AsyncClient, who: str, secret: str, now: datetime = NOW, **other: str) -> httpx2.Response:
+async def sign_in(client: httpx2.AsyncClient, who: str, secret: str, now: datetime = NOW, /, **other: str) -> httpx2.Response:
     """Sign in with the form of the page."""
     token = await form_token(client, "/sign-in")
     fields = {"name": who, "password": PASSWORD, "code": code(secret, now), "form_token": token, **other}
