@@ -105,7 +105,7 @@ def _check_outcome(row: Row, body: Json) -> None:
 
 
 def _check_log(row: Row, path: Path) -> None:
-    if not path.exists():
+    if not path.exists() or not path.stat().st_size:
         assert row.logged is None
         return
     calls = rows(path, "SELECT status, outcome, sources, evaluations FROM call ORDER BY seq DESC LIMIT 1")
