@@ -143,7 +143,7 @@ class Backtest:
 
     def keep(self, number: int, done: DonePart) -> None:
         """Keep a finished part."""
-        _write(self.part(number), _json(done))
+        write_whole(self.part(number), _json(done))
 
     def finish(self) -> Result:
         """Put the parts together; the discordant cases are then in the order of time."""
@@ -153,9 +153,9 @@ class Backtest:
             total.add(done.counts)
             cases += done.discordant
         cases.sort(key=lambda one: (one.received_at, one.call_id, one.card, one.nth, str(one.new)))
-        _write(self.folder / "discordant.ndjson", b"".join(_json(one) + b"\n" for one in cases))
+        write_whole(self.folder / "discordant.ndjson", b"".join(_json(one) + b"\n" for one in cases))
         result = Result(self.spec.id, self.spec, total, len(cases))
-        _write(self.folder / "result.json", _json(result))
+        write_whole(self.folder / "result.json", _json(result))
         return result
 
     @property
@@ -223,8 +223,8 @@ def begin_backtest(settings: Settings, cards: Path | None, overlay: Path | None,
     folder = backtests_folder(settings) / spec.id
     if not (folder / "spec.json").exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(folder / "candidate", pack_knowledge(place.cards_dir or cards_dir(), place.overlay_dir))
-        _write(folder / "spec.json", _json(spec))  # last: a folder with it is whole
+        write_whole(folder / "candidate", pack_knowledge(place.cards_dir or cards_dir(), place.overlay_dir))
+        write_whole(folder / "spec.json", _json(spec))  # last: a folder with it is whole
     return Backtest(folder)
 
 
@@ -242,7 +242,7 @@ def _spec(database: Database, candidate: Knowledge, selection: Selection) -> Spe
     return Spec(candidate.hash, selection, parts, history_since)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, also where the process is killed."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
