@@ -76,4 +76,9 @@ REVIEW_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE review.hold (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, value TEXT NOT NULL, reason TEXT NOT NULL, "
         "began_at INTEGER NOT NULL, ended_at INTEGER) STRICT",
     ),
+    # Who saw or changed what (`access/audit`). `before`: the hash of the entry before. Entries are never changed or deleted.
+    (
+        "CREATE TABLE review.audit (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, reader TEXT NOT NULL, action TEXT NOT NULL, "
+        "object TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, before BLOB NOT NULL, hash BLOB NOT NULL) STRICT",
+    ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from cds_service import __version__
 from cds_service.review.charts import day_of, day_text
 from cds_service.review.definitions import DEFINITIONS
 from cds_service.review.log_state import LogState
-from cds_service.review.page import Page, PageRequest
+from cds_service.review.page import Page, PageRequest, PageRoute
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -26,16 +27,18 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")  # a spreadsheet would run a c
 class Templates:
     """Draw HTML. Templates are read at the first page, so that other processes stay small."""
 
-    def __init__(self, base: str, banner: str, navigation: list[tuple[str, str]]) -> None:
-        """`base`: the address of the first page. `navigation`: (name, address) of the pages in it."""
-        self._globals = {"base": base, "banner": banner, "navigation": navigation}
+    def __init__(self, base: str, banner: str, navigation: Sequence[PageRoute]) -> None:
+        """`base`: the address of the first page. `navigation`: the pages in it, each shown to those who may open it."""
+        self._base = base
+        self._banner = banner
+        self._navigation = navigation
 
     @cached_property
     def _templates(self) -> Environment:
         from cds_service.files.page_templates import page_templates
 
         templates = page_templates("cds_service.review")
-        templates.globals.update(self._globals, version=__version__, definitions=DEFINITIONS)
+        templates.globals.update(base=self._base, banner=self._banner, version=__version__, definitions=DEFINITIONS)
         templates.filters.update(
             number=_number, decimal=_decimal, percent=_percent, day=day_text, short_day=_short_day, ms=_ms, ago=_ago
         )
@@ -51,6 +54,8 @@ class Templates:
             here=here,
             query=f"?{query}" if query else "",
             has_csv=page.rows is not None,
+            reader=asked.reader,
+            navigation=[(one.nav, self._base + one.path) for one in self._navigation if asked.reader.may(one.role)],
         )
         return Response(body, page.status, media_type="text/html")
 
