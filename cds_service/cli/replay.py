@@ -195,7 +195,7 @@ def _say_backtest(backtest: Backtest, result: Result) -> int:
         print("no card comes out differently")
     database = open_database(settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None)
     try:
-        verdicts = judged(database, backtest.discordant(limit=result.discordant))
+        verdicts = judged(database, backtest)
     finally:
         database.close()
     for (card, change, verdict), count in sorted(verdicts.items()):

@@ -2,6 +2,10 @@
 
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import (
+    backtest,
+    backtest_case,
+    backtest_cases,
+    backtests,
     card,
     cards,
     case,
@@ -14,17 +18,23 @@ from cds_service.review.pages import (
     queue,
     reasons,
     results,
+    what_if,
 )
 
 # In the order of the navigation.
 PAGES: tuple[PageRoute, ...] = (
     overview.ROUTE,
     cards.ROUTE,
+    what_if.ROUTE,
     card.ROUTE,
     log.ROUTE,
     case.ROUTE,
     queue.ROUTE,
     results.ROUTE,
+    backtests.ROUTE,
+    backtest.ROUTE,
+    backtest_cases.ROUTE,
+    backtest_case.ROUTE,
     reasons.ROUTE,
     data.ROUTE,
     clients.ROUTE,
