@@ -90,7 +90,7 @@ def test_fire_reads_standard_input_and_a_sample_can_be_sent_there(monkeypatch: p
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "The body is not JSON"),
+        (b"{", "The body is not JSON: input data was truncated (line 1, column 2)"),
         (b"[]", "The body must be a JSON object"),
         (b"\xff", "The body"),
         (b'{"x":' * 5000, "The body is nested too deeply"),
