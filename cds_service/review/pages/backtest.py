@@ -17,6 +17,7 @@ from cds_service.replay.compare import CardCounts
 from cds_service.review.backtest_figures import CardFigures, figures, judged
 from cds_service.review.backtest_view import described, find_backtest
 from cds_service.review.page import BadFormError, Page, PageRequest, PageRoute, see_other
+from cds_service.review.pages.changes import propose_address
 from cds_service.review.pages.what_if import signal_of
 from cds_service.review.verdicts import VERDICTS
 
@@ -59,7 +60,7 @@ def draw(asked: PageRequest) -> Page:
         "may_propose": asked.reader.may("rule owner"),
         "verdicts": VERDICTS | {"disputed": "Readers differ"},
         "signal": signal_of(asked),
-        "to_change": urlencode({"backtest": backtest.spec.id} | ({"signal": signal} if (signal := signal_of(asked)) else {})),
+        "to_change": propose_address(backtest.spec.id, signal_of(asked)),
     }
     headers = {"refresh": str(_REFRESH_SECONDS)} if waiting else {}
     title = f"Backtest {backtest.spec.id[:8]}{': ' + known['card'] if known['card'] else ''}"

@@ -30,7 +30,7 @@ def draw(asked: PageRequest, wrong: dict[str, str] | None = None, problems: list
     )
     data = {
         "card": card.id,
-        "version": card.file.version,
+        "card_version": card.file.version,
         "numbers": number_rows(numbers, asked.knowledge, asked.form, wrong or {}),
         "overlay": asked.settings.overlay_dir is not None,
         "signal": signal_of(asked),
