@@ -18,6 +18,7 @@ from cds_service.settings import Settings, SettingsError, load_settings
 from cds_service.telemetry.metrics_folder import metrics_of_workers
 
 if TYPE_CHECKING:
+    from cds_service.playground.recorder import Announce
     from cds_service.runtime import Runtime
 
 
@@ -30,6 +31,7 @@ def add_serve_command(
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=port, default=8000)
     serve.add_argument("--workers", type=at_least_one, default=1, help="processes that share the port and the log")
+    serve.add_argument("--quiet", action="store_true", help="in the dev profile: print no line for each call, and keep none")
     serve.set_defaults(run=_serve)
 
 
@@ -50,7 +52,7 @@ def _serve_alone(options: argparse.Namespace) -> int:
     from cds_service.app import create_app, freeze_collector
 
     runtime = _load(options)
-    app = create_app(runtime.settings, runtime=runtime)
+    app = create_app(runtime.settings, runtime=runtime, announce=_announce_of(options, runtime.settings))
     freeze_collector()
     require_free_port(options.host, options.port)
     _greet(options, runtime.settings)
@@ -76,9 +78,8 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
 
         def serve(show_life: Callable[[Callable[[], bool]], None]) -> None:
             configure_logging(settings.profile)  # the lines have the number of the process
-            app = create_app(
-                settings, runtime=msgspec.structs.replace(shared, alert_log=new_alert_log(settings, shared.knowledge))
-            )
+            own = msgspec.structs.replace(shared, alert_log=new_alert_log(settings, shared.knowledge))
+            app = create_app(settings, runtime=own, announce=_announce_of(options, settings))
             freeze_collector()
             server = uvicorn.Server(uvicorn.Config(app, **_server_options(settings)))
             show_life(lambda: server.started)
@@ -106,6 +107,18 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
     return Workers(served(runtime), options.workers, load_anew).run()
 
 
+def _announce_of(options: argparse.Namespace, settings: Settings) -> Announce | None:
+    """Return what prints a line about each call with the address of its page; None where calls are not to be kept."""
+    if settings.profile != "dev" or options.quiet:
+        return None
+    base = _base_url(options)
+    return lambda line, path: print(f"{line}  {base}{path}" if path else line, flush=True)
+
+
+def _base_url(options: argparse.Namespace) -> str:
+    return f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{options.port}"
+
+
 def _load(options: argparse.Namespace) -> Runtime:
     """Read settings, cards and clients, and set up logging.
 
@@ -124,8 +137,7 @@ def _load(options: argparse.Namespace) -> Runtime:
             f"{settings.log_path}: cannot be used as the alert log ({error}). CDS_LOG_PATH names the file; to go back to an"
             " older program, restore the backup that was made before the upgrade"
         ) from None
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    return new_runtime(settings, f"http://{host}:{options.port}" if settings.profile == "dev" and options.port else "")
+    return new_runtime(settings, _base_url(options) if settings.profile == "dev" and options.port else "")
 
 
 def _server_options(settings: Settings) -> dict[str, Any]:
@@ -144,11 +156,10 @@ def _server_options(settings: Settings) -> dict[str, Any]:
 def _greet(options: argparse.Namespace, settings: Settings) -> None:
     if settings.profile == "dev":
         warn_where_others_reach(options.host)
-        print(_start_screen(options.host, options.port, settings), flush=True)
+        print(_start_screen(_base_url(options), settings), flush=True)
 
 
-def _start_screen(host: str, port: int, settings: Settings) -> str:
-    base = f"http://{host}:{port}"
+def _start_screen(base: str, settings: Settings) -> str:
     command = Path(sys.argv[0]).absolute()
     here = Path.cwd()
     who = "answers every caller" if settings.clients_file is None else "answers the registered clients"
@@ -160,6 +171,7 @@ def _start_screen(host: str, port: int, settings: Settings) -> str:
 Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
   Playground  {base}/     (fire a hook, see the cards and why)
+  Calls       {base}/playground/calls     (what every client sent and got, and why)
   Review      {base}/review     (what the quality team reads)
   A card      {shown} sample quinine-for-cramps | \\
                 curl -s -H content-type:application/json --data-binary @- {base}/cds-services/cramp-care-order-sign

@@ -116,6 +116,12 @@ def _of_sample(form: Form, sample: Sample, hook: str, services: Mapping[str, Ser
     return FormCall(services[at].id, body, sample.title)
 
 
+def as_new_call(body: bytes) -> bytes:
+    """Return a request with a hook instance of its own: else it is the same call, sent again."""
+    request = msgspec.json.decode(body)
+    return msgspec.json.encode(request | {"hookInstance": str(uuid4())}) if isinstance(request, dict) else body
+
+
 def _as_new_patient(patient: str, body: bytes) -> bytes:
     """Give the request a new patient id, so that no card is a repeat."""
     fresh = f"{patient}-{secrets.token_hex(3)}"
