@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from cds_service import __version__
+from cds_service.cli.browser import open_later
 from cds_service.cli.listening import require_free_port, warn_where_others_reach
+from cds_service.files.folder_watch import FolderWatch
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.settings import Settings, SettingsError, load_settings
 from cds_service.telemetry.metrics_folder import metrics_of_workers
@@ -31,6 +33,8 @@ def add_serve_command(
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=port, default=8000)
     serve.add_argument("--workers", type=at_least_one, default=1, help="processes that share the port and the log")
+    serve.add_argument("--reload", action="store_true", help="in the dev profile: load the cards again whenever one is saved")
+    serve.add_argument("--open", action="store_true", help="open the playground in a browser")
     serve.add_argument("--quiet", action="store_true", help="in the dev profile: print no line for each call, and keep none")
     serve.set_defaults(run=_serve)
 
@@ -38,7 +42,7 @@ def add_serve_command(
 def _serve(options: argparse.Namespace) -> int:
     gc.disable()  # until all lasting objects are made: they stay, and to look at them again and again takes a tenth of a start
     try:
-        if options.workers == 1:
+        if options.workers == 1 and not options.reload:
             return _serve_alone(options)
         with metrics_of_workers():  # before prometheus-client is imported
             return _serve_with_workers(options)
@@ -90,13 +94,21 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
     def load_anew() -> Serve | None:
         gc.unfreeze()
         try:
-            return served(_load(options))
+            loaded = _load(options)
         except (SettingsError, KnowledgeError, OSError, ValueError) as error:
             tell(Event.RELOAD_FAILED, error=type(error).__name__)
             print(error, file=sys.stderr, flush=True)
+            if options.reload:
+                print("The cards before go on; mend and save again.", file=sys.stderr, flush=True)
             return None
+        if options.reload:
+            knowledge = loaded.knowledge
+            print(f"Loaded again: {len(knowledge.cards)} cards, content {knowledge.hash[:12]}", flush=True)
+        return served(loaded)
 
     runtime = _load(options)
+    if options.reload and runtime.settings.profile != "dev":
+        raise SettingsError("--reload is for the dev profile; in production send SIGHUP once the files are checked")
     require_free_port(options.host, options.port)
     _greet(options, runtime.settings)
     where = {"host": options.host, "port": options.port}
@@ -104,7 +116,16 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
     config.load()  # as a worker does; what is imported for it is shared then
     config.get_loop_factory()
     listening = config.bind_socket()
-    return Workers(served(runtime), options.workers, load_anew).run()
+    changed = FolderWatch(_watched(runtime.settings)).changed if options.reload else lambda: False
+    return Workers(served(runtime), options.workers, load_anew, changed).run()
+
+
+def _watched(settings: Settings) -> list[Path]:
+    """Return the files and folders that the knowledge and the registry of clients are read from."""
+    from cds_service.files.paths import cards_dir
+
+    places = (settings.cards_dir or cards_dir(), settings.overlay_dir, settings.approvals_file, settings.clients_file)
+    return [place for place in places if place is not None]
 
 
 def _announce_of(options: argparse.Namespace, settings: Settings) -> Announce | None:
@@ -157,6 +178,8 @@ def _greet(options: argparse.Namespace, settings: Settings) -> None:
     if settings.profile == "dev":
         warn_where_others_reach(options.host)
         print(_start_screen(_base_url(options), settings), flush=True)
+        if options.open:
+            open_later(f"{_base_url(options)}/")
 
 
 def _start_screen(base: str, settings: Settings) -> str:
