@@ -54,11 +54,13 @@ def _serve_alone(options: argparse.Namespace) -> int:
     import uvicorn
 
     from cds_service.app import create_app, freeze_collector
+    from cds_service.process.management import management_socket
 
     runtime = _load(options)
-    app = create_app(runtime.settings, runtime=runtime, announce=_announce_of(options, runtime.settings))
-    freeze_collector()
     require_free_port(options.host, options.port)
+    announce, management = _announce_of(options, runtime.settings), management_socket(runtime.settings)
+    app = create_app(runtime.settings, runtime=runtime, announce=announce, management=management)
+    freeze_collector()
     _greet(options, runtime.settings)
     uvicorn.run(app, **_server_options(runtime.settings), host=options.host, port=options.port)
     return 0
@@ -69,6 +71,7 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
     import uvicorn
 
     from cds_service.app import create_app, freeze_collector
+    from cds_service.process.management import management_socket
     from cds_service.process.workers import Serve, Workers
     from cds_service.runtime import new_alert_log
     from cds_service.telemetry.events import Event, tell
@@ -81,9 +84,9 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
         settings = shared.settings
 
         def serve(show_life: Callable[[Callable[[], bool]], None]) -> None:
-            configure_logging(settings.profile)  # the lines have the number of the process
+            configure_logging(settings.profile, peers=settings.log_peers)  # the lines have the number of the process
             own = msgspec.structs.replace(shared, alert_log=new_alert_log(settings, shared.knowledge))
-            app = create_app(settings, runtime=own, announce=_announce_of(options, settings))
+            app = create_app(settings, runtime=own, announce=_announce_of(options, settings), management=management)
             freeze_collector()
             server = uvicorn.Server(uvicorn.Config(app, **_server_options(settings)))
             show_life(lambda: server.started)
@@ -117,6 +120,7 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
     config.get_loop_factory()
     listening = config.bind_socket()
     changed = FolderWatch(_watched(runtime.settings)).changed if options.reload else lambda: False
+    management = management_socket(runtime.settings)
     return Workers(served(runtime), options.workers, load_anew, changed).run()
 
 
@@ -150,7 +154,7 @@ def _load(options: argparse.Namespace) -> Runtime:
     from cds_service.telemetry.log_lines import configure_logging
 
     settings = load_settings(profile=options.profile)
-    configure_logging(settings.profile)
+    configure_logging(settings.profile, peers=settings.log_peers)
     try:
         refuse_unusable(settings.log_path)
     except sqlite3.DatabaseError as error:
@@ -190,6 +194,7 @@ def _start_screen(base: str, settings: Settings) -> str:
     # Browsers let a page of the public sandbox call 127.0.0.1 although it has no TLS.
     set_up = {"patientId": "mild-potassium", "fhirServiceUrl": f"{base}/fhir", "serviceDiscoveryURL": f"{base}/cds-services"}
     sandbox = urlencode(set_up)
+    health = f"http://{settings.management_address}" if settings.management else base
     return f"""
 Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
@@ -201,7 +206,7 @@ Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
   Sandbox     https://sandbox.cds-hooks.org/?{sandbox}
   Patients    {base}/fhir/Patient     (FHIR R4, read-only; {shown} sample lists them)
   Discovery   {base}/cds-services
-  Health      {base}/health
+  Health      {health}/health
   The log     {shown} log export --format ndjson     (in {settings.log_path})
   Stop        Ctrl-C
 """
