@@ -16,11 +16,13 @@ from cds_service import __version__
 from cds_service.authoring.samples import Sample
 from cds_service.criteria.escaping import cleaned
 from cds_service.decide.decision import Outcome
-from cds_service.explain.explanation import CardExplanation
+from cds_service.explain.evidence import NO_NAME, NOT_RECOGNISED
+from cds_service.explain.explanation import CardExplanation, Explanation
 from cds_service.explain.nearest import nearest
 from cds_service.explain.text import MOST_UNUSED, outcome_words
 from cds_service.files.page_templates import page_templates
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.playground.completions import Completions
 from cds_service.playground.kept_calls import MOST_CALLS, KeptCall
 from cds_service.review_site.json_view import coloured, is_json, pretty
 from cds_service.review_site.words import html, template
@@ -43,7 +45,9 @@ class Pages:
         self._pages.globals.update(template=template, banner=DEV_BANNER, version=__version__, most_unused=MOST_UNUSED)
         self._pages.globals.update(hooks=[service.hook for service in knowledge.services], samples=samples)
         orders = (line for sample in samples.values() for line in sample.orders if isinstance(line, str))
-        self._pages.globals.update(drafts=list(dict.fromkeys(line.removeprefix("order:").strip() for line in orders)))
+        drafts = (line.removeprefix("order:").strip() for line in orders)
+        self.completions = Completions.of(knowledge.terminology, drafts)
+        self._pages.globals.update(completions=self.completions)
 
     def home(self, values: Mapping[str, str], error: str = "") -> str:
         """Return the page with the forms, filled with `values`.
@@ -56,8 +60,11 @@ class Pages:
         """Return the list of kept calls; `forgotten`: say that what was shown before has just been forgotten."""
         return self._pages.get_template("calls.html").render(calls=calls, most_calls=MOST_CALLS, forgotten=forgotten)
 
-    def call(self, call: KeptCall) -> str:
-        """Return the page of one call: cards, reasons, bodies, timings, how to repeat it."""
+    def call(self, call: KeptCall, order: str = "", error: str = "") -> str:
+        """Return the page of one call: cards, reasons, bodies, timings, how to repeat it.
+
+        `error` says why the changed `order` was refused, "" where none was.
+        """
         explanation = call.explained(self._knowledge)
         cards = explanation.cards if explanation is not None else []
         cards = sorted(cards, key=lambda card: _DISPLAY_ORDER.index(card.outcome))
@@ -73,9 +80,17 @@ class Pages:
             outcome=outcome,
             times=_times(call),
             curl=_curl(call),
-            error="",
+            error=error,
+            order=order,
+            unknown_orders=self._unknown_orders(explanation),
             values={"request": pretty(call.request)},
         )
+
+    def _unknown_orders(self, explanation: Explanation | None) -> list[tuple[str, str]]:
+        """Return the (name, similar drug or "") of each draft order whose drug no card knows."""
+        rows = explanation.read if explanation is not None else []
+        unknown = [row.text for row in rows if row.kind == "order" and row.meaning in (NOT_RECOGNISED, NO_NAME)]
+        return [(name, self.completions.similar_drug(name)) for name in unknown]
 
     def gone(self) -> str:
         """Return the page for a call that this process no longer remembers."""

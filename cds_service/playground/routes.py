@@ -35,6 +35,9 @@ HEADERS = {
 }
 
 
+FIELDS = ("sample", "hook", "order", "same", "lab", "value", "problem", "taken")  # of the form for a sample
+
+
 def playground_routes(runtime: Runtime, calls: KeptCalls) -> list[Route]:
     """Return the routes of `/`, `/playground/…` and `/cards…`; `calls` are those that a `CallRecorder` keeps."""
     page = _Playground(runtime, calls)
@@ -88,7 +91,7 @@ class _Playground:
         return _page(self._pages.home({"sample": request.query_params.get("sample", "")}))
 
     async def fire(self, request: Request) -> Response:
-        from cds_service.playground.forms import call_from_form, text
+        from cds_service.playground.forms import call_from_form, call_with_order, text
         from cds_service.playground.sender import fire
 
         try:
@@ -96,13 +99,22 @@ class _Playground:
         except PayloadTooLarge as error:
             return _page(self._pages.home({}, f"{error}, including those of the form itself"), error.status)
         services = {service.hook: service for service in self._runtime.knowledge.services}
+        kept = self._calls.get(text(form, "call"))
+        if text(form, "what") == "order" and (kept is None or not kept.complete):
+            return _page(self._pages.gone(), 404)
+        now = self._runtime.clock()
         try:
-            call = call_from_form(form, self._samples, services, self._runtime.clock())
+            if kept is not None and text(form, "what") == "order":
+                call = call_with_order(kept.request, form, services, kept.title, now)
+            else:
+                call = call_from_form(form, self._samples, services, self._pages.completions.labs, now)
         except BadRequest as error:
-            values = {name: text(form, name) for name in ("sample", "hook", "order", "same")}
+            values = {name: text(form, name) for name in FIELDS}
             values["request"] = form.get("request", b"").decode("utf-8", "replace")
+            if kept is not None:
+                return _page(self._pages.call(kept, values["order"], str(error)), 400)
             return _page(self._pages.home(values, str(error)), 400)
-        kept = await fire(request.app, _base_url(request), call.service, call.body, call.title)
+        kept = await fire(request.app, _base_url(request), call.service, call.body, call.title, call.notes)
         return _see_other(f"/playground/calls/{kept.id}")
 
     async def calls(self, request: Request) -> Response:
