@@ -131,7 +131,7 @@ async def test_draft_orders_in_a_bundle_are_signed_and_addresses_inside_it_are_f
     resources = [*chart(), draft]
     entries = [{"fullUrl": f"urn:uuid:{number}", "resource": dict(one)} for number, one in enumerate(resources)]
     for one in entries[1:]:
-        one["resource"]["subject"] = {"reference": "urn:uuid:0"}  # type: ignore[index, call-overload]
+        one["resource"]["subject"] = {"reference": "urn:uuid:0"}  # type: ignore[index]
     request, _ = made(json.dumps({"resourceType": "Bundle", "entry": entries}))
     assert request["hook"] == "order-sign"
     assert await cards_of(request) == await cards_of(REQUEST)
