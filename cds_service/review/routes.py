@@ -119,6 +119,8 @@ class _Routes:
         if not known and asked.reader.verified:
             set_cookie(response, "browser", browser, tls=tls)
         response.headers.update(HEADERS)
+        if isinstance(made, Page) and route.write == self._html:
+            response.headers.update(made.headers)
         return response
 
     def _reader(self, request: Request, session: str) -> Reader | None:

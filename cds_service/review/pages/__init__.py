@@ -3,9 +3,15 @@
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import (
     audit,
+    backtest,
+    backtest_case,
+    backtest_cases,
+    backtests,
     card,
     cards,
     case,
+    change,
+    changes,
     clients,
     data,
     definitions,
@@ -17,18 +23,26 @@ from cds_service.review.pages import (
     results,
     reveal,
     sign_in,
+    what_if,
 )
 
 # In the order of the navigation.
 PAGES: tuple[PageRoute, ...] = (
     overview.ROUTE,
     cards.ROUTE,
+    what_if.ROUTE,
     card.ROUTE,
     log.ROUTE,
     reveal.ROUTE,
     case.ROUTE,
     queue.ROUTE,
     results.ROUTE,
+    backtests.ROUTE,
+    backtest.ROUTE,
+    backtest_cases.ROUTE,
+    backtest_case.ROUTE,
+    changes.ROUTE,
+    change.ROUTE,
     reasons.ROUTE,
     data.ROUTE,
     clients.ROUTE,
