@@ -20,9 +20,9 @@ from cds_service.exports.columns import Column
 from cds_service.rollups.days import as_date
 
 _GROUP = 5_000  # rows of a row group: what is held in memory of one file
-_NO_TENANT = "__HIVE_DEFAULT_PARTITION__"  # how hive, Spark, DuckDB and pyarrow name an empty value
+_NO_TENANT = "-"  # of a site without tenants: hive's word for null can't be the only value where pyarrow reads a folder
 _IN_MEMORY = 4 * 1024 * 1024  # bytes of a file before it goes to a temporary one
-SUMS = "SHA256SUMS"
+SUMS = "_SHA256SUMS"  # readers of such folders pass over names that begin with _
 
 _json = msgspec.json.Encoder()
 
@@ -70,7 +70,7 @@ class ParquetFiles:
         yield out.taken(), 0
 
     def into_folder(self, rows: Iterable[ExportedRow], folder: Path) -> Iterator[tuple[bytes, int]]:
-        """Write the files into a new or empty folder; yield the lines of SHA256SUMS, which is written last.
+        """Write the files into a new or empty folder; yield the lines of _SHA256SUMS, which is written last.
 
         Raises FileExistsError for a folder that has something in it.
         """
