@@ -26,19 +26,23 @@ def audited(chunks: Iterable[tuple[bytes, int]], enter: Enter, about: Mapping[st
 
 
 def _bytes(chunks: Iterable[tuple[bytes, int]], enter: Enter, about: Mapping[str, Any]) -> Iterator[bytes]:
-    digest, rows, size = sha256(), 0, 0
+    digest, rows, size, handed = sha256(), 0, 0, 0
     held = b""
     try:
         for chunk, count in chunks:
+            rows += count
+            if not chunk:
+                continue
             if held:
+                handed = size
                 yield held
             held = chunk
             digest.update(chunk)
-            rows, size = rows + count, size + len(chunk)
+            size += len(chunk)
         enter("export finished", {**about, "rows": rows, "bytes": size, "sha256": digest.hexdigest()})
     except BaseException:
         with suppress(AuditError):  # the first entry says that it began
-            enter("export broken off", {**about, "rows": rows, "bytes": size - len(held)})
+            enter("export broken off", {**about, "rows": rows, "bytes": handed})
         raise
     if held:
         yield held
