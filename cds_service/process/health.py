@@ -1,23 +1,27 @@
-"""Report the health of a process to its operators: alive, ready, working, cards still firing."""
+"""Report the health of a process: to load balancers whether to send calls, to its operators all that they need to know."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import msgspec
 from fastapi import APIRouter, Response
 
 from cds_service import __version__
+from cds_service.files.set_aside import files_set_aside
 from cds_service.knowledge.site_knowledge import card_states
 from cds_service.process.self_check import SelfCheck
 from cds_service.runtime import Runtime
 from cds_service.shipping.state import ShippingHealth, State
 from cds_service.telemetry import metrics
 from cds_service.telemetry.call_counts import flush
+from cds_service.telemetry.log_lines import summarise_refusals
 from cds_service.telemetry.prometheus import CONTENT_TYPE, exposition
 
+NO_CARD_SHOWN = "no card is shown: `cds-service cards approve` approves one, `cds-service cards approvals` says what is missing"
 _STATES = ("ok", "degraded", "failed")
 
 
@@ -37,6 +41,7 @@ class ProcessState:
             "starting": not self.started,
             "draining": self.draining,
             "no cards": not self._runtime.knowledge.cards,
+            self._runtime.callers.all_refused or "callers": bool(self._runtime.callers.all_refused),
             "the log can't be written": self._runtime.settings.log_required and self._runtime.alert_log.health().state != "ok",
         }
         return [reason for reason, applies in reasons.items() if applies]
@@ -45,6 +50,7 @@ class ProcessState:
         """Measure every second until cancelled, so that the metrics are at most a second old."""
         while True:
             self.measure()
+            summarise_refusals()
             await asyncio.sleep(1)
 
     def measure(self) -> None:
@@ -55,6 +61,7 @@ class ProcessState:
         elif self._waiting_since is None:
             self._waiting_since = time.monotonic()
         metrics.LOG_WAITING.set(log.waiting)
+        metrics.SET_ASIDE.set(len(files_set_aside(self._runtime.settings.log_path.parent)))
         metrics.LOG_LAG.set(0 if self._waiting_since is None else time.monotonic() - self._waiting_since)
         for state in _STATES:
             metrics.LOG_STATE.labels(state).set(state == log.state)
@@ -70,10 +77,16 @@ def _measure_shipping(shipping: ShippingHealth) -> None:
         metrics.SHIPPING_STATE.labels(state).set(state == shipping.state)
 
 
+def probe_routes(process: ProcessState) -> APIRouter:
+    """Return `/health/live` and `/health/ready` without details, for a port that EHRs reach."""
+    return _probes(process, detail=False)
+
+
 def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
-    """Return the routes `/health…` and `/metrics`."""
+    """Return the routes `/health…` and `/metrics`, for operators."""
     router = APIRouter(tags=["Operation"])
     states = card_states(runtime.knowledge)
+    notes = [] if states["live"] else [NO_CARD_SHOWN]
 
     @router.get("/health", summary="Whether everything works")
     async def health() -> dict[str, Any]:
@@ -81,17 +94,20 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
 
         `status` is `degraded` while the alert log can't be written or shipped, while used tokens can't be looked up, after a card
         failed, and while the known patients are not decided as before. `shipping` is null where the log is not shipped.
+        `set_aside` names files beside the log that could not be used; while there is one, `status` is `degraded`, too.
         """
         log = runtime.alert_log.health()
         shipping = runtime.shipper.health() if runtime.shipper is not None else None
         failures = metrics.counts(metrics.EVALUATION_FAILURES)
         degraded = failures or metrics.count(metrics.ENGINE_FAILURES) or log.state != "ok" or runtime.callers.degraded
-        degraded = degraded or (shipping is not None and shipping.state in ("failing", "stopped"))
+        kept = files_set_aside(runtime.settings.log_path.parent)
+        degraded = degraded or bool(kept) or (shipping is not None and shipping.state in ("failing", "stopped"))
         return {
             "status": "degraded" if degraded or process.self_check.alarming else "ok",
             "profile": runtime.settings.profile,
             "version": __version__,
             "cards": states,
+            "notes": notes,
             # Counts since this process started: requests answered with 500, and cards or criteria that failed, by id
             "unexpected_errors": metrics.count(metrics.UNEXPECTED_ERRORS),
             "evaluation_failures": failures,
@@ -99,22 +115,9 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
             "callers": runtime.callers.health(),
             "checking": process.self_check.state,
             "log": msgspec.structs.asdict(log),
+            "set_aside": kept,
             "shipping": msgspec.structs.asdict(shipping) if shipping is not None else None,
         }
-
-    @router.get("/health/live", summary="Whether the process answers")
-    async def live() -> dict[str, str]:
-        """Answer 200. A supervisor that gets no answer may end the process."""
-        return {"status": "live"}
-
-    @router.get("/health/ready", summary="Whether calls should be sent here")
-    async def ready() -> Response:
-        """Answer 200, or 503 with the reasons.
-
-        Reasons: the process starts or ends, it has no cards, or the log is required and can't be written.
-        """
-        reasons = process.not_ready()
-        return _json({"status": "not ready" if reasons else "ready", "because": reasons}, 503 if reasons else 200)
 
     @router.get("/health/checking", summary="Whether the known patients are decided as before")
     async def checking() -> Response:
@@ -129,8 +132,32 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
     async def all_metrics() -> Response:
         return Response(exposition(), media_type=CONTENT_TYPE)
 
+    router.include_router(_probes(process, detail=True))
     return router
 
 
-def _json(report: dict[str, Any], status: int) -> Response:
-    return Response(msgspec.json.encode(report), status, {"cache-control": "no-store"}, media_type="application/json")
+def _probes(process: ProcessState, *, detail: bool) -> APIRouter:
+    router = APIRouter(tags=["Operation"])
+
+    @router.get("/health/live", summary="Whether the process answers")
+    async def live() -> Response:
+        """Answer 200. A supervisor that gets no answer may end the process."""
+        return _json({"status": "live"}, 200)
+
+    @router.get("/health/ready", summary="Whether calls should be sent here")
+    async def ready() -> Response:
+        """Answer 200, or 503 with the reasons.
+
+        Reasons: the process starts or ends, it has no cards, every caller would be refused, or the log is required and can't be
+        written.
+        """
+        reasons = process.not_ready()
+        status = {"status": "not ready" if reasons else "ready"}
+        return _json(status | ({"because": reasons} if detail else {}), 503 if reasons else 200)
+
+    return router
+
+
+def _json(report: Mapping[str, Any], status: int) -> Response:
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+    return Response(msgspec.json.encode(report), status, headers, media_type="application/json")

@@ -158,6 +158,7 @@ def test_all_figures_are_those_of_the_export(tmp_path: Path) -> None:
     with closing(open_database(path, tmp_path / "review.sqlite3", limit_ms=None, writes_review=True)) as database:
         roll_up(database, days, lambda: START + timedelta(days=30))
         got, expected = stored(database), count(log, ZONE)
+        got["release"] = {(*key[:-1], key[-1][:16]): n for key, n in got["release"].items()}  # so the export gives a hash
         for table, figures in expected.items():
             assert figures, table
             assert got[table] == figures, table
