@@ -244,14 +244,16 @@ def test_no_cell_of_500_is_a_formula(tmp_path: Path) -> None:
     hostile = [f"{STARTS[n % len(STARTS)]}cmd|' /C calc'!A{n}" for n in range(125)]
     with closing(Store(path)) as store:
         store.append(
-            a_call(
-                a_card(f"u{n}", about=text.replace("\0", "=")),
-                minute=n,
-                hook_instance=text,
-                client=text.replace("\0", "+"),
-                degraded=text.replace("\0", "-"),
-            )
-            for n, text in enumerate(hostile)
+            [
+                a_call(
+                    a_card(f"u{n}", about=text.replace("\0", "=")),
+                    minute=n,
+                    hook_instance=text,
+                    client=text.replace("\0", "+"),
+                    degraded=text.replace("\0", "-"),
+                )
+                for n, text in enumerate(hostile)
+            ]
         )
     with opened(path) as database:
         rows = table(exported(database, "csv"))
