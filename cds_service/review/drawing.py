@@ -39,7 +39,7 @@ class Templates:
         templates = page_templates("cds_service.review")
         templates.globals.update(base=self._base, banner=self._banner, version=__version__, definitions=DEFINITIONS)
         templates.filters.update(
-            number=_number, decimal=_decimal, percent=_percent, day=day_text, short_day=_short_day, ms=_ms, ago=_ago
+            number=_number, decimal=_decimal, percent=_percent, day=day_text, short_day=_short_day, ms=_ms, ago=_ago, hash=_hash
         )
         return templates
 
@@ -110,6 +110,11 @@ def _percent(value: float) -> str:
 
 def _short_day(day: int) -> str:
     return f"{day_of(day).day} {day_of(day):%b}"
+
+
+def _hash(text: str) -> str:
+    """Return a hash of the knowledge short enough to compare by eye: of the cards, and of the overlay."""
+    return "+".join(part[:12] for part in text.split("+"))
 
 
 def _ms(bound: int | None) -> str:

@@ -101,7 +101,7 @@ def fire(page: Page, sample: str) -> Json:
     """Fires a sample, by the mouse; the answer as the page has it in its file."""
     page.locator(f"input[value={sample}]").check()
     page.get_by_role("button", name="Fire", exact=True).click()
-    page.wait_for_url("**/playground/runs/*")
+    page.wait_for_url("**/playground/calls/*")
     return body_of(page, "response")
 
 
@@ -171,7 +171,7 @@ def test_all_can_be_done_with_the_keyboard_alone(watched: Watched, service: Serv
         page.keyboard.press("ArrowDown")
     tab_to(page, "button.primary")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/playground/runs/*")
+    page.wait_for_url("**/playground/calls/*")
     card = body_of(page, "response")["cards"][0]
     tab_to(page, "button.accept")
     page.keyboard.press("Enter")
