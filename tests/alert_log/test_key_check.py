@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,13 @@ async def test_a_process_with_another_key_starts_and_says_so(tmp_path: Path, cap
     assert "key_changed count=1" in lines
 
 
-async def test_a_log_that_cannot_be_read_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    runtime = a_runtime(tmp_path)
-    runtime.settings.log_path.mkdir()
+async def test_a_log_that_cannot_be_read_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object) -> list[int]:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr("cds_service.process.health.foreign_keys", locked)
     told, lines = await health(tmp_path, caplog)
     assert told["notes"] == []
     assert "key_unchecked" in lines
