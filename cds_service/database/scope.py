@@ -22,6 +22,10 @@ _OF_CLIENT = {
     *("log.call_elsewhen", "log.card_elsewhen", "log.feedback_elsewhen"),  # of PostgreSQL, see `shipping/partitions`
     *(f"review.{period}_{name}" for period in ("daily", "monthly") for name in COUNTS),
 }
+# Rows name their tenant and client by the names themselves.
+_OF_NAMED_CLIENT = {"review.signal", "review.signal_watch", "review.body_code", "review.body_source"}
+# Rows name a signal.
+_OF_SIGNAL = {"review.signal_sighting", "review.signal_entry"}
 # Rows name a call.
 _OF_CALL = {"review.verdict", "review.sample"}
 # Of no client, or found only through the id of a call or card of one.
@@ -29,7 +33,7 @@ _OPEN = {
     *("log.name", "log.dictionary", "log.knowledge", "log.outcome_set", "log.outcome_of_set", "log.missing_set"),
     *("log.missing_of_set", "log.body", "log.ordered", "log.delivery", "log.withdrawal", "log.sealed", "log.key_pair"),
     *("log.source", "log.unshipped", "log.body_elsewhen", "log.ordered_elsewhen", "log.delivery_elsewhen"),
-    "review.plan",
+    *("review.plan", "review.body_day", "review.signal_run"),
     *("review.dirty_day", "review.rolled_day", "review.rolled_month", "review.rollup_state"),
 }
 # Counts or texts of all clients together: nobody with a scope sees a row.
@@ -105,6 +109,9 @@ def narrowed(sql: str, clients: _Ids, tenants: _Ids) -> str:
     if len(_ANY.findall(sql)) != len(_TABLE.findall(sql)):
         raise OutOfScopeError("a statement names a table elsewhere than after FROM or JOIN")
     own = " AND ".join(limits)
+    by_name = " AND ".join(
+        f"{limit.partition(' ')[0]} IN (SELECT text FROM log.name WHERE id {limit.partition(' ')[2]})" for limit in limits
+    )
 
     def table(match: re.Match[str]) -> str:
         word, name, alias = match[1], match[2].lower(), match[3]
@@ -112,6 +119,10 @@ def narrowed(sql: str, clients: _Ids, tenants: _Ids) -> str:
             return match[0]
         if name in _OF_CLIENT:
             where = own
+        elif name in _OF_NAMED_CLIENT:
+            where = by_name
+        elif name in _OF_SIGNAL:
+            where = f"signal IN (SELECT id FROM review.signal WHERE {by_name})"
         elif name in _OF_CALL:
             where = (
                 f"EXISTS (SELECT 1 FROM log.call scoped WHERE scoped.received_at = {name}.received_at "
