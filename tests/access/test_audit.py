@@ -29,7 +29,7 @@ from tests.review.fired_log import QUININE, fire
 from tests.review.sample_log import NOW, write_sample_log
 
 ENTRIES = 1_000
-REVEAL = {"reveal_key": "r" * 32}
+REVEAL: dict[str, Any] = {"reveal_key": "r" * 32}
 TRIGGERS = ("audit_not_changed", "audit_not_deleted")
 
 
