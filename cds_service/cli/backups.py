@@ -34,7 +34,7 @@ def add_backup_commands(log: argparse._SubParsersAction[Any]) -> None:
         help="put a backup in the place of the log and of the review database, and keep the old ones; stop the service first",
     )
     restore.add_argument("file", type=Path, metavar="FILE")
-    restore.add_argument("--sha256", metavar="HEX", help="refuse a file that is not the one of which `log backup` said this")
+    restore.add_argument("--hash", metavar="SHA256", help="refuse a file whose SHA-256 is not the one that `log backup` said")
     restore.set_defaults(run=_restore)
     verify = log.add_parser(
         "verify", help="check every page, sequence number and body of the log or of a backup; status 1 where something is wrong"
@@ -90,7 +90,7 @@ def _restore(options: argparse.Namespace) -> int:
     from cds_service.files.in_use import FileInUseError, expect_unused
 
     settings = load_settings()
-    if options.sha256 and options.file.is_file() and hash_of(options.file) != options.sha256.lower():
+    if options.hash and options.file.is_file() and hash_of(options.file) != options.hash.lower():
         print(f"nothing was changed: the SHA-256 of {options.file} is {hash_of(options.file)}", file=sys.stderr)
         return 1
     places = [one for one in _places(settings, options.file) if one[2] == options.file or one[2].exists()]

@@ -55,7 +55,7 @@ def test_there_and_back(log: Path, tmp_path: Path, capsys: Captured) -> None:
     add(log, 4)
     with closing(sqlite3.connect(tmp_path / "review.sqlite3")) as review, review:
         review.execute("DROP TABLE saved_view")
-    status, out, _ = run("restore", copy, "--sha256", hashes[1], capsys=capsys)
+    status, out, _ = run("restore", copy, "--hash", hashes[1], capsys=capsys)
     assert status == 0
     assert re.search(r"what was there is now \S+alerts\.sqlite3\.before-restore-\d{8}T\d{6}Z", out)
     assert rows(log, "SELECT count(*) FROM call") == [3]
@@ -67,7 +67,7 @@ def test_there_and_back(log: Path, tmp_path: Path, capsys: Captured) -> None:
 def test_what_can_not_be_restored_changes_nothing(log: Path, tmp_path: Path, capsys: Captured) -> None:
     copy = tmp_path / "copy.sqlite3"
     run("backup", copy, capsys=capsys)
-    status, _, err = run("restore", copy, "--sha256", "0" * 64, capsys=capsys)
+    status, _, err = run("restore", copy, "--hash", "0" * 64, capsys=capsys)
     assert (status, err.splitlines()[-1]) == (1, f"nothing was changed: the SHA-256 of {copy} is {hash_of(copy)}")
     with closing(sqlite3.connect(copy)) as connection, connection:
         connection.execute("DELETE FROM call WHERE seq = 2")

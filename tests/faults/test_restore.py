@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def instances(path: Path) -> list[bytes]:
 
 
 def put_back(copy: Path, path: Path) -> None:
-    restoring.put_back(copy, path, utc_now())
+    restoring.put_back(copy, path, datetime(2026, 3, 1, tzinfo=UTC))
 
 
 def counted(log: Path, review: Path) -> Database:
