@@ -15,6 +15,7 @@ from cds_service.review.pages import (
     data,
     definitions,
     demo_log,
+    exports,
     log,
     overview,
     queue,
@@ -42,6 +43,7 @@ PAGES: tuple[PageRoute, ...] = (
     reasons.ROUTE,
     data.ROUTE,
     clients.ROUTE,
+    exports.ROUTE,
     definitions.ROUTE,
     demo_log.ROUTE,
 )
