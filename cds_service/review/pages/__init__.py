@@ -2,6 +2,7 @@
 
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import (
+    audit,
     backtest,
     backtest_case,
     backtest_cases,
@@ -21,6 +22,8 @@ from cds_service.review.pages import (
     queue,
     reasons,
     results,
+    reveal,
+    sign_in,
     what_if,
 )
 
@@ -31,6 +34,7 @@ PAGES: tuple[PageRoute, ...] = (
     what_if.ROUTE,
     card.ROUTE,
     log.ROUTE,
+    reveal.ROUTE,
     case.ROUTE,
     queue.ROUTE,
     results.ROUTE,
@@ -45,5 +49,10 @@ PAGES: tuple[PageRoute, ...] = (
     clients.ROUTE,
     exports.ROUTE,
     definitions.ROUTE,
+    audit.ROUTE,
     demo_log.ROUTE,
+    sign_in.SIGN_IN,
+    sign_in.BEGIN,
+    sign_in.END,
+    sign_in.SIGN_OUT,
 )
