@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -13,10 +12,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
 
-from cds_service.alert_log import export
 from cds_service.authoring.samples import load_samples
 from cds_service.files.paths import fixtures_dir
 from tests.bench.server import Server, free_port, service_command
+from tests.exported_log import card_rows
 
 pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 
@@ -48,10 +47,7 @@ class Service:
 
     def feedback_on(self, card: str) -> list[Json]:
         """What the log has for a card."""
-        out = io.BytesIO()
-        export(self.log, "ndjson", None, out)
-        rows = [json.loads(line) for line in out.getvalue().decode().splitlines()]
-        (found,) = [row["feedback"] for row in rows if row["cardUuid"] == card]
+        (found,) = [row["feedback"] for row in card_rows(self.log) if row["cardUuid"] == card]
         return list(found)
 
 

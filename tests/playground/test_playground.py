@@ -27,6 +27,7 @@ from cds_service.playground.routes import HEADERS
 from cds_service.review_site.json_view import MOST_SHOWN, coloured, pretty
 from cds_service.wire.errors import PreconditionFailed
 from tests.core import NOW, a_runtime, knowledge
+from tests.exported_log import card_rows
 from tests.http_side import running
 
 SAMPLES = load_samples(fixtures_dir())
@@ -106,11 +107,7 @@ async def test_a_call_is_in_the_log_like_any_other(client: httpx2.AsyncClient, t
 
 
 def exported(folder: Path) -> list[dict[str, Any]]:
-    from cds_service.alert_log import export
-
-    with (folder / "out").open("wb") as out:
-        export(folder / "alerts.sqlite3", "ndjson", None, out)
-    return [json.loads(line) for line in (folder / "out").read_text(encoding="utf-8").splitlines()]
+    return card_rows(folder / "alerts.sqlite3")
 
 
 async def test_an_order_in_plain_words_is_drafted_and_signed(client: httpx2.AsyncClient) -> None:
