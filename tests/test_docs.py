@@ -20,7 +20,7 @@ _COMMAND = re.compile(r"cds-service((?: [a-z][a-z-]*)+)((?: [^`\n]*)?)")
 _COMMANDS = {words: parser for words, parser, _ in every_command()}
 _GROUPS = {" ".join(words.split()[:n]) for words in _COMMANDS for n in range(1, len(words.split()))}
 
-GUIDES = [page for page in PAGES if "decisions" not in page.parts] + [ROOT / "SECURITY.md"]
+GUIDES = [page for page in PAGES if not {"decisions", "templates"} & set(page.parts)] + [ROOT / "SECURITY.md"]
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
