@@ -20,6 +20,7 @@ from cds_service.review.pages import (
     queue,
     reasons,
     results,
+    shadow,
     what_if,
 )
 
@@ -28,6 +29,7 @@ PAGES: tuple[PageRoute, ...] = (
     overview.ROUTE,
     cards.ROUTE,
     what_if.ROUTE,
+    shadow.ROUTE,
     card.ROUTE,
     log.ROUTE,
     case.ROUTE,
