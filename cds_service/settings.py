@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, DirectoryPath, Field, ValidationError
 
+from cds_service.secret_files import SecretFileError, file_variable, secret
+
 DEV_BANNER = "Development profile: answers anybody; no patient data"  # on every page of the dev profile
 MINIMUM_SECRET = 32  # characters; 16 random bytes as hex
 
@@ -193,6 +195,15 @@ class Settings(BaseModel):
         default=None,
         description="what is counted of the log, and verdicts on cases, an SQLite file; default review.sqlite3 beside the log",
     )
+    review_url: Url = Field(
+        default="",
+        description="https URL under which people reach the review pages (without /review); required for them in production",
+    )
+    access_file: File | None = Field(
+        default=None,
+        description="who may sign in to the review pages from outside: identity provider, proxy, roles of groups, a TOML file "
+        "(fixtures/access.example.toml)",
+    )
     time_zone: TimeZone = Field(default="UTC", description="the site's time zone, in which days are counted")
     otlp_endpoint: Url = Field(
         default="",
@@ -218,6 +229,7 @@ class Option(NamedTuple):
     allowed: str
     meaning: str
     default: Any
+    secret: bool = False  # may be in a file instead
 
     @property
     def variable(self) -> str:
@@ -237,20 +249,26 @@ def _allowed(schema: dict[str, Any]) -> str:
 
 _SCHEMA = Settings.model_json_schema()["properties"]
 OPTIONS = tuple(
-    Option(name, _allowed(_SCHEMA[name]), field.description or "", field.default) for name, field in Settings.model_fields.items()
+    Option(name, _allowed(_SCHEMA[name]), field.description or "", field.default, secret=not field.repr)
+    for name, field in Settings.model_fields.items()
 )
 
 
 def load_settings(**overrides: str | None) -> Settings:
-    """Read the settings from the environment, where an empty variable counts as not set.
+    """Read the settings from the environment, where an empty variable counts as not set, and secrets from files too.
 
     `overrides` (by field name, None for not given) win over it.
 
     Raises SettingsError, with a line for each variable that can't be used.
     """
-    given: dict[str, Any] = {
-        one.name: text for one in OPTIONS if (text := overrides.get(one.name) or os.environ.get(one.variable))
-    }
+    given: dict[str, Any] = {}
+    try:
+        for one in OPTIONS:
+            text = overrides.get(one.name) or (secret(one.variable) if one.secret else os.environ.get(one.variable))
+            if text:
+                given[one.name] = text
+    except SecretFileError as error:
+        raise SettingsError(str(error)) from None
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -272,5 +290,6 @@ def settings_help() -> str:
     lines = []
     for option in OPTIONS:
         shown = f", default {option.default}" if option.default else ""
-        lines.append(f"{option.variable}\n    {option.meaning}\n    ({option.allowed}{shown})")
+        name = f"{option.variable} or {file_variable(option.variable)}" if option.secret else option.variable
+        lines.append(f"{name}\n    {option.meaning}\n    ({option.allowed}{shown})")
     return "\n".join(lines)

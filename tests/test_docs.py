@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cds_service.secret_files import file_variable
 from cds_service.settings import OPTIONS
 from cds_service.telemetry.metrics import SECURITY_KINDS
 from cds_service.wire.errors import CLIENT_WENT_AWAY, CdsError, Forbidden
@@ -18,6 +19,8 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _COMMAND = re.compile(r"cds-service((?: [a-z][a-z-]*)+)((?: [^`\n]*)?)")
 _COMMANDS = {words: parser for words, parser, _ in every_command()}
 _GROUPS = {" ".join(words.split()[:n]) for words in _COMMANDS for n in range(1, len(words.split()))}
+
+GUIDES = [page for page in PAGES if not {"decisions", "templates"} & set(page.parts)] + [ROOT / "SECURITY.md"]
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -69,11 +72,21 @@ def test_commands_exist(page: Path) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_commands_work_in_a_fresh_clone(page: Path) -> None:
+    """A block can be copied as it is, and the page says where `cds-service` is."""
+    text = page.read_text(encoding="utf-8")
+    blocks = "".join(_FENCE.findall(text))
+    assert re.findall(r"(?:^|[&|] )(?:CDS_\w+=\S+ )*cds-service .*", blocks, re.MULTILINE) == []
+    assert "`cds-service" not in text or "`cds-service` is `.venv/bin/cds-service` in a clone" in text
+
+
 @each_page
 def test_settings_and_make_targets_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     of_tests = "".join(file.read_text(encoding="utf-8") for file in ROOT.glob("tests/**/*.py"))
-    variables = {option.variable for option in OPTIONS} | set(re.findall(r'"(CDS_[A-Z_]+)"', of_tests))
+    secrets = {file_variable(option.variable) for option in OPTIONS if option.secret}
+    variables = {option.variable for option in OPTIONS} | secrets | set(re.findall(r'"(CDS_[A-Z_]+)"', of_tests))
     assert set(re.findall(r"\bCDS_[A-Z_]+\b(?!\*)", text)) - variables - {"CDS_"} == set()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets

@@ -77,6 +77,12 @@ class Event(Enum):
         logging.WARNING,
         "the lock beside the alert log can't be taken; commits are slower",
     )
+    KEY_CHANGED = (
+        "key_changed",
+        logging.CRITICAL,
+        "the key of the log's hashes is not the one that the log began with; `count` is its generation",
+    )
+    KEY_UNCHECKED = "key_unchecked", logging.WARNING, "it can't be looked up with which key of the hashes the log began"
     LOG_UNREAD = "log_unread", logging.WARNING, "the cards shown before can't be looked up; cards may be shown again"
     SHIPPING_FAILS = "shipping_fails", logging.ERROR, "records can't be moved to PostgreSQL now; they wait in the log's file"
     SHIPPING_WORKS = "shipping_works", logging.WARNING, "records are moved to PostgreSQL again"
@@ -95,6 +101,12 @@ class Event(Enum):
     )
     LOG_NOT_COUNTED = "log_not_counted", logging.WARNING, "the log can't be counted now; the review pages show older figures"
     LOG_COUNTED = "log_counted", logging.INFO, "the log can be counted again"
+    AUDIT_HEAD = (
+        "audit_head",
+        logging.INFO,
+        "number and hash of the newest entry of the audit, for `cds-service audit verify --head`; keep these lines elsewhere",
+    )
+    AUDIT_UNREAD = "audit_unread", logging.WARNING, "the head of the audit can't be read now"
     UNHANDLED = "unhandled", logging.CRITICAL, "an exception that nothing caught"
     LIBRARY = "library", logging.INFO, "a line of a library; `text` only where it is known to be harmless"
 

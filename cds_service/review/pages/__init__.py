@@ -2,6 +2,7 @@
 
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import (
+    audit,
     backtest,
     backtest_case,
     backtest_cases,
@@ -15,12 +16,15 @@ from cds_service.review.pages import (
     data,
     definitions,
     demo_log,
+    exports,
     log,
     overview,
     queue,
     reasons,
     results,
+    reveal,
     shadow,
+    sign_in,
     what_if,
 )
 
@@ -32,6 +36,7 @@ PAGES: tuple[PageRoute, ...] = (
     shadow.ROUTE,
     card.ROUTE,
     log.ROUTE,
+    reveal.ROUTE,
     case.ROUTE,
     queue.ROUTE,
     results.ROUTE,
@@ -44,6 +49,12 @@ PAGES: tuple[PageRoute, ...] = (
     reasons.ROUTE,
     data.ROUTE,
     clients.ROUTE,
+    exports.ROUTE,
     definitions.ROUTE,
+    audit.ROUTE,
     demo_log.ROUTE,
+    sign_in.SIGN_IN,
+    sign_in.BEGIN,
+    sign_in.END,
+    sign_in.SIGN_OUT,
 )
