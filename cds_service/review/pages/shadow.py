@@ -90,4 +90,4 @@ def _row(one: Content, zone: ZoneInfo) -> dict[str, Any]:
     }
 
 
-ROUTE = PageRoute("/cards/{card}/shadow", draw, "viewer", csv=True)
+ROUTE = PageRoute("/cards/{card}/shadow", draw, "viewer", csv=True, scoped=True)
