@@ -40,6 +40,10 @@ Folder = Annotated[DirectoryPath, Field(title="an existing folder")]
 Secret = Annotated[str, Field(min_length=MINIMUM_SECRET, title=f"at least {MINIMUM_SECRET} characters", repr=False)]
 DatabaseUrl = Annotated[str, Field(pattern="^postgres(ql)?://", title="a postgresql:// URL", repr=False)]
 TimeZone = Annotated[str, AfterValidator(_time_zone), Field(title="the name of a time zone, such as Europe/London")]
+Listener = Annotated[
+    str,
+    Field(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$", title="host and port, such as 127.0.0.1:8001"),
+]
 Url = Annotated[str, Field(pattern="^https?://", title="an http or https URL"), AfterValidator(lambda url: url.rstrip("/"))]
 YesOrNo = Annotated[bool, BeforeValidator(_yes_or_no), Field(title="yes or no")]
 
@@ -176,6 +180,15 @@ class Settings(BaseModel):
         description="ms between SIGTERM, when /health/ready turns to 503, and the end of new calls, so that a load balancer can "
         "switch over in time; default 2000 in production, else 0",
     )
+    management_address: Listener = Field(
+        default="",
+        description="where /metrics and /health are served; default 127.0.0.1:8001 in production, where the port of the calls "
+        "has only /health/live and /health/ready; in dev the port of the calls",
+    )
+    log_peers: YesOrNo = Field(
+        default=False,
+        description="yes: each log line of a refusal has the address that it came from; no: only the summary of each minute",
+    )
     review_path: File | None = Field(
         default=None,
         description="what is counted of the log, and verdicts on cases, an SQLite file; default review.sqlite3 beside the log",
@@ -185,6 +198,12 @@ class Settings(BaseModel):
         default="",
         description="where traces of calls are sent (OpenTelemetry, OTLP over HTTP, ending in /v1/traces); needs the extra otel",
     )
+
+    @property
+    def management(self) -> tuple[str, int] | None:
+        """Host and port for /metrics and /health, None where they are on the port of the calls."""
+        host, _, port = (self.management_address or ("127.0.0.1:8001" if self.profile == "production" else "")).rpartition(":")
+        return (host.strip("[]"), int(port)) if port else None
 
     @property
     def draining_seconds(self) -> float:

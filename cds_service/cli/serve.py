@@ -48,11 +48,12 @@ def _serve_alone(options: argparse.Namespace) -> int:
     import uvicorn
 
     from cds_service.app import create_app, freeze_collector
+    from cds_service.process.management import management_socket
 
     runtime = _load(options)
-    app = create_app(runtime.settings, runtime=runtime)
-    freeze_collector()
     require_free_port(options.host, options.port)
+    app = create_app(runtime.settings, runtime=runtime, management=management_socket(runtime.settings))
+    freeze_collector()
     _greet(options, runtime.settings)
     uvicorn.run(app, **_server_options(runtime.settings), host=options.host, port=options.port)
     return 0
@@ -63,6 +64,7 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
     import uvicorn
 
     from cds_service.app import create_app, freeze_collector
+    from cds_service.process.management import management_socket
     from cds_service.process.workers import Serve, Workers
     from cds_service.runtime import new_alert_log
     from cds_service.telemetry.events import Event, tell
@@ -75,10 +77,9 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
         settings = shared.settings
 
         def serve(show_life: Callable[[Callable[[], bool]], None]) -> None:
-            configure_logging(settings.profile)  # the lines have the number of the process
-            app = create_app(
-                settings, runtime=msgspec.structs.replace(shared, alert_log=new_alert_log(settings, shared.knowledge))
-            )
+            configure_logging(settings.profile, peers=settings.log_peers)  # the lines have the number of the process
+            own = msgspec.structs.replace(shared, alert_log=new_alert_log(settings, shared.knowledge))
+            app = create_app(settings, runtime=own, management=management)
             freeze_collector()
             server = uvicorn.Server(uvicorn.Config(app, **_server_options(settings)))
             show_life(lambda: server.started)
@@ -103,6 +104,7 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
     config.load()  # as a worker does; what is imported for it is shared then
     config.get_loop_factory()
     listening = config.bind_socket()
+    management = management_socket(runtime.settings)
     return Workers(served(runtime), options.workers, load_anew).run()
 
 
@@ -116,7 +118,7 @@ def _load(options: argparse.Namespace) -> Runtime:
     from cds_service.telemetry.log_lines import configure_logging
 
     settings = load_settings(profile=options.profile)
-    configure_logging(settings.profile)
+    configure_logging(settings.profile, peers=settings.log_peers)
     try:
         refuse_unusable(settings.log_path)
     except sqlite3.DatabaseError as error:
@@ -156,6 +158,7 @@ def _start_screen(host: str, port: int, settings: Settings) -> str:
     # Browsers let a page of the public sandbox call 127.0.0.1 although it has no TLS.
     set_up = {"patientId": "mild-potassium", "fhirServiceUrl": f"{base}/fhir", "serviceDiscoveryURL": f"{base}/cds-services"}
     sandbox = urlencode(set_up)
+    health = f"http://{settings.management_address}" if settings.management else base
     return f"""
 Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
 
@@ -166,7 +169,7 @@ Cramp CDS {__version__}, dev profile: {who}, for machines without patient data.
   Sandbox     https://sandbox.cds-hooks.org/?{sandbox}
   Patients    {base}/fhir/Patient     (FHIR R4, read-only; {shown} sample lists them)
   Discovery   {base}/cds-services
-  Health      {base}/health
+  Health      {health}/health
   The log     {shown} log export --format ndjson     (in {settings.log_path})
   Stop        Ctrl-C
 """

@@ -1,9 +1,10 @@
-"""Report the health of a process to its operators: alive, ready, working, cards still firing."""
+"""Report the health of a process: to load balancers whether to send calls, to its operators all that they need to know."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import msgspec
@@ -16,8 +17,10 @@ from cds_service.runtime import Runtime
 from cds_service.shipping.state import ShippingHealth, State
 from cds_service.telemetry import metrics
 from cds_service.telemetry.call_counts import flush
+from cds_service.telemetry.log_lines import summarise_refusals
 from cds_service.telemetry.prometheus import CONTENT_TYPE, exposition
 
+NO_CARD_SHOWN = "no card is shown: `cds-service cards approve` approves one, `cds-service cards approvals` says what is missing"
 _STATES = ("ok", "degraded", "failed")
 
 
@@ -37,6 +40,7 @@ class ProcessState:
             "starting": not self.started,
             "draining": self.draining,
             "no cards": not self._runtime.knowledge.cards,
+            self._runtime.callers.all_refused or "callers": bool(self._runtime.callers.all_refused),
             "the log can't be written": self._runtime.settings.log_required and self._runtime.alert_log.health().state != "ok",
         }
         return [reason for reason, applies in reasons.items() if applies]
@@ -45,6 +49,7 @@ class ProcessState:
         """Measure every second until cancelled, so that the metrics are at most a second old."""
         while True:
             self.measure()
+            summarise_refusals()
             await asyncio.sleep(1)
 
     def measure(self) -> None:
@@ -70,10 +75,16 @@ def _measure_shipping(shipping: ShippingHealth) -> None:
         metrics.SHIPPING_STATE.labels(state).set(state == shipping.state)
 
 
+def probe_routes(process: ProcessState) -> APIRouter:
+    """Return `/health/live` and `/health/ready` without details, for a port that EHRs reach."""
+    return _probes(process, detail=False)
+
+
 def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
-    """Return the routes `/health…` and `/metrics`."""
+    """Return the routes `/health…` and `/metrics`, for operators."""
     router = APIRouter(tags=["Operation"])
     states = card_states(runtime.knowledge)
+    notes = [] if states["live"] else [NO_CARD_SHOWN]
 
     @router.get("/health", summary="Whether everything works")
     async def health() -> dict[str, Any]:
@@ -92,6 +103,7 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
             "profile": runtime.settings.profile,
             "version": __version__,
             "cards": states,
+            "notes": notes,
             # Counts since this process started: requests answered with 500, and cards or criteria that failed, by id
             "unexpected_errors": metrics.count(metrics.UNEXPECTED_ERRORS),
             "evaluation_failures": failures,
@@ -101,20 +113,6 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
             "log": msgspec.structs.asdict(log),
             "shipping": msgspec.structs.asdict(shipping) if shipping is not None else None,
         }
-
-    @router.get("/health/live", summary="Whether the process answers")
-    async def live() -> dict[str, str]:
-        """Answer 200. A supervisor that gets no answer may end the process."""
-        return {"status": "live"}
-
-    @router.get("/health/ready", summary="Whether calls should be sent here")
-    async def ready() -> Response:
-        """Answer 200, or 503 with the reasons.
-
-        Reasons: the process starts or ends, it has no cards, or the log is required and can't be written.
-        """
-        reasons = process.not_ready()
-        return _json({"status": "not ready" if reasons else "ready", "because": reasons}, 503 if reasons else 200)
 
     @router.get("/health/checking", summary="Whether the known patients are decided as before")
     async def checking() -> Response:
@@ -129,8 +127,32 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
     async def all_metrics() -> Response:
         return Response(exposition(), media_type=CONTENT_TYPE)
 
+    router.include_router(_probes(process, detail=True))
     return router
 
 
-def _json(report: dict[str, Any], status: int) -> Response:
-    return Response(msgspec.json.encode(report), status, {"cache-control": "no-store"}, media_type="application/json")
+def _probes(process: ProcessState, *, detail: bool) -> APIRouter:
+    router = APIRouter(tags=["Operation"])
+
+    @router.get("/health/live", summary="Whether the process answers")
+    async def live() -> Response:
+        """Answer 200. A supervisor that gets no answer may end the process."""
+        return _json({"status": "live"}, 200)
+
+    @router.get("/health/ready", summary="Whether calls should be sent here")
+    async def ready() -> Response:
+        """Answer 200, or 503 with the reasons.
+
+        Reasons: the process starts or ends, it has no cards, every caller would be refused, or the log is required and can't be
+        written.
+        """
+        reasons = process.not_ready()
+        status = {"status": "not ready" if reasons else "ready"}
+        return _json(status | ({"because": reasons} if detail else {}), 503 if reasons else 200)
+
+    return router
+
+
+def _json(report: Mapping[str, Any], status: int) -> Response:
+    headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+    return Response(msgspec.json.encode(report), status, headers, media_type="application/json")

@@ -32,6 +32,7 @@ class Event(Enum):
     DRAINING = "draining", logging.INFO, "SIGTERM came: not ready any more, still taking calls for so many milliseconds"
     STOPPED = "stopped", logging.INFO, "all calls under way are answered and the log is closed"
     CARDS_LIVE = "cards_live", logging.INFO, "which cards are shown"
+    NO_CARD_LIVE = "no_card_live", logging.ERROR, "no card is shown in production: none is approved as it is now"
     CARD_IN_SHADOW = "card_in_shadow", logging.WARNING, "the card is evaluated and logged, never shown"
     ANSWERED = "answered", logging.DEBUG, "a call ended, with its status and duration; logged at debug level only"
     CALLER_REFUSED = "caller_refused", logging.WARNING, "a caller is not accepted, and why; `client` is an unverified claim"
@@ -45,6 +46,12 @@ class Event(Enum):
         logging.INFO,
         "a FHIR server refused a search and answered another form of it, which is used from now on",
     )
+    REFUSALS = (
+        "refusals",
+        logging.WARNING,
+        "all refusals of a kind in a minute, with the addresses that most came from; beyond ten they have no line of their own",
+    )
+    CONNECTION_REFUSED = "connection_refused", logging.WARNING, "a connection was closed: too many are open, or it is not HTTP"
     REFUSED = "refused", logging.INFO, "a request was answered with an error, joined to it by `trace`"
     FEEDBACK = "feedback", logging.INFO, "feedback was taken"
     SECURITY = "security", logging.WARNING, "an event that only a fault or an attack explains, by kind"
@@ -118,6 +125,8 @@ class Fields(TypedDict, total=False):
     hash: str
     why: str  # of a card in shadow, a key, a refusal: one of our own sentences
     client: str  # name in the registry
+    peer: str  # IP address that a refused request came from; written only where the site asks for it
+    peers: str  # addresses with counts
     kind: str
     check: str
     state: str

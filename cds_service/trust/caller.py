@@ -21,6 +21,7 @@ class Caller(msgspec.Struct, frozen=True):
     fhir_bases: tuple[FhirBase, ...] | None = None  # that may be asked; () for none; None for any, in the dev profile only
     deadline_ms: int | None = None  # from request to answer, where the client has its own
     include: bool = False  # its EHR supports `_include` in searches and prefetch templates
+    calls_per_minute: int | None = None  # that one process takes from the client; None: no limit of its own
     clock_offset_ms: int | None = None  # issue time of this call's token minus its receipt; None without a token
 
     def base_of(self, fhir_server: str) -> FhirBase | None:
@@ -72,6 +73,10 @@ class Callers(Protocol):
     @property
     def degraded(self) -> bool:
         """Say whether the shared store of used tokens can't be asked now."""
+
+    @property
+    def all_refused(self) -> str:
+        """Return why every caller would be refused now, "" where that is not so."""
 
     def health(self) -> dict[str, Any]:
         """Return the part of /health about callers: counts, no names."""

@@ -78,12 +78,17 @@ class RegisteredCallers:
             return await self._verify(headers, endpoint)
         except CallerRefusedError as error:
             AUTH_REFUSED.labels(error.reason).inc()
-            tell(Event.CALLER_REFUSED, why=error.reason, client=error.client or "-")
             raise
 
     @property
     def degraded(self) -> bool:
         return self._replay.degraded
+
+    @property
+    def all_refused(self) -> str:
+        if self._strict and self._replay.degraded:
+            return "used tokens can't be looked up"
+        return "no client's keys are known" if all(keys.state == "none" for keys in self._keys.values()) else ""
 
     def health(self) -> dict[str, Any]:
         states = [keys.state for keys in self._keys.values()]
@@ -121,7 +126,9 @@ class RegisteredCallers:
         known = self._callers.get((client.name, tenant))
         if known is None:  # few: tenants are registered
             known = Caller(
-                client.name, tenant, client.preset, client.fhir_bases, client.deadline_ms, include=client.supports_include
+                *(client.name, tenant, client.preset, client.fhir_bases, client.deadline_ms),
+                include=client.supports_include,
+                calls_per_minute=client.calls_per_minute,
             )
             self._callers[client.name, tenant] = known
         return known
