@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from cds_service.signals.tail import binomial_score
+
 WINDOW = 56  # days that a baseline looks back
 LEAST_DAYS = 7  # with evaluations, before a baseline says anything
 ALPHA = 2e-4  # two-sided, for one day of one card at one client
@@ -37,9 +39,11 @@ class Baseline(msgspec.Struct, frozen=True):
         return self.fired / self.checked
 
     def z(self, fired: int, checked: int) -> float:
-        """Return how many standard deviations the rate of a day lies from the baseline; `checked` above 0."""
-        p = self.rate
-        return (fired / checked - p) / (self.sigma * sqrt(p * (1 - p) / checked))
+        """Return how many standard deviations the rate of a day lies from the baseline; `checked` above 0.
+
+        The baseline is an estimate too: the fewer evaluations it rests on, the less a day says.
+        """
+        return binomial_score(fired, checked, self.rate) / (self.sigma * sqrt(1 + checked / self.checked))
 
 
 def baseline_of(days: Sequence[DayCount]) -> Baseline | None:

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from cds_service.signals.baseline import ALPHA, LIMIT, WINDOW, Baseline, DayCount, baseline_of
+from cds_service.signals.baseline import LIMIT, WINDOW, Baseline, DayCount, baseline_of
 from cds_service.signals.cusum import Cusum
-from cds_service.signals.tail import tail_above
 from cds_service.signals.zero_fire import ZeroFire
 
 
@@ -25,8 +24,7 @@ class Alarm(msgspec.Struct, frozen=True):
 def fire_rate_alarms(stretch: Sequence[DayCount]) -> Iterator[Alarm]:
     """Yield the alarms of one stretch: days without a gap between two changes, in their order.
 
-    Each day is compared with the WINDOW days before it. A day above the limit counts only where chance alone, without any
-    spread between days, makes it unlikely too: of a card that fires a few times a week the normal distribution says too much.
+    Each day is compared with the WINDOW days before it.
     """
     cusum, zero = Cusum(), ZeroFire()
     for place, day in enumerate(stretch):
@@ -35,7 +33,7 @@ def fire_rate_alarms(stretch: Sequence[DayCount]) -> Iterator[Alarm]:
             continue
         z = usual.z(day.fired, day.checked)
         found = []
-        if z < -LIMIT or (z > LIMIT and tail_above(day.fired, day.checked * usual.rate) < ALPHA / 2):
+        if abs(z) > LIMIT:
             found.append("laney")
         if zero.add(day.fired, day.checked, usual):
             found.append("zero")

@@ -44,8 +44,12 @@ def slow(hour: Hour) -> bool:
 
 
 def not_checked(hour: Hour, usual: float) -> bool:
-    """Say whether far more than the `usual` share of evaluations could not be checked, beyond chance."""
-    if not hour.evaluations or hour.not_checked < LEAST_BAD:
+    """Say whether far more than the `usual` share of evaluations could not be checked, beyond chance.
+
+    What a call lacks, several of its evaluations lack: so chance is asked about calls, of which each has as many evaluations.
+    """
+    if not hour.evaluations or hour.not_checked <= TIMES_NOT_CHECKED * usual * hour.evaluations:
         return False
-    expected = usual * hour.evaluations
-    return hour.not_checked > TIMES_NOT_CHECKED * expected and tail_above(hour.not_checked, expected) < ALPHA / 2
+    of_a_call = max(hour.evaluations / hour.calls, 1.0) if hour.calls else 1.0
+    calls = round(hour.not_checked / of_a_call)
+    return calls >= LEAST_BAD and tail_above(calls, usual * hour.evaluations / of_a_call) < ALPHA / 2

@@ -6,11 +6,9 @@ The baseline begins anew with each change, so that what the change brought lies 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import sqrt
 from typing import NamedTuple
 
-from cds_service.signals.baseline import ALPHA, LIMIT, WINDOW, Baseline, DayCount, baseline_of
-from cds_service.signals.tail import tail_above
+from cds_service.signals.baseline import LIMIT, WINDOW, Baseline, DayCount, baseline_of
 
 DAYS = 28  # after a change, for which it is compared
 LEAST_RATIO = 1.25  # between the two rates, for a change that is worth a look
@@ -36,17 +34,7 @@ def release_steps(before: Sequence[DayCount], after: Sequence[DayCount]) -> Iter
         fired, checked = fired + day.fired, checked + day.checked
         if not day.checked:
             continue
-        z = _z(fired, checked, usual)
+        z = usual.z(fired, checked)
         ratio = fired / checked / usual.rate
-        more = ratio >= LEAST_RATIO and z > LIMIT and tail_above(fired, checked * usual.rate) < ALPHA / 2
-        if more or (ratio <= 1 / LEAST_RATIO and z < -LIMIT):
+        if abs(z) > LIMIT and not 1 / LEAST_RATIO < ratio < LEAST_RATIO:
             yield Step(day.day, fired, checked, usual, z)
-
-
-def _z(fired: int, checked: int, usual: Baseline) -> float:
-    """Return the difference of two proportions in its standard deviations, corrected for continuity."""
-    pooled = (fired + usual.fired) / (checked + usual.checked)
-    error = usual.sigma * sqrt(pooled * (1 - pooled) * (1 / checked + 1 / usual.checked))
-    difference = fired / checked - usual.rate
-    size = max(abs(difference) - 0.5 / checked, 0.0)
-    return size / error if difference > 0 else -size / error

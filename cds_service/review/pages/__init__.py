@@ -14,11 +14,15 @@ from cds_service.review.pages import (
     queue,
     reasons,
     results,
+    signal,
+    signals,
 )
 
 # In the order of the navigation.
 PAGES: tuple[PageRoute, ...] = (
     overview.ROUTE,
+    signals.ROUTE,
+    signal.ROUTE,
     cards.ROUTE,
     card.ROUTE,
     log.ROUTE,
