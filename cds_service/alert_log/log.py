@@ -69,7 +69,7 @@ class AlertLog:
         process, to be kept in the file; `elsewhere`: where other machines' cards are looked up.
         """
         self._writer = Writer(path, self._on_settled, self._on_failing, archive)
-        self._prior = PriorCards(path, prior_limit)
+        self._prior = PriorCards(path, prior_limit, self._writer.report_damage)
         self._prior_everywhere = PriorEverywhere(self._prior, elsewhere, prior_limit)
         self._max_waiting = max_waiting_calls
         self._patience = patience
@@ -87,7 +87,7 @@ class AlertLog:
     def start(self) -> None:
         """Open the file and start the thread. A file that can't be written now is retried; the log is degraded meanwhile.
 
-        Raises SchemaMismatchError for a file of a newer program, sqlite3.DatabaseError for a file that is no database.
+        One that can never be the log is set aside.
         """
         self._loop = asyncio.get_running_loop()
         self._writer.start()

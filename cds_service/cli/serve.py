@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -111,21 +110,13 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
 def _load(options: argparse.Namespace) -> Runtime:
     """Read settings, cards and clients, and set up logging.
 
-    Raises what `new_runtime` raises, SettingsError for a log that can't be used.
+    Raises what `new_runtime` raises.
     """
-    from cds_service.alert_log.reading import refuse_unusable
     from cds_service.runtime import new_runtime
     from cds_service.telemetry.log_lines import configure_logging
 
     settings = load_settings(profile=options.profile)
     configure_logging(settings.profile, peers=settings.log_peers)
-    try:
-        refuse_unusable(settings.log_path)
-    except sqlite3.DatabaseError as error:
-        raise SettingsError(
-            f"{settings.log_path}: cannot be used as the alert log ({error}). CDS_LOG_PATH names the file; to go back to an"
-            " older program, restore the backup that was made before the upgrade"
-        ) from None
     host = f"[{options.host}]" if ":" in options.host else options.host
     return new_runtime(settings, f"http://{host}:{options.port}" if settings.profile == "dev" and options.port else "")
 

@@ -11,6 +11,7 @@ import msgspec
 from fastapi import APIRouter, Response
 
 from cds_service import __version__
+from cds_service.files.set_aside import files_set_aside
 from cds_service.knowledge.site_knowledge import card_states
 from cds_service.process.self_check import SelfCheck
 from cds_service.runtime import Runtime
@@ -60,6 +61,7 @@ class ProcessState:
         elif self._waiting_since is None:
             self._waiting_since = time.monotonic()
         metrics.LOG_WAITING.set(log.waiting)
+        metrics.SET_ASIDE.set(len(files_set_aside(self._runtime.settings.log_path.parent)))
         metrics.LOG_LAG.set(0 if self._waiting_since is None else time.monotonic() - self._waiting_since)
         for state in _STATES:
             metrics.LOG_STATE.labels(state).set(state == log.state)
@@ -92,12 +94,14 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
 
         `status` is `degraded` while the alert log can't be written or shipped, while used tokens can't be looked up, after a card
         failed, and while the known patients are not decided as before. `shipping` is null where the log is not shipped.
+        `set_aside` names files beside the log that could not be used; while there is one, `status` is `degraded`, too.
         """
         log = runtime.alert_log.health()
         shipping = runtime.shipper.health() if runtime.shipper is not None else None
         failures = metrics.counts(metrics.EVALUATION_FAILURES)
         degraded = failures or metrics.count(metrics.ENGINE_FAILURES) or log.state != "ok" or runtime.callers.degraded
-        degraded = degraded or (shipping is not None and shipping.state in ("failing", "stopped"))
+        kept = files_set_aside(runtime.settings.log_path.parent)
+        degraded = degraded or bool(kept) or (shipping is not None and shipping.state in ("failing", "stopped"))
         return {
             "status": "degraded" if degraded or process.self_check.alarming else "ok",
             "profile": runtime.settings.profile,
@@ -111,6 +115,7 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
             "callers": runtime.callers.health(),
             "checking": process.self_check.state,
             "log": msgspec.structs.asdict(log),
+            "set_aside": kept,
             "shipping": msgspec.structs.asdict(shipping) if shipping is not None else None,
         }
 

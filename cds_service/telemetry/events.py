@@ -62,6 +62,11 @@ class Event(Enum):
     CHECK_UNPROVEN = "check_unproven", logging.WARNING, "no known patient makes a card of this site fire, so nothing is proved"
     CHECK_RECOVERED = "check_recovered", logging.WARNING, "the known patients are decided as before again"
     LOG_UNWRITABLE = "log_unwritable", logging.ERROR, "the alert log can't be written, records wait in memory"
+    LOG_SET_ASIDE = (
+        "log_set_aside",
+        logging.ERROR,
+        "the file can't be the alert log, and why; it was renamed and a new one begun",
+    )
     LOG_WRITABLE = "log_writable", logging.WARNING, "the alert log can be written again"
     LOG_FULL = "log_full", logging.ERROR, "too many records wait for the alert log, the oldest are lost"
     LOG_LOST = "log_lost", logging.CRITICAL, "the process ends with records that could not be written"
@@ -135,6 +140,8 @@ class Fields(TypedDict, total=False):
     trace: str  # random, made here; joins an answer to its line
     record: str  # id of a record of the alert log, made here
     error: str  # class of an exception
+    file: str  # path, from a setting
+    kept: str  # its path after it was renamed
     place: str  # where it was raised, and the frames around it
     # Of libraries
     logger: str
