@@ -21,6 +21,7 @@ from cds_service.review.log_state import LogState, log_state
 from cds_service.review.page import BASE, BadFormError, Page, PageNotFoundError, PageRequest, PageRoute
 from cds_service.review.pages import PAGES
 from cds_service.review.reviewer import typed_name
+from cds_service.review.signal_rows import seen_by
 from cds_service.review.site import Site
 from cds_service.rollups.filter import FilterError
 from cds_service.wire.errors import Forbidden
@@ -107,9 +108,10 @@ class _Routes:
             if pool is not None:
                 self._site.begin()
             with nullcontext() if pool is None else pool.borrow() as connection:
-                made = make(self._asked(request, form, connection))
+                asked = self._asked(request, form, connection)
+                made = make(asked)
                 if connection is not None and isinstance(made, Page):
-                    state = log_state(connection, asked.now)
+                    state = log_state(connection, asked.now, sum(one.is_open for one in seen_by(asked)))
         except (RoleError, PageNotFoundError, BadFormError, FilterError, DatabaseError, AuditError) as error:
             made = _message(error)
         response = made if isinstance(made, Response) else write(made, asked, state)

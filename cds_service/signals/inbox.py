@@ -91,6 +91,12 @@ def signals(database: Database, days: SiteDays, today: int, only: int | None = N
     return sorted(found, key=lambda one: _rank(one, today))
 
 
+def open_since(one: Signal, days: SiteDays, first: int, last: int) -> bool:
+    """Return whether the signal was opened, or first seen, on a day from `first` to `last`."""
+    day = one.sightings[0].day if one.sightings else days.day_of(one.opened_at)
+    return first <= day <= last
+
+
 def open_signals(database: Database, days: SiteDays, today: int) -> int:
     """Return how many signals are open."""
     return sum(one.is_open for one in signals(database, days, today))

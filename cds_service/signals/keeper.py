@@ -15,6 +15,7 @@ from cds_service.telemetry.events import Event, tell
 from cds_service.telemetry.metrics import SIGNALS_OPEN
 
 EVERY_SECONDS = 300.0  # hours and days are looked at, so that a few minutes more do not matter
+_UNTIL_COUNTED = 0.5  # seconds
 
 
 class SignalKeeper:
@@ -26,13 +27,18 @@ class SignalKeeper:
         days: SiteDays,
         clock: Clock,
         key: SealingKey | None,
+        counted: threading.Event,
         every: float = EVERY_SECONDS,
     ) -> None:
-        """`open_one`: opens a connection without a limit of time that writes review. `every`: seconds between two looks."""
+        """`open_one`: opens a connection without a limit of time that writes review. `every`: seconds between two looks.
+
+        `counted`: set once the log is counted, before which there is nothing to look at.
+        """
         self._open = open_one
         self._days = days
         self._clock = clock
         self._key = key
+        self._counted = counted
         self._every = every
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
@@ -69,5 +75,6 @@ class SignalKeeper:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            self.step()
-            self._stopped.wait(self._every)
+            if self._counted.is_set():
+                self.step()
+            self._stopped.wait(self._every if self._counted.is_set() else _UNTIL_COUNTED)

@@ -9,6 +9,7 @@ from cds_service.review.pages import (
     data,
     definitions,
     demo_log,
+    digest,
     log,
     overview,
     queue,
@@ -32,6 +33,7 @@ PAGES: tuple[PageRoute, ...] = (
     reasons.ROUTE,
     data.ROUTE,
     clients.ROUTE,
+    digest.ROUTE,
     definitions.ROUTE,
     demo_log.ROUTE,
 )
