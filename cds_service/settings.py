@@ -258,6 +258,15 @@ def load_settings(**overrides: str | None) -> Settings:
     raise SettingsError("\n".join(f"{one.variable} must be {one.allowed}" for one in OPTIONS if one.name in wrong))
 
 
+def as_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment variables from which `load_settings` reads the same settings, for a process that is started."""
+    given: dict[str, str] = {}
+    for one in OPTIONS:
+        value = getattr(settings, one.name)
+        given[one.variable] = "" if value is None else ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return given
+
+
 def settings_help() -> str:
     """Return a paragraph for each setting: variable, meaning, allowed values, default."""
     lines = []

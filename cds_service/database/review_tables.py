@@ -117,4 +117,16 @@ REVIEW_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "state TEXT NOT NULL, why TEXT NOT NULL, PRIMARY KEY (kind, tenant, client, card)) STRICT, WITHOUT ROWID",
         "CREATE TABLE review.signal_run (id INTEGER NOT NULL, ran_at INTEGER NOT NULL, PRIMARY KEY (id)) STRICT",
     ),
+    # Changes of cards (`changes/change`): the candidate, its proof, the judged cases that are the reason, and each step. Rows are
+    # only added.
+    (
+        "CREATE TABLE review.change (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, author TEXT NOT NULL, card TEXT NOT NULL, "
+        "card_hash TEXT NOT NULL, candidate TEXT NOT NULL, base TEXT NOT NULL, backtest TEXT NOT NULL, signal INTEGER, "
+        "why TEXT NOT NULL) STRICT",
+        "CREATE TABLE review.change_case (change INTEGER NOT NULL, call_id BLOB NOT NULL, received_at INTEGER NOT NULL, "
+        "card TEXT NOT NULL, nth INTEGER NOT NULL, PRIMARY KEY (change, call_id, card, nth)) STRICT",
+        "CREATE TABLE review.change_step (seq INTEGER PRIMARY KEY, change INTEGER NOT NULL, at INTEGER NOT NULL, "
+        "reader TEXT NOT NULL, owner INTEGER NOT NULL, action TEXT NOT NULL, note TEXT NOT NULL) STRICT",
+        "CREATE INDEX review.change_step_of ON change_step (change)",
+    ),
 )

@@ -76,6 +76,7 @@ class Page(msgspec.Struct, frozen=True):
     rows: Sequence[Mapping[str, Any]] | None = None  # the table of the page, for CSV
     columns: Sequence[str] = ()  # of `rows`, in order
     status: int = 200
+    headers: Mapping[str, str] = {}
 
 
 class PageNotFoundError(Exception):

@@ -116,6 +116,8 @@ class _Routes:
             made = _message(error)
         response = made if isinstance(made, Response) else write(made, asked, state)
         response.headers.update(HEADERS)
+        if isinstance(made, Page) and write == self._html:
+            response.headers.update(made.headers)
         return response
 
     def _asked(self, request: Request, form: Mapping[str, str], connection: Any = None) -> PageRequest:

@@ -2,9 +2,15 @@
 
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import (
+    backtest,
+    backtest_case,
+    backtest_cases,
+    backtests,
     card,
     cards,
     case,
+    change,
+    changes,
     clients,
     data,
     definitions,
@@ -17,6 +23,7 @@ from cds_service.review.pages import (
     results,
     signal,
     signals,
+    what_if,
 )
 
 # In the order of the navigation.
@@ -25,11 +32,18 @@ PAGES: tuple[PageRoute, ...] = (
     signals.ROUTE,
     signal.ROUTE,
     cards.ROUTE,
+    what_if.ROUTE,
     card.ROUTE,
     log.ROUTE,
     case.ROUTE,
     queue.ROUTE,
     results.ROUTE,
+    backtests.ROUTE,
+    backtest.ROUTE,
+    backtest_cases.ROUTE,
+    backtest_case.ROUTE,
+    changes.ROUTE,
+    change.ROUTE,
     reasons.ROUTE,
     data.ROUTE,
     clients.ROUTE,
