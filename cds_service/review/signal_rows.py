@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 from cds_service.access.reader import Reader
 from cds_service.review.links import Links
 from cds_service.review.page import BASE, PageRequest
+from cds_service.review.reviewer import reviewer_of
 from cds_service.rollups.days import SiteDays, as_date
 from cds_service.rollups.filter import Filter
 from cds_service.signals.finding import KINDS
@@ -33,6 +34,12 @@ def seen_by(asked: PageRequest, only: int | None = None) -> list[Signal]:
 def within(reader: Reader, tenant: str, client: str) -> bool:
     """Return whether records of this client are among those that the reader may see."""
     return (reader.clients is None or client in reader.clients) and (reader.tenants is None or tenant in reader.tenants)
+
+
+def may_act(asked: PageRequest) -> dict[str, bool]:
+    """Return for a template whether this reader may act on signals, and whether only a name is missing."""
+    may, named = asked.reader.may("reviewer"), bool(reviewer_of(asked))
+    return {"may_act": may and named, "no_name": may and not named}
 
 
 def row(one: Signal, today: int) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 from starlette.responses import Response
 
+from cds_service.changes.change import changes
 from cds_service.review.charts import ControlChart, control_chart
 from cds_service.review.page import Page, PageNotFoundError, PageRequest, PageRoute, see_other
 from cds_service.review.reviewer import remember, reviewer_of
 from cds_service.review.signal_actions import ActionError, act
-from cds_service.review.signal_rows import links_of, row, seen_by, within
+from cds_service.review.signal_rows import links_of, may_act, row, seen_by, within
 from cds_service.review.statistics import Limits, laney_limits
 from cds_service.review.timeline import local
 from cds_service.rollups.days import SiteDays, as_date, plus
@@ -53,6 +54,9 @@ def draw(asked: PageRequest, error: str = "") -> Page:
         "entries": [_entry(one, zone) for one in reversed(signal.entries)],
         "days": counted,
         "changes": [{"day": one.days[0].day, "change": one.change} for one in cut if one.change and one.days],
+        "changes_of_it": [
+            {"id": one.id, "card": one.card, "state": one.state} for one in changes(asked.database, signal=signal.id)
+        ],
         "closing": {
             "missing": closing.why_not_closed(signal, later, asked.today),
             "right": later.right,
@@ -65,7 +69,7 @@ def draw(asked: PageRequest, error: str = "") -> Page:
         "axes": AXES,
         "chart": _chart(cut, counted) if counted else None,
         "reviewer": reviewer_of(asked),
-        "may_act": asked.reader.may("reviewer"),
+        **may_act(asked),
         "error": error,
         "quiet_days": closing.QUIET_DAYS,
     }

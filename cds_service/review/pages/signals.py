@@ -12,7 +12,7 @@ from starlette.responses import Response
 from cds_service.review.page import BadFormError, Page, PageRequest, PageRoute, see_other
 from cds_service.review.reviewer import remember, reviewer_of
 from cds_service.review.signal_actions import BULK, ActionError, act
-from cds_service.review.signal_rows import COLUMNS, row, seen_by, within
+from cds_service.review.signal_rows import COLUMNS, may_act, row, seen_by, within
 from cds_service.review.timeline import local
 from cds_service.signals.finding import KINDS
 from cds_service.signals.inbox import OPEN, STATES
@@ -41,8 +41,7 @@ def draw(asked: PageRequest) -> Page:
     at = asked.query.get("at", "")
     only_html = {
         "states": STATES,
-        "reviewer": reviewer_of(asked),
-        "may_act": asked.reader.may("reviewer"),
+        **may_act(asked),
         "at": int(at) if at.isdecimal() else -1,
         "done": _done(asked),
         "bulk": BULK,
@@ -82,7 +81,7 @@ def change(asked: PageRequest) -> Page | Response:
         raise BadFormError("No signal was chosen: tick the boxes of those that are meant")
     if asked.form.get("confirm") != "yes":
         rows = [row(one, asked.today) for one in found]
-        only_html = {"what": what, "title_of": BULK[what], "value": asked.form.get("value", ""), "reviewer": reviewer_of(asked)}
+        only_html = {"what": what, "title_of": BULK[what], "value": asked.form.get("value", "")}
         return Page(f"{BULK[what]}?", "signals_confirm.html", {"signals": rows}, only_html)
     try:
         for one in found:
