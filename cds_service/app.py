@@ -88,6 +88,7 @@ def create_app(
         except Exception as error:
             tell(Event.START_FAILED, error=type(error).__name__, place=place(error.__traceback__))
             raise
+        await process.check_keys()
         if held.traces is not None:
             held.traces.start()
         await held.callers.start()

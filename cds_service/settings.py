@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, DirectoryPath, Field, ValidationError
 
+from cds_service.secret_files import SecretFileError, file_variable, secret
+
 DEV_BANNER = "Development profile: answers anybody; no patient data"  # on every page of the dev profile
 MINIMUM_SECRET = 32  # characters; 16 random bytes as hex
 
@@ -218,6 +220,7 @@ class Option(NamedTuple):
     allowed: str
     meaning: str
     default: Any
+    secret: bool = False  # may be in a file instead
 
     @property
     def variable(self) -> str:
@@ -237,20 +240,26 @@ def _allowed(schema: dict[str, Any]) -> str:
 
 _SCHEMA = Settings.model_json_schema()["properties"]
 OPTIONS = tuple(
-    Option(name, _allowed(_SCHEMA[name]), field.description or "", field.default) for name, field in Settings.model_fields.items()
+    Option(name, _allowed(_SCHEMA[name]), field.description or "", field.default, secret=not field.repr)
+    for name, field in Settings.model_fields.items()
 )
 
 
 def load_settings(**overrides: str | None) -> Settings:
-    """Read the settings from the environment, where an empty variable counts as not set.
+    """Read the settings from the environment, where an empty variable counts as not set, and secrets from files too.
 
     `overrides` (by field name, None for not given) win over it.
 
     Raises SettingsError, with a line for each variable that can't be used.
     """
-    given: dict[str, Any] = {
-        one.name: text for one in OPTIONS if (text := overrides.get(one.name) or os.environ.get(one.variable))
-    }
+    given: dict[str, Any] = {}
+    try:
+        for one in OPTIONS:
+            text = overrides.get(one.name) or (secret(one.variable) if one.secret else os.environ.get(one.variable))
+            if text:
+                given[one.name] = text
+    except SecretFileError as error:
+        raise SettingsError(str(error)) from None
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -272,5 +281,6 @@ def settings_help() -> str:
     lines = []
     for option in OPTIONS:
         shown = f", default {option.default}" if option.default else ""
-        lines.append(f"{option.variable}\n    {option.meaning}\n    ({option.allowed}{shown})")
+        name = f"{option.variable} or {file_variable(option.variable)}" if option.secret else option.variable
+        lines.append(f"{name}\n    {option.meaning}\n    ({option.allowed}{shown})")
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -11,6 +12,7 @@ import msgspec
 from fastapi import APIRouter, Response
 
 from cds_service import __version__
+from cds_service.alert_log.key_check import foreign_keys
 from cds_service.files.set_aside import files_set_aside
 from cds_service.knowledge.site_knowledge import card_states
 from cds_service.process.self_check import SelfCheck
@@ -18,10 +20,15 @@ from cds_service.runtime import Runtime
 from cds_service.shipping.state import ShippingHealth, State
 from cds_service.telemetry import metrics
 from cds_service.telemetry.call_counts import flush
+from cds_service.telemetry.events import Event, tell
 from cds_service.telemetry.log_lines import summarise_refusals
 from cds_service.telemetry.prometheus import CONTENT_TYPE, exposition
 
 NO_CARD_SHOWN = "no card is shown: `cds-service cards approve` approves one, `cds-service cards approvals` says what is missing"
+KEY_CHANGED = (
+    "the key of the hashes k{} is not the one that this log began with, so its patients are not joined: set the old key again, "
+    "or raise CDS_HASH_GENERATION (`cds-service log rotate-key`)"
+)
 _STATES = ("ok", "degraded", "failed")
 
 
@@ -32,6 +39,7 @@ class ProcessState:
         self.started = False
         self.draining = False
         self.self_check = self_check
+        self.wrong_keys: list[int] = []  # generations of the log's hashes whose secret is not the one that the log began with
         self._runtime = runtime
         self._waiting_since: float | None = None  # of time.monotonic
 
@@ -45,6 +53,16 @@ class ProcessState:
             "the log can't be written": self._runtime.settings.log_required and self._runtime.alert_log.health().state != "ok",
         }
         return [reason for reason, applies in reasons.items() if applies]
+
+    async def check_keys(self) -> None:
+        """Compare the secrets of the log's hashes with those that it began with. A difference is an alarm, and calls go on."""
+        try:
+            self.wrong_keys = await asyncio.to_thread(foreign_keys, self._runtime.settings.log_path, self._runtime.hash_secrets)
+        except sqlite3.Error as error:
+            tell(Event.KEY_UNCHECKED, error=type(error).__name__)
+        metrics.WRONG_KEYS.set(len(self.wrong_keys))
+        for generation in self.wrong_keys:
+            tell(Event.KEY_CHANGED, count=generation)
 
     async def watch(self) -> None:
         """Measure every second until cancelled, so that the metrics are at most a second old."""
@@ -86,28 +104,29 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
     """Return the routes `/health…` and `/metrics`, for operators."""
     router = APIRouter(tags=["Operation"])
     states = card_states(runtime.knowledge)
-    notes = [] if states["live"] else [NO_CARD_SHOWN]
 
     @router.get("/health", summary="Whether everything works")
     async def health() -> dict[str, Any]:
         """Report the state of every part, always with 200, because calls are answered.
 
         `status` is `degraded` while the alert log can't be written or shipped, while used tokens can't be looked up, after a card
-        failed, and while the known patients are not decided as before. `shipping` is null where the log is not shipped.
-        `set_aside` names files beside the log that could not be used; while there is one, `status` is `degraded`, too.
+        failed, while the known patients are not decided as before, and where the key of the log's hashes is not the one that
+        the log began with. `notes` are for the operator to read. `shipping` is null where the log is not shipped. `set_aside`
+        names files beside the log that could not be used; while there is one, `status` is `degraded`, too.
         """
         log = runtime.alert_log.health()
         shipping = runtime.shipper.health() if runtime.shipper is not None else None
         failures = metrics.counts(metrics.EVALUATION_FAILURES)
         degraded = failures or metrics.count(metrics.ENGINE_FAILURES) or log.state != "ok" or runtime.callers.degraded
         kept = files_set_aside(runtime.settings.log_path.parent)
-        degraded = degraded or bool(kept) or (shipping is not None and shipping.state in ("failing", "stopped"))
+        degraded = degraded or bool(process.wrong_keys or kept)
+        degraded = degraded or (shipping is not None and shipping.state in ("failing", "stopped"))
         return {
             "status": "degraded" if degraded or process.self_check.alarming else "ok",
             "profile": runtime.settings.profile,
             "version": __version__,
             "cards": states,
-            "notes": notes,
+            "notes": [*([] if states["live"] else [NO_CARD_SHOWN]), *map(KEY_CHANGED.format, process.wrong_keys)],
             # Counts since this process started: requests answered with 500, and cards or criteria that failed, by id
             "unexpected_errors": metrics.count(metrics.UNEXPECTED_ERRORS),
             "evaluation_failures": failures,

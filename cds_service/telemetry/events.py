@@ -77,6 +77,12 @@ class Event(Enum):
         logging.WARNING,
         "the lock beside the alert log can't be taken; commits are slower",
     )
+    KEY_CHANGED = (
+        "key_changed",
+        logging.CRITICAL,
+        "the key of the log's hashes is not the one that the log began with; `count` is its generation",
+    )
+    KEY_UNCHECKED = "key_unchecked", logging.WARNING, "it can't be looked up with which key of the hashes the log began"
     LOG_UNREAD = "log_unread", logging.WARNING, "the cards shown before can't be looked up; cards may be shown again"
     SHIPPING_FAILS = "shipping_fails", logging.ERROR, "records can't be moved to PostgreSQL now; they wait in the log's file"
     SHIPPING_WORKS = "shipping_works", logging.WARNING, "records are moved to PostgreSQL again"

@@ -91,6 +91,7 @@ SET_ASIDE = _gauge("cds_set_aside_files", "Files that were set aside and are sti
 LOG_WAITING = _gauge("cds_log_waiting", "Records in memory that are not durable yet, all workers together", "livesum")
 LOG_LAG = _gauge("cds_log_lag_seconds", "For how long records have been waiting, in the worker where that is longest", "livemax")
 LOG_STATE = _gauge("cds_log_state", "Workers whose alert log is in this state", "livesum", "state")
+WRONG_KEYS = _gauge("cds_log_wrong_keys", "Keys of the log's hashes that are not those that the log began with", "livemax")
 LOG_UNREAD_ELSEWHERE = _counter(
     "cds_log_unread_elsewhere", "Times that PostgreSQL could not be asked for the cards that other machines had shown"
 )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from cds_service.outbound.base_urls import FhirBase, base_place
+from cds_service.outbound.base_urls import FhirBase, base_place, base_url
 
 Headers = Iterable[tuple[bytes, bytes]]  # of a request, names in lower case
 
@@ -36,6 +36,16 @@ class Caller(msgspec.Struct, frozen=True):
         if self.fhir_bases is None:
             return FhirBase(fhir_server, private=True)
         return next((base for base in self.fhir_bases if base_place(base.url) == named), None)
+
+    def server_name(self, fhir_server: str | None) -> str:
+        """Return one name for a FHIR server however a call spells its URL: its registered base, else one spelling of the URL."""
+        if not fhir_server:
+            return ""
+        base = self.base_of(fhir_server) if self.fhir_bases is not None else None
+        if base is not None:
+            return base.url
+        named = base_place(fhir_server)
+        return fhir_server if named is None else base_url(named)
 
     def is_foreign(self, fhir_server: str) -> bool:
         """Say whether the caller has registered FHIR servers and `fhir_server` is none of them.

@@ -18,7 +18,7 @@ from cds_service.telemetry.metrics import AUTH_DEGRADED, AUTH_REFUSED
 from cds_service.trust.caller import Caller, Callers, Endpoint, Headers
 from cds_service.trust.key_sets import is_signed_by
 from cds_service.trust.keys import ClientKeys, FetchKeys, fetch_keys
-from cds_service.trust.production import start_problems
+from cds_service.trust.production import start_problems, unaddressed
 from cds_service.trust.refusal import REASONS, CallerRefusedError
 from cds_service.trust.registry import Client, RegistryError, load_registry, published_keys
 from cds_service.trust.replay import Replay
@@ -165,12 +165,8 @@ def registered_callers(settings: Settings, clock: Clock) -> Callers:
         raise RegistryError(
             f"{settings.clients_file}:1: no [[client]] is registered; add one, or unset CDS_CLIENTS_FILE to accept any caller"
         )
-    for client in clients:
-        if not client.audiences and not settings.public_url:
-            raise SettingsError(
-                f'CDS_PUBLIC_URL is needed: client "{client.name}" has no `audiences` of its own, so its tokens are made for the '
-                "URLs under which EHRs reach this service"
-            )
+    if problems := unaddressed(settings, clients):
+        raise SettingsError("\n".join(problems))
 
     def now() -> float:
         return clock().timestamp()

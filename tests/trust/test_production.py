@@ -181,11 +181,12 @@ def test_production_without_settings_is_told_all_that_is_missing_at_once(
 def test_clients_check_fails_where_production_would_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("CDS_PUBLIC_URL", "https://cds.example")
     plain = write_registry(tmp_path, a_client(fhir_bases=["http://ehr.example/fhir"]))
     assert main(["clients", "check", str(plain)]) == 0
     monkeypatch.setenv("CDS_PROFILE", "production")
     assert main(["clients", "check", str(plain)]) == 1
-    assert "production will not start: client" in capsys.readouterr().out
+    assert "the service will not start: client" in capsys.readouterr().out
     empty = tmp_path / "empty.toml"
     empty.touch()
     monkeypatch.delenv("CDS_PROFILE")
