@@ -108,7 +108,8 @@ def _renew(
     since = {kind: one.since for one in renewed for kind in one.kinds}
     rows = database.rows("SELECT signal, day, score, detail FROM review.signal_sighting")
     stored = {(row["signal"], row["day"]): (row["score"], row["detail"]) for row in rows}
-    gone = [key for key in stored if key not in wanted and key[1] >= since.get(kinds[key[0]], 99991231)]
+    own = [key for key in stored if key[0] in kinds]  # a reader of some clients' records sees some signals only
+    gone = [key for key in own if key not in wanted and key[1] >= since.get(kinds[key[0]], 99991231)]
     database.execute_many(
         "DELETE FROM review.signal_sighting WHERE signal = :signal AND day = :day",
         [{"signal": signal, "day": day} for signal, day in gone],

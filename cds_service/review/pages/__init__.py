@@ -2,6 +2,7 @@
 
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import (
+    audit,
     backtest,
     backtest_case,
     backtest_cases,
@@ -21,6 +22,8 @@ from cds_service.review.pages import (
     queue,
     reasons,
     results,
+    reveal,
+    sign_in,
     signal,
     signals,
     what_if,
@@ -35,6 +38,7 @@ PAGES: tuple[PageRoute, ...] = (
     what_if.ROUTE,
     card.ROUTE,
     log.ROUTE,
+    reveal.ROUTE,
     case.ROUTE,
     queue.ROUTE,
     results.ROUTE,
@@ -49,5 +53,10 @@ PAGES: tuple[PageRoute, ...] = (
     clients.ROUTE,
     digest.ROUTE,
     definitions.ROUTE,
+    audit.ROUTE,
     demo_log.ROUTE,
+    sign_in.SIGN_IN,
+    sign_in.BEGIN,
+    sign_in.END,
+    sign_in.SIGN_OUT,
 )
