@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from cds_service.access.reader import Reader
 from cds_service.review.links import Links
 from cds_service.review.page import BASE, PageRequest
 from cds_service.review.reviewer import reviewer_of
@@ -22,18 +21,13 @@ COLUMNS = (
 
 
 def seen_by(asked: PageRequest, only: int | None = None) -> list[Signal]:
-    """Return the signals of the clients that this reader may see, in the order of the inbox."""
+    """Return the signals that this reader may see, in the order of the inbox."""
     days = SiteDays(asked.settings.time_zone)
     return [
         one
         for one in signals(asked.database, days, asked.today, only)
         if within(asked.reader, one.place.tenant, one.place.client)
     ]
-
-
-def within(reader: Reader, tenant: str, client: str) -> bool:
-    """Return whether records of this client are among those that the reader may see."""
-    return (reader.clients is None or client in reader.clients) and (reader.tenants is None or tenant in reader.tenants)
 
 
 def may_act(asked: PageRequest) -> dict[str, bool]:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from cds_service.review.page import BadFormError, Page, PageRequest, PageRoute, see_other
 from cds_service.review.reviewer import remember, reviewer_of
 from cds_service.review.signal_actions import BULK, ActionError, act
-from cds_service.review.signal_rows import COLUMNS, may_act, row, seen_by, within
+from cds_service.review.signal_rows import COLUMNS, may_act, row, seen_by
 from cds_service.review.timeline import local
 from cds_service.signals.finding import KINDS
 from cds_service.signals.inbox import OPEN, STATES
@@ -63,10 +63,9 @@ def _watched(asked: PageRequest) -> list[dict[str, Any]]:
         for kind, (title, every) in KINDS.items()
     }
     for one in watches(asked.database):
-        if within(asked.reader, one.place.tenant, one.place.client) or not one.place.client:
-            found[one.kind][one.state] += 1
-            if one.state in _NOT_FINE:
-                found[one.kind]["silent"].append({**one.place._asdict(), "state": one.state, "why": one.why})
+        found[one.kind][one.state] += 1
+        if one.state in _NOT_FINE:
+            found[one.kind]["silent"].append({**one.place._asdict(), "state": one.state, "why": one.why})
     return [one for kind, one in found.items() if kind not in ("verdict", "release_step")]
 
 
