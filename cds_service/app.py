@@ -36,6 +36,7 @@ from cds_service.telemetry.events import Event, place, tell
 from cds_service.telemetry.log_lines import configure_logging
 
 if TYPE_CHECKING:
+    from cds_service.playground.recorder import Announce
     from cds_service.review.site import Site
 
 # FastAPI's own telemetry would send paths, query strings and the messages of exceptions; `traces` decides what a span may hold.
@@ -60,11 +61,13 @@ def create_app(
     runtime: Runtime | None = None,
     respond: Respond = real_respond,
     own_address: str = "",
+    announce: Announce | None = None,
     management: socket.socket | None = None,
 ) -> FastAPI:
     """Return an application for `settings`, without a change to the process.
 
-    `runtime` and `respond` replace the real ones in tests; `own_address`: see `new_runtime`; `management`: where /metrics and
+    `runtime` and `respond` replace the real ones in tests; `own_address`: see `new_runtime`. `announce` gets a line about each
+    call and the path of its page, where the dev profile is to keep the calls of all programs. `management`: where /metrics and
     /health are served while the application runs, if they have a port of their own. Raises what `new_runtime` raises.
     """
     held = runtime or new_runtime(settings, own_address)
@@ -127,6 +130,8 @@ def create_app(
     add_error_handlers(app)
     app.add_middleware(ServiceCalls, runtime=held, respond=respond)  # what is added later stands around it
     app.add_middleware(UnexpectedErrorMiddleware)
+    if site is not None:
+        _add_playground(app, held, announce)
     if dev:  # added last, so outermost: a browser can read errors only where they carry these headers too
         allow_any_page(app)
     elif held.callers.origins:
@@ -156,17 +161,25 @@ def _review_site(runtime: Runtime) -> Site:
     return Site(runtime.settings, runtime.knowledge, runtime.clock, banner=DEV_BANNER)
 
 
+def _add_playground(app: FastAPI, runtime: Runtime, announce: Announce | None) -> None:
+    from cds_service.playground import playground_routes
+    from cds_service.playground.kept_calls import KeptCalls
+    from cds_service.playground.recorder import CallRecorder
+
+    calls = KeptCalls()
+    app.add_middleware(CallRecorder, runtime=runtime, calls=calls, announce=announce)
+    app.router.routes.extend(playground_routes(runtime, calls))
+
+
 def _add_dev_pages(app: FastAPI, runtime: Runtime, site: Site) -> None:
     # Imported here, because production has none of them.
     from cds_service.api_docs.page import docs_routes
     from cds_service.build_sheet.page import build_sheet_routes
-    from cds_service.playground import playground_routes
     from cds_service.playground.fhir_server import fhir_routes
 
     app.include_router(fhir_routes(runtime.settings.public_url, runtime.clock))
     app.include_router(docs_routes(app, banner=DEV_BANNER))
     app.include_router(build_sheet_routes(runtime.knowledge, runtime.settings, banner=DEV_BANNER))
-    app.router.routes.extend(playground_routes(runtime))
     app.router.routes.append(Route("/review{rest:path}", _ReviewPages(site), include_in_schema=False))
 
 

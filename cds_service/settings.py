@@ -195,6 +195,15 @@ class Settings(BaseModel):
         default=None,
         description="what is counted of the log, and verdicts on cases, an SQLite file; default review.sqlite3 beside the log",
     )
+    review_url: Url = Field(
+        default="",
+        description="https URL under which people reach the review pages (without /review); required for them in production",
+    )
+    access_file: File | None = Field(
+        default=None,
+        description="who may sign in to the review pages from outside: identity provider, proxy, roles of groups, a TOML file "
+        "(fixtures/access.example.toml)",
+    )
     time_zone: TimeZone = Field(default="UTC", description="the site's time zone, in which days are counted")
     otlp_endpoint: Url = Field(
         default="",
@@ -265,6 +274,15 @@ def load_settings(**overrides: str | None) -> Settings:
     except ValidationError as error:
         wrong = {one["loc"][0] for one in error.errors(include_input=False)}
     raise SettingsError("\n".join(f"{one.variable} must be {one.allowed}" for one in OPTIONS if one.name in wrong))
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment variables from which `load_settings` reads the same settings, for a process that is started."""
+    given: dict[str, str] = {}
+    for one in OPTIONS:
+        value = getattr(settings, one.name)
+        given[one.variable] = "" if value is None else ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return given
 
 
 def settings_help() -> str:

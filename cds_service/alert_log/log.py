@@ -83,6 +83,7 @@ class AlertLog:
         self._closed = False
         self._stalled = False
         self._dropped = 0
+        self._forgotten_until: datetime | None = None
 
     def start(self) -> None:
         """Open the file and start the thread. A file that can't be written now is retried; the log is degraded meanwhile.
@@ -152,7 +153,13 @@ class AlertLog:
         those with a uuid in `apart`. Empty, and counted in `health`, where the file does not answer in time: then the
         card is shown.
         """
+        if (forgotten := self._forgotten_until) is not None:
+            since = {card: max(at, forgotten) for card, at in since.items()}
         return await self._prior_everywhere.find(patient_key, client, since, apart)
+
+    def forget_shown(self, until: datetime) -> None:
+        """Let no card that was shown before `until` make another a repeat, in this process. For the playground."""
+        self._forgotten_until = until
 
     @property
     def state(self) -> Literal["ok", "degraded", "failed"]:

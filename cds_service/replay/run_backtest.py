@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from cds_service.criteria.facts import Facts
-from cds_service.database import open_database, review_path
+from cds_service.database import Database, open_database, review_path
 from cds_service.present.cards import Presenter
 from cds_service.replay.again import CHANGEABLE, Again, choose_again, judge_again
 from cds_service.replay.answerable import Unanswerable, between, without_decision
@@ -43,14 +43,17 @@ def run_backtest(settings: Settings, backtest: Backtest, processes: int, progres
 class PartOfBacktest:
     """Do parts of one backtest, in one process."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        """Raises DatabaseError where the log can't be read."""
-        self._database = open_database(settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None)
+    def __init__(
+        self, settings: Settings, folder: Path, database: Database | None = None, candidate: Cards | None = None
+    ) -> None:
+        """`database`, `candidate`: where the caller has them. Raises DatabaseError where the log can't be read."""
+        self._database = database or open_database(
+            settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None
+        )
         self._records = Records(self._database)
         self._archive = ArchivedCards(self._database, settings)
         self._backtest = Backtest(folder)
-        candidate = self._backtest.candidate(settings)
-        self._cards = Cards(candidate, Presenter(candidate))
+        self._cards = candidate or candidate_cards(self._backtest, settings)
         self._reasons: dict[tuple[str, str], Unanswerable | None] = {}  # by hash of the knowledge, and hook
 
     def __call__(self, number: int) -> None:
@@ -66,6 +69,27 @@ class PartOfBacktest:
                 run.add(record, why)
         self._backtest.keep(number, run.done())
 
+    def again(self, call_id: bytes, received_at: int, patient: bytes | None) -> Again | None:
+        """Decide one record as the backtest did, after the same patient's earlier ones; None where it can't be decided.
+
+        `received_at`: µs since 1970; `patient`: the keyed hash, None for a call without one. Raises what a part does.
+        """
+        since, until = self._backtest.spec.history_since, received_at + 1
+        if patient is None:
+            records, real = self._records.between(received_at, until), {}
+        else:
+            following = int.from_bytes(patient) + 1
+            high = following.to_bytes(len(patient)) if following < 256 ** len(patient) else None
+            records = self._records.of_patients(patient, high, since, until)
+            real = real_cards(self._database, patient, high, since, self._backtest.spec.selection.until)
+        withdrawn = withdrawn_calls(self._database, since, until)
+        run = _Run(self._cards, self._backtest.spec.selection, real)
+        for record in records:
+            again = run.add(record, "withdrawn" if record.id in withdrawn else self._why_not(record))
+            if record.id == call_id:
+                return again
+        return None
+
     def _why_not(self, record: Record) -> Unanswerable | None:
         """Return why the record can't say what the candidate would have done; None where it can."""
         if (why := without_decision(record)) is not None:
@@ -75,6 +99,12 @@ class PartOfBacktest:
             known = self._archive.of(record.knowledge)
             self._reasons[key] = known if isinstance(known, str) else between(known.knowledge, self._cards.knowledge, record.hook)
         return self._reasons[key]
+
+
+def candidate_cards(backtest: Backtest, settings: Settings) -> Cards:
+    """Load what a backtest decides with. Raises KnowledgeError, CandidateChangedError."""
+    candidate = backtest.candidate(settings)
+    return Cards(candidate, Presenter(candidate))
 
 
 class _Run:
@@ -89,20 +119,21 @@ class _Run:
         self._discordant: list[Discordant] = []
         self._orders: set[str] = set()
 
-    def add(self, record: Record, why: Unanswerable | None) -> None:
-        """Count a record; `why` it can't be decided, None where it can."""
+    def add(self, record: Record, why: Unanswerable | None) -> Again | None:
+        """Count a record and return what was decided; `why` it can't be decided, None where it can."""
         counted = _selected(record, self._selection)
         self._counts.records += counted
         facts = record.facts if why is None else None
         if why is not None or facts is None:
             self._count_unanswerable(why or "refused", counted)
-            return
+            return None
         again = self._decide(record, facts)
         self._history.add(record, facts, again.shown)
         if counted:
             self._counts.answered += 1
             self._orders.update(order.key for order in facts.orders if order.selected)
             self._discordant += compare(record, again, self._real, self._counts.cards)
+        return again
 
     def done(self) -> DonePart:
         """Return the counts and the discordant cases."""

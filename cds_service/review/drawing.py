@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.responses import Response
 
 from cds_service import __version__
+from cds_service.access.form_tokens import FIELD
+from cds_service.files.csv_cells import safe_cell
 from cds_service.review.charts import day_of, day_text
 from cds_service.review.definitions import DEFINITIONS
 from cds_service.review.log_state import LogState
@@ -20,8 +23,10 @@ from cds_service.review.page import Page, PageRequest, PageRoute
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from jinja2.ext import Extension
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")  # a spreadsheet would run a cell that begins so (OWASP ASVS 5.0, 1.2.10)
+
+_POST_FORM = re.compile(r'<form\b[^>]*\bmethod="post"[^>]*>')
 
 
 class Templates:
@@ -38,9 +43,10 @@ class Templates:
         from cds_service.files.page_templates import page_templates
 
         templates = page_templates("cds_service.review")
+        templates.add_extension(form_tokens_in_forms())
         templates.globals.update(base=self._base, banner=self._banner, version=__version__, definitions=DEFINITIONS)
         templates.filters.update(
-            number=_number, decimal=_decimal, percent=_percent, day=day_text, short_day=_short_day, ms=_ms, ago=_ago
+            number=_number, decimal=_decimal, percent=_percent, day=day_text, short_day=_short_day, ms=_ms, ago=_ago, hash=_hash
         )
         return templates
 
@@ -55,9 +61,21 @@ class Templates:
             query=f"?{query}" if query else "",
             has_csv=page.rows is not None,
             reader=asked.reader,
+            form_token=asked.form_token,
             navigation=[(one.nav, self._base + one.path) for one in self._navigation if asked.reader.may(one.role)],
         )
         return Response(body, page.status, media_type="text/html")
+
+
+def form_tokens_in_forms() -> type[Extension]:
+    """Return the extension that puts the token of the request into every form of the templates that is sent by POST."""
+    from jinja2.ext import Extension
+
+    class FormTokens(Extension):
+        def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+            return _POST_FORM.sub(rf'\g<0><input type="hidden" name="{FIELD}" value="{{{{ form_token }}}}">', source)
+
+    return FormTokens
 
 
 def as_json(page: Page, _: PageRequest, state: LogState | None) -> Response:
@@ -74,7 +92,7 @@ def as_csv(page: Page, asked: PageRequest, _: LogState | None) -> Response:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(page.columns)
-    writer.writerows([_cell(row[name]) for name in page.columns] for row in page.rows)
+    writer.writerows([safe_cell(row[name]) for name in page.columns] for row in page.rows)
     name = asked.url.partition("?")[0].rpartition("/")[2]
     headers = {"content-disposition": f'attachment; filename="{name}"'}
     return Response(text.getvalue(), page.status, headers, media_type="text/csv")
@@ -91,11 +109,6 @@ def style() -> bytes:
 def script() -> bytes:
     """Return the script: keys for pages that work without it."""
     return files("cds_service.review").joinpath("static", "review.js").read_bytes()
-
-
-def _cell(value: Any) -> Any:
-    """Return a value that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _number(value: int) -> str:
@@ -116,6 +129,11 @@ def _percent(value: float) -> str:
 
 def _short_day(day: int) -> str:
     return f"{day_of(day).day} {day_of(day):%b}"
+
+
+def _hash(text: str) -> str:
+    """Return a hash of the knowledge short enough to compare by eye: of the cards, and of the overlay."""
+    return "+".join(part[:12] for part in text.split("+"))
 
 
 def _ms(bound: int | None) -> str:

@@ -325,7 +325,7 @@ def test_help_goes_to_standard_output_and_wrong_use_to_standard_error(
 
 
 def test_serve_says_how_to_try_it_in_the_public_sandbox() -> None:
-    shown = _start_screen("127.0.0.1", 8123, Settings())
+    shown = _start_screen("http://127.0.0.1:8123", Settings())
     (link,) = (line.split()[1] for line in shown.splitlines() if "Sandbox" in line)
     assert dict(parse_qsl(urlsplit(link).query)) == {
         "patientId": "mild-potassium",

@@ -2,9 +2,16 @@
 
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import (
+    audit,
+    backtest,
+    backtest_case,
+    backtest_cases,
+    backtests,
     card,
     cards,
     case,
+    change,
+    changes,
     clients,
     data,
     definitions,
@@ -14,20 +21,36 @@ from cds_service.review.pages import (
     queue,
     reasons,
     results,
+    reveal,
+    sign_in,
+    what_if,
 )
 
 # In the order of the navigation.
 PAGES: tuple[PageRoute, ...] = (
     overview.ROUTE,
     cards.ROUTE,
+    what_if.ROUTE,
     card.ROUTE,
     log.ROUTE,
+    reveal.ROUTE,
     case.ROUTE,
     queue.ROUTE,
     results.ROUTE,
+    backtests.ROUTE,
+    backtest.ROUTE,
+    backtest_cases.ROUTE,
+    backtest_case.ROUTE,
+    changes.ROUTE,
+    change.ROUTE,
     reasons.ROUTE,
     data.ROUTE,
     clients.ROUTE,
     definitions.ROUTE,
+    audit.ROUTE,
     demo_log.ROUTE,
+    sign_in.SIGN_IN,
+    sign_in.BEGIN,
+    sign_in.END,
+    sign_in.SIGN_OUT,
 )

@@ -15,7 +15,7 @@ from cds_service.alert_log import micros
 from cds_service.review import case_rows, verdicts
 from cds_service.review.case import Case, CaseNotFoundError, feedback_of, find_case
 from cds_service.review.knowledge_then import KnowledgeThen, knowledge_then
-from cds_service.review.page import Page, PageNotFoundError, PageRequest, PageRoute, see_other
+from cds_service.review.page import BASE, Page, PageNotFoundError, PageRequest, PageRoute, see_other
 from cds_service.review.plans import WORK, Sample, Work, case_path, next_to_do, samples, to_do
 from cds_service.review.reviewer import remember, reviewer_of
 from cds_service.review.timeline import DAYS, MOST_CALLS, drawing, events_around, local
@@ -37,6 +37,7 @@ _WORDS: dict[str, Any] = {
 def draw(asked: PageRequest, error: str = "") -> Page:
     """Return the page of a case. `error`: why its form was refused."""
     case = _case(asked)
+    asked.audit("open case", BASE + case_path(case.id))
     database, zone = asked.database, ZoneInfo(asked.settings.time_zone)
     then = _knowledge(case, asked)
     read = verdicts.readings_of(database, case.id)
@@ -249,4 +250,4 @@ def _time(at: int, zone: ZoneInfo) -> str:
     return local(at, zone).isoformat(sep=" ", timespec="seconds")
 
 
-ROUTE = PageRoute("/cases/{call}/{card}/{n:int}", draw, "reviewer", post=judge, post_role="reviewer")
+ROUTE = PageRoute("/cases/{call}/{card}/{n:int}", draw, "reviewer", post=judge, post_role="reviewer", scoped=True)
