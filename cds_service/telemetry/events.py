@@ -106,6 +106,12 @@ class Event(Enum):
     )
     LOG_NOT_COUNTED = "log_not_counted", logging.WARNING, "the log can't be counted now; the review pages show older figures"
     LOG_COUNTED = "log_counted", logging.INFO, "the log can be counted again"
+    SIGNALS_NOT_SOUGHT = (
+        "signals_not_sought",
+        logging.WARNING,
+        "no detector can run now; the signals are older than they should be",
+    )
+    SIGNALS_SOUGHT = "signals_sought", logging.INFO, "the detectors run again"
     AUDIT_HEAD = (
         "audit_head",
         logging.INFO,
