@@ -22,13 +22,13 @@ _OF_CLIENT = {
     *("log.call_elsewhen", "log.card_elsewhen", "log.feedback_elsewhen"),  # of PostgreSQL, see `shipping/partitions`
     *(f"review.{period}_{name}" for period in ("daily", "monthly") for name in COUNTS),
 }
-# Rows name their tenant and client by the names themselves.
+# Rows name them too, by their texts.
 _OF_NAMED_CLIENT = {"review.signal", "review.signal_watch", "review.body_code", "review.body_source"}
 # Rows name a signal.
 _OF_SIGNAL = {"review.signal_sighting", "review.signal_entry"}
 # Rows name a call.
 _OF_CALL = {"review.verdict", "review.sample"}
-# Of no client, or found only through the id of a call or card of one.
+# Of no client, or found only through the id of a call, card or signal of one.
 _OPEN = {
     *("log.name", "log.dictionary", "log.knowledge", "log.outcome_set", "log.outcome_of_set", "log.missing_set"),
     *("log.missing_of_set", "log.body", "log.ordered", "log.delivery", "log.withdrawal", "log.sealed", "log.key_pair"),
@@ -37,7 +37,10 @@ _OPEN = {
     *("review.dirty_day", "review.rolled_day", "review.rolled_month", "review.rollup_state"),
 }
 # Counts or texts of all clients together: nobody with a scope sees a row.
-_CLOSED = {"review.stratum", "review.saved_view"}
+_CLOSED = {
+    *("review.stratum", "review.saved_view"),
+    *("review.change", "review.change_case", "review.change_step"),
+}
 
 _TABLE = re.compile(
     r"\b(FROM|JOIN)\s+((?:log|review)\.\w+)"
@@ -109,8 +112,10 @@ def narrowed(sql: str, clients: _Ids, tenants: _Ids) -> str:
     if len(_ANY.findall(sql)) != len(_TABLE.findall(sql)):
         raise OutOfScopeError("a statement names a table elsewhere than after FROM or JOIN")
     own = " AND ".join(limits)
-    by_name = " AND ".join(
-        f"{limit.partition(' ')[0]} IN (SELECT text FROM log.name WHERE id {limit.partition(' ')[2]})" for limit in limits
+    named = " AND ".join(
+        f"{column} IN (SELECT text FROM log.name WHERE id IN ({', '.join(map(str, ids)) or 'NULL'}))"
+        for column, ids in (("client", clients), ("tenant", tenants))
+        if ids is not None
     )
 
     def table(match: re.Match[str]) -> str:
@@ -120,9 +125,9 @@ def narrowed(sql: str, clients: _Ids, tenants: _Ids) -> str:
         if name in _OF_CLIENT:
             where = own
         elif name in _OF_NAMED_CLIENT:
-            where = by_name
+            where = named
         elif name in _OF_SIGNAL:
-            where = f"signal IN (SELECT id FROM review.signal WHERE {by_name})"
+            where = f"signal IN (SELECT id FROM review.signal WHERE {named})"
         elif name in _OF_CALL:
             where = (
                 f"EXISTS (SELECT 1 FROM log.call scoped WHERE scoped.received_at = {name}.received_at "
