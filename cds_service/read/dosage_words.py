@@ -11,13 +11,14 @@ from cds_service.read.daily_dose import NOT_ORAL, SUCCESSOR
 from cds_service.read.medications import WHEN_NEEDED
 from cds_service.read.sig_plain import REWRITES
 from cds_service.read.sig_tokens import PATTERNS, tokens
-from cds_service.read.sig_words import KNOWN_WORDS
+from cds_service.read.sig_words import Kind, Token
 
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology
 
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _NO_WORD = "z"  # a run of it means nothing in a dosage
+_NOTHING_SAID = (Token(Kind.WORD),)
 _ESCAPED = re.compile(r"\\[A-Za-z]")
 
 
@@ -37,7 +38,7 @@ class DosageWords:
         return masked if masked == text or self._reading(masked) == self._reading(text) else None
 
     def _is_known(self, word: str) -> bool:
-        return word in self._known or word.startswith(self._stems)
+        return word in self._known or word.startswith(self._stems) or tokens(word) != _NOTHING_SAID
 
     def _reading(self, text: str) -> tuple[object, ...]:
         """Return all that readers see in a text."""
@@ -49,8 +50,8 @@ def _words_of(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(word for text in texts for word in _WORD.findall(_ESCAPED.sub(" ", text).lower()))
 
 
-# Of the expressions that read dosages, and of their examples: an expression may hold a word in parts.
-_WRITTEN = KNOWN_WORDS | _words_of(
+# Of the expressions that read dosages, and of their examples, because an expression may hold a word in parts.
+_WRITTEN = _words_of(
     (
         *(text for one in PATTERNS for text in (one.regex, one.example)),
         *(text for one in REWRITES for text in (one.pattern.pattern, one.before, one.after)),

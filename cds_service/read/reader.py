@@ -1,16 +1,13 @@
-"""Read everything gathered about one patient into `Facts`."""
+"""Read the chart of one patient into `Facts`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from cds_service.criteria.facts import Facts, Unread
-from cds_service.fhir.draft_entries import DraftEntries
-from cds_service.fhir.gathered import Gathered
 from cds_service.read.allergies import read_allergies
-from cds_service.read.chart import Chart, own_chart
+from cds_service.read.chart import Chart
 from cds_service.read.conditions import read_pregnancy, read_problems, unread_codes
 from cds_service.read.draft_orders import read_order
 from cds_service.read.labs import read_labs
@@ -18,23 +15,6 @@ from cds_service.read.medications import read_drugs
 
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology
-
-
-def read(
-    sources: Mapping[str, Gathered],
-    entries: DraftEntries | None,
-    selections: list[str] | None,
-    *,
-    hook: str,
-    patient_id: str,
-    now: datetime,
-    jurisdiction: Literal["US", "GB"],
-    terminology: Terminology,
-    fhir_server: str | None = None,
-) -> Facts:
-    """Read the facts about a patient at `now` (aware, UTC); see `own_chart` and `read_chart`."""
-    chart = own_chart(sources, entries, selections, hook=hook, patient_id=patient_id, now=now, fhir_server=fhir_server)
-    return read_chart(chart, hook=hook, now=now, jurisdiction=jurisdiction, terminology=terminology)
 
 
 def read_chart(chart: Chart, *, hook: str, now: datetime, jurisdiction: Literal["US", "GB"], terminology: Terminology) -> Facts:

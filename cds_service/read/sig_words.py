@@ -104,7 +104,6 @@ _MEANINGS = (
     | {unit: Token(Kind.MASS, mg) for unit, mg in MG_PER_UNIT.items()}
     | dict.fromkeys(GERMAN_AND_FRENCH.split(), Token(Kind.UNCERTAIN))
 )
-KNOWN_WORDS = frozenset(_MEANINGS)
 _ANY_WORD = Token(Kind.WORD)
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
+from cds_service.alert_log.inputs import Inputs
+from cds_service.alert_log.sealing import sealing_key
 from cds_service.criteria.facts import Facts
 from cds_service.database import open_database, review_path
+from cds_service.knowledge.knowledge import Knowledge
 from cds_service.present.cards import Presenter
 from cds_service.replay.again import CHANGEABLE, Again, choose_again, judge_again
-from cds_service.replay.answerable import Unanswerable, between, without_decision
+from cds_service.replay.answerable import Unanswerable, asked_differently, read_differently, without_decision
 from cds_service.replay.backtest import Backtest, DonePart, Part, Result, Selection
 from cds_service.replay.compare import Discordant, compare
 from cds_service.replay.history import History, Place, RealCard, real_cards, withdrawn_calls
+from cds_service.replay.inputs import KeptInputs, Reading
 from cds_service.replay.knowledge import ArchivedCards, Cards
 from cds_service.replay.processes import in_processes
 from cds_service.replay.records import Record, Records
@@ -51,7 +56,9 @@ class PartOfBacktest:
         self._backtest = Backtest(folder)
         candidate = self._backtest.candidate(settings)
         self._cards = Cards(candidate, Presenter(candidate))
-        self._reasons: dict[tuple[str, str], Unanswerable | None] = {}  # by hash of the knowledge, and hook
+        self._inputs = KeptInputs(self._database, sealing_key(settings.reveal_key, settings.reveal_key_id))
+        self._asked: dict[tuple[str, str], Unanswerable | None] = {}  # by hash of the knowledge, and hook
+        self._readings: dict[str, Reading] = {}  # by hash of the knowledge
 
     def __call__(self, number: int) -> None:
         """Do a part and keep it. Raises DatabaseError, CompressionError, msgspec.DecodeError, NewerRecordError."""
@@ -62,19 +69,44 @@ class PartOfBacktest:
         run = _Run(self._cards, spec.selection, real_cards(self._database, low, high, since, until))
         for record in self._records.of_patients(low, high, since, until):
             if _drawn(record, spec.selection):
-                why = "withdrawn" if record.id in withdrawn else self._why_not(record)
-                run.add(record, why)
+                run.add(record, "withdrawn" if record.id in withdrawn else self._known_of(record))
         self._backtest.keep(number, run.done())
 
-    def _why_not(self, record: Record) -> Unanswerable | None:
-        """Return why the record can't say what the candidate would have done; None where it can."""
-        if (why := without_decision(record)) is not None:
+    def _known_of(self, record: Record) -> _Known | Unanswerable:
+        """Return the facts that the candidate would have decided, or why the record can't say."""
+        if (why := without_decision(record)) is not None or (facts := record.facts) is None:
+            return why or "refused"
+        known = self._archive.of(record.knowledge)
+        if isinstance(known, str):
+            return known
+        if (why := self._asked_differently(record, known.knowledge)) is not None:
             return why
+        needs = read_differently(record, known.knowledge, self._cards.knowledge)
+        if needs is None:
+            return _Known(facts)
+        inputs = self._inputs.of(record.id)
+        if not isinstance(inputs, Inputs):
+            return inputs or needs
+        found = self._reading(record.knowledge, known.knowledge).facts(facts, inputs, same_program=needs != "program")
+        return _Known(found, from_inputs=True) if isinstance(found, Facts) else found
+
+    def _asked_differently(self, record: Record, known: Knowledge) -> Unanswerable | None:
         key = record.knowledge, record.hook
-        if key not in self._reasons:
-            known = self._archive.of(record.knowledge)
-            self._reasons[key] = known if isinstance(known, str) else between(known.knowledge, self._cards.knowledge, record.hook)
-        return self._reasons[key]
+        if key not in self._asked:
+            self._asked[key] = asked_differently(known, self._cards.knowledge, record.hook)
+        return self._asked[key]
+
+    def _reading(self, knowledge_hash: str, known: Knowledge) -> Reading:
+        if knowledge_hash not in self._readings:
+            self._readings[knowledge_hash] = Reading(known.terminology, self._cards.knowledge.terminology)
+        return self._readings[knowledge_hash]
+
+
+class _Known(NamedTuple):
+    """What is known of a call: the facts that the candidate would have read."""
+
+    facts: Facts
+    from_inputs: bool = False
 
 
 class _Run:
@@ -89,18 +121,19 @@ class _Run:
         self._discordant: list[Discordant] = []
         self._orders: set[str] = set()
 
-    def add(self, record: Record, why: Unanswerable | None) -> None:
-        """Count a record; `why` it can't be decided, None where it can."""
+    def add(self, record: Record, known: _Known | Unanswerable) -> None:
+        """Count a record; `known`: its facts for the candidate, or why it can't be decided."""
         counted = _selected(record, self._selection)
         self._counts.records += counted
-        facts = record.facts if why is None else None
-        if why is not None or facts is None:
-            self._count_unanswerable(why or "refused", counted)
+        if isinstance(known, str):
+            self._count_unanswerable(known, counted)
             return
+        facts = known.facts
         again = self._decide(record, facts)
         self._history.add(record, facts, again.shown)
         if counted:
             self._counts.answered += 1
+            self._counts.from_inputs += known.from_inputs
             self._orders.update(order.key for order in facts.orders if order.selected)
             self._discordant += compare(record, again, self._real, self._counts.cards)
 

@@ -57,7 +57,7 @@ def record_of(one: Evaluated) -> CallRecord:
 
 async def _evaluated(seed: int, engine: Engine) -> Evaluated | None:
     """Evaluate one call; None where it is refused."""
-    body = _body(seed)
+    body = body_of(seed)
     now = NOW + timedelta(seconds=seed)
     hook = msgspec.json.decode(body)["hook"]
     try:
@@ -71,7 +71,8 @@ async def _evaluated(seed: int, engine: Engine) -> Evaluated | None:
     return ReceivedCall(call, service, now, len(body), hashed, engine.knowledge.hash, "US"), evaluation
 
 
-def _body(seed: int) -> bytes:
+def body_of(seed: int) -> bytes:
+    """Return the request with this seed."""
     chance = Random(seed)
     patient = f"p-{chance.getrandbits(40)}".encode()
     if chance.random() < 0.3:
