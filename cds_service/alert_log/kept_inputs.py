@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ def kept_inputs(chart: Chart, now: datetime, terminology: Terminology, *, may_as
         drafts=[
             InputDraft(reducer.resource(one.draft.resource), reducer.number(one.draft.url), one.selected) for one in chart.drafts
         ],
-        birth_date=_of_same_age(chart, now),
+        birth_date=_birth_date(chart, now),
         searched=sorted(reducer.searched),
         may_ask=may_ask,
     )
@@ -40,15 +41,19 @@ def kept_inputs(chart: Chart, now: datetime, terminology: Terminology, *, may_as
     return None if reducer.read_differently or too_long else inputs
 
 
-def _of_same_age(chart: Chart, now: datetime) -> date | None:
-    """Return the earliest day of the year that gives the same completed years on each day of the chart, and at `now`."""
+def _birth_date(chart: Chart, now: datetime) -> date | None:
     born = chart.patient.birth_date
     if born is None:
         return None
-    days = {(now.month, now.day)}
-    days |= {(at.start.month, at.start.day) for one in chart.given["labs"].resources if (at := effective_of(one)) is not None}
-    before = max((day for day in days if day < (born.month, born.day)), default=None)
+    taken = [at.start for one in chart.given["labs"].resources if (at := effective_of(one)) is not None]
+    return same_age(born, (now, *taken))
+
+
+def same_age(born: date, days: Iterable[datetime]) -> date:
+    """Return the first date of the year of birth that gives the same completed years on each of the days."""
+    before = max((day for one in days if (day := (one.month, one.day)) < (born.month, born.day)), default=None)
     if before is None:
-        return born.replace(month=1, day=1)
-    leap = date(2000, *before) + timedelta(days=1)
-    return min(born, date(born.year, 3, 1) if (leap.month, leap.day) == (2, 29) else born.replace(month=leap.month, day=leap.day))
+        return date(born.year, 1, 1)
+    after = date(2000, *before) + timedelta(days=1)  # a leap year
+    first = (3, 1) if (after.month, after.day) == (2, 29) and born.month > 2 else (after.month, after.day)
+    return date(born.year, *first)

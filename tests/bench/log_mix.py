@@ -52,7 +52,8 @@ def evaluated(count: int, first_seed: int) -> Iterator[Evaluated]:
 def record_of(one: Evaluated) -> CallRecord:
     """Return the record, made as `respond` makes it."""
     received, found = one
-    return call_record(received, found.facts, found.decisions, found.shown, found.shadows, found.held_back, found.body)
+    cards = (found.shown, found.shadows, found.held_back)
+    return call_record(received, found.facts, found.decisions, *cards, found.body, chart=found.chart)
 
 
 async def _evaluated(seed: int, engine: Engine) -> Evaluated | None:
