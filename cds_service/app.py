@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +23,8 @@ from cds_service.hooks.error_handlers import UnexpectedErrorMiddleware, add_erro
 from cds_service.hooks.routes import hook_routes
 from cds_service.hooks.service_calls import Respond, ServiceCalls
 from cds_service.knowledge.site_knowledge import log_card_states
-from cds_service.process.health import ProcessState, health_routes
+from cds_service.process.health import ProcessState, health_routes, probe_routes
+from cds_service.process.management import management_socket, served
 from cds_service.process.self_check import SelfCheck
 from cds_service.process.shutdown import delay_sigterm
 from cds_service.respond import respond as real_respond
@@ -34,6 +36,7 @@ from cds_service.telemetry.events import Event, place, tell
 from cds_service.telemetry.log_lines import configure_logging
 
 if TYPE_CHECKING:
+    from cds_service.playground.recorder import Announce
     from cds_service.review.site import Site
 
 # FastAPI's own telemetry would send paths, query strings and the messages of exceptions; `traces` decides what a span may hold.
@@ -46,18 +49,26 @@ def application() -> FastAPI:
     For `uvicorn --factory cds_service.app:application`. Changes the process: logging and the garbage collector.
     """
     settings = load_settings()
-    configure_logging(settings.profile)
-    app = create_app(settings)
+    configure_logging(settings.profile, peers=settings.log_peers)
+    app = create_app(settings, management=management_socket(settings))
     freeze_collector()
     return app
 
 
 def create_app(
-    settings: Settings, *, runtime: Runtime | None = None, respond: Respond = real_respond, own_address: str = ""
+    settings: Settings,
+    *,
+    runtime: Runtime | None = None,
+    respond: Respond = real_respond,
+    own_address: str = "",
+    announce: Announce | None = None,
+    management: socket.socket | None = None,
 ) -> FastAPI:
     """Return an application for `settings`, without a change to the process.
 
-    `runtime` and `respond` replace the real ones in tests; `own_address`: see `new_runtime`. Raises what `new_runtime` raises.
+    `runtime` and `respond` replace the real ones in tests; `own_address`: see `new_runtime`. `announce` gets a line about each
+    call and the path of its page, where the dev profile is to keep the calls of all programs. `management`: where /metrics and
+    /health are served while the application runs, if they have a port of their own. Raises what `new_runtime` raises.
     """
     held = runtime or new_runtime(settings, own_address)
     process = ProcessState(held, SelfCheck(held, settings.checking_seconds))
@@ -66,18 +77,24 @@ def create_app(
     site = _review_site(held) if dev else None
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with served(app.state.management, management), lasting_parts():
+            yield
+
+    @asynccontextmanager
+    async def lasting_parts() -> AsyncIterator[None]:
         try:
             held.alert_log.start()
         except Exception as error:
             tell(Event.START_FAILED, error=type(error).__name__, place=place(error.__traceback__))
             raise
+        await process.check_keys()
         if held.traces is not None:
             held.traces.start()
         await held.callers.start()
         if held.shipper is not None:
             held.shipper.start()
-        log_card_states(held.knowledge)
+        log_card_states(held.knowledge, settings.profile)
         _start_metrics(held, process)
         tasks = [asyncio.create_task(work) for work in (process.watch(), process.self_check.run())]
         for task in tasks:
@@ -113,16 +130,28 @@ def create_app(
     add_error_handlers(app)
     app.add_middleware(ServiceCalls, runtime=held, respond=respond)  # what is added later stands around it
     app.add_middleware(UnexpectedErrorMiddleware)
+    if site is not None:
+        _add_playground(app, held, announce)
     if dev:  # added last, so outermost: a browser can read errors only where they carry these headers too
         allow_any_page(app)
     elif held.callers.origins:
         app.add_middleware(HookCorsMiddleware, origins=held.callers.origins)
     app.include_router(hook_routes(held))
-    app.include_router(health_routes(held, process))
+    app.state.management = app if settings.management is None else _management_app(held, process)
+    app.include_router(health_routes(held, process) if settings.management is None else probe_routes(process))
     app.router.routes.extend(card_page_routes(held))
     describe_api(app, held.knowledge.services)
     if site is not None:
         _add_dev_pages(app, held, site)
+    return app
+
+
+def _management_app(runtime: Runtime, process: ProcessState) -> FastAPI:
+    """Return the application of the port for operators."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, telemetry=_NO_TELEMETRY)
+    add_error_handlers(app)
+    app.add_middleware(UnexpectedErrorMiddleware)
+    app.include_router(health_routes(runtime, process))
     return app
 
 
@@ -132,17 +161,25 @@ def _review_site(runtime: Runtime) -> Site:
     return Site(runtime.settings, runtime.knowledge, runtime.clock, banner=DEV_BANNER)
 
 
+def _add_playground(app: FastAPI, runtime: Runtime, announce: Announce | None) -> None:
+    from cds_service.playground import playground_routes
+    from cds_service.playground.kept_calls import KeptCalls
+    from cds_service.playground.recorder import CallRecorder
+
+    calls = KeptCalls()
+    app.add_middleware(CallRecorder, runtime=runtime, calls=calls, announce=announce)
+    app.router.routes.extend(playground_routes(runtime, calls))
+
+
 def _add_dev_pages(app: FastAPI, runtime: Runtime, site: Site) -> None:
     # Imported here, because production has none of them.
     from cds_service.api_docs.page import docs_routes
     from cds_service.build_sheet.page import build_sheet_routes
-    from cds_service.playground import playground_routes
     from cds_service.playground.fhir_server import fhir_routes
 
     app.include_router(fhir_routes(runtime.settings.public_url, runtime.clock))
     app.include_router(docs_routes(app, banner=DEV_BANNER))
     app.include_router(build_sheet_routes(runtime.knowledge, runtime.settings, banner=DEV_BANNER))
-    app.router.routes.extend(playground_routes(runtime))
     app.router.routes.append(Route("/review{rest:path}", _ReviewPages(site), include_in_schema=False))
 
 

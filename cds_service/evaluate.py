@@ -44,7 +44,7 @@ from cds_service.trust import Caller
 from cds_service.wire.errors import BadRequest, EngineFailed, PreconditionFailed
 from cds_service.wire.hook_request import HookRequest, decode_request, fitting
 from cds_service.wire.refusal import RequestRefusedError
-from cds_service.wire.strict_json import members_of
+from cds_service.wire.strict_json import checked_text, members_of
 
 if TYPE_CHECKING:
     from cds_service.settings import Settings
@@ -143,7 +143,7 @@ async def evaluate_body(body: bytes, engine: Engine, now: datetime, *, dialect: 
     Raises the CdsError that a server would answer with.
     """
     hooks = [service.hook for service in engine.knowledge.services]
-    hook = fitting(members_of(body, "the body").get("hook"), str)
+    hook = fitting(members_of(checked_text(body), "the body").get("hook"), str)
     if hook not in hooks:
         raise BadRequest(f"`hook` must be one of {', '.join(hooks)}", why="hook")
     try:

@@ -51,6 +51,12 @@ class Runtime(msgspec.Struct, frozen=True):
         """Return the cards and limits with which requests are evaluated."""
         return Engine.of(self.settings, self.knowledge, self.presenter)
 
+    @property
+    def hash_secrets(self) -> dict[int, bytes]:
+        """Return the secrets of the log's hashes by generation: the present one, and the one before where it is still used."""
+        generation = self.settings.hash_generation
+        return {generation: self.hash_secret} | ({generation - 1: self.old_hash_secret} if self.old_hash_secret else {})
+
     def __repr__(self) -> str:
         return "Runtime(…)"
 
@@ -97,9 +103,8 @@ def new_runtime(settings: Settings, own_address: str = "") -> Runtime:
     callers = new_callers(settings)
     knowledge = load_knowledge(settings)
     presenter = Presenter(knowledge, settings.public_url or own_address)
-    for dialect in callers.dialects:
-        if dialect not in presenter.dialects:
-            raise SettingsError(f"no dialect `{dialect}` in the cards, which a client's preset asks for")
+    for dialect in sorted(callers.dialects - presenter.dialects):
+        raise SettingsError(f"no dialect `{dialect}` in the cards, which a client's preset asks for")
     return Runtime(
         settings=settings,
         callers=callers,

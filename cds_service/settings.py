@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, DirectoryPath, Field, ValidationError
 
+from cds_service.secret_files import SecretFileError, file_variable, secret
+
 DEV_BANNER = "Development profile: answers anybody; no patient data"  # on every page of the dev profile
 MINIMUM_SECRET = 32  # characters; 16 random bytes as hex
 
@@ -40,6 +42,10 @@ Folder = Annotated[DirectoryPath, Field(title="an existing folder")]
 Secret = Annotated[str, Field(min_length=MINIMUM_SECRET, title=f"at least {MINIMUM_SECRET} characters", repr=False)]
 DatabaseUrl = Annotated[str, Field(pattern="^postgres(ql)?://", title="a postgresql:// URL", repr=False)]
 TimeZone = Annotated[str, AfterValidator(_time_zone), Field(title="the name of a time zone, such as Europe/London")]
+Listener = Annotated[
+    str,
+    Field(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$", title="host and port, such as 127.0.0.1:8001"),
+]
 Url = Annotated[str, Field(pattern="^https?://", title="an http or https URL"), AfterValidator(lambda url: url.rstrip("/"))]
 YesOrNo = Annotated[bool, BeforeValidator(_yes_or_no), Field(title="yes or no")]
 
@@ -184,6 +190,15 @@ class Settings(BaseModel):
         description="ms between SIGTERM, when /health/ready turns to 503, and the end of new calls, so that a load balancer can "
         "switch over in time; default 2000 in production, else 0",
     )
+    management_address: Listener = Field(
+        default="",
+        description="where /metrics and /health are served; default 127.0.0.1:8001 in production, where the port of the calls "
+        "has only /health/live and /health/ready; in dev the port of the calls",
+    )
+    log_peers: YesOrNo = Field(
+        default=False,
+        description="yes: each log line of a refusal has the address that it came from; no: only the summary of each minute",
+    )
     review_path: File | None = Field(
         default=None,
         description="what is counted of the log, and verdicts on cases, an SQLite file; default review.sqlite3 beside the log",
@@ -193,6 +208,12 @@ class Settings(BaseModel):
         default="",
         description="where traces of calls are sent (OpenTelemetry, OTLP over HTTP, ending in /v1/traces); needs the extra otel",
     )
+
+    @property
+    def management(self) -> tuple[str, int] | None:
+        """Host and port for /metrics and /health, None where they are on the port of the calls."""
+        host, _, port = (self.management_address or ("127.0.0.1:8001" if self.profile == "production" else "")).rpartition(":")
+        return (host.strip("[]"), int(port)) if port else None
 
     @property
     def draining_seconds(self) -> float:
@@ -207,6 +228,7 @@ class Option(NamedTuple):
     allowed: str
     meaning: str
     default: Any
+    secret: bool = False  # may be in a file instead
 
     @property
     def variable(self) -> str:
@@ -226,20 +248,26 @@ def _allowed(schema: dict[str, Any]) -> str:
 
 _SCHEMA = Settings.model_json_schema()["properties"]
 OPTIONS = tuple(
-    Option(name, _allowed(_SCHEMA[name]), field.description or "", field.default) for name, field in Settings.model_fields.items()
+    Option(name, _allowed(_SCHEMA[name]), field.description or "", field.default, secret=not field.repr)
+    for name, field in Settings.model_fields.items()
 )
 
 
 def load_settings(**overrides: str | None) -> Settings:
-    """Read the settings from the environment, where an empty variable counts as not set.
+    """Read the settings from the environment, where an empty variable counts as not set, and secrets from files too.
 
     `overrides` (by field name, None for not given) win over it.
 
     Raises SettingsError, with a line for each variable that can't be used.
     """
-    given: dict[str, Any] = {
-        one.name: text for one in OPTIONS if (text := overrides.get(one.name) or os.environ.get(one.variable))
-    }
+    given: dict[str, Any] = {}
+    try:
+        for one in OPTIONS:
+            text = overrides.get(one.name) or (secret(one.variable) if one.secret else os.environ.get(one.variable))
+            if text:
+                given[one.name] = text
+    except SecretFileError as error:
+        raise SettingsError(str(error)) from None
     try:
         return Settings(**given)
     except ValidationError as error:
@@ -247,10 +275,20 @@ def load_settings(**overrides: str | None) -> Settings:
     raise SettingsError("\n".join(f"{one.variable} must be {one.allowed}" for one in OPTIONS if one.name in wrong))
 
 
+def as_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment variables from which `load_settings` reads the same settings, for a process that is started."""
+    given: dict[str, str] = {}
+    for one in OPTIONS:
+        value = getattr(settings, one.name)
+        given[one.variable] = "" if value is None else ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return given
+
+
 def settings_help() -> str:
     """Return a paragraph for each setting: variable, meaning, allowed values, default."""
     lines = []
     for option in OPTIONS:
         shown = f", default {option.default}" if option.default else ""
-        lines.append(f"{option.variable}\n    {option.meaning}\n    ({option.allowed}{shown})")
+        name = f"{option.variable} or {file_variable(option.variable)}" if option.secret else option.variable
+        lines.append(f"{name}\n    {option.meaning}\n    ({option.allowed}{shown})")
     return "\n".join(lines)

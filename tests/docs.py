@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cds_service.cli.main import _parser
+from cds_service.secret_files import file_variable
 from cds_service.settings import OPTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +25,8 @@ def settings() -> str:
     for option in OPTIONS:
         default = {True: "yes", False: "no"}[option.default] if isinstance(option.default, bool) else option.default
         shown = "" if default in (None, "") else f"`{default}`"
-        rows.append(f"| `{option.variable}` | {_cell(option.meaning)} | {_cell(option.allowed)} | {shown} |")
+        name = f"`{option.variable}` or `{file_variable(option.variable)}`" if option.secret else f"`{option.variable}`"
+        rows.append(f"| {name} | {_cell(option.meaning)} | {_cell(option.allowed)} | {shown} |")
     return "\n".join(rows) + "\n"
 
 

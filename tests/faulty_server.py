@@ -26,4 +26,4 @@ def _faulty(name: str, real: Any) -> Any:
 
 for part, function in (("gather", gather), ("evaluate", _run_stages)):
     setattr(evaluate, function.__name__, _faulty(part, function))
-sys.exit(main.main(["serve", *sys.argv[1:]]))
+sys.exit(main.main(["serve", "--quiet", *sys.argv[1:]]))

@@ -60,7 +60,7 @@ def requests() -> Iterator[Golden]:
     absent = [f"source {name}: absent" for name in SOURCES]
     yield Golden("nothing-sent", request_from_case(absent, "order-sign", NOW), 412)
     signed = request_from_case(["order: quinine sulfate 324 mg"], "order-sign", NOW)
-    yield Golden("no-draft-orders", {**signed, "context": _without(signed["context"], "draftOrders")}, 400)
+    yield Golden("no-draft-orders", {**signed, "context": _without(signed["context"], "draftOrders")})
     yield Golden("no-patient", {**signed, "context": _without(signed["context"], "patientId")}, 400)
     yield Golden("order-of-another-patient", {**signed, "context": {**signed["context"], "patientId": "patient-2"}}, 400)
     selected = request_from_case(["order: quinine sulfate 324 mg"], "order-select", NOW)

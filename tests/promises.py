@@ -22,6 +22,7 @@ from tests.core import NOW, Json, break_every_card
 from tests.tokens import JKU, a_client, signed
 from tests.trusting import NOW as TOKEN_TIME
 from tests.trusting import Clock, KeyServer, Memory
+from tests.unwritable_log import make_unwritable
 
 BASE = "https://ehr.example/fhir"
 SIGN = "/cds-services/cramp-care-order-sign"
@@ -164,7 +165,7 @@ def the_engine_breaks(site: Site) -> None:
 
 
 def no_log(path: Path) -> None:
-    (path / "alerts.sqlite3").mkdir()
+    make_unwritable(path / "alerts.sqlite3")
 
 
 def store_down(site: Site) -> None:

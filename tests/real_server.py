@@ -30,7 +30,7 @@ class RealServer:
         self.log_path = Path(settings.get("log_path", folder / "alerts.sqlite3"))
         self.client = httpx2.Client(base_url=self.address, timeout=20, trust_env=False)
         self._output = {name: folder / f"server.{name}" for name in ("stdout", "stderr")}
-        verb = ["serve"] if module == "cds_service.cli.main" else []
+        verb = ["serve", "--quiet"] if module == "cds_service.cli.main" else []
         self._command = [sys.executable, "-m", module, *verb, "--port", str(self.port), "--workers", str(workers)]
         variables = {f"CDS_{name.upper()}": value for name, value in settings.items()}
         self._environ = {**os.environ, "CDS_LOG_PATH": str(self.log_path), **variables}

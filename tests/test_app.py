@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cds_service import __version__
+from cds_service.alert_log.writer import Writer
 from cds_service.app import application, create_app
 from cds_service.settings import Settings, SettingsError
 from tests.core import a_runtime
@@ -42,11 +43,16 @@ def test_the_production_profile_does_not_start_as_it_comes() -> None:
         create_app(Settings(profile="production"), respond=Stub())
 
 
-async def test_a_log_that_does_not_open_is_said_before_the_process_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_does_not_open_is_said_before_the_process_ends(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Writer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Writer, "start", broken)
     runtime = a_runtime(tmp_path)
-    runtime.settings.log_path.write_bytes(b"no database" * 1000)
     caplog.set_level(logging.INFO)
-    with pytest.raises(Exception, match="not a database"):
+    with pytest.raises(RuntimeError, match="new thread"):
         async with running(create_app(runtime.settings, runtime=runtime)):
             pass
-    assert "start_failed error=DatabaseError place=store.py" in caplog.text
+    assert "start_failed error=RuntimeError place=test_app.py" in caplog.text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,13 @@ import httpx2
 import msgspec
 import pytest
 
-from cds_service.alert_log import export, tenant_secret
+from cds_service.alert_log import tenant_secret
 from cds_service.app import create_app
 from cds_service.trust import Caller
 from tests.alert_log_samples import a_call, a_card, a_key, a_uuid, rows
 from tests.core import NOW as CORE_NOW
 from tests.core import a_runtime
+from tests.exported_log import call_rows
 from tests.http_side import Stub, call_body, new_test_app, running
 from tests.tokens import DISCOVERY, FEEDBACK, ISS, PUBLIC_URL, SERVICE, a_client, bearer, key_set, public_jwk, write_registry
 from tests.trusting import NOW, app_with, callers
@@ -268,7 +268,4 @@ async def test_feedback_of_one_tenant_says_nothing_about_cards_of_another(tmp_pa
 
 
 def exported(folder: Path) -> list[dict[str, Any]]:
-    with (folder / "export").open("w+b") as out:
-        export(folder / "alerts.sqlite3", "ndjson", None, out, calls=True)
-        out.seek(0)
-        return [json.loads(line) for line in out]
+    return call_rows(folder / "alerts.sqlite3")

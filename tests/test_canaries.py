@@ -157,7 +157,7 @@ def fired(server: RealServer, outputs: dict[str, bytes]) -> None:
             for uuid in dict.fromkeys(re.findall(r'name="card" value="([^"]+)"', page.text)):
                 dismissal = {"card": uuid, "reason": canary("reason")}
                 server.client.post(f"{run}/feedback", data=dismissal, headers=headers_with_canaries())
-    outputs["a page of a run that is gone"] = server.client.get(f"/playground/runs/{canary('run')}").content
+    outputs["a page of a run that is gone"] = server.client.get(f"/playground/calls/{canary('run')}").content
 
 
 def test_no_canary_of_the_playground_is_in_anything_but_its_own_pages(tmp_path: Path) -> None:

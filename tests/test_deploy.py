@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cds_service.cli.main import _parser
+from cds_service.secret_files import file_variable
 from cds_service.settings import OPTIONS, load_settings
 from tests.docs import ROOT
 
@@ -19,7 +20,8 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
 UNIT = ConfigParser(strict=False, interpolation=None)
 UNIT.read_string((ROOT / "cds_service/docs/deploy/cramp-cds.service").read_text(encoding="utf-8"))
-VARIABLES = {option.variable for option in OPTIONS}
+SECRETS = {file_variable(option.variable) for option in OPTIONS if option.secret}
+VARIABLES = {option.variable for option in OPTIONS} | SECRETS
 
 
 def _commands() -> list[list[str]]:

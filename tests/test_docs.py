@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cds_service.secret_files import file_variable
 from cds_service.settings import OPTIONS
 from cds_service.telemetry.metrics import SECURITY_KINDS
 from cds_service.wire.errors import CLIENT_WENT_AWAY, CdsError, Forbidden
@@ -73,7 +74,8 @@ def test_commands_exist(page: Path) -> None:
 def test_settings_and_make_targets_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     of_tests = "".join(file.read_text(encoding="utf-8") for file in ROOT.glob("tests/**/*.py"))
-    variables = {option.variable for option in OPTIONS} | set(re.findall(r'"(CDS_[A-Z_]+)"', of_tests))
+    secrets = {file_variable(option.variable) for option in OPTIONS if option.secret}
+    variables = {option.variable for option in OPTIONS} | secrets | set(re.findall(r'"(CDS_[A-Z_]+)"', of_tests))
     assert set(re.findall(r"\bCDS_[A-Z_]+\b(?!\*)", text)) - variables - {"CDS_"} == set()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets

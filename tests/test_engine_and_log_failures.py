@@ -22,6 +22,7 @@ from tests.alert_log_samples import rows
 from tests.core import NOW, a_runtime, break_every_card, knowledge
 from tests.http_side import running
 from tests.reading import terminology
+from tests.unwritable_log import make_unwritable, make_writable
 
 QUININE = "order: quinine 300 mg, for leg cramps"
 
@@ -33,10 +34,10 @@ async def signed(client: httpx2.AsyncClient) -> httpx2.Response:
 async def test_a_site_that_must_log_gets_no_card_that_is_not_logged(tmp_path: Path) -> None:
     runtime = a_runtime(tmp_path, log_required=True)
     path = runtime.settings.log_path
-    path.mkdir()
+    make_unwritable(path)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         refused = await signed(client)
-        path.rmdir()
+        make_writable(path)
         for _ in range(100):
             await asyncio.sleep(0.05)
             if (answered := await signed(client)).status_code == 200:

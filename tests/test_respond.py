@@ -19,6 +19,7 @@ from cds_service.telemetry.metrics import SECURITY_EVENTS, counts
 from tests.alert_log_samples import rows
 from tests.core import NOW, Json, a_card, a_runtime, answer_to, knowledge, small
 from tests.http_side import running
+from tests.unwritable_log import make_unwritable, make_writable
 
 KEYS = {service.hook: list(service.prefetch) for service in knowledge().services}
 HOOKS = list(KEYS)
@@ -195,13 +196,14 @@ async def test_the_record_is_in_the_file_before_the_answer_leaves(runtime: Runti
 
 async def test_cards_go_out_while_the_log_cannot_be_written_and_health_says_so_and_nothing_is_lost(runtime: Runtime) -> None:
     path = runtime.settings.log_path
-    path.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    make_unwritable(path)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         answer = await client.post("/cds-services/cramp-care-patient-view", json=of("patient-view", "prescribed: quinine 300 mg"))
         assert (answer.status_code, topics(answer)) == (200, ["quinine-avoid"])
         health = (await client.get("/health")).json()
         assert (health["status"], health["log"]["state"], health["log"]["waiting"]) == ("degraded", "degraded", 1)
-        path.rmdir()
+        make_writable(path)
     assert rows(path, "SELECT outcome FROM call") == ["fired"]
 
 

@@ -87,7 +87,8 @@ def test_every_setting_is_in_the_table_and_in_the_help() -> None:
     assert [option.name for option in OPTIONS] == list(Settings.model_fields)
     for option in OPTIONS:
         assert option.meaning
-        assert f"{option.variable}\n    {option.meaning}" in settings_help()
+        file = f" or {option.variable}_FILE" if option.secret else ""
+        assert f"{option.variable}{file}\n    {option.meaning}" in settings_help()
     assert "(dev or production, default dev)" in settings_help()
 
 

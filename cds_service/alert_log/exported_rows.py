@@ -1,4 +1,4 @@
-"""Make the rows of an export from the log's tables."""
+"""Make the rows of whole calls from the tables of a log's file."""
 
 from __future__ import annotations
 
@@ -34,13 +34,6 @@ _NO_BODY = CallBody(BODY_VERSION, FACTS_VERSION)  # of a repeat: it stands at th
 Row = dict[str, Any]
 
 
-class ExportedCall(msgspec.Struct, frozen=True):
-    """A call as one row, and its cards as a row each."""
-
-    row: Row
-    card_rows: list[Row]
-
-
 class Exporter:
     """Make rows over one connection."""
 
@@ -49,22 +42,19 @@ class Exporter:
         self._texts = NameTexts(connection)
         self._body_of = bodies_of(connection)
 
-    def exported(self, call: sqlite3.Row, last: int) -> ExportedCall:
-        """Return the rows of a call. `last`: the newest call that the export knows, by `seq`."""
+    def exported(self, call: sqlite3.Row, last: int) -> Row:
+        """Return the row of a call. `last`: the newest call that the export knows, by `seq`."""
         texts = self._texts
         at = (call["received_at"], call["id"])
         body = self._body_of(call["seq"]) or _NO_BODY
         withdrawn = self._execute(_WITHDRAWN, (call["id"],)).fetchone() is not None
-        evaluations = _Evaluations(body.evaluations)
         about_call = self._about_call(call, body)
-        cards, card_rows = [], []
+        cards = []
         for card in self._execute(_CARDS, at).fetchall():
             feedback = [] if withdrawn else self._feedback(call, card, last)
             about_card = self._about_card(card, feedback)
             cards.append(about_card | {"body": body.cards[card["position"]]})
-            if not withdrawn:
-                card_rows.append({"row": "card", **about_call, **about_card, **evaluations.of(about_card)})
-        row = {
+        return {
             "row": "call",
             **about_call,
             "status": 503 if withdrawn else call["status"],
@@ -86,7 +76,6 @@ class Exporter:
             "facts": body.facts,
             "cards": cards,
         }
-        return ExportedCall(row, card_rows)
 
     def orphans(self, since: int, page: int) -> Iterator[list[Row]]:
         """Return pages of feedback whose card is not in the log, or was not shown to its sender."""
@@ -186,21 +175,6 @@ class Exporter:
         if found is None:
             return {"logMs": None, "totalMs": None, "delivered": None}
         return {"logMs": _ms(found["log_us"]), "totalMs": _ms(found["total_us"]), "delivered": bool(found["delivered"])}
-
-
-class _Evaluations:
-    """Find the evaluation of each card of a call."""
-
-    def __init__(self, evaluations: list[Row]) -> None:
-        self._left = [one for one in evaluations if one["card"] != "*"]
-
-    def of(self, card: Row) -> Row:
-        """Return evidence and missing data of a card; null for the notice. Cards that are alike take theirs in order."""
-        for position, one in enumerate(self._left):
-            if (one["card"], one.get("order_key", "")) == (card["cardId"], card["orderKey"]):
-                del self._left[position]
-                return {name: one.get(name, []) for name in ("evidence", "missing")}
-        return {"evidence": None, "missing": None}
 
 
 def _ms(us: int | None) -> float | None:

@@ -69,7 +69,7 @@ class AlertLog:
         process, to be kept in the file; `elsewhere`: where other machines' cards are looked up.
         """
         self._writer = Writer(path, self._on_settled, self._on_failing, archive)
-        self._prior = PriorCards(path, prior_limit)
+        self._prior = PriorCards(path, prior_limit, self._writer.report_damage)
         self._prior_everywhere = PriorEverywhere(self._prior, elsewhere, prior_limit)
         self._max_waiting = max_waiting_calls
         self._patience = patience
@@ -83,11 +83,12 @@ class AlertLog:
         self._closed = False
         self._stalled = False
         self._dropped = 0
+        self._forgotten_until: datetime | None = None
 
     def start(self) -> None:
         """Open the file and start the thread. A file that can't be written now is retried; the log is degraded meanwhile.
 
-        Raises SchemaMismatchError for a file of a newer program, sqlite3.DatabaseError for a file that is no database.
+        One that can never be the log is set aside.
         """
         self._loop = asyncio.get_running_loop()
         self._writer.start()
@@ -152,7 +153,13 @@ class AlertLog:
         those with a uuid in `apart`. Empty, and counted in `health`, where the file does not answer in time: then the
         card is shown.
         """
+        if (forgotten := self._forgotten_until) is not None:
+            since = {card: max(at, forgotten) for card, at in since.items()}
         return await self._prior_everywhere.find(patient_key, client, since, apart)
+
+    def forget_shown(self, until: datetime) -> None:
+        """Let no card that was shown before `until` make another a repeat, in this process. For the playground."""
+        self._forgotten_until = until
 
     @property
     def state(self) -> Literal["ok", "degraded", "failed"]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from cds_service.alert_log.condition import is_damage
 from cds_service.alert_log.instants import instant_of, key_bytes, key_text, micros, uuid_bytes, uuid_text
 from cds_service.alert_log.old_prior import old_prior_cards
 from cds_service.alert_log.reading import NameTexts, has_old_rows, ids_of, open_for_reading
@@ -59,8 +61,11 @@ _ANSWERS: dict[int | None, Literal["", "accepted", "overridden"]] = {None: "", 0
 class PriorCards:
     """Read the file in a thread of its own; `find` and `close` are called on the event loop."""
 
-    def __init__(self, path: Path, limit: float) -> None:
-        """`limit`: seconds that one look-up may take. The file is opened at the first."""
+    def __init__(self, path: Path, limit: float, on_damage: Callable[[os.stat_result], None] = lambda _: None) -> None:
+        """`limit`: seconds that one look-up may take. The file is opened at the first.
+
+        `on_damage` is called in the thread with the file that two look-ups, each on a connection of its own, found damaged.
+        """
         self.unanswered = 0
         self._path = path
         self._limit = limit
@@ -68,6 +73,9 @@ class PriorCards:
         self._thread = ThreadPoolExecutor(1, "alert-log-prior")
         # Used in the thread only:
         self._connection: sqlite3.Connection | None = None
+        self._file: os.stat_result | None = None  # that is open, or was found damaged once
+        self._damaged = False
+        self._on_damage = on_damage
         self._old_rows = True  # are there, as far as is known
         self._deadline = 0.0
 
@@ -109,6 +117,10 @@ class PriorCards:
         if self._is_late():  # it waited behind one that took too long
             raise TimeoutError
         try:
+            file = self._path.stat()
+            if self._file is None or not os.path.samestat(file, self._file):  # the log was set aside or replaced
+                self._disconnect()
+                self._file, self._damaged = file, False
             if self._connection is None:
                 self._connection = open_for_reading(self._path, busy_ms=int(self._limit * 1000))
                 self._connection.set_progress_handler(self._is_late, _INSTRUCTIONS)
@@ -119,8 +131,12 @@ class PriorCards:
                 older = old_prior_cards(self._connection, patient_key, client, since, NEWEST)
                 found = sorted(found + older, key=lambda one: (list(since).index(one.card), -micros(one.shown_at)))
             self._connection.execute("COMMIT")
-        except (sqlite3.Error, OSError):
+        except (sqlite3.Error, OSError) as error:
             self._disconnect()  # after an error of the disk only a new connection says what is really in the file
+            if is_damage(error) and self._file is not None:
+                if self._damaged:
+                    self._on_damage(self._file)
+                self._damaged = True
             raise
         return found
 

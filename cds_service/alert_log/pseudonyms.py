@@ -12,8 +12,9 @@ from cds_service.trust import ANONYMOUS, Caller
 class Pseudonyms(dict[tuple[str, str], str]):
     """Keyed hashes of the ids of one call, by (kind, id), each made once.
 
-    An id is unique only within one FHIR server, so the server's URL is hashed with it. Because not every call names its server,
-    each client and tenant also has its own secret, derived from the log's. Anonymous callers use the log's secret itself.
+    An id is unique only within one FHIR server, so the server is hashed with it, by one name however a call spells its URL.
+    Because not every call names its server, each client and tenant also has its own secret, derived from the log's. Anonymous
+    callers use the log's secret itself.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Pseudonyms(dict[tuple[str, str], str]):
         self._session = (patient or "", encounter or "")
         self._log_secret = secret
         self._secret = secret if caller == ANONYMOUS else tenant_secret(secret, caller.client, caller.tenant)
-        self._base = f"{fhir_server or ''}|"
+        self._base = f"{caller.server_name(fhir_server)}|"
 
     def __missing__(self, key: tuple[str, str]) -> str:
         kind, value = key

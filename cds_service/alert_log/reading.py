@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
 from cds_service.alert_log.body import CallBody, decode_body
 from cds_service.alert_log.compression import Decompressor
-from cds_service.alert_log.schema import SCHEMA_VERSION, SchemaMismatchError, expect_not_newer, version_of
+from cds_service.alert_log.schema import SCHEMA_VERSION, SchemaMismatchError, version_of
 
 _BUSY_MS = 5_000
 
@@ -24,6 +25,7 @@ def open_for_reading(path: Path, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no alert log at {path}")
+    file = path.stat()
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=busy_ms / 1000, isolation_level=None)
     connection.row_factory = sqlite3.Row
     try:
@@ -35,22 +37,12 @@ def open_for_reading(path: Path, busy_ms: int = _BUSY_MS) -> sqlite3.Connection:
             )
         if version != SCHEMA_VERSION:
             raise SchemaMismatchError(f"the alert log has schema {version}, this program reads {SCHEMA_VERSION}")
-    except sqlite3.Error:
+        if not os.path.samestat(file, path.stat()):  # with its successor's write-ahead log it would be read as damaged
+            raise FileNotFoundError(f"{path} was replaced while it was opened")
+    except (sqlite3.Error, OSError):
         connection.close()
         raise
     return connection
-
-
-def refuse_unusable(path: Path) -> None:
-    """Raise for a file that no start can use, while there is somebody to read why; nothing is changed or made.
-
-    Raises SchemaMismatchError for a file of a newer program, sqlite3.DatabaseError for one that is no database. A file that
-    can't be read now is none of these: the writer tries again.
-    """
-    if not path.exists():
-        return
-    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as file:
-        expect_not_newer(version_of(file))
 
 
 def has_old_rows(connection: sqlite3.Connection) -> bool:

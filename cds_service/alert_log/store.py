@@ -16,6 +16,7 @@ import msgspec
 
 from cds_service.alert_log.commit_lock import CommitLock
 from cds_service.alert_log.compression import PACKAGED, Compressor, dictionary_id
+from cds_service.alert_log.condition import expect_usable
 from cds_service.alert_log.instants import micros
 from cds_service.alert_log.records import CallRecord, FeedbackRecord, Record
 from cds_service.alert_log.rows import Rows
@@ -34,31 +35,33 @@ class Archive(msgspec.Struct, frozen=True):
 
 
 class Store:
-    """One connection that appends; any thread may use it, one at a time."""
+    """One connection that appends; any thread may use it, one at a time. `file`: which file it has open."""
 
     def __init__(self, path: Path, archive: Archive | None = None) -> None:
         """Open the file, making it (0600) and its folder (0700) where missing, and migrate its schema.
 
-        Raises SchemaMismatchError for a file of a newer program, sqlite3.DatabaseError for one that is no database,
-        sqlite3.OperationalError or OSError where it can't be opened or written now.
+        Raises UnusableLogError for what can never be the log, which is left as it is; other sqlite3.DatabaseErrors for damage
+        that shows later; sqlite3.OperationalError or OSError where the file can't be opened or written now.
         """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))  # WAL and shared memory files get the mode of this one
-        self._connection = sqlite3.connect(path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
-        try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            migrate(self._connection)
-            compressor = Compressor(self._dictionary())
-            self._rows = Rows(self._connection, compressor)
-            self._keep(archive)
-            self._file = path.stat()
-        except (sqlite3.Error, OSError):
-            self._connection.close()
-            raise
         self._path = path
         self._lock = CommitLock(path)
+        try:
+            with self._lock:  # the file is not set aside meanwhile: its write-ahead log would become that of its successor
+                expect_usable(path)
+                if not path.exists():
+                    os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))  # WAL and shared memory files get its mode
+                self._connection = self._connected()
+                self.file = path.stat()
+        except BaseException:
+            self._lock.close()
+            raise
+        try:
+            self._rows = Rows(self._connection, Compressor(self._dictionary()))
+            self._keep(archive)
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, records: Sequence[Record]) -> None:
         """Store all records durably in one transaction, or none of them.
@@ -73,8 +76,8 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[Rows]:
         """Commit durably what is added inside, or nothing where it raises."""
-        self._expect_the_file()
         with self._lock:
+            self._expect_the_file()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 self._rows.begin()
@@ -86,6 +89,18 @@ class Store:
                     self._connection.execute("ROLLBACK")
                 self._rows.forget()
                 raise
+
+    def _connected(self) -> sqlite3.Connection:
+        """Connect and bring the schema up to date."""
+        connection = sqlite3.connect(self._path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _dictionary(self) -> bytes:
         """Return the newest dictionary of the file, into which the one of this program is put where it is missing."""
@@ -113,8 +128,19 @@ class Store:
 
     def _expect_the_file(self) -> None:
         """Raise OSError where the file was removed or replaced, because readers would not find new records."""
-        if not os.path.samestat(self._path.stat(), self._file):
+        if not os.path.samestat(self._path.stat(), self.file):
             raise FileNotFoundError("the alert log was replaced by another file")
+
+    def settle(self) -> None:
+        """Make durable what an earlier connection may have left undone. To be called after an error of the disk.
+
+        A page of the write-ahead log whose sync failed may be in memory, never be written by a later sync, and make all pages
+        after it worthless. So all of it is written into the file and synced there, and the write-ahead log starts anew. Raises
+        sqlite3.OperationalError where that fails, TimeoutError where readers keep it from happening now.
+        """
+        busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise TimeoutError("the write-ahead log can't be emptied")
 
     def stored(self, records: Sequence[Record]) -> bool:
         """Say whether these records, which are stored together or not at all, are in the file."""

@@ -1,13 +1,14 @@
 """Write records into the file in one thread: group commits, retries, quarantine.
 
 Records queue up while a commit runs; the next commit takes all of them. A record that can't be stored is quarantined, and the
-others of its batch are stored. When the file can't be written, the thread tries again until it can. Notes, for which nothing
-waits, are stored with the next commit.
+others of its batch are stored. When the file can't be written, the thread tries again until it can; one that is damaged, or not
+a log of this version, is set aside and a new one begun. Notes, for which nothing waits, are stored with the next commit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import sqlite3
 import sys
@@ -19,9 +20,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from cds_service.alert_log.condition import UnusableLogError, expect_usable, is_damage
 from cds_service.alert_log.records import CallRecord, FeedbackRecord, Note, QuarantineRecord, Record
 from cds_service.alert_log.store import Archive, Store
 from cds_service.clock import utc_now
+from cds_service.files.set_aside import Reason, set_aside
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, tell
 
@@ -32,6 +35,8 @@ _BATCH = 256  # records per commit, and as many notes
 _MOST_NOTES = 10_000  # that wait for a commit; the oldest go
 _FIRST_PAUSE = 0.2  # seconds before the first retry; doubles up to the longest
 _LONGEST_PAUSE = 5.0
+_LOOK_EVERY = 2.0  # seconds between two looks at the file behind the connection, each a third of a millisecond
+_SURELY = 2  # commits of one batch, each on a connection of its own, that find the file damaged
 
 # Errors of one record (sqlite3's InterfaceError is what a wrong type is on Python 3.11, ProgrammingError later). All other
 # errors of SQLite, and OSError, are the file's.
@@ -72,23 +77,22 @@ class Writer:
         self._entries: deque[Entry] = deque()
         self._notes: deque[Note] = deque(maxlen=_MOST_NOTES)
         self._bell: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True: the notes too
+        self._damaged: deque[os.stat_result] = deque()  # files that a reader found damaged
         self._closing = threading.Event()
         self._give_up_at = 0.0  # of time.monotonic
         # Used in the thread only, once it runs:
         self._store: Store | None = None
         self._batch: list[Entry] = []
         self._gave_up = False
+        self._look_at = 0.0  # of time.monotonic
 
     # Called on the event loop
 
     def start(self) -> None:
-        """Open the file and start the thread; a file that can't be written now is tried again later.
-
-        Raises SchemaMismatchError for a file of a newer program, sqlite3.DatabaseError for a file that is no database.
-        """
+        """Open the file and start the thread; a file that can't be written now is tried again later."""
         try:
-            self._store = Store(self._path, self._archive)
-        except (sqlite3.OperationalError, OSError) as error:
+            self._store = self._opened()
+        except (sqlite3.Error, OSError) as error:
             self._record_failure(error)
         self._thread.start()
 
@@ -123,6 +127,11 @@ class Writer:
         """Wake the thread to write the notes that wait."""
         self._bell.put(True)
 
+    def report_damage(self, file: os.stat_result) -> None:
+        """Have the file set aside that a reader found damaged, unless it is another one by now. For any thread."""
+        self._damaged.append(file)
+        self._bell.put(False)
+
     def drop_oldest(self) -> Entry | None:
         """Take the oldest record out of the queue; None where it is empty."""
         with suppress(IndexError):
@@ -145,6 +154,7 @@ class Writer:
         try:
             while not self._finished():
                 all_notes = self._bell.get()
+                self._set_aside_reported()
                 while self._entries or (self._notes and (all_notes or self._closing.is_set()) and not self._gave_up):
                     self._write_batch()
             if self.abandoned:
@@ -195,21 +205,27 @@ class Writer:
 
     def _commit(self, records: Sequence[Record]) -> bool:
         """Try until the records are durable. False when the log closes before. Raises the errors of a record."""
-        pause = _FIRST_PAUSE
+        pause, damage = _FIRST_PAUSE, 0
         while not self._gave_up:
             try:
                 if self._store is None:
-                    self._store = Store(self._path, self._archive)
+                    self._store = self._opened()
+                    self._store.settle()
                     stored = self._store.stored(records)  # a commit that failed may have reached the disk nevertheless
                 else:
+                    self._look_at_file()
                     stored = False
                 if not stored:
                     self._store.append(records)
             except _RECORD_ERRORS:
                 raise
             except (sqlite3.Error, OSError) as error:
+                file = self._store.file if self._store is not None else None
                 self._record_failure(error)
                 self._on_failing()
+                damage += is_damage(error)
+                if damage == _SURELY and file is not None and self._set_aside("damaged", file):
+                    continue
                 self._pause(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
@@ -219,6 +235,58 @@ class Writer:
                 return True
         return False
 
+    def _look_at_file(self) -> None:
+        """Raise UnusableLogError where the file is damaged, now and then: SQLite writes on from the pages that it has in memory.
+
+        A file that a newer program has brought to its schema meanwhile is that program's: it is not taken away from it.
+        """
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_EVERY
+        try:
+            expect_usable(self._path)
+        except UnusableLogError as error:
+            if error.reason != "newer":
+                raise
+
+    def _opened(self) -> Store:
+        """Open the file; set aside what can never be the log, and begin a new one."""
+        try:
+            file = self._path.stat()
+        except OSError:
+            return Store(self._path, self._archive)
+        try:
+            return Store(self._path, self._archive)
+        except sqlite3.DatabaseError as error:
+            reason: Reason | None = (
+                error.reason if isinstance(error, UnusableLogError) else "damaged" if is_damage(error) else None
+            )
+            if reason is None or not self._set_aside(reason, file):
+                raise
+        return Store(self._path, self._archive)
+
+    def _set_aside(self, reason: Reason, file: os.stat_result) -> bool:
+        """Move the file out of the way unless another process has done so; say whether another one can be opened now."""
+        try:
+            kept = set_aside(self._path, reason, utc_now(), file)
+        except OSError as error:
+            self._record_failure(error)
+            return False
+        if kept is not None:
+            metrics.LOG_SET_ASIDE.labels(reason).inc()
+            tell(Event.LOG_SET_ASIDE, why=reason, file=str(self._path), kept=str(kept))
+        return True
+
+    def _set_aside_reported(self) -> None:
+        while self._damaged:
+            file = self._damaged.popleft()
+            if self._store is not None and os.path.samestat(file, self._store.file):
+                self._store.close()
+                self._store = None
+                if self._set_aside("damaged", file):
+                    with suppress(sqlite3.Error, OSError):  # the next commit tries again, and says what is wrong
+                        self._store = self._opened()
+
     def _record_failure(self, error: Exception) -> None:
         """Log the failure and close the connection, as after a disk error only a new one shows the file."""
         if self._store is not None:
@@ -227,7 +295,7 @@ class Writer:
         self.last_error = type(error).__name__
         if not self.failing:
             code = getattr(error, "sqlite_errorname", "")
-            tell(Event.LOG_UNWRITABLE, error=self.last_error, code=code)
+            tell(Event.LOG_UNWRITABLE, error=self.last_error, code=code, file=str(self._path))
         self.failing = True
 
     def _pause(self, seconds: float) -> None:

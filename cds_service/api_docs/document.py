@@ -33,6 +33,7 @@ _REFUSALS = {
     412: "Required data was not sent and could not be fetched; the text names the keys.",
     413: "The body is too long.",
     415: "The body is compressed.",
+    429: "This client has sent too many calls in this minute; Retry-After says when the minute is over.",
     500: "No card could be evaluated, or the service failed: nothing was checked or stored.",
     503: "It could not be accepted now; send it again later.",
 }
@@ -99,7 +100,7 @@ def _call(service: ServiceDefinition) -> Json:
         "requestBody": {"required": True, **_content(HOOKS[service.hook], **{name: _fixture(f"requests/{name}.json")})},
         "responses": {
             "200": {"description": "The cards.", **_content("Cards", **cards)},
-            **_refused(400, 401, 405, 408, 412, 413, 415, 500, 503),
+            **_refused(400, 401, 405, 408, 412, 413, 415, 429, 500, 503),
         },
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import sys
 from typing import Any
 
@@ -15,9 +16,15 @@ from cds_service.settings import load_settings
 def add_approval_commands(cards: argparse._SubParsersAction[Any]) -> None:
     """Add `approve` and `approvals` to the commands under `cards`."""
     approving = cards.add_parser("approve", help="approve a card as it is now; production shows only approved cards")
-    approving.add_argument("id", help="id of the card")
-    approving.add_argument("--by", required=True, help="who approves")
-    approving.add_argument("--note", required=True, help="what was reviewed, and on whose behalf")
+    approving.add_argument("id", nargs="?", help="id of the card")
+    approving.add_argument("--by", help="who approves")
+    approving.add_argument("--note", help="what was reviewed, and on whose behalf")
+    approving.add_argument(
+        "--change",
+        type=int,
+        metavar="ID",
+        help="in place of a card: a change of the review pages with its proof and two signatures; its overlay is written, too",
+    )
     approving.set_defaults(run=_approve)
     listing = cards.add_parser("approvals", help="list the approvals of this site, and what has changed since")
     listing.set_defaults(run=_approvals)
@@ -29,6 +36,12 @@ def _approve(options: argparse.Namespace) -> int:
     from cds_service.knowledge.approvals import ApprovalError, approve
     from cds_service.knowledge.site_knowledge import approvals_path, load_knowledge
 
+    given = (options.id, options.by, options.note)
+    if options.change is not None and not any(given):
+        return _approve_change(options.change)
+    if options.change is not None or not all(given):
+        print("give a card with --by and --note, or --change alone: a change is approved by those who signed it", file=sys.stderr)
+        return 2
     settings = load_settings()
     knowledge = load_knowledge(settings, before_approval=True)
     card = knowledge.card(options.id)
@@ -49,6 +62,48 @@ def _approve(options: argparse.Namespace) -> int:
         print(f"not approved: {error}", file=sys.stderr)
         return 1
     print(f"{card.id} {approval.version} ({card.hash[:12]}, {len(runs)} cases passed) is approved by {approval.by}, in {path}.")
+    print("Restart the service to use it.")
+    return 0
+
+
+def _approve_change(number: int) -> int:
+    """Approve a change, where nothing is missing; else name each thing that is."""
+    from cds_service.access.audit import AuditError, append
+    from cds_service.alert_log import micros
+    from cds_service.changes.approval import RefusedError, approve_change
+    from cds_service.changes.change import Step, add_step, find_change
+    from cds_service.database import DatabaseError, open_database, review_path
+    from cds_service.knowledge.approvals import ApprovalError
+    from cds_service.knowledge.site_knowledge import approvals_path
+
+    settings, now = load_settings(), utc_now()
+    try:
+        database = open_database(
+            settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None, writes_review=True
+        )
+    except DatabaseError as error:
+        print(f"not approved: {error}", file=sys.stderr)
+        return 1
+    try:
+        change = find_change(database, number)
+        if change is None:
+            print(f"there is no change {number}", file=sys.stderr)
+            return 2
+        user = f"os:{getpass.getuser()}"
+        append(database, micros(now), user, "approve change", f"/review/changes/{number}", "", {"candidate": change.candidate})
+        done = approve_change(database, settings, change, now)
+        add_step(database, number, Step(micros(now), user, False, "approved", ", ".join(done.cards)))
+    except RefusedError as error:
+        print(f"change {number} is not approved. Missing:", *(f"- {one}" for one in error.reasons), sep="\n", file=sys.stderr)
+        return 1
+    except (ApprovalError, AuditError, DatabaseError, OSError) as error:
+        print(f"not approved: {error}", file=sys.stderr)
+        return 1
+    finally:
+        database.close()
+    for path in done.written:
+        print(f"written: {path}")
+    print(f"Change {number} is approved: {', '.join(done.cards)} ({done.cases} cases passed), in {approvals_path(settings)}.")
     print("Restart the service to use it.")
     return 0
 

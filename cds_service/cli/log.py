@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
+from cds_service.cli.log_export import add_log_export_command
 from cds_service.cli.retention import add_retention_commands
 from cds_service.settings import load_settings
 
@@ -17,11 +18,7 @@ from cds_service.settings import load_settings
 def add_log_commands(commands: argparse._SubParsersAction[Any], instant: Callable[[str], datetime]) -> None:
     """Add the commands under `log`; `instant` reads a time from an argument."""
     log = commands.add_parser("log", help="the alert log").add_subparsers(required=True, metavar="COMMAND")
-    export = log.add_parser("export", help="write the log to standard output, one row per card")
-    export.add_argument("--format", choices=["ndjson", "csv"], required=True)
-    export.add_argument("--since", type=instant, help="only calls from this ISO time on, UTC where no zone is given")
-    export.add_argument("--calls", action="store_true", help="one row per call, those without cards too (ndjson)")
-    export.set_defaults(run=_export)
+    add_log_export_command(log, instant)
     compact = log.add_parser("compact", help="rewrite rows of version 0.1.0 and before, while the service runs")
     compact.set_defaults(run=_compact)
     ship = log.add_parser(
@@ -38,28 +35,6 @@ def add_log_commands(commands: argparse._SubParsersAction[Any], instant: Callabl
     )
     rollup.set_defaults(run=_rollup)
     add_retention_commands(log)
-
-
-def _export(options: argparse.Namespace) -> int:
-    from cds_service.alert_log import export
-    from cds_service.alert_log.reading import old_calls
-
-    settings = load_settings()
-    if not settings.log_path.exists():
-        print(f"{settings.log_path}: there is no alert log yet; CDS_LOG_PATH names the file", file=sys.stderr)
-        return 1
-    if options.calls and options.format == "csv":
-        print("--calls needs --format ndjson", file=sys.stderr)
-        return 2
-    try:
-        export(settings.log_path, options.format, options.since, sys.stdout.buffer, calls=options.calls)
-    except sqlite3.DatabaseError as error:
-        print(f"{settings.log_path}: cannot be read as an alert log ({error})", file=sys.stderr)
-        return 1
-    if left := old_calls(settings.log_path):
-        print(f"{left} calls of version 0.1.0 are not among these rows: run `cds-service log compact` first", file=sys.stderr)
-        return 1
-    return 0
 
 
 def _compact(_: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cds_service.replay.compare import CardCounts
     from cds_service.replay.verify import Verified
 
+_LOW_PRIORITY = 10  # nice: calls that the service answers come first
 _LISTED = 100  # differences; more of them rarely tell more
 
 
@@ -85,6 +87,9 @@ def add_backtest_command(
     backtest = commands.add_parser("backtest", help="what other cards, or another overlay, would have done with the log's calls")
     backtest.add_argument("--cards", type=Path, metavar="DIR", help="the candidate's cards; default: the site's")
     backtest.add_argument("--overlay", type=Path, metavar="DIR", help="the candidate's overlay; default: the site's")
+    backtest.add_argument(
+        "--queued", action="store_true", help="do the backtests that the review pages ask for, one after another, at low priority"
+    )
     backtest.add_argument("--resume", metavar="ID", help="go on with a backtest that was stopped, or print a finished one")
     backtest.add_argument("--since", type=instant, help="only calls from this ISO time on, UTC where no zone is given")
     backtest.add_argument("--until", type=instant, help="only calls before this ISO time; default: all that there are now")
@@ -112,6 +117,8 @@ def _backtest(options: argparse.Namespace) -> int:
     from cds_service.replay.records import NewerRecordError
     from cds_service.replay.run_backtest import run_backtest
 
+    if options.queued:
+        return _work(options)
     if (options.resume is None) == (options.cards is None and options.overlay is None):
         print("name the candidate with --cards or --overlay, or a backtest with --resume", file=sys.stderr)
         return 2
@@ -127,6 +134,25 @@ def _backtest(options: argparse.Namespace) -> int:
     except (DatabaseError, CompressionError, NewerRecordError, CandidateChangedError, msgspec.DecodeError) as error:
         print(f"the log can't be replayed: {error}", file=sys.stderr)
         return 1
+
+
+def _work(options: argparse.Namespace) -> int:
+    """Do what the pages ask for. A worker that is there already does it; then there is nothing to do."""
+    from cds_service.alert_log.compression import CompressionError
+    from cds_service.database import DatabaseError
+    from cds_service.files.yaml_file import KnowledgeError
+    from cds_service.replay.backtest import CandidateChangedError
+    from cds_service.replay.backtest_queue import BacktestQueue, work
+    from cds_service.replay.processes import usable_cores
+    from cds_service.replay.records import NewerRecordError
+    from cds_service.replay.run_backtest import run_backtest
+
+    os.nice(_LOW_PRIORITY)
+    settings = load_settings()
+    processes = options.processes or max(1, usable_cores() - 1)  # one core is left to the service
+    refused = (DatabaseError, CompressionError, NewerRecordError, CandidateChangedError, KnowledgeError, msgspec.DecodeError)
+    work(BacktestQueue(settings), lambda one, progress: run_backtest(settings, one, processes, progress), refused)
+    return 0
 
 
 def _begun(options: argparse.Namespace) -> Backtest:
@@ -169,7 +195,7 @@ def _say_backtest(backtest: Backtest, result: Result) -> int:
         print("no card comes out differently")
     database = open_database(settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None)
     try:
-        verdicts = judged(database, backtest.discordant(limit=result.discordant))
+        verdicts = judged(database, backtest)
     finally:
         database.close()
     for (card, change, verdict), count in sorted(verdicts.items()):

@@ -27,10 +27,7 @@ class DatabasePool:
         if not self._left.acquire(timeout=_WAIT_SECONDS):
             raise DatabaseUnavailableError("all connections to the database are in use")
         try:
-            try:
-                database = self._free.pop()
-            except IndexError:
-                database = self._open()
+            database = self._taken()
             try:
                 yield database
             finally:
@@ -40,6 +37,16 @@ class DatabasePool:
                     database.close()
         finally:
             self._left.release()
+
+    def _taken(self) -> Database:
+        while True:
+            try:
+                database = self._free.pop()
+            except IndexError:
+                return self._open()
+            if database.usable:
+                return database
+            database.close()
 
     def close(self) -> None:
         """Close the connections that are not lent."""

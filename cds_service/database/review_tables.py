@@ -5,6 +5,8 @@ Ids are those of `log.name`, or `names.WITHDRAWN`. `day` is YYYYMMDD and `month`
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 COUNTS: dict[str, tuple[str, str]] = {  # name of the table: what its rows are apart by, what they count
     "card": ("tenant, client, hook, card, version, mode, state, indicator, response, repeated_24h, about_order", "n"),
     "reason": ("tenant, client, hook, card, version, reason", "comments, n"),
@@ -14,13 +16,18 @@ COUNTS: dict[str, tuple[str, str]] = {  # name of the table: what its rows are a
     "refusal": ("tenant, client, hook, status, reason", "n"),
     "user": ("tenant, client, user_key, card", "shown, accepted, overridden, most_for_one_patient"),
     "denominator": ("tenant, client, hook", "encounters, orders, users, patients"),
+    "hour": ("tenant, client, hour", "calls, failed, slow, evaluations, not_checked"),
+    "release": ("tenant, client, service_version, dialect, card, version, content_hash", "n"),
 }
+_FIRST = ("card", "reason", "missing", "evaluation", "call", "refusal", "user", "denominator")
+_FOR_SIGNALS = ("hour", "release")
 
 
-def _counts(period: str, of_period: str) -> tuple[str, ...]:
+def _counts(period: str, of_period: str, names: Iterable[str]) -> tuple[str, ...]:
     """Return the statements for the tables that count by day or by month."""
     statements = []
-    for name, (dimensions, counts) in COUNTS.items():
+    for name in names:
+        dimensions, counts = COUNTS[name]
         columns = [
             f"{column} {'BLOB' if column == 'user_key' else 'INTEGER'} NOT NULL"
             for column in (period, *dimensions.split(", "), *counts.split(", "))
@@ -36,8 +43,8 @@ def _counts(period: str, of_period: str) -> tuple[str, ...]:
 # Each entry brings a review database from the version of its index to the next one. Entries are never changed, only added.
 REVIEW_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
-        *_counts("day", "daily"),
-        *_counts("month", "monthly"),
+        *_counts("day", "daily", _FIRST),
+        *_counts("month", "monthly", _FIRST),
         # Days that are counted, and months that are whole and the sums of their days. Times: microseconds since 1970.
         "CREATE TABLE review.rolled_day (day INTEGER NOT NULL, computed_at INTEGER NOT NULL, PRIMARY KEY (day)) STRICT",
         "CREATE TABLE review.rolled_month (month INTEGER NOT NULL, computed_at INTEGER NOT NULL, PRIMARY KEY (month)) STRICT",
@@ -75,5 +82,51 @@ REVIEW_MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE review.hold (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, value TEXT NOT NULL, reason TEXT NOT NULL, "
         "began_at INTEGER NOT NULL, ended_at INTEGER) STRICT",
+    ),
+    # Who saw or changed what (`access/audit`). `before`: the hash of the entry before. Entries are never changed or deleted.
+    (
+        "CREATE TABLE review.audit (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, reader TEXT NOT NULL, action TEXT NOT NULL, "
+        "object TEXT NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL, before BLOB NOT NULL, hash BLOB NOT NULL) STRICT",
+    ),
+    # What went wrong without anybody asking. The two counts are made of the days whose records are still there.
+    (
+        *_counts("day", "daily", _FOR_SIGNALS),
+        *_counts("month", "monthly", _FOR_SIGNALS),
+        "DELETE FROM review.rolled_month WHERE month >= (SELECT min(first_day) FROM review.rollup_state) / 100",
+        "INSERT INTO review.dirty_day (day) SELECT day FROM review.rolled_day "
+        "WHERE day >= (SELECT min(first_day) FROM review.rollup_state) ON CONFLICT DO NOTHING",
+        # Counted from the bodies of calls, once a day is over. `known`: 1 where the service understood the code.
+        "CREATE TABLE review.body_day (day INTEGER NOT NULL, counted_of INTEGER NOT NULL, PRIMARY KEY (day)) STRICT",
+        "CREATE TABLE review.body_code (day INTEGER NOT NULL, tenant TEXT NOT NULL, client TEXT NOT NULL, kind TEXT NOT NULL, "
+        "system TEXT NOT NULL, code TEXT NOT NULL, known INTEGER NOT NULL, n INTEGER NOT NULL, "
+        "PRIMARY KEY (day, tenant, client, kind, system, code, known)) STRICT, WITHOUT ROWID",
+        "CREATE TABLE review.body_source (day INTEGER NOT NULL, tenant TEXT NOT NULL, client TEXT NOT NULL, name TEXT NOT NULL, "
+        "sent INTEGER NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (day, tenant, client, name, sent)) STRICT, WITHOUT ROWID",
+        # A signal is what is wrong in one place; sightings are the days on which a detector saw it, made anew with the counts;
+        # entries are what people did, and are only added. `score`: hundredths of a standard deviation. Times: µs since 1970.
+        "CREATE TABLE review.signal (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, tenant TEXT NOT NULL, client TEXT NOT NULL, "
+        "card TEXT NOT NULL, subject TEXT NOT NULL, opened_at INTEGER NOT NULL, "
+        "UNIQUE (kind, tenant, client, card, subject)) STRICT",
+        "CREATE TABLE review.signal_sighting (signal INTEGER NOT NULL, day INTEGER NOT NULL, score INTEGER NOT NULL, "
+        "detail TEXT NOT NULL, PRIMARY KEY (signal, day)) STRICT, WITHOUT ROWID",
+        "CREATE TABLE review.signal_entry (seq INTEGER PRIMARY KEY, signal INTEGER NOT NULL, at INTEGER NOT NULL, "
+        "who TEXT NOT NULL, what TEXT NOT NULL, value TEXT NOT NULL) STRICT",
+        "CREATE INDEX review.signal_entry_of ON signal_entry (signal)",
+        # What is watched, and what the detectors could say of it when they last ran: normal, alarm, learning, no_data.
+        "CREATE TABLE review.signal_watch (kind TEXT NOT NULL, tenant TEXT NOT NULL, client TEXT NOT NULL, card TEXT NOT NULL, "
+        "state TEXT NOT NULL, why TEXT NOT NULL, PRIMARY KEY (kind, tenant, client, card)) STRICT, WITHOUT ROWID",
+        "CREATE TABLE review.signal_run (id INTEGER NOT NULL, ran_at INTEGER NOT NULL, PRIMARY KEY (id)) STRICT",
+    ),
+    # Changes of cards (`changes/change`): the candidate, its proof, the judged cases that are the reason, and each step. Rows are
+    # only added.
+    (
+        "CREATE TABLE review.change (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, author TEXT NOT NULL, card TEXT NOT NULL, "
+        "card_hash TEXT NOT NULL, candidate TEXT NOT NULL, base TEXT NOT NULL, backtest TEXT NOT NULL, signal INTEGER, "
+        "why TEXT NOT NULL) STRICT",
+        "CREATE TABLE review.change_case (change INTEGER NOT NULL, call_id BLOB NOT NULL, received_at INTEGER NOT NULL, "
+        "card TEXT NOT NULL, nth INTEGER NOT NULL, PRIMARY KEY (change, call_id, card, nth)) STRICT",
+        "CREATE TABLE review.change_step (seq INTEGER PRIMARY KEY, change INTEGER NOT NULL, at INTEGER NOT NULL, "
+        "reader TEXT NOT NULL, owner INTEGER NOT NULL, action TEXT NOT NULL, note TEXT NOT NULL) STRICT",
+        "CREATE INDEX review.change_step_of ON change_step (change)",
     ),
 )

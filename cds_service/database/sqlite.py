@@ -31,6 +31,7 @@ class SqliteDatabase(Database):
         """
         super().__init__()
         self._limit_ms = limit_ms
+        self._files: dict[Path, os.stat_result] = {}
         self._ends_at: float | None = None
         if not log_path.exists():
             raise DatabaseUnavailableError(f"there is no alert log at {log_path}")
@@ -60,10 +61,15 @@ class SqliteDatabase(Database):
     def _attach(self, name: str, path: Path, mode: str) -> None:
         self._connection.execute(f"ATTACH ? AS {name}", (f"{path.resolve().as_uri()}?mode={mode}",))
         self._connection.execute(f"PRAGMA {name}.cache_size = -{_CACHE_KIB}")
+        self._files[path] = path.stat()
 
     @property
     def usable(self) -> bool:
-        return True
+        """Return whether both files are still the ones under their paths: a log can be set aside or restored meanwhile."""
+        try:
+            return all(os.path.samestat(path.stat(), file) for path, file in self._files.items())
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         self._connection.close()

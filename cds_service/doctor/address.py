@@ -27,8 +27,8 @@ def address(url: str, public_url: str) -> Iterator[Finding]:
         mend = "serve it over https, for example behind a reverse proxy; CDS Hooks demands TLS"
         yield Finding("address", "FAIL", "http: tokens and patient data would travel unencrypted", mend)
     if public_url and public_url.rstrip("/") != url:
-        mend = "run doctor with the public URL itself: EHRs call it, and the `aud` of tokens is compared with it"
-        yield Finding("public URL", "warning", "differs from the address that is checked here", mend)
+        mend = "run doctor with the public URL itself too, to check what stands in between"
+        yield Finding("public URL", "warning", "differs from the address that is checked here; tokens are made for it", mend)
     elif public_url:
         yield Finding("public URL", "ok", "is the address that is checked here")
 

@@ -26,7 +26,7 @@ def add_doctor_command(commands: argparse._SubParsersAction[Any]) -> None:
         "Exit status: 0 nothing failed, 1 something did, 2 wrong use.",
     )
     doctor.add_argument("url", metavar="URL", help="URL of the service, with or without /cds-services")
-    doctor.add_argument("--public-url", default="", help="the URL that EHRs are configured with")
+    doctor.add_argument("--public-url", default="", help="the URL that EHRs are configured with; tokens are made for it")
     doctor.add_argument("--origin", default="", help="origin of a web page that calls the service, to check CORS")
     doctor.add_argument("--key", type=Path, metavar="FILE", help="private key of a client, JWK or PEM, to sign calls")
     doctor.add_argument("--iss", default="", help="issuer of the tokens, with --key")
@@ -34,7 +34,7 @@ def add_doctor_command(commands: argparse._SubParsersAction[Any]) -> None:
     doctor.add_argument(
         "--alg", default="", help="signature algorithm; default: as the key states or implies, such as ES384 or RS384"
     )
-    doctor.add_argument("--aud", default="", help="audience of the tokens; default: the URL that is called")
+    doctor.add_argument("--aud", default="", help="audience of the tokens; default: the URL that EHRs call")
     doctor.add_argument("--jku", default="", help="URL of the client's public keys, for the header of the tokens")
     doctor.add_argument(
         "--fhir-base", default="", help="base URL of a FHIR server to query as the service does for data that was not sent"

@@ -101,8 +101,12 @@ class Checkup:
     def _send(self, method: str, url: str, *, signed: bool = True, **options: Any) -> httpx2.Response:
         headers = dict(options.pop("headers", {}))
         if signed and self._target.signer is not None:
-            headers["authorization"] = f"Bearer {self._target.signer.token(url)}"
+            headers["authorization"] = f"Bearer {self._target.signer.token(self._audience(url))}"
         return self._http.request(method, url, headers=headers, **options)
+
+    def _audience(self, url: str) -> str:
+        """Return the URL under which EHRs call `url`: below the public URL, where that is another one."""
+        return self._target.public_url.rstrip("/") + url.removeprefix(self._target.url) if self._target.public_url else url
 
     def _reach(self) -> Iterator[Finding]:
         answer = self._send("GET", self._url, headers={"accept": "application/json"})
@@ -154,6 +158,11 @@ class Checkup:
 
     def _health(self) -> Iterator[Finding]:
         answer = self._send("GET", f"{self._target.url}/health", signed=False)
+        if answer.status_code == 404:  # on another port, for operators; this one tells only whether calls should be sent
+            answer = self._send("GET", f"{self._target.url}/health/ready", signed=False)
+            if answer.status_code == 200:
+                yield Finding("health", "ok", "it is ready; details are not on this address")
+                return
         document = _json(answer)
         status = document.get("status") if isinstance(document, dict) else None
         if answer.status_code == 200 and status == "ok":

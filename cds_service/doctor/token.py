@@ -33,6 +33,8 @@ class Signer(msgspec.Struct, frozen=True):
     alg: str
     aud: str = ""  # "": the URL that is called
     jku: str = ""
+    tenant: str = ""  # "": the token names none
+    lifetime: int = LIFETIME  # seconds
 
     def __repr__(self) -> str:
         return "Signer(…)"
@@ -41,7 +43,9 @@ class Signer(msgspec.Struct, frozen=True):
         """Return a signed token (compact JWT) for one call of `url`."""
         now = int(time.time())
         header = {"alg": self.alg, "typ": "JWT", "kid": self.kid, **({"jku": self.jku} if self.jku else {})}
-        claims = {"iss": self.iss, "aud": self.aud or url, "iat": now, "exp": now + LIFETIME, "jti": str(uuid4())}
+        claims = {"iss": self.iss, "aud": self.aud or url, "iat": now, "exp": now + self.lifetime, "jti": str(uuid4())}
+        if self.tenant:
+            claims["tenant"] = self.tenant
         return jwt.encode(header, claims, self.key, algorithms=[self.alg])
 
 

@@ -16,6 +16,7 @@ from cds_service.criteria.wording import number, readable_unit
 from cds_service.terminology.terminology import Terminology
 
 NOT_RECOGNISED = "not recognised as anything that a card looks for"
+NO_NAME = "has no name or code that could be recognised"
 
 
 class EvidenceRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -118,7 +119,7 @@ def _medication(kind: str, drug: Drug, terminology: Terminology, date: str = "")
     if drug.code_disagrees:
         meaning += f"; its code stands for {cleaned(drug.code_disagrees)}"
     if not drug.identified:
-        meaning = "has no name or code that could be recognised"
+        meaning = NO_NAME
     return EvidenceRow(kind, text, date=date, code=drug.code, source=drug.source, reference=drug.reference, meaning=meaning)
 
 

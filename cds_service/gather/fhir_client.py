@@ -7,6 +7,7 @@ refused (`base_urls.under`). Whatever the server does, `get` and `search` return
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urljoin
@@ -186,8 +187,9 @@ class FhirClient:
         if status != 200:
             known = Outcome.REDIRECT if 300 <= status < 400 else Outcome.FAILED if status >= 500 else Outcome.REFUSED
             raise FhirError(STATUSES.get(status, known), status, issues=issues_of(response.body) if response.body else ())
-        if not response.body.strip():
+        body = response.body.removeprefix(BOM_UTF8)
+        if not body.strip():
             raise FhirError(Outcome.EMPTY)
-        if "html" in response.headers.get("content-type", "") or response.body[:9].lower().startswith((b"<html", b"<!doctype")):
+        if "html" in response.headers.get("content-type", "") or body[:9].lower().startswith((b"<html", b"<!doctype")):
             raise FhirError(Outcome.WEB_PAGE)
-        return response.body
+        return body

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cds_service.hooks.peer import peer_of
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, place, tell
 from cds_service.trust.refusal import CallerRefusedError
@@ -18,6 +19,9 @@ _FRAMEWORK = {
     404: ("not-found", "There is nothing at this path; GET /cds-services lists the services"),
     405: ("not-supported", "This path doesn't take this method; the Allow header says which it takes"),
 }
+
+# Of every response about a patient, and of every error: no cache keeps it, and no browser takes it for a page.
+NOT_STORED = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 FORESEEN = (CdsError, CallerRefusedError, RequestValidationError, HTTPException)
 
@@ -67,7 +71,8 @@ def _place(error: Exception) -> str:
 
 def _error_response(status: int, code: str, text: str, trace: str, headers: dict[str, str] | None = None) -> Response:
     metrics.REFUSED.labels(str(status)).inc()
-    return Response(operation_outcome(code, text, trace), status, headers, media_type="application/json")
+    body = operation_outcome(code, text, trace)
+    return Response(body, status, {**NOT_STORED, **(headers or {})}, media_type="application/json")
 
 
 async def error_response(request: Request, error: Exception) -> Response:
@@ -75,10 +80,11 @@ async def error_response(request: Request, error: Exception) -> Response:
     match error:
         case CdsError():
             trace = new_trace()
-            tell(Event.REFUSED, status=error.status, code=error.code, why=error.why, trace=trace)
+            peer = peer_of(request.scope)
+            tell(Event.REFUSED, status=error.status, code=error.code, peer=peer, why=error.why, trace=trace)
             return _error_response(error.status, error.code, str(error), trace, dict(error.headers))
         case CallerRefusedError():  # the reason stands only in the log (CDS Hooks best practices); RFC 9110 requires the header
-            return Response(status_code=401, headers={"www-authenticate": "Bearer"})
+            return Response(status_code=401, headers={**NOT_STORED, "www-authenticate": "Bearer"})
         case RequestValidationError():  # FastAPI's own 422 would repeat the values sent
             places = ", ".join(".".join(str(part) for part in item["loc"]) for item in error.errors())
             return _error_response(400, "invalid", f"Missing or of the wrong type: {places}", new_trace())

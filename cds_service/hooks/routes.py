@@ -10,9 +10,10 @@ from starlette.types import Scope
 
 from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.hooks.discovery import describe
+from cds_service.hooks.error_handlers import NOT_STORED
 from cds_service.hooks.feedback import Batch, decode_feedback
 from cds_service.hooks.override_reasons import known_reasons
-from cds_service.hooks.service_calls import caller_of, known_service
+from cds_service.hooks.service_calls import caller_of, identified, known_service
 from cds_service.runtime import Runtime
 from cds_service.telemetry.events import Event, tell
 from cds_service.telemetry.metrics import FEEDBACK
@@ -36,7 +37,7 @@ def hook_routes(runtime: Runtime) -> APIRouter:
         caller = await _discovery_caller(request.scope, runtime)
         discovery = discoveries[caller.include]
         # no-cache: ask each time, a 304 is cheap
-        headers = {"etag": discovery.etag, "cache-control": "no-cache", "vary": "Authorization"}
+        headers = {"etag": discovery.etag, "vary": "Authorization", **NOT_STORED, "cache-control": "no-cache"}
         if discovery.matches(if_none_match):
             return Response(status_code=304, headers=headers)
         return Response(discovery.body, headers=headers, media_type="application/json")
@@ -67,7 +68,7 @@ def hook_routes(runtime: Runtime) -> APIRouter:
         result: dict[str, object] = {"received": len(batch.records)}
         if batch.refused:
             result["refused"] = batch.refused
-        return Response(msgspec.json.encode(result), 200 if stored else 202, media_type="application/json")
+        return Response(msgspec.json.encode(result), 200 if stored else 202, NOT_STORED, media_type="application/json")
 
     return router
 
@@ -87,5 +88,5 @@ async def _discovery_caller(scope: Scope, runtime: Runtime) -> Caller:
     """
     verified = runtime.settings.discovery == "verified"
     if verified or any(name == b"authorization" for name, _ in scope["headers"]):
-        return await runtime.callers.identify(scope["headers"], Endpoint("", once=verified))
+        return await identified(scope, Endpoint("", once=verified), runtime)
     return ANONYMOUS

@@ -14,7 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cds_service.alert_log import DeliveryRecord
 from cds_service.evaluate import Evaluation
 from cds_service.hooks.body import BodyMemory, read_body
-from cds_service.hooks.error_handlers import FORESEEN, error_response
+from cds_service.hooks.client_limits import ClientLimits
+from cds_service.hooks.error_handlers import FORESEEN, NOT_STORED, error_response
+from cds_service.hooks.peer import peer_of
 from cds_service.hooks.route_path import route_path
 from cds_service.knowledge.services import ServiceDefinition
 from cds_service.runtime import Runtime
@@ -37,6 +39,8 @@ Respond = Callable[[HookRequest, ServiceDefinition, Runtime, ClientConnection], 
 # and its timings. The playground explains its calls with it. Network requests can't set it.
 ON_EVALUATION = "cds_service.on_evaluation"
 
+_HEADERS = [(name.encode(), value.encode()) for name, value in NOT_STORED.items()]
+
 # Two slashes are what the public sandbox makes of a discovery address that ends in one; a 404 looks like "no cards" there.
 _PATH = re.compile("/cds-services//?([^/]+)")
 
@@ -55,6 +59,7 @@ class ServiceCalls:
         self._runtime = runtime
         self._respond = respond
         self._under_way = 0
+        self._clients = ClientLimits()
         self._memory = BodyMemory(max(BODY_MEMORY_BYTES, 4 * runtime.settings.max_body_bytes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,6 +84,7 @@ class ServiceCalls:
             self._check_call_limit()
             caller = await caller_of(scope, self._services.get(service_id), f"/{service_id}", self._runtime)
             service = known_service(self._services, service_id)
+            self._clients.take(caller)
             timings.mark("trust")
             body = await read_body(scope, receive, self._runtime.settings.max_body_bytes, self._memory)
             timings.mark("receive")
@@ -145,7 +151,16 @@ async def caller_of(scope: Scope, service: ServiceDefinition | None, path: str, 
 
     Raises CallerRefusedError.
     """
-    return await runtime.callers.identify(scope["headers"], Endpoint(path, service.hook if service is not None else None))
+    return await identified(scope, Endpoint(path, service.hook if service is not None else None), runtime)
+
+
+async def identified(scope: Scope, endpoint: Endpoint, runtime: Runtime) -> Caller:
+    """Identify the caller of a request, and log a refusal. Raises CallerRefusedError."""
+    try:
+        return await runtime.callers.identify(scope["headers"], endpoint)
+    except CallerRefusedError as error:
+        tell(Event.CALLER_REFUSED, why=error.reason, client=error.client or "-", peer=peer_of(scope))
+        raise
 
 
 def known_service(services: Mapping[str, ServiceDefinition], service_id: str) -> ServiceDefinition:
@@ -157,6 +172,6 @@ def known_service(services: Mapping[str, ServiceDefinition], service_id: str) ->
 
 
 async def _send_json(send: Send, body: bytes) -> None:
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *_HEADERS]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -52,11 +52,13 @@ def card_states(knowledge: Knowledge) -> dict[str, Any]:
     }
 
 
-def log_card_states(knowledge: Knowledge) -> None:
-    """Log the live cards and those in shadow, at the start of a process."""
+def log_card_states(knowledge: Knowledge, profile: str) -> None:
+    """Log the live cards and those in shadow, at the start of a process; an error where production shows none."""
     states = card_states(knowledge)
     live, shadow = states["live"], states["shadow"]
     metrics.CARDS_LIVE.set(len(live))
     tell(Event.CARDS_LIVE, live=len(live), shadow=len(shadow), hash=knowledge.hash, cards=", ".join(live) or "none is shown")
+    if not live and profile == "production":
+        tell(Event.NO_CARD_LIVE)
     for one in shadow:
         tell(Event.CARD_IN_SHADOW, card=one["id"], version=one["version"], why=one["why"])

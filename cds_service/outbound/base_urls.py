@@ -44,6 +44,13 @@ def base_place(url: str) -> Place | None:
     return _base_place(url) if len(url) <= MAX_LENGTH else None
 
 
+def base_url(place: Place) -> str:
+    """Return the base URL with these parts, in one spelling: host in lower case, no default port, no slash at the end."""
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    port = "" if place.port == _PORTS[place.scheme] else f":{place.port}"
+    return "/".join([f"{place.scheme}://{host}{port}", *place.segments])
+
+
 @lru_cache(maxsize=1024)  # the same few bases in every call
 def _base_place(url: str) -> Place | None:
     try:

@@ -6,7 +6,7 @@ Imported at the first request for a page, so that a process without such request
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -16,11 +16,14 @@ from cds_service import __version__
 from cds_service.authoring.samples import Sample
 from cds_service.criteria.escaping import cleaned
 from cds_service.decide.decision import Outcome
-from cds_service.explain.explanation import CardExplanation
+from cds_service.explain.evidence import NO_NAME, NOT_RECOGNISED
+from cds_service.explain.explanation import CardExplanation, Explanation
+from cds_service.explain.nearest import nearest
 from cds_service.explain.text import MOST_UNUSED, outcome_words
 from cds_service.files.page_templates import page_templates
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.playground.runs import Run
+from cds_service.playground.completions import Completions
+from cds_service.playground.kept_calls import MOST_CALLS, KeptCall
 from cds_service.review_site.json_view import coloured, is_json, pretty
 from cds_service.review_site.words import html, template
 from cds_service.settings import DEV_BANNER
@@ -42,7 +45,9 @@ class Pages:
         self._pages.globals.update(template=template, banner=DEV_BANNER, version=__version__, most_unused=MOST_UNUSED)
         self._pages.globals.update(hooks=[service.hook for service in knowledge.services], samples=samples)
         orders = (line for sample in samples.values() for line in sample.orders if isinstance(line, str))
-        self._pages.globals.update(drafts=list(dict.fromkeys(line.removeprefix("order:").strip() for line in orders)))
+        drafts = (line.removeprefix("order:").strip() for line in orders)
+        self.completions = Completions.of(knowledge.terminology, drafts)
+        self._pages.globals.update(completions=self.completions)
 
     def home(self, values: Mapping[str, str], error: str = "") -> str:
         """Return the page with the forms, filled with `values`.
@@ -51,22 +56,41 @@ class Pages:
         """
         return self._pages.get_template("home.html").render(values=values, error=error)
 
-    def run(self, run: Run) -> str:
-        """Return the page of one call: cards, reasons, bodies, timings, how to repeat it."""
-        cards = run.explanation.cards if run.explanation is not None else []
+    def calls(self, calls: Sequence[KeptCall], *, forgotten: bool) -> str:
+        """Return the list of kept calls; `forgotten`: say that what was shown before has just been forgotten."""
+        return self._pages.get_template("calls.html").render(calls=calls, most_calls=MOST_CALLS, forgotten=forgotten)
+
+    def call(self, call: KeptCall, order: str = "", error: str = "") -> str:
+        """Return the page of one call: cards, reasons, bodies, timings, how to repeat it.
+
+        `error` says why the changed `order` was refused, "" where none was.
+        """
+        explanation = call.explained(self._knowledge)
+        cards = explanation.cards if explanation is not None else []
         cards = sorted(cards, key=lambda card: _DISPLAY_ORDER.index(card.outcome))
-        outcome = msgspec.json.decode(run.response) if run.status != 200 and is_json(run.response) else None
-        return self._pages.get_template("run.html").render(
-            run=run,
+        outcome = msgspec.json.decode(call.response) if call.status != 200 and is_json(call.response) else None
+        return self._pages.get_template("call.html").render(
+            call=call,
+            explanation=explanation,
             explained=cards,
+            repeated=[card for card in cards if card.outcome is Outcome.REPEATED],
+            nearest=nearest(explanation) if explanation is not None and not call.cards else [],
             counts=_counts(cards),
-            chart=_chart(run.request),
+            chart=_chart(call.request),
             outcome=outcome,
-            times=_times(run),
-            curl=_curl(run),
-            error="",
-            values={"request": pretty(run.request)},
+            times=_times(call),
+            curl=_curl(call),
+            error=error,
+            order=order,
+            unknown_orders=self._unknown_orders(explanation),
+            values={"request": pretty(call.request)},
         )
+
+    def _unknown_orders(self, explanation: Explanation | None) -> list[tuple[str, str]]:
+        """Return the (name, similar drug or "") of each draft order whose drug no card knows."""
+        rows = explanation.read if explanation is not None else []
+        unknown = [row.text for row in rows if row.kind == "order" and row.meaning in (NOT_RECOGNISED, NO_NAME)]
+        return [(name, self.completions.similar_drug(name)) for name in unknown]
 
     def gone(self) -> str:
         """Return the page for a call that this process no longer remembers."""
@@ -89,11 +113,11 @@ def _counts(cards: list[CardExplanation]) -> dict[str, int]:
     return {one: spoken.count(one) for one in dict.fromkeys(spoken)}
 
 
-def _times(run: Run) -> list[tuple[str, float, float]]:
+def _times(call: KeptCall) -> list[tuple[str, float, float]]:
     """Return (phase, ms, percent of the whole) for each phase."""
-    rest = run.total_ms - sum(run.phases.values())
-    rows = [*run.phases.items(), ("everything else" if run.phases else "the whole call", rest)]
-    return [(name.replace("_", " "), ms, 100 * ms / run.total_ms) for name, ms in rows]
+    rest = call.total_ms - sum(call.phases.values())
+    rows = [*call.phases.items(), ("everything else" if call.phases else "the whole call", rest)]
+    return [(name.replace("_", " "), ms, 100 * ms / call.total_ms) for name, ms in rows]
 
 
 def _chart(body: bytes) -> dict[str, Any]:
@@ -128,13 +152,15 @@ def _at(value: Any, *path: str | int) -> Any:
     return value
 
 
-def _curl(run: Run) -> tuple[str, str]:
+def _curl(call: KeptCall) -> tuple[str, str]:
     """Return the call as two shell commands.
 
     The first has the body in a file, the second in the command; the second is "" where the body is not JSON.
     """
-    begin = f"curl -sS -H 'content-type: application/json' {shlex.quote(run.url)}"
+    begin = f"curl -sS -H 'content-type: application/json' {shlex.quote(call.url)}"
     file = f"{begin} --data-binary @request.json"
     # No line of JSON can equal the end marker: JSON texts hold no line break.
-    whole = f"{begin} --data-binary @- <<'END_OF_REQUEST'\n{pretty(run.request)}\nEND_OF_REQUEST" if is_json(run.request) else ""
+    whole = (
+        f"{begin} --data-binary @- <<'END_OF_REQUEST'\n{pretty(call.request)}\nEND_OF_REQUEST" if is_json(call.request) else ""
+    )
     return file, whole

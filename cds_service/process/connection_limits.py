@@ -1,7 +1,10 @@
-"""Limit the time and size of a request's head on each connection.
+"""Limit the number of connections, and the time and size of a request's head on each.
 
 uvicorn waits for the rest of a request for ever, and collects all bytes before the empty line that ends the headers (and after a
 chunked body: trailers). A few thousand half-sent requests would use up a process (slowloris). Limits of the body: `hooks.body`.
+
+Connections are files of the process, as its logs and its requests to FHIR servers are. Beyond a share of the files that it may
+have open, further connections are refused, so that those that are open can still be served.
 
 A request may offer to go on in another protocol (`Upgrade: h2c`, which Java's HttpClient sends with each POST). A server may
 ignore the offer (RFC 9110, section 7.8); the parser however takes the body for the other protocol. Such a head is parsed once
@@ -11,23 +14,43 @@ more without the offer.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from cds_service.telemetry.events import Event, tell
+from cds_service.telemetry.metrics import REFUSED, SHED
+
 HEAD_SECONDS = 10.0  # from the connection, or from the first byte of a further request, to the end of its headers
 MAX_HEAD_BYTES = 64 * 1024  # a bearer token has a few
 MAX_HEADERS = 100
+CONNECTIONS_SHARE = 0.8  # of the files that the process may have open
 # Bytes of a refused body that are read and thrown away before the connection is closed. If it were closed at once, many senders
 # would get a broken pipe in place of the response that says why (RFC 9112, section 9.6).
 MAX_LEFTOVER_BYTES = 16 * 1024 * 1024
 
-_TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
-    b"content-length: 26\r\nconnection: close\r\n\r\nThe headers are too large."
-)
+
+def _refusal(status: str, text: str, *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", "content-type: text/plain; charset=utf-8", f"content-length: {len(text)}", *headers]
+    return "\r\n".join([*lines, "connection: close", "", text]).encode()
+
+
+_TOO_LARGE = _refusal("431 Request Header Fields Too Large", "The headers are too large.")
+_HOST = _refusal("400 Bad Request", "A request has exactly one Host header.")
+_TOO_MANY = _refusal("503 Service Unavailable", "Too many connections are open.", "retry-after: 1")
+
+
+def most_connections() -> int:
+    """Return how many connections this process may have at once."""
+    if sys.platform == "win32":
+        return sys.maxsize
+    import resource
+
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if files == resource.RLIM_INFINITY else int(files * CONNECTIONS_SHARE)
 
 
 class _Parser(httptools.HttpRequestParser):
@@ -61,6 +84,10 @@ class LimitedConnection(HttpToolsProtocol):
         super().connection_made(transport)
         self.parser = _Parser(self)
         self._unparsed: deque[bytes | memoryview] = deque()
+        if len(self.connections) > most_connections():
+            SHED.labels("connections").inc()
+            self._refuse_with(_TOO_MANY, 503, "too many connections")
+            return
         self._timer = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -92,6 +119,10 @@ class LimitedConnection(HttpToolsProtocol):
         if len(self.headers) > MAX_HEADERS:
             self._refuse()
             raise ValueError("too many headers")  # ends the parsing of this connection
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and self.parser.get_http_version() != "1.0"):  # RFC 9112, section 3.2
+            self._refuse_with(_HOST, 400, "Host")
+            raise ValueError("not exactly one Host header")
         if self._ignores_upgrade():
             return
         self._stop()
@@ -117,6 +148,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         if not self.transport.is_closing():
+            self._tell(400, "not HTTP")
             super().send_400_response(msg)
 
     def _ignores_upgrade(self) -> bool:
@@ -146,8 +178,18 @@ class LimitedConnection(HttpToolsProtocol):
     def _refuse(self) -> None:
         self._stop()
         if self._in_head and not self.transport.is_closing():
-            self.transport.write(_TOO_LARGE)
+            self._refuse_with(_TOO_LARGE, 431, "head too large")
         self.transport.close()
+
+    def _refuse_with(self, response: bytes, status: int, why: str) -> None:
+        self._stop()
+        self._tell(status, why)
+        self.transport.write(response)
+        self.transport.close()
+
+    def _tell(self, status: int, why: str) -> None:
+        REFUSED.labels(str(status)).inc()
+        tell(Event.CONNECTION_REFUSED, status=status, why=why, peer=self.client[0] if self.client else "-")
 
 
 def _without_upgrade(tokens: bytes) -> bytes:

@@ -98,11 +98,17 @@ def _show_life(board: mmap.mmap, parent: int, ready: Callable[[], bool]) -> None
 class Workers:
     """Keep `count` workers running, each from a fork of this process."""
 
-    def __init__(self, serve: Serve, count: int, load: Callable[[], Serve | None]) -> None:
-        """`load`: loads everything anew for SIGHUP; None where that failed, which it has logged."""
+    def __init__(
+        self, serve: Serve, count: int, load: Callable[[], Serve | None], changed: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`load`: loads everything anew for SIGHUP; None where that failed, which it has logged.
+
+        `changed`: asked in every tick; True means the same as SIGHUP.
+        """
         self._serve = serve
         self._count = count
         self._load = load
+        self._changed = changed
         self._workers: list[Worker] = []  # the oldest first
         self._deaths: deque[int] = deque(maxlen=_MANY)  # when the last ones were, in ticks
         self._ticks = 0
@@ -135,6 +141,8 @@ class Workers:
             if worker.silent == _SILENCE:
                 worker.send(signal.SIGKILL)
         if not self._ending:
+            if self._changed():
+                self._serve = self._load() or self._serve
             self._fill()
             self._retire()
 

@@ -59,7 +59,9 @@ def own_drafts(entries: DraftEntries | None, selections: list[str] | None, hook:
     Raises WrongPatientError where an order is for another patient than `call_patient`.
     """
     if entries is None:
-        return Drafts([], (), Source(SourceState.EMPTY if hook == "patient-view" else SourceState.ABSENT, "context"))
+        if hook == "patient-view":
+            return Drafts([], (), Source(SourceState.EMPTY, "context"))
+        return Drafts([], (), Source(SourceState.ABSENT, "context", "the draft orders were not sent"))
     if not entries.is_bundle:
         return Drafts([], (), Source(SourceState.ERROR, "context", "the draft orders are not a Bundle"))
     selected = _Selected(selections if hook == "order-select" else None)

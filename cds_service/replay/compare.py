@@ -53,8 +53,8 @@ class CardCounts(msgspec.Struct):
         self.outcomes_new = dict(Counter(self.outcomes_new) + Counter(other.outcomes_new))
 
 
-class Discordant(msgspec.Struct, frozen=True):
-    """An evaluation that comes out differently, with both rows as a body holds them; None where that side has none.
+class Outline(msgspec.Struct, frozen=True):
+    """Which evaluation comes out differently, and how.
 
     `nth`: which evaluation of the card in the record, from 1, as cases are numbered; 0 where the record has none.
     """
@@ -66,6 +66,11 @@ class Discordant(msgspec.Struct, frozen=True):
     card: str
     nth: int
     change: Change
+
+
+class Discordant(Outline, frozen=True):
+    """An evaluation that comes out differently, with both rows as a body holds them; None where that side has none."""
+
     old: dict[str, Any] | None
     new: dict[str, Any] | None
     shown_old: list[str]  # ids of the cards of the response

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
 
-from cds_service.alert_log.inputs import Inputs
-from cds_service.alert_log.sealing import sealing_key
 from cds_service.criteria.facts import Facts
-from cds_service.database import open_database, review_path
-from cds_service.knowledge.knowledge import Knowledge
+from cds_service.database import Database, open_database, review_path
 from cds_service.present.cards import Presenter
 from cds_service.replay.again import CHANGEABLE, Again, choose_again, judge_again
-from cds_service.replay.answerable import Unanswerable, asked_differently, read_differently, without_decision
+from cds_service.replay.answerable import Unanswerable
 from cds_service.replay.backtest import Backtest, DonePart, Part, Result, Selection
+from cds_service.replay.candidate_facts import CandidateFacts, Known
 from cds_service.replay.compare import Discordant, compare
 from cds_service.replay.history import History, Place, RealCard, real_cards, withdrawn_calls
-from cds_service.replay.inputs import KeptInputs, Reading
-from cds_service.replay.knowledge import ArchivedCards, Cards
+from cds_service.replay.knowledge import Cards
 from cds_service.replay.processes import in_processes
 from cds_service.replay.records import Record, Records
 from cds_service.settings import Settings
@@ -48,17 +44,17 @@ def run_backtest(settings: Settings, backtest: Backtest, processes: int, progres
 class PartOfBacktest:
     """Do parts of one backtest, in one process."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        """Raises DatabaseError where the log can't be read."""
-        self._database = open_database(settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None)
+    def __init__(
+        self, settings: Settings, folder: Path, database: Database | None = None, candidate: Cards | None = None
+    ) -> None:
+        """`database`, `candidate`: where the caller has them. Raises DatabaseError where the log can't be read."""
+        self._database = database or open_database(
+            settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None
+        )
         self._records = Records(self._database)
-        self._archive = ArchivedCards(self._database, settings)
         self._backtest = Backtest(folder)
-        candidate = self._backtest.candidate(settings)
-        self._cards = Cards(candidate, Presenter(candidate))
-        self._inputs = KeptInputs(self._database, sealing_key(settings.reveal_key, settings.reveal_key_id))
-        self._asked: dict[tuple[str, str], Unanswerable | None] = {}  # by hash of the knowledge, and hook
-        self._readings: dict[str, Reading] = {}  # by hash of the knowledge
+        self._cards = candidate or candidate_cards(self._backtest, settings)
+        self._facts = CandidateFacts(self._database, settings, self._cards.knowledge)
 
     def __call__(self, number: int) -> None:
         """Do a part and keep it. Raises DatabaseError, CompressionError, msgspec.DecodeError, NewerRecordError."""
@@ -69,44 +65,35 @@ class PartOfBacktest:
         run = _Run(self._cards, spec.selection, real_cards(self._database, low, high, since, until))
         for record in self._records.of_patients(low, high, since, until):
             if _drawn(record, spec.selection):
-                run.add(record, "withdrawn" if record.id in withdrawn else self._known_of(record))
+                run.add(record, "withdrawn" if record.id in withdrawn else self._facts.of(record))
         self._backtest.keep(number, run.done())
 
-    def _known_of(self, record: Record) -> _Known | Unanswerable:
-        """Return the facts that the candidate would have decided, or why the record can't say."""
-        if (why := without_decision(record)) is not None or (facts := record.facts) is None:
-            return why or "refused"
-        known = self._archive.of(record.knowledge)
-        if isinstance(known, str):
-            return known
-        if (why := self._asked_differently(record, known.knowledge)) is not None:
-            return why
-        needs = read_differently(record, known.knowledge, self._cards.knowledge)
-        if needs is None:
-            return _Known(facts)
-        inputs = self._inputs.of(record.id)
-        if not isinstance(inputs, Inputs):
-            return inputs or needs
-        found = self._reading(record.knowledge, known.knowledge).facts(facts, inputs, same_program=needs != "program")
-        return _Known(found, from_inputs=True) if isinstance(found, Facts) else found
+    def again(self, call_id: bytes, received_at: int, patient: bytes | None) -> Again | None:
+        """Decide one record as the backtest did, after the same patient's earlier ones; None where it can't be decided.
 
-    def _asked_differently(self, record: Record, known: Knowledge) -> Unanswerable | None:
-        key = record.knowledge, record.hook
-        if key not in self._asked:
-            self._asked[key] = asked_differently(known, self._cards.knowledge, record.hook)
-        return self._asked[key]
-
-    def _reading(self, knowledge_hash: str, known: Knowledge) -> Reading:
-        if knowledge_hash not in self._readings:
-            self._readings[knowledge_hash] = Reading(known.terminology, self._cards.knowledge.terminology)
-        return self._readings[knowledge_hash]
+        `received_at`: µs since 1970; `patient`: the keyed hash, None for a call without one. Raises what a part does.
+        """
+        since, until = self._backtest.spec.history_since, received_at + 1
+        if patient is None:
+            records, real = self._records.between(received_at, until), {}
+        else:
+            following = int.from_bytes(patient) + 1
+            high = following.to_bytes(len(patient)) if following < 256 ** len(patient) else None
+            records = self._records.of_patients(patient, high, since, until)
+            real = real_cards(self._database, patient, high, since, self._backtest.spec.selection.until)
+        withdrawn = withdrawn_calls(self._database, since, until)
+        run = _Run(self._cards, self._backtest.spec.selection, real)
+        for record in records:
+            again = run.add(record, "withdrawn" if record.id in withdrawn else self._facts.of(record))
+            if record.id == call_id:
+                return again
+        return None
 
 
-class _Known(NamedTuple):
-    """What is known of a call: the facts that the candidate would have read."""
-
-    facts: Facts
-    from_inputs: bool = False
+def candidate_cards(backtest: Backtest, settings: Settings) -> Cards:
+    """Load what a backtest decides with. Raises KnowledgeError, CandidateChangedError."""
+    candidate = backtest.candidate(settings)
+    return Cards(candidate, Presenter(candidate))
 
 
 class _Run:
@@ -121,13 +108,13 @@ class _Run:
         self._discordant: list[Discordant] = []
         self._orders: set[str] = set()
 
-    def add(self, record: Record, known: _Known | Unanswerable) -> None:
-        """Count a record; `known`: its facts for the candidate, or why it can't be decided."""
+    def add(self, record: Record, known: Known | Unanswerable) -> Again | None:
+        """Count a record and return what was decided; `known`: its facts for the candidate, or why it can't be decided."""
         counted = _selected(record, self._selection)
         self._counts.records += counted
         if isinstance(known, str):
             self._count_unanswerable(known, counted)
-            return
+            return None
         facts = known.facts
         again = self._decide(record, facts)
         self._history.add(record, facts, again.shown)
@@ -136,6 +123,7 @@ class _Run:
             self._counts.from_inputs += known.from_inputs
             self._orders.update(order.key for order in facts.orders if order.selected)
             self._discordant += compare(record, again, self._real, self._counts.cards)
+        return again
 
     def done(self) -> DonePart:
         """Return the counts and the discordant cases."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from cds_service.database import Database
-from cds_service.replay.backtest import Part
-from cds_service.replay.compare import CardCounts, Discordant
+from cds_service.replay.backtest import Backtest, Part
+from cds_service.replay.compare import CardCounts, Outline
 from cds_service.review.statistics import Interval, mcnemar_exact, newcombe_paired
-from cds_service.review.verdicts import readings, settled
+from cds_service.review.verdicts import Reading, readings, settled
 
 
 class CardFigures(msgspec.Struct, frozen=True):
@@ -49,19 +50,35 @@ def _of_card(card: str, counts: CardCounts, orders: int) -> CardFigures:
     )
 
 
-def judged(database: Database, cases: Iterable[Discordant]) -> Counter[tuple[str, str, str]]:
-    """Count discordant cases that people judged, by (card, change, verdict); "disputed" where readers differ."""
+Judged = Mapping[tuple[bytes, str, int], list[Reading]]  # by id of the call, card, which evaluation of it
+
+
+def judged_between(database: Database, since: int, until: int) -> Judged:
+    """Return the readings of all judged cases of calls from `since` to before `until` (µs since 1970)."""
+    by_case: dict[tuple[bytes, str, int], list[dict[str, Any]]] = {}
+    sql = "SELECT * FROM review.verdict WHERE received_at >= :since AND received_at < :until ORDER BY seq"
+    for row in database.rows(sql, since=since, until=until):
+        by_case.setdefault((bytes(row["call_id"]), row["card"], row["nth"]), []).append(row)
+    return {case: readings(rows) for case, rows in by_case.items()}
+
+
+def readings_of(case: Outline, judged: Judged) -> list[Reading]:
+    """Return the readings of a discordant case; none of one that the record does not have, as nobody can have judged it."""
+    return judged.get((bytes.fromhex(case.call_id), case.card, case.nth), [])
+
+
+def verdict_of(read: Sequence[Reading]) -> str:
+    """Return the verdict that stands; "disputed" where readers differ, "" where nobody has judged it."""
+    stands = settled(read)
+    return "" if not read else stands.opinion.verdict if stands is not None else "disputed"
+
+
+def judged(database: Database, backtest: Backtest) -> Counter[tuple[str, str, str]]:
+    """Count the discordant cases that people judged, by (card, change, verdict)."""
+    known = judged_between(database, backtest.spec.selection.since, backtest.spec.selection.until)
     found: Counter[tuple[str, str, str]] = Counter()
-    for one in cases:
-        if not one.nth:  # the record has no such evaluation, so nobody can have judged it
-            continue
-        rows = database.rows(
-            "SELECT * FROM review.verdict WHERE call_id = :call AND card = :card AND nth = :nth ORDER BY seq",
-            call=bytes.fromhex(one.call_id),
-            card=one.card,
-            nth=one.nth,
-        )
-        if read := readings(rows):
-            stands = settled(read)
-            found[one.card, one.change, stands.opinion.verdict if stands is not None else "disputed"] += 1
+    if known:
+        for one in backtest.outlines():
+            if verdict := verdict_of(readings_of(one, known)):
+                found[one.card, one.change, verdict] += 1
     return found

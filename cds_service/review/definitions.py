@@ -51,6 +51,15 @@ _ALL = (
         "Orenstein and others, J Am Med Inform Assoc 2021; Simpao and others, 2015",
     ),
     Definition(
+        "backtest",
+        "Difference in a backtest",
+        "(evaluations that fire only with the candidate - only as recorded) / all evaluations of the card that could be decided "
+        "again. The same calls on both sides, so the interval is for pairs (Newcombe 1998, method 10).",
+        "McNemar's exact p and the interval take calls as independent. Calls of one patient are not, so both are too sure where "
+        "patients have many calls. Read the cases.",
+        "Newcombe, Stat Med 1998;17:2635; McNemar, Psychometrika 1947",
+    ),
+    Definition(
         "coverage",
         "Feedback coverage",
         "Cards shown whose last feedback is accepted or overridden / cards shown.",

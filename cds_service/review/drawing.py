@@ -4,40 +4,42 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.responses import Response
 
 from cds_service import __version__
+from cds_service.files.csv_cells import safe_cell
 from cds_service.review.charts import day_of, day_text
 from cds_service.review.definitions import DEFINITIONS
 from cds_service.review.log_state import LogState
-from cds_service.review.page import Page, PageRequest
+from cds_service.review.page import Page, PageRequest, PageRoute
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")  # a spreadsheet would run a cell that begins so (OWASP ASVS 5.0, 1.2.10)
 
 
 class Templates:
     """Draw HTML. Templates are read at the first page, so that other processes stay small."""
 
-    def __init__(self, base: str, banner: str, navigation: list[tuple[str, str]]) -> None:
-        """`base`: the address of the first page. `navigation`: (name, address) of the pages in it."""
-        self._globals = {"base": base, "banner": banner, "navigation": navigation}
+    def __init__(self, base: str, banner: str, navigation: Sequence[PageRoute]) -> None:
+        """`base`: the address of the first page. `navigation`: the pages in it, each shown to those who may open it."""
+        self._base = base
+        self._banner = banner
+        self._navigation = navigation
 
     @cached_property
     def _templates(self) -> Environment:
         from cds_service.files.page_templates import page_templates
 
         templates = page_templates("cds_service.review")
-        templates.globals.update(self._globals, version=__version__, definitions=DEFINITIONS)
+        templates.globals.update(base=self._base, banner=self._banner, version=__version__, definitions=DEFINITIONS)
         templates.filters.update(
-            number=_number, decimal=_decimal, percent=_percent, day=day_text, short_day=_short_day, ms=_ms, ago=_ago
+            number=_number, decimal=_decimal, percent=_percent, day=day_text, short_day=_short_day, ms=_ms, ago=_ago, hash=_hash
         )
         return templates
 
@@ -51,6 +53,8 @@ class Templates:
             here=here,
             query=f"?{query}" if query else "",
             has_csv=page.rows is not None,
+            reader=asked.reader,
+            navigation=[(one.nav, self._base + one.path) for one in self._navigation if asked.reader.may(one.role)],
         )
         return Response(body, page.status, media_type="text/html")
 
@@ -69,7 +73,7 @@ def as_csv(page: Page, asked: PageRequest, _: LogState | None) -> Response:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(page.columns)
-    writer.writerows([_cell(row[name]) for name in page.columns] for row in page.rows)
+    writer.writerows([safe_cell(row[name]) for name in page.columns] for row in page.rows)
     name = asked.url.partition("?")[0].rpartition("/")[2]
     headers = {"content-disposition": f'attachment; filename="{name}"'}
     return Response(text.getvalue(), page.status, headers, media_type="text/csv")
@@ -86,11 +90,6 @@ def style() -> bytes:
 def script() -> bytes:
     """Return the script: keys for pages that work without it."""
     return files("cds_service.review").joinpath("static", "review.js").read_bytes()
-
-
-def _cell(value: Any) -> Any:
-    """Return a value that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def _number(value: int) -> str:
@@ -111,6 +110,11 @@ def _percent(value: float) -> str:
 
 def _short_day(day: int) -> str:
     return f"{day_of(day).day} {day_of(day):%b}"
+
+
+def _hash(text: str) -> str:
+    """Return a hash of the knowledge short enough to compare by eye: of the cards, and of the overlay."""
+    return "+".join(part[:12] for part in text.split("+"))
 
 
 def _ms(bound: int | None) -> str:

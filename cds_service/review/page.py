@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 from starlette.responses import RedirectResponse, Response
 
+from cds_service.access.audit import AuditLog, Head
+from cds_service.access.reader import ACCESSES, Access, Reader
 from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.rollups.days import SiteDays, moment
@@ -31,6 +33,8 @@ class PageRequest(msgspec.Struct, frozen=True):
     settings: Settings
     knowledge: Knowledge
     connection: Database | None  # None for a page that reads no database
+    reader: Reader
+    audit_log: AuditLog
 
     @property
     def database(self) -> Database:
@@ -38,6 +42,14 @@ class PageRequest(msgspec.Struct, frozen=True):
         if self.connection is None:
             raise RuntimeError("this page was registered as one that reads no database")
         return self.connection
+
+    def audit(self, action: str, object_: str, reason: str = "", detail: Mapping[str, Any] | None = None) -> Head:
+        """Enter what this reader is about to see or change, before it happens and outside of a transaction. Raises AuditError.
+
+        `action`: a verb ("open case", "reveal", "export"); `object_`: an address or a filter, no patient data; `detail`: more of
+        it, of types that JSON has.
+        """
+        return self.audit_log.append(self.reader.name, action, object_, reason, detail)
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -64,6 +76,7 @@ class Page(msgspec.Struct, frozen=True):
     rows: Sequence[Mapping[str, Any]] | None = None  # the table of the page, for CSV
     columns: Sequence[str] = ()  # of `rows`, in order
     status: int = 200
+    headers: Mapping[str, str] = {}
 
 
 class PageNotFoundError(Exception):
@@ -77,16 +90,26 @@ class BadFormError(Exception):
 class PageRoute(msgspec.Struct, frozen=True):
     """One page: its address below `/review`, and the function that makes it.
 
-    `path` is "" for the first page. `draw` and `post` run in a thread, so they may ask databases. `nav` is the name in the
-    navigation, "" for pages that others link to.
+    `path` is "" for the first page. `draw` and `post` run in a thread, so they may ask databases. `role` is what a reader needs
+    for the page and `post_role` what he needs for its form: there is no default, so that no page is open by oversight. `nav` is
+    the name in the navigation, "" for pages that others link to.
     """
 
     path: str
     draw: Callable[[PageRequest], Page]
+    role: Access
     nav: str = ""
     csv: bool = False
     reads: bool = True  # the database
     post: Callable[[PageRequest], Page | Response] | None = None
+    post_role: Access | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a page or form without a known role."""
+        if self.role not in ACCESSES:
+            raise ValueError(f"the page {self.path!r} asks for no known role")
+        if (self.post is None) != (self.post_role not in ACCESSES):
+            raise ValueError(f"the page {self.path!r} needs a post_role exactly where it has a form")
 
 
 def see_other(path: str) -> Response:

@@ -12,12 +12,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from cds_service.access.audit import AuditError
+from cds_service.access.reader import Access, RoleError, typed_reader
 from cds_service.database import DatabaseError, DatabasePool, StatementTooLongError
 from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.review.drawing import Templates, as_csv, as_json, script, style
 from cds_service.review.log_state import LogState, log_state
 from cds_service.review.page import BASE, BadFormError, Page, PageNotFoundError, PageRequest, PageRoute
 from cds_service.review.pages import PAGES
+from cds_service.review.reviewer import typed_name
 from cds_service.review.site import Site
 from cds_service.rollups.filter import FilterError
 from cds_service.wire.errors import Forbidden
@@ -39,7 +42,7 @@ Write = Callable[[Page, PageRequest, LogState | None], Response]
 
 def review_routes(site: Site, pages: Sequence[PageRoute] = PAGES) -> list[Route]:
     """Return the routes below `/review`."""
-    routes = _Routes(site, Templates(BASE, site.banner, [(page.nav, BASE + page.path) for page in pages if page.nav]))
+    routes = _Routes(site, Templates(BASE, site.banner, [page for page in pages if page.nav]))
     return [
         Route(f"{BASE}/static/review.css", _style, methods=["GET"]),
         Route(f"{BASE}/static/review.js", _script, methods=["GET"]),
@@ -62,31 +65,36 @@ class _Routes:
         if page.csv:
             routes.append(Route(f"{path}.csv", self._get(page, as_csv), methods=["GET"]))
         routes.append(Route(path, self._get(page, self._html), methods=["GET"]))
-        if page.post is not None:
-            routes.append(Route(path, self._post(page.post, self._site.writers if page.reads else None), methods=["POST"]))
+        if page.post is not None and page.post_role is not None:
+            routes.append(
+                Route(path, self._post(page.post, page.post_role, self._site.writers if page.reads else None), methods=["POST"])
+            )
         return routes
 
     def _get(self, page: PageRoute, write: Write) -> Callable[[Request], Any]:
         pool = self._site.readers if page.reads else None
 
         async def endpoint(request: Request) -> Response:
-            return await run_in_threadpool(self._answer, page.draw, request, {}, pool, write)
+            return await run_in_threadpool(self._answer, page.draw, page.role, request, {}, pool, write)
 
         return endpoint
 
-    def _post(self, post: Callable[[PageRequest], Page | Response], pool: DatabasePool | None) -> Callable[[Request], Any]:
+    def _post(
+        self, post: Callable[[PageRequest], Page | Response], access: Access, pool: DatabasePool | None
+    ) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             if not from_this_site(request.headers):
                 raise Forbidden("A form of the review pages is accepted from its own pages only")
             body = await read_body(request.scope, request.receive, MAX_FORM_BYTES, self._memory)
             form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200))
-            return await run_in_threadpool(self._answer, post, request, form, pool, self._html)
+            return await run_in_threadpool(self._answer, post, access, request, form, pool, self._html)
 
         return endpoint
 
     def _answer(
         self,
         make: Callable[[PageRequest], Page | Response],
+        access: Access,
         request: Request,
         form: Mapping[str, str],
         pool: DatabasePool | None,
@@ -95,16 +103,19 @@ class _Routes:
         asked = self._asked(request, form)
         state = None
         try:
+            asked.reader.require(access)
             if pool is not None:
                 self._site.begin()
             with nullcontext() if pool is None else pool.borrow() as connection:
                 made = make(self._asked(request, form, connection))
                 if connection is not None and isinstance(made, Page):
                     state = log_state(connection, asked.now)
-        except (PageNotFoundError, BadFormError, FilterError, DatabaseError) as error:
+        except (RoleError, PageNotFoundError, BadFormError, FilterError, DatabaseError, AuditError) as error:
             made = _message(error)
         response = made if isinstance(made, Response) else write(made, asked, state)
         response.headers.update(HEADERS)
+        if isinstance(made, Page) and write == self._html:
+            response.headers.update(made.headers)
         return response
 
     def _asked(self, request: Request, form: Mapping[str, str], connection: Any = None) -> PageRequest:
@@ -118,12 +129,18 @@ class _Routes:
             settings=self._site.settings,
             knowledge=self._site.knowledge,
             connection=connection,
+            reader=typed_reader(typed_name(request.cookies)),
+            audit_log=self._site.audit_log,
         )
 
 
 def _message(error: Exception) -> Page:
     """Return the page that says why there is no other."""
     match error:
+        case RoleError():
+            return Page("Not for your role", "message.html", {"message": str(error)}, status=403)
+        case AuditError():
+            return Page("Nothing was shown", "message.html", {"message": str(error)}, status=503)
         case PageNotFoundError():
             return Page("Not here", "message.html", {"message": str(error)}, status=404)
         case BadFormError() | FilterError():

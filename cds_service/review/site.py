@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from cds_service.access.audit import AuditLog
 from cds_service.clock import Clock
 from cds_service.database import READ_LIMIT_MS, Database, DatabasePool, open_database, review_path
 from cds_service.knowledge.knowledge import Knowledge
@@ -25,6 +26,8 @@ class Site:
         self.banner = banner
         self.readers = DatabasePool(self._open, _READERS)
         self.writers = DatabasePool(lambda: self._open(writes_review=True), 1)  # of the review database
+        self._auditing = DatabasePool(lambda: self._open(writes_review=True), 1)  # apart, so that a form's page does not hold it
+        self.audit_log = AuditLog(self._auditing, clock)
         self._keeper = RollupKeeper(
             lambda: self._open(writes_review=True, limit_ms=None), SiteDays(settings.time_zone), self.clock
         )
@@ -47,6 +50,7 @@ class Site:
         self._keeper.stop()
         self.readers.close()
         self.writers.close()
+        self._auditing.close()
 
     def _open(self, *, writes_review: bool = False, limit_ms: int | None = READ_LIMIT_MS) -> Database:
         settings = self.settings

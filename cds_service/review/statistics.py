@@ -125,10 +125,10 @@ def stratified(strata: Iterable[Stratum]) -> Proportion | None:
     centre = sum(one.size * p for one, p in smoothed) / size
     effective = centre * (1 - centre) / variance
     freedom = variance**2 / sum(part**2 / max(one.judged - 1, 1) for one, part in parts)
-    return Proportion(value, wilson(value * effective, effective, _student95(freedom)), n, effective, covered)
+    return Proportion(value, wilson(value * effective, effective, student95(freedom)), n, effective, covered)
 
 
-def _student95(freedom: float) -> float:
+def student95(freedom: float) -> float:
     """Return the 97.5 % point of Student's t; `freedom` at least 1 (Abramowitz and Stegun 26.7.5; within 1 % from two on)."""
     z = Z95
     terms = (

@@ -20,7 +20,7 @@ _COLUMNS = {"repeated": "repeated_24h", "row": "table_row", "user": "user_key"}
 _FIELD_OF = {column: field for field, column in _COLUMNS.items()}
 _NO_SUCH_NAME = -9
 _MANY_DAYS = 600  # as a difference of two YYYYMMDD: about half a year
-_NUMBERS = {"repeated_24h", "about_order", "table_row", "applies", "status", "ms_bucket"}
+_NUMBERS = {"repeated_24h", "about_order", "table_row", "applies", "status", "ms_bucket", "hour"}
 _YES_NO = {"repeated_24h", "about_order"}
 
 Where = tuple[str, dict[str, Any]]

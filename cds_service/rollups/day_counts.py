@@ -6,8 +6,9 @@ Everything that the figures of the pages mean is decided here; `tests/rollups/pl
 from __future__ import annotations
 
 from cds_service.database import WITHDRAWN, Database
+from cds_service.database.review_tables import COUNTS
 from cds_service.rollups.counting import words
-from cds_service.rollups.days import DAY, Bounds
+from cds_service.rollups.days import DAY, HOUR, Bounds
 
 # Latency is counted in buckets, each named by its upper bound in ms. The last one holds whatever took longer.
 MS_BUCKETS = (
@@ -17,7 +18,8 @@ MS_BUCKETS = (
 )
 HELD_BACK = 503  # the status that a caller got whose response was withdrawn
 
-DAILY_TABLES = ("card", "reason", "missing", "evaluation", "call", "refusal", "user", "denominator")
+DAILY_TABLES = tuple(COUNTS)
+SLOW_MS = 500  # a response should take no longer (CDS Hooks, "on the order of 500 ms")
 
 # The cards of the day, each with the response to it. Made once for the three tables that count cards.
 _DAY_CARD = """CREATE TEMPORARY TABLE day_card (received_at BIGINT, tenant BIGINT, client BIGINT, hook BIGINT, card BIGINT,
@@ -91,22 +93,51 @@ _MISSING = """INSERT INTO review.daily_missing
 
 # How long the caller waited, where that is known; else until the record was handed to the log.
 _BUCKET = "CASE {} ELSE {} END".format(" ".join(f"WHEN us <= {ms * 1000} THEN {ms}" for ms in MS_BUCKETS[:-1]), MS_BUCKETS[-1])
+_CALL_OF_DAY = f"""SELECT k.tenant, k.client, k.hook, k.received_at,
+        CASE WHEN w.call_id IS NULL THEN k.status ELSE {HELD_BACK} END AS status,
+        CASE WHEN w.call_id IS NULL THEN k.outcome ELSE {WITHDRAWN} END AS outcome,
+        CASE WHEN k.repeat_of IS NULL THEN 0 ELSE 1 END AS repeats, coalesce(d.total_us, k.took_us, 0) AS us
+    FROM log.call k
+    LEFT JOIN (SELECT received_at, call_id, max(total_us) AS total_us FROM log.delivery
+        WHERE received_at >= :start AND received_at < :end GROUP BY received_at, call_id) d
+        ON d.received_at = k.received_at AND d.call_id = k.id
+    LEFT JOIN (SELECT DISTINCT received_at, call_id FROM log.withdrawal
+        WHERE received_at >= :start AND received_at < :end) w
+        ON w.received_at = k.received_at AND w.call_id = k.id
+    WHERE k.received_at >= :start AND k.received_at < :end"""
 _CALL = f"""INSERT INTO review.daily_call
-    SELECT :day, tenant, client, hook, status, outcome, ms_bucket, sum(repeats), sum(n)
-    FROM (SELECT tenant, client, hook, status, outcome, repeats, n, {_BUCKET} AS ms_bucket
-        FROM (SELECT k.tenant, k.client, k.hook, CASE WHEN w.call_id IS NULL THEN k.status ELSE {HELD_BACK} END AS status,
-                CASE WHEN w.call_id IS NULL THEN k.outcome ELSE {WITHDRAWN} END AS outcome,
-                CASE WHEN k.repeat_of IS NULL THEN 0 ELSE 1 END AS repeats, 1 AS n,
-                coalesce(d.total_us, k.took_us, 0) AS us
-            FROM log.call k
-            LEFT JOIN (SELECT received_at, call_id, max(total_us) AS total_us FROM log.delivery
-                WHERE received_at >= :start AND received_at < :end GROUP BY received_at, call_id) d
-                ON d.received_at = k.received_at AND d.call_id = k.id
-            LEFT JOIN (SELECT DISTINCT received_at, call_id FROM log.withdrawal
-                WHERE received_at >= :start AND received_at < :end) w
-                ON w.received_at = k.received_at AND w.call_id = k.id
-            WHERE k.received_at >= :start AND k.received_at < :end) one) bucketed
+    SELECT :day, tenant, client, hook, status, outcome, ms_bucket, sum(repeats), count(*)
+    FROM (SELECT tenant, client, hook, status, outcome, repeats, {_BUCKET} AS ms_bucket FROM ({_CALL_OF_DAY}) one) bucketed
     GROUP BY tenant, client, hook, status, outcome, ms_bucket"""
+
+# By hours since midnight. Evaluations are those that applied; not checked: could not be checked, or failed.
+_HOUR = f"""INSERT INTO review.daily_hour
+    SELECT :day, tenant, client, hour, sum(calls), sum(failed), sum(slow), sum(evaluations), sum(not_checked)
+    FROM (
+        SELECT tenant, client, hour, count(*) AS calls, count(*) FILTER (WHERE status >= 500) AS failed,
+            count(*) FILTER (WHERE us > {SLOW_MS * 1000}) AS slow, 0 AS evaluations, 0 AS not_checked
+        FROM (SELECT tenant, client, status, us, (received_at - :start) / {HOUR} AS hour FROM ({_CALL_OF_DAY}) one) of_hour
+        GROUP BY tenant, client, hour
+        UNION ALL
+        SELECT k.tenant, k.client, k.hour, 0, 0, 0, sum(k.n * o.n),
+            coalesce(sum(k.n * o.n) FILTER (WHERE o.outcome = :could_not_check OR o.outcome = :failed), 0)
+        FROM (SELECT tenant, client, hour, outcome_set, count(*) AS n
+            FROM (SELECT tenant, client, outcome_set, (received_at - :start) / {HOUR} AS hour FROM log.call
+                WHERE received_at >= :start AND received_at < :end AND repeat_of IS NULL AND outcome_set IS NOT NULL) c
+            GROUP BY tenant, client, hour, outcome_set) k
+        JOIN log.outcome_of_set o ON o.set_id = k.outcome_set
+        WHERE o.applies = 1 AND o.outcome <> :not_applicable
+        GROUP BY k.tenant, k.client, k.hour) counted
+    GROUP BY tenant, client, hour"""
+
+# Which program, dialect and content of a card decided: a change of any of them begins a new stretch of a card's rate.
+_RELEASE = """INSERT INTO review.daily_release
+    SELECT :day, k.tenant, k.client, k.service_version, k.dialect, o.card, o.version, o.content_hash, sum(k.n * o.n)
+    FROM (SELECT tenant, client, service_version, dialect, outcome_set, count(*) AS n FROM log.call
+        WHERE received_at >= :start AND received_at < :end AND repeat_of IS NULL AND outcome_set IS NOT NULL
+        GROUP BY tenant, client, service_version, dialect, outcome_set) k
+    JOIN log.outcome_of_set o ON o.set_id = k.outcome_set
+    GROUP BY k.tenant, k.client, k.service_version, k.dialect, o.card, o.version, o.content_hash"""
 
 _REFUSAL = """INSERT INTO review.daily_refusal
     SELECT :day, tenant, client, hook, status, reason, sum(n) FROM log.refusal
@@ -157,5 +188,6 @@ def count_day(database: Database, day: int, bounds: Bounds) -> None:
     database.execute(_REASON, day=day, **live_shown, overridden=responses["overridden"])
     database.execute(_USER, day=day, **live_shown, **responses)
     database.execute("DROP TABLE day_card")
-    for statement in (_EVALUATION, _MISSING, _CALL, _REFUSAL, _DENOMINATOR):
+    for statement in (_EVALUATION, _MISSING, _CALL, _REFUSAL, _DENOMINATOR, _RELEASE):
         database.execute(statement, day=day, **span)
+    database.execute(_HOUR, day=day, **span, **words(database, "could_not_check", "failed", "not_applicable"))

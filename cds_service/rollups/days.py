@@ -10,7 +10,8 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 SECOND = 1_000_000
-DAY = 86_400 * SECOND
+HOUR = 3_600 * SECOND
+DAY = 24 * HOUR
 # Offsets from UTC are whole quarters of an hour, so that a quarter lies in one day.
 QUARTER = 900 * SECOND
 

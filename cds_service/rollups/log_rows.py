@@ -93,7 +93,7 @@ _STATE = f"""CASE WHEN EXISTS (SELECT 1 FROM log.withdrawal w WHERE w.call_id = 
 _MICROSECONDS = """coalesce((SELECT max(d.total_us) FROM log.delivery d
     WHERE d.received_at = c.received_at AND d.call_id = c.call_id), {took})"""
 _CALL = "SELECT 1 FROM log.call k WHERE k.tenant = c.tenant AND k.received_at = c.received_at AND k.id = c.call_id"
-_REPEATED = f"""EXISTS (SELECT 1 FROM log.card e WHERE e.patient = c.patient AND e.card = c.card AND e.about = c.about
+REPEATED = f"""EXISTS (SELECT 1 FROM log.card e WHERE e.patient = c.patient AND e.card = c.card AND e.about = c.about
     AND e.tenant = c.tenant AND e.client = c.client AND e.mode = :live AND e.state = :shown
     AND e.received_at < c.received_at AND e.received_at >= c.received_at - {DAY}
     AND NOT EXISTS (SELECT 1 FROM log.withdrawal w WHERE w.call_id = e.call_id AND w.received_at = e.received_at))"""
@@ -155,11 +155,12 @@ def _days_of(database: Database, table: str, chosen: Filter) -> set[int]:
 def _overlaps(bucket: int, chosen: Filter) -> bool:
     """Tell whether calls in the bucket may have a latency above `ms_from` and up to `ms_to`."""
     above = MS_BUCKETS[MS_BUCKETS.index(bucket) - 1] if bucket != MS_BUCKETS[0] else 0
-    low, high = _band(chosen)
+    low, high = latency_band(chosen)
     return bucket > low and above < high
 
 
-def _band(chosen: Filter) -> tuple[int, int]:
+def latency_band(chosen: Filter) -> tuple[int, int]:
+    """Return above and up to how many milliseconds a call may have taken."""
     return max(map(int, chosen["ms_from"]), default=-1), min(map(int, chosen["ms_to"]), default=MS_BUCKETS[-1] * 1_000)
 
 
@@ -189,9 +190,17 @@ def _days_not_counted(database: Database, days: SiteDays) -> set[int]:
     return waiting.union(days_between(first, last) if first <= last else ())
 
 
-def _conditions(database: Database, chosen: Filter) -> Where:
+def fixed_conditions(database: Database, chosen: Filter) -> Where:
+    """Return the conditions on what a card and its call say of themselves: no later record changes whether they hold."""
     fields = [name for name in dimensions("card") if name not in ("state", "response", "repeated", "about_order")]
     where, parameters = conditions(database, chosen, (*fields, "row", "patient", "uuid"), prefix="c.")
+    if len(chosen["about_order"]) == 1:
+        where += f" AND c.order_key IS {'NOT ' if chosen['about_order'] == ('yes',) else ''}NULL"
+    return where + _of_calls(database, chosen, parameters), parameters
+
+
+def _conditions(database: Database, chosen: Filter) -> Where:
+    where, parameters = fixed_conditions(database, chosen)
     parts = [where]
     # What needs a look elsewhere stands after what the row itself says.
     for name, sql in (("state", _STATE), ("response", _RESPONSE), ("reason", _REASON)):
@@ -199,8 +208,6 @@ def _conditions(database: Database, chosen: Filter) -> Where:
             parts.append(f" AND {sql} IN :f_{name}")
             values = [value_of(database, name, text) for text in chosen[name]]
             parameters[f"f_{name}"] = [value for value in values if value is not None]
-    if len(chosen["about_order"]) == 1:
-        parts.append(f" AND c.order_key IS {'NOT ' if chosen['about_order'] == ('yes',) else ''}NULL")
     overridden = bool(chosen["reason"] or chosen["comment"])
     if overridden:  # what the counts say of reasons is of cards that were shown and overridden
         parts.append(f" AND c.mode = :live AND {_STATE} = :shown AND {_RESPONSE} = :overridden")
@@ -208,11 +215,15 @@ def _conditions(database: Database, chosen: Filter) -> Where:
         parts.append(f" AND {_COMMENTED} = {int(chosen['comment'] == ('yes',))}")
     repeated = len(chosen["repeated"]) == 1
     if repeated:
-        is_repeat = f"c.mode = :live AND {_STATE} = :shown AND {_REPEATED}"
+        is_repeat = f"c.mode = :live AND {_STATE} = :shown AND {REPEATED}"
         parts.append(f" AND {'' if chosen['repeated'] == ('yes',) else 'NOT '}({is_repeat})")
     if overridden or repeated:
         parameters |= words(database, "live", "shown", "overridden")
-    parts.append(_of_calls(database, chosen, parameters))
+    if chosen["ms_from"] or chosen["ms_to"]:
+        took = _MICROSECONDS.format(took="k.took_us")
+        parts.append(f" AND EXISTS ({_CALL} AND {took} > :us_from AND {took} <= :us_to)")
+        low, high = latency_band(chosen)
+        parameters |= {"us_from": low * 1_000, "us_to": high * 1_000}
     return "".join(parts), parameters
 
 
@@ -224,12 +235,6 @@ def _of_calls(database: Database, chosen: Filter, parameters: dict[str, Any]) ->
     if chosen["instance"]:
         on_call += " AND k.instance IN :f_instance"
         parameters["f_instance"] = [blake2b(text) for text in chosen["instance"]]
-    if chosen["ms_from"] or chosen["ms_to"]:
-        on_call += (
-            f" AND {_MICROSECONDS.format(took='k.took_us')} > :us_from AND {_MICROSECONDS.format(took='k.took_us')} <= :us_to"
-        )
-        low, high = _band(chosen)
-        parameters |= {"us_from": low * 1_000, "us_to": high * 1_000}
     if on_call:
         parts.append(f" AND EXISTS ({_CALL}{on_call})")
     if chosen["user"]:  # the calls of a day once, in place of a look at the call of each card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -40,6 +41,8 @@ class LogFile:
 
     def __init__(self, path: Path) -> None:
         """Raises FileNotFoundError, SchemaMismatchError, sqlite3.DatabaseError."""
+        self._path = path
+        self._file = path.stat()
         self._connection = open_for_reading(path)
         self._connection.row_factory = None
 
@@ -50,7 +53,12 @@ class LogFile:
         return Source(*self._connection.execute("SELECT id, created_at, last_seq FROM source").fetchone())
 
     def next_after(self, seq: int, size: int) -> Batch:
-        """Return the next `size` records after `seq` in their order, all that belongs to them with them."""
+        """Return the next `size` records after `seq` in their order, all that belongs to them with them.
+
+        Raises FileNotFoundError where another file is in its place by now.
+        """
+        if not os.path.samestat(self._path.stat(), self._file):
+            raise FileNotFoundError("the alert log was replaced by another file")
         self._connection.execute("BEGIN")  # all of them as they are at one moment
         try:
             seqs = [found for (found,) in self._connection.execute(_NEXT, {"seq": seq, "size": size + 1})]

@@ -32,6 +32,7 @@ class Event(Enum):
     DRAINING = "draining", logging.INFO, "SIGTERM came: not ready any more, still taking calls for so many milliseconds"
     STOPPED = "stopped", logging.INFO, "all calls under way are answered and the log is closed"
     CARDS_LIVE = "cards_live", logging.INFO, "which cards are shown"
+    NO_CARD_LIVE = "no_card_live", logging.ERROR, "no card is shown in production: none is approved as it is now"
     CARD_IN_SHADOW = "card_in_shadow", logging.WARNING, "the card is evaluated and logged, never shown"
     ANSWERED = "answered", logging.DEBUG, "a call ended, with its status and duration; logged at debug level only"
     CALLER_REFUSED = "caller_refused", logging.WARNING, "a caller is not accepted, and why; `client` is an unverified claim"
@@ -45,6 +46,12 @@ class Event(Enum):
         logging.INFO,
         "a FHIR server refused a search and answered another form of it, which is used from now on",
     )
+    REFUSALS = (
+        "refusals",
+        logging.WARNING,
+        "all refusals of a kind in a minute, with the addresses that most came from; beyond ten they have no line of their own",
+    )
+    CONNECTION_REFUSED = "connection_refused", logging.WARNING, "a connection was closed: too many are open, or it is not HTTP"
     REFUSED = "refused", logging.INFO, "a request was answered with an error, joined to it by `trace`"
     FEEDBACK = "feedback", logging.INFO, "feedback was taken"
     SECURITY = "security", logging.WARNING, "an event that only a fault or an attack explains, by kind"
@@ -56,6 +63,11 @@ class Event(Enum):
     CHECK_UNPROVEN = "check_unproven", logging.WARNING, "no known patient makes a card of this site fire, so nothing is proved"
     CHECK_RECOVERED = "check_recovered", logging.WARNING, "the known patients are decided as before again"
     LOG_UNWRITABLE = "log_unwritable", logging.ERROR, "the alert log can't be written, records wait in memory"
+    LOG_SET_ASIDE = (
+        "log_set_aside",
+        logging.ERROR,
+        "the file can't be the alert log, and why; it was renamed and a new one begun",
+    )
     LOG_WRITABLE = "log_writable", logging.WARNING, "the alert log can be written again"
     LOG_FULL = "log_full", logging.ERROR, "too many records wait for the alert log, the oldest are lost"
     LOG_LOST = "log_lost", logging.CRITICAL, "the process ends with records that could not be written"
@@ -66,6 +78,12 @@ class Event(Enum):
         logging.WARNING,
         "the lock beside the alert log can't be taken; commits are slower",
     )
+    KEY_CHANGED = (
+        "key_changed",
+        logging.CRITICAL,
+        "the key of the log's hashes is not the one that the log began with; `count` is its generation",
+    )
+    KEY_UNCHECKED = "key_unchecked", logging.WARNING, "it can't be looked up with which key of the hashes the log began"
     LOG_UNREAD = "log_unread", logging.WARNING, "the cards shown before can't be looked up; cards may be shown again"
     SHIPPING_FAILS = "shipping_fails", logging.ERROR, "records can't be moved to PostgreSQL now; they wait in the log's file"
     SHIPPING_WORKS = "shipping_works", logging.WARNING, "records are moved to PostgreSQL again"
@@ -113,6 +131,8 @@ class Fields(TypedDict, total=False):
     hash: str
     why: str  # of a card in shadow, a key, a refusal: one of our own sentences
     client: str  # name in the registry
+    peer: str  # IP address that a refused request came from; written only where the site asks for it
+    peers: str  # addresses with counts
     kind: str
     check: str
     state: str
@@ -121,6 +141,8 @@ class Fields(TypedDict, total=False):
     trace: str  # random, made here; joins an answer to its line
     record: str  # id of a record of the alert log, made here
     error: str  # class of an exception
+    file: str  # path, from a setting
+    kept: str  # its path after it was renamed
     place: str  # where it was raised, and the frames around it
     # Of libraries
     logger: str

@@ -23,6 +23,7 @@ import msgspec
 
 from cds_service import __version__
 from cds_service.telemetry.events import Event, Fields, Line, place, tell
+from cds_service.telemetry.refusal_lines import RefusalLines
 
 _LIBRARIES = ("asyncio", "concurrent", "httpcore2", "httpx2", "opentelemetry", "psycopg", "py", "urllib3", "uvicorn")
 
@@ -38,14 +39,16 @@ _HARMLESS = re.compile(
 )
 
 
-def configure_logging(profile: str, stream: TextIO | None = None) -> None:
+def configure_logging(profile: str, stream: TextIO | None = None, *, peers: bool = False) -> None:
     """Send all log lines and uncaught exceptions to `stream` (stderr). Only for the start of a process.
 
-    JSON, or in a terminal of the dev profile the same fields for people.
+    JSON, or in a terminal of the dev profile the same fields for people. `peers`: each refusal with the address it came from.
     """
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_ForPeople(profile) if profile == "dev" and stream.isatty() else _Json(profile))
+    handler.addFilter(_without_doubles)
+    handler.addFilter(RefusalLines())
+    handler.setFormatter(_ForPeople(profile) if profile == "dev" and stream.isatty() else _Json(profile, peers))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.raiseExceptions = False  # a handler that fails would print the record
     logging.captureWarnings(True)
@@ -54,22 +57,37 @@ def configure_logging(profile: str, stream: TextIO | None = None) -> None:
     sys.unraisablehook = lambda args: _unhandled(args.exc_type, args.exc_value, args.exc_traceback)
 
 
+def summarise_refusals() -> None:
+    """Write the summary of refusals that is due. To be called every second in a process whose logging is configured."""
+    for handler in logging.getLogger().handlers:
+        for one in handler.filters:
+            if isinstance(one, RefusalLines):
+                one.summarise()
+
+
 def silence_database_driver() -> None:
     """Keep psycopg and its pool from logging: their lines hold addresses and users of databases."""
     for name in ("psycopg", "psycopg.pool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def _without_doubles(record: logging.LogRecord) -> bool:
+    """Drop uvicorn's line on a request that is no HTTP: `connection_refused` says it, and is folded."""
+    return record.msg != "Invalid HTTP request received."
+
+
 class _Json(logging.Formatter):
-    def __init__(self, profile: str) -> None:
+    def __init__(self, profile: str, peers: bool) -> None:
         super().__init__()
+        self._hidden = () if peers else ("peer",)
         self._constant = {"profile": profile, "version": __version__, "pid": os.getpid()}
 
     def format(self, record: logging.LogRecord) -> str:
         line = line_of(record)
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         head = {"time": at, "level": record.levelname, "event": line.event.label}
-        return msgspec.json.encode(head | self._constant | line.fields).decode()
+        fields = {name: value for name, value in line.fields.items() if name not in self._hidden}
+        return msgspec.json.encode(head | self._constant | fields).decode()
 
 
 class _ForPeople(logging.Formatter):

@@ -14,6 +14,8 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from cds_service.files.set_aside import REASONS
+
 REGISTRY = CollectorRegistry()
 
 SecurityKind = Literal[
@@ -87,9 +89,12 @@ LOG_UNREAD = _counter("cds_log_unread", "Times that the cards shown before could
 LOG_WITHOUT_LOCK = _counter(
     "cds_log_without_lock", "Times that the lock beside the alert log could not be taken; commits went on without it"
 )
+LOG_SET_ASIDE = _counter("cds_log_set_aside", "Files that could not be the alert log and were set aside, by reason", "reason")
+SET_ASIDE = _gauge("cds_set_aside_files", "Files that were set aside and are still beside the log", "livemax")
 LOG_WAITING = _gauge("cds_log_waiting", "Records in memory that are not durable yet, all workers together", "livesum")
 LOG_LAG = _gauge("cds_log_lag_seconds", "For how long records have been waiting, in the worker where that is longest", "livemax")
 LOG_STATE = _gauge("cds_log_state", "Workers whose alert log is in this state", "livesum", "state")
+WRONG_KEYS = _gauge("cds_log_wrong_keys", "Keys of the log's hashes that are not those that the log began with", "livemax")
 LOG_UNREAD_ELSEWHERE = _counter(
     "cds_log_unread_elsewhere", "Times that PostgreSQL could not be asked for the cards that other machines had shown"
 )
@@ -134,6 +139,8 @@ def start_at_zero(services: Iterable[str], cards: Iterable[str]) -> None:
         SECURITY_EVENTS.labels(kind)
     for outcome in ("written", "quarantined", "lost"):
         LOG_RECORDS.labels(outcome)
+    for reason in REASONS:
+        LOG_SET_ASIDE.labels(reason)
     for outcome in ("shipped", "refused"):
         SHIPPING_RECORDS.labels(outcome)
     for phase in ("trust", "receive", "decode", "gather", "read", "judge", "draw", "shown_before", "choose", "log"):

@@ -7,6 +7,7 @@ mapped files of that folder, one set per process, which any worker can add up.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -15,6 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from cds_service.telemetry import metrics
 from cds_service.telemetry.call_counts import flush
 from cds_service.telemetry.metrics_folder import metrics_folder
+from cds_service.telemetry.process_metrics import WorkerProcesses
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -24,10 +26,16 @@ def exposition() -> bytes:
     flush()
     folder = metrics_folder()
     if folder is None:
-        return generate_latest(metrics.REGISTRY)
+        return generate_latest(metrics.REGISTRY) + _of_processes([os.getpid()])
     _remove_ended_workers(folder)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call]
+    return generate_latest(registry) + _of_processes(sorted(_live_workers(folder)))
+
+
+def _of_processes(pids: Iterable[int]) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(WorkerProcesses(pids))
     return generate_latest(registry)
 
 
@@ -56,9 +64,14 @@ def forget_own() -> None:
             path.unlink()
 
 
+def _live_workers(folder: Path) -> set[int]:
+    """Return the numbers of the processes that have live gauges in the folder."""
+    return {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*_*.db")}
+
+
 def _remove_ended_workers(folder: Path) -> None:
     """Remove the gauges of workers that were killed; their counters stay."""
-    for pid in {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*_*.db")}:
+    for pid in _live_workers(folder):
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from cds_service.outbound.base_urls import FhirBase, base_place
+from cds_service.outbound.base_urls import FhirBase, base_place, base_url
 
 Headers = Iterable[tuple[bytes, bytes]]  # of a request, names in lower case
 
@@ -21,6 +21,7 @@ class Caller(msgspec.Struct, frozen=True):
     fhir_bases: tuple[FhirBase, ...] | None = None  # that may be asked; () for none; None for any, in the dev profile only
     deadline_ms: int | None = None  # from request to answer, where the client has its own
     include: bool = False  # its EHR supports `_include` in searches and prefetch templates
+    calls_per_minute: int | None = None  # that one process takes from the client; None: no limit of its own
     clock_offset_ms: int | None = None  # issue time of this call's token minus its receipt; None without a token
 
     def base_of(self, fhir_server: str) -> FhirBase | None:
@@ -35,6 +36,16 @@ class Caller(msgspec.Struct, frozen=True):
         if self.fhir_bases is None:
             return FhirBase(fhir_server, private=True)
         return next((base for base in self.fhir_bases if base_place(base.url) == named), None)
+
+    def server_name(self, fhir_server: str | None) -> str:
+        """Return one name for a FHIR server however a call spells its URL: its registered base, else one spelling of the URL."""
+        if not fhir_server:
+            return ""
+        base = self.base_of(fhir_server) if self.fhir_bases is not None else None
+        if base is not None:
+            return base.url
+        named = base_place(fhir_server)
+        return fhir_server if named is None else base_url(named)
 
     def is_foreign(self, fhir_server: str) -> bool:
         """Say whether the caller has registered FHIR servers and `fhir_server` is none of them.
@@ -72,6 +83,10 @@ class Callers(Protocol):
     @property
     def degraded(self) -> bool:
         """Say whether the shared store of used tokens can't be asked now."""
+
+    @property
+    def all_refused(self) -> str:
+        """Return why every caller would be refused now, "" where that is not so."""
 
     def health(self) -> dict[str, Any]:
         """Return the part of /health about callers: counts, no names."""

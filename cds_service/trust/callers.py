@@ -15,6 +15,7 @@ class UnverifiedCallers:
     origins: frozenset[str] = frozenset()
     dialects: frozenset[str] = frozenset()
     degraded = False
+    all_refused = ""
 
     async def start(self) -> None: ...
 

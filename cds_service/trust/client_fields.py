@@ -152,5 +152,6 @@ FIELDS: dict[str, Field] = {
     "hooks": Field(_list(_one_of(HOOKS)), f"a list out of {', '.join(HOOKS)}"),
     "origins": Field(_list(origin), 'a list of origins such as "https://ehr.example", without a path; `*` is not possible'),
     "deadline_ms": _number(200, 60_000),
+    "calls_per_minute": _number(1, 1_000_000),
     "supports_include": Field(_yes_or_no, "true or false"),
 }

@@ -1,4 +1,4 @@
-"""Check the settings and clients before the production profile starts, and report every problem at once."""
+"""Check the settings and clients before the service starts, and report every problem at once."""
 
 from __future__ import annotations
 
@@ -33,6 +33,18 @@ def start_problems(settings: Settings, clients: Sequence[Client]) -> list[str]:
     for client in clients:
         problems += [f'client "{client.name}": {one}' for one in client_problems(client)]
     return problems
+
+
+def unaddressed(settings: Settings, clients: Sequence[Client]) -> list[str]:
+    """Return the problems of clients whose tokens can't be compared with a URL, in any profile."""
+    if settings.public_url:
+        return []
+    return [
+        f'CDS_PUBLIC_URL is needed: client "{client.name}" has no `audiences` of its own, so its tokens are made for the '
+        "URLs under which EHRs reach this service"
+        for client in clients
+        if not client.audiences
+    ]
 
 
 def client_problems(client: Client) -> list[str]:

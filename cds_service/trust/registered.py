@@ -18,7 +18,7 @@ from cds_service.telemetry.metrics import AUTH_DEGRADED, AUTH_REFUSED
 from cds_service.trust.caller import Caller, Callers, Endpoint, Headers
 from cds_service.trust.key_sets import is_signed_by
 from cds_service.trust.keys import ClientKeys, FetchKeys, fetch_keys
-from cds_service.trust.production import start_problems
+from cds_service.trust.production import start_problems, unaddressed
 from cds_service.trust.refusal import REASONS, CallerRefusedError
 from cds_service.trust.registry import Client, RegistryError, load_registry, published_keys
 from cds_service.trust.replay import Replay
@@ -78,12 +78,17 @@ class RegisteredCallers:
             return await self._verify(headers, endpoint)
         except CallerRefusedError as error:
             AUTH_REFUSED.labels(error.reason).inc()
-            tell(Event.CALLER_REFUSED, why=error.reason, client=error.client or "-")
             raise
 
     @property
     def degraded(self) -> bool:
         return self._replay.degraded
+
+    @property
+    def all_refused(self) -> str:
+        if self._strict and self._replay.degraded:
+            return "used tokens can't be looked up"
+        return "no client's keys are known" if all(keys.state == "none" for keys in self._keys.values()) else ""
 
     def health(self) -> dict[str, Any]:
         states = [keys.state for keys in self._keys.values()]
@@ -121,7 +126,9 @@ class RegisteredCallers:
         known = self._callers.get((client.name, tenant))
         if known is None:  # few: tenants are registered
             known = Caller(
-                client.name, tenant, client.preset, client.fhir_bases, client.deadline_ms, include=client.supports_include
+                *(client.name, tenant, client.preset, client.fhir_bases, client.deadline_ms),
+                include=client.supports_include,
+                calls_per_minute=client.calls_per_minute,
             )
             self._callers[client.name, tenant] = known
         return known
@@ -158,12 +165,8 @@ def registered_callers(settings: Settings, clock: Clock) -> Callers:
         raise RegistryError(
             f"{settings.clients_file}:1: no [[client]] is registered; add one, or unset CDS_CLIENTS_FILE to accept any caller"
         )
-    for client in clients:
-        if not client.audiences and not settings.public_url:
-            raise SettingsError(
-                f'CDS_PUBLIC_URL is needed: client "{client.name}" has no `audiences` of its own, so its tokens are made for the '
-                "URLs under which EHRs reach this service"
-            )
+    if problems := unaddressed(settings, clients):
+        raise SettingsError("\n".join(problems))
 
     def now() -> float:
         return clock().timestamp()

@@ -40,6 +40,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     hooks: tuple[str, ...] = ()  # empty: all
     origins: tuple[str, ...] = ()  # pages of a browser that may call on behalf of this client
     deadline_ms: int | None = None
+    calls_per_minute: int | None = None  # that one process takes; further ones get 429
     supports_include: bool = False  # `_include` in searches and prefetch templates
 
 

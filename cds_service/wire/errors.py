@@ -8,6 +8,7 @@
     ├── PreconditionFailed           412  incomplete
     ├── PayloadTooLarge              413  too-long
     ├── UnsupportedMediaType         415  not-supported
+    ├── TooManyCalls                 429  throttled
     ├── EngineFailed                 500  exception
     ├── LogUnavailable               503  transient
     └── Overloaded                   503  throttled
@@ -28,7 +29,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import ClassVar
+from types import MappingProxyType
 
 import msgspec
 
@@ -43,7 +44,7 @@ class CdsError(Exception):
 
     status = 500
     code = "exception"
-    headers: ClassVar[Mapping[str, str]] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, text: str, *, why: str = "") -> None:
         """`why`: the reason for this service's own log, a word of ours or the name of a field, never a value that was sent.
@@ -87,7 +88,7 @@ class BodyTimeout(CdsError):
 
     status = 408
     code = "timeout"
-    headers: ClassVar[Mapping[str, str]] = {"connection": "close"}
+    headers: Mapping[str, str] = MappingProxyType({"connection": "close"})
 
 
 class PayloadTooLarge(CdsError):
@@ -104,12 +105,24 @@ class UnsupportedMediaType(CdsError):
     code = "not-supported"
 
 
+class TooManyCalls(CdsError):
+    """The client has sent more calls in this minute than it is registered for (RFC 6585)."""
+
+    status = 429
+    code = "throttled"
+
+    def __init__(self, text: str, *, retry_after: int) -> None:
+        """`retry_after`: seconds until its calls are taken again."""
+        super().__init__(text)
+        self.headers = {"retry-after": str(retry_after)}
+
+
 class Overloaded(CdsError):
     """The process works on its maximum of calls at once; the EHR may try again."""
 
     status = 503
     code = "throttled"
-    headers: ClassVar[Mapping[str, str]] = {"retry-after": "1"}
+    headers: Mapping[str, str] = MappingProxyType({"retry-after": "1"})
 
 
 class LogUnavailable(CdsError):

@@ -238,8 +238,7 @@ def _checked_context(members: Mapping[str, Raw], hook: str) -> tuple[Context, Dr
     drafts = _drafts(members.get("draftOrders", Raw()), hook)
     if hook == "patient-view":
         return context, drafts
-    # The public sandbox leaves both out when its current tab is clicked a second time.
-    if hook == "order-select" and not context.selections:
+    if hook == "order-select" and drafts is not None and not context.selections:
         text = "`context.selections` is required at order-select and must be a list of references"
         raise BadRequest(text, why="context.selections")
     if len(context.selections or ()) > MAX_SELECTIONS:
@@ -248,15 +247,17 @@ def _checked_context(members: Mapping[str, Raw], hook: str) -> tuple[Context, Dr
 
 
 def _drafts(raw: Raw, hook: str) -> DraftEntries | None:
-    """Check and decode the draft orders; None at patient-view without any.
+    """Check and decode the draft orders; None where none were sent, which at the hooks of orders means: not checked.
 
-    Raises BadRequest where they are malformed, or missing at another hook.
+    The public sandbox leaves them out, with the selections, when its current tab is clicked a second time. A refusal would look
+    like "no recommendations" to the clinician. Raises BadRequest where they are malformed.
     """
-    if raw:
-        check_whole(raw, "`context.draftOrders`")
+    if not raw or (hook != "patient-view" and bytes(memoryview(raw)[:1]) == b"n"):  # null
+        return None
+    check_whole(raw, "`context.draftOrders`")
     if hook != "patient-view" and bytes(memoryview(raw)[:1]) != b"{":
-        raise BadRequest(f"`context.draftOrders` is required at {hook} and must be a Bundle", why="context.draftOrders")
-    return draft_entries(raw) if raw else None
+        raise BadRequest(f"`context.draftOrders` must be a Bundle at {hook}", why="context.draftOrders")
+    return draft_entries(raw)
 
 
 L = TypeVar("L", str, str | None)

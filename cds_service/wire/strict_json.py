@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -21,7 +22,6 @@ T = TypeVar("T")
 
 MAX_DEPTH = 64  # arrays and objects inside each other; FHIR's deepest examples have some 20
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NULL = rb"\u0000"
 _HALF_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]")
 
@@ -60,7 +60,7 @@ def checked_text(body: bytes) -> bytes:
 
     Raises BadRequest where `body` is empty, is not UTF-8 or holds U+0000.
     """
-    body = body.removeprefix(_BYTE_ORDER_MARK)
+    body = body.removeprefix(BOM_UTF8)
     if not body:
         raise BadRequest("The body is empty", why="empty")
     if not body.isascii():
@@ -83,7 +83,7 @@ def members_of(text: bytes | msgspec.Raw, where: str) -> dict[str, msgspec.Raw]:
     except msgspec.ValidationError:
         raise BadRequest(f"{where[0].upper()}{where[1:]} must be a JSON object", why="not_an_object") from None
     except NOT_JSON as error:
-        raise not_json(error, bytes(text)) from None
+        raise not_json(error, bytes(text), whole=isinstance(text, bytes)) from None
     if count != len(members):
         raise BadRequest(f"A member of {where} stands twice", why="member_twice")
     return {str(name): value for name, value in members.items()}
@@ -94,6 +94,7 @@ def check_whole(text: bytes | msgspec.Raw, where: str) -> None:
 
     Raises BadRequest. `where` names the text in the error.
     """
+    whole = isinstance(text, bytes)
     text = bytes(text)
     try:
         value = msgspec.json.decode(text)
@@ -108,7 +109,7 @@ def check_whole(text: bytes | msgspec.Raw, where: str) -> None:
     except msgspec.ValidationError:
         raise BadRequest(f"A number in {where} is out of range", why="number") from None
     except NOT_JSON as error:
-        raise not_json(error, text) from None
+        raise not_json(error, text, whole=whole) from None
 
 
 def _refuse_deep(where: str, value: Any) -> None:
@@ -126,19 +127,35 @@ def _refuse_repeated(members: list[tuple[str, Any]]) -> None:
 
 
 _encode = msgspec.json.Encoder().encode
+_BYTE = re.compile(r" \(byte (\d+)\)")
 _once_more = json.JSONDecoder(object_pairs_hook=_refuse_repeated, parse_int=str, parse_float=str)
 
 
-def not_json(error: Exception, body: bytes = b"") -> BadRequest:
-    """Return the error for a body that can't be decoded, with the place and without any content."""
+def not_json(error: Exception, body: bytes = b"", *, whole: bool = True) -> BadRequest:
+    """Return the error for a body that can't be decoded, with line and column where it is known, and without any content.
+
+    `whole`: `body` is what the caller sent; else a part of it, in which a line and column would mislead.
+    """
     if isinstance(error, RecursionError):
         return BadRequest("The body is nested too deeply", why="depth")
     if isinstance(error, UnicodeDecodeError):
-        return BadRequest("The body holds text that is not UTF-8", why="not_utf_8")
+        return BadRequest(f"The body holds text that is not UTF-8{_at(body, error.start) if whole else ''}", why="not_utf_8")
     if _HALF_PAIR.search(body):
         return BadRequest("The body holds half of a surrogate pair", why="not_utf_8")
     # msgspec names the kind of fault and the byte, never the content
-    return BadRequest(f"The body is not JSON: {error}", why="not_json")
+    fault = str(error).removeprefix("JSON is malformed: ")
+    if (place := _BYTE.search(fault)) is not None:
+        fault = fault[: place.start()] + (_at(body, int(place[1])) if whole else "")
+    elif whole:
+        fault += _at(body, len(body))
+    return BadRequest(f"The body is not JSON: {fault[:1].lower()}{fault[1:]}", why="not_json")
+
+
+def _at(body: bytes, position: int) -> str:
+    """Return " (line 2, column 7)" for the byte at `position`; columns count characters from 1, as editors do."""
+    before = body[:position]
+    line = before[before.rfind(b"\n") + 1 :].decode(errors="replace")
+    return f" (line {before.count(10) + 1}, column {len(line) + 1})"
 
 
 def _holds_null(body: bytes) -> bool:

@@ -14,6 +14,7 @@ import pytest
 
 from cds_service.alert_log import CallRecord
 from cds_service.alert_log.call_record import ReceivedCall, call_record
+from cds_service.alert_log.keys import keyed_hash, tenant_secret
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.reading import bodies_of, open_for_reading
 from cds_service.authoring.shorthand import request_from_case
@@ -22,7 +23,9 @@ from cds_service.decide.decision import Decision, Outcome
 from cds_service.evaluate import Evaluation
 from cds_service.fhir.resources import bare_id
 from cds_service.knowledge.knowledge import Knowledge
+from cds_service.outbound.base_urls import FhirBase
 from cds_service.runtime import Runtime
+from cds_service.trust import Caller
 from cds_service.wire.hook_request import HookRequest, decode_request
 from tests.case_runs import some_requests
 from tests.core import (
@@ -440,3 +443,24 @@ def test_a_call_sent_again_is_recognised_though_cards_were_shown_in_between(runt
     other = msgspec.structs.replace(answer, facts=msgspec.structs.replace(answer.facts, jurisdiction="GB"))
     digests = [record_of(call, one).digest for one in (answer, later, other)]
     assert digests[0] == digests[1] != digests[2]
+
+
+# Spellings of one FHIR server
+
+
+OURS = Caller("ehr", fhir_bases=(FhirBase("https://EHR.example/fhir"),))
+OF_DEV = Caller("anonymous", fhir_bases=None)
+
+
+@pytest.mark.parametrize("caller", [OURS, OF_DEV, Caller("ehr")])
+def test_a_patient_has_one_hash_however_the_server_is_spelled(caller: Caller) -> None:
+    spelled = ["https://EHR.example/fhir", "https://ehr.example/fhir", "https://ehr.example:443/fhir", "HTTPS://ehr.example/fhir"]
+    hashes = {Pseudonyms(bytes(32), caller, server)("patient", "1") for server in spelled}
+    assert len(hashes) == 1
+    others = ["https://ehr.example/FHIR", "https://ehr.example:8443/fhir", "http://ehr.example/fhir", "https://ehr.example", None]
+    assert hashes.isdisjoint(Pseudonyms(bytes(32), caller, server)("patient", "1") for server in others)
+
+
+def test_the_registered_base_decides_so_that_hashes_stay_what_they_were() -> None:
+    registered = Pseudonyms(bytes(32), OURS, "https://ehr.example:443/fhir")("patient", "1")
+    assert registered == keyed_hash(tenant_secret(bytes(32), "ehr", ""), "patient", "https://EHR.example/fhir|1")

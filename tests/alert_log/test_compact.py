@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sqlite3
 from collections.abc import Generator
@@ -13,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from cds_service.alert_log import AlertLog, export
+from cds_service.alert_log import AlertLog
 from cds_service.alert_log import compact as module
 from cds_service.alert_log.compact import Compacted, compact
 from cds_service.alert_log.reading import bodies_of, old_calls, open_for_reading
@@ -23,6 +22,7 @@ from cds_service.hooks.override_reasons import known_reasons
 from tests.alert_log.test_old_files import write_old_file
 from tests.alert_log_samples import a_call, a_card, rows
 from tests.core import knowledge
+from tests.exported_log import call_rows
 
 KEEP_REASON = known_reasons(knowledge())
 GOLDEN = Path(__file__).parent / "golden"
@@ -45,9 +45,7 @@ def old_rows(path: Path, table: str) -> list[dict[str, Any]]:
 
 
 def exported(path: Path) -> list[dict[str, Any]]:
-    out = io.BytesIO()
-    export(path, "ndjson", None, out, calls=True)
-    return [json.loads(line) for line in out.getvalue().splitlines()]
+    return call_rows(path)
 
 
 @pytest.mark.parametrize("version", SCHEMAS)

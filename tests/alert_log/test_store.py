@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cds_service.alert_log import SchemaMismatchError
+from cds_service.alert_log.condition import UnusableLogError
 from cds_service.alert_log.reading import open_for_reading
 from cds_service.alert_log.records import CallRecord, DeliveryRecord, Record, RefusalRecord, WithdrawnRecord
 from cds_service.alert_log.schema import SCHEMA_VERSION
@@ -69,7 +70,7 @@ def test_a_file_of_a_newer_program_is_refused_and_left_as_it_is(path: Path) -> N
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
 
-    with pytest.raises(SchemaMismatchError, match="written by a newer program"):
+    with pytest.raises(UnusableLogError, match="a newer version of this program wrote it"):
         Store(path)
     with pytest.raises(SchemaMismatchError, match="this program reads"):
         open_for_reading(path)

@@ -16,10 +16,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from cds_service.alert_log import AlertLog, CallRecord, SchemaMismatchError
+from cds_service.alert_log import AlertLog, CallRecord
 from cds_service.alert_log.records import Record
 from cds_service.alert_log.rows import Rows
-from cds_service.alert_log.schema import SCHEMA_VERSION
 from cds_service.alert_log.store import Store
 from tests.alert_log_samples import START, a_call, a_card, a_feedback, a_key, named, rows
 
@@ -358,14 +357,6 @@ async def test_errors_are_logged_without_what_the_record_held(path: Path, caplog
 
     assert "UnicodeEncodeError" in caplog.text
     assert "secret" not in caplog.text
-
-
-async def test_a_file_of_a_newer_program_stops_the_start(path: Path) -> None:
-    with closing(Store(path)) as store:
-        store._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-
-    with pytest.raises(SchemaMismatchError):
-        AlertLog(path).start()
 
 
 async def test_a_log_that_was_not_started_takes_nothing(path: Path) -> None:

@@ -56,7 +56,7 @@ def test_every_service_is_described_with_its_own_model_and_an_example(document: 
         assert model == HOOKS[service.hook]
         (example,) = content["examples"].values()
         assert example["value"]["hook"] == service.hook
-        assert {"200", "400", "401", "405", "408", "412", "413", "415", "500", "503"} == operation["responses"].keys()
+        assert {"200", "400", "401", "405", "408", "412", "413", "415", "429", "500", "503"} == operation["responses"].keys()
         answers = operation["responses"]["200"]["content"]["application/json"]["examples"].values()
         assert any(answer["value"]["cards"] for answer in answers)
         assert {"cards": []} in [answer["value"] for answer in answers]

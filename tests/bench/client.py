@@ -51,9 +51,10 @@ class Connection:
         self._calls_per_patient = calls_per_patient
         self._asked = 0
         self._port = port
-        self._socket = socket.socket()
 
     async def __aenter__(self) -> Connection:
+        """Connect; a connection that was closed may be entered again."""
+        self._socket = socket.socket()
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(self._socket, ("127.0.0.1", self._port))

@@ -124,7 +124,13 @@ class Bench:
     def server(self, verb: str) -> Server:
         """Return a process of the service or of the pages."""
         port = free_port()
-        return Server([*_CLI, verb, "--profile", "dev", "--port", str(port)], port, self.folder, None, self.environ)
+        return Server(
+            [*_CLI, verb, *(["--quiet"] if verb == "serve" else []), "--profile", "dev", "--port", str(port)],
+            port,
+            self.folder,
+            None,
+            self.environ,
+        )
 
     @contextmanager
     def alone(self) -> Iterator[Running]:

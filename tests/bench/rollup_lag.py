@@ -37,9 +37,9 @@ def server(verb: str, folder: Path) -> Server:
     """Return a process of the service or of the pages."""
     port = free_port()
     environ = {"CDS_LOG_PATH": str(folder / "alerts.sqlite3"), "CDS_REVIEW_PATH": str(folder / "review.sqlite3")}
-    return Server(
-        [sys.executable, "-m", "cds_service.cli.main", verb, "--profile", "dev", "--port", str(port)], port, folder, None, environ
-    )
+    quiet = ["--quiet"] if verb == "serve" else []
+    command = [sys.executable, "-m", "cds_service.cli.main", verb, *quiet, "--profile", "dev", "--port", str(port)]
+    return Server(command, port, folder, None, environ)
 
 
 def counted(pages: httpx2.Client) -> int:

@@ -29,7 +29,7 @@ def free_port() -> int:
 def service_command(port: int, workers: int = 1, python: str = sys.executable) -> list[str]:
     """The real service, as a user starts it, from the environment of `python`."""
     script = str(Path(python).with_name("cds-service"))
-    return [script, "serve", "--profile", "dev", "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
+    return [script, "serve", "--quiet", "--profile", "dev", "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
 
 
 def anchor_command(name: str, port: int, workers: int = 1, python: str = sys.executable) -> list[str]:

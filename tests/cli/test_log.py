@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from contextlib import closing
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cds_service.access.audit import AuditError
 from cds_service.alert_log import AlertLog
 from cds_service.cli.main import main
 from tests.alert_log_samples import a_call, a_card, a_feedback
@@ -64,7 +66,7 @@ def test_log_export_says_why_it_cannot(tmp_path: Path, monkeypatch: pytest.Monke
     assert run(["log", "export", "--format", "csv", "--calls"], capsys) == (2, "", "--calls needs --format ndjson\n")
     status, out, err = run(["log", "export", "--format", "ndjson"], capsys)
     assert (status, out) == (1, "")
-    assert err.startswith(f"{path}: cannot be read as an alert log")
+    assert f"{path}: not a usable SQLite file" in err
 
 
 def test_log_rollup_counts_verifies_and_mends(log: Path, capsys: Captured) -> None:
@@ -88,3 +90,62 @@ def test_log_rollup_says_why_it_cannot(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "none.sqlite3"
     monkeypatch.setenv("CDS_LOG_PATH", str(path))
     assert run(["log", "rollup"], capsys) == (1, "", f"the log can't be counted: there is no alert log at {path}\n")
+
+
+def audit_rows(log: Path) -> list[tuple[str, str, str, str, str]]:
+    with closing(sqlite3.connect(log.with_name("review.sqlite3"))) as review:
+        return review.execute("SELECT reader, action, object, reason, detail FROM audit ORDER BY seq").fetchall()
+
+
+def test_log_export_is_audited_with_what_was_handed_out(log: Path, capfd: Captured) -> None:
+    assert main(["log", "export", "--format", "csv", "--filter", "card=quinine-avoid", "--reason", "for the committee"]) == 0
+
+    out = capfd.readouterr().out
+    (began, finished) = audit_rows(log)
+    assert began[0].startswith("os:")
+    assert began[1:4] == ("export", "log export --format csv?card=quinine-avoid", "for the committee")
+    assert (finished[1], json.loads(finished[4])) == (
+        "export finished",
+        {"format": "csv", "rows": 1, "bytes": len(out.encode()), "sha256": hashlib.sha256(out.encode()).hexdigest()},
+    )
+
+
+@pytest.mark.parametrize("more", [[], ["--calls"]])
+def test_an_audit_that_can_t_be_written_means_that_nothing_is_exported(
+    log: Path, monkeypatch: pytest.MonkeyPatch, capfd: Captured, more: list[str]
+) -> None:
+    assert main(["log", "export", "--format", "ndjson", "--reason", "a first one makes the tables"]) == 0
+    capfd.readouterr()
+
+    def fails(*_: object, **__: object) -> None:
+        raise AuditError("The audit can't be written")
+
+    monkeypatch.setattr("cds_service.access.audit.append", fails)
+
+    assert main(["log", "export", "--format", "ndjson", *more]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "The audit can't be written" in err
+
+
+def test_log_export_writes_parquet_into_a_folder(log: Path, tmp_path: Path, capfd: Captured) -> None:
+    folder = tmp_path / "out"
+    assert main(["log", "export", "--format", "parquet", "--output", str(folder), "--reason", "research"]) == 0
+    assert (folder / "tenant=-" / "day=2025-11-28" / "part-0.parquet").stat().st_size > 0
+    assert capfd.readouterr().out == (folder / "_SHA256SUMS").read_text()
+    assert main(["log", "export", "--format", "parquet", "--output", str(folder), "--reason", "research"]) == 1
+    assert "is not empty" in capfd.readouterr().err
+    for wrong in (["--format", "parquet"], ["--format", "csv", "--output", "x"], ["--format", "csv", "--after", "x"],
+                  ["--format", "ndjson", "--calls", "--filter", "card=x"]):  # fmt: skip
+        assert main(["log", "export", *wrong]) == 2
+    assert main(["log", "export", "--format", "ndjson", "--after", "x"]) == 1
+    assert "a cursor is" in capfd.readouterr().err
+    assert main(["log", "export", "--format", "ndjson", "--filter", "nonsense=1"]) == 1
+    assert "there is no such filter" in capfd.readouterr().err
+
+
+def test_the_formats_of_the_command_are_those_that_there_are() -> None:
+    from cds_service.cli import log_export
+    from cds_service.exports import formats
+
+    assert tuple(formats.FORMATS) == log_export.FORMATS

@@ -90,7 +90,7 @@ def test_fire_reads_standard_input_and_a_sample_can_be_sent_there(monkeypatch: p
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{", "The body is not JSON"),
+        (b"{", "The body is not JSON: input data was truncated (line 1, column 2)"),
         (b"[]", "The body must be a JSON object"),
         (b"\xff", "The body"),
         (b'{"x":' * 5000, "The body is nested too deeply"),
@@ -275,7 +275,7 @@ def test_cards_schema_is_a_json_schema_that_knows_the_kinds_of_criteria(capsys: 
 
 
 def test_production_is_refused_before_anything_is_served(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cds_service.telemetry.log_lines.configure_logging", lambda _: None)
+    monkeypatch.setattr("cds_service.telemetry.log_lines.configure_logging", lambda *_, **__: None)
     monkeypatch.setenv("CDS_HASH_SECRET", "x" * 32)
     status, out, err = run(["serve", "--profile", "production"], capsys)
     assert (status, out) == (1, "")
@@ -325,7 +325,7 @@ def test_help_goes_to_standard_output_and_wrong_use_to_standard_error(
 
 
 def test_serve_says_how_to_try_it_in_the_public_sandbox() -> None:
-    shown = _start_screen("127.0.0.1", 8123, Settings())
+    shown = _start_screen("http://127.0.0.1:8123", Settings())
     (link,) = (line.split()[1] for line in shown.splitlines() if "Sandbox" in line)
     assert dict(parse_qsl(urlsplit(link).query)) == {
         "patientId": "mild-potassium",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -16,7 +14,6 @@ import msgspec
 import pytest
 from fastapi import FastAPI
 
-from cds_service.alert_log import export
 from cds_service.app import create_app
 from cds_service.demo.changes import changes
 from cds_service.demo.clients import CLIENTS, Client
@@ -26,6 +23,7 @@ from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from tests import proofs
 from tests.core import knowledge
+from tests.exported_log import call_rows, card_rows
 
 END = datetime(2026, 3, 6, 18, tzinfo=UTC)  # a Friday
 HARBOUR = next(one for one in CLIENTS if one.name == "harbour-clinic")
@@ -35,7 +33,7 @@ CARD = "quinine-avoid"
 Json = dict[str, Any]
 
 # Random ids, and what is measured; so are members whose name ends in Ms or ms.
-_NOT_THE_SAME = ("call", "id", "repeatOf", "timings")
+_NOT_THE_SAME = ("call", "cursor", "id", "repeatOf", "timings")
 
 
 def made(folder: Path, days: int, calls_per_day: float, clients: tuple[Client, ...] = CLIENTS) -> Made:
@@ -63,9 +61,8 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Made]:
 
 
 def rows(folder: Path, *, calls: bool) -> list[Json]:
-    out = io.BytesIO()
-    export(folder / "alerts.sqlite3", "ndjson", None, out, calls=calls)
-    return [json.loads(line) for line in out.getvalue().splitlines()]
+    path = folder / "alerts.sqlite3"
+    return call_rows(path) if calls else card_rows(path)
 
 
 def without_ids(value: Any) -> Any:

@@ -53,6 +53,7 @@ class Service:
     def __init__(self, ill: Answer | None = None, *, key: ECKey | None = None) -> None:
         self.ill = ill
         self.key = key
+        self.public_url = "http://127.0.0.1:9"
         self.seen: list[httpx2.Request] = []
         self.tokens: list[Any] = []
 
@@ -70,12 +71,14 @@ class Service:
             return httpx2.Response(204, headers=cors)
         if path == "/health":
             return httpx2.Response(200, json={"status": "ok"})
+        if path == "/health/ready":
+            return httpx2.Response(404)
         if self.key is not None:
             if "authorization" not in request.headers:
                 return httpx2.Response(401)
             token = jwt.decode(request.headers["authorization"].removeprefix("Bearer "), self.key, ["ES384"])
             self.tokens.append(token)
-            assert token.claims["aud"] == str(request.url)
+            assert token.claims["aud"] == str(request.url).replace("http://127.0.0.1:9", self.public_url)
         if path == "/cds-services":
             return httpx2.Response(200, headers=cors, json={"services": SERVICES})
         if path.endswith("/feedback"):
@@ -154,6 +157,23 @@ def test_plain_http_is_told_unless_it_is_this_machine() -> None:
 def test_a_public_url_that_is_another_address_is_told() -> None:
     assert [finding.level for finding in address(URL, f"{URL}/")] == ["ok", "ok"]
     assert [finding.level for finding in address(URL, "https://other.example")] == ["ok", "warning"]
+
+
+def test_tokens_are_made_for_the_public_url() -> None:
+    service = Service(key=KEY)
+    service.public_url = "https://cds.example/cramps"
+    findings = examined(service, signer=SIGNER, public_url="https://cds.example/cramps/")
+    assert [finding.check for finding in findings if finding.level != "ok"] == ["public URL"]
+    assert one(findings, "signed call, order-sign").level == "ok"
+
+
+def test_a_service_whose_health_is_on_another_port_is_asked_whether_it_is_ready() -> None:
+    def inside(status: int) -> Service:
+        answers = {"/health": httpx2.Response(404), "/health/ready": httpx2.Response(status, json={"status": "ready"})}
+        return Service(lambda request: answers.get(request.url.path))
+
+    assert one(examined(inside(200)), "health").level == "ok"
+    assert one(examined(inside(503)), "health").level == "warning"
 
 
 def far(seconds: float) -> Service:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -13,10 +12,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
 
-from cds_service.alert_log import export
 from cds_service.authoring.samples import load_samples
 from cds_service.files.paths import fixtures_dir
 from tests.bench.server import Server, free_port, service_command
+from tests.exported_log import card_rows
 
 pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 
@@ -48,10 +47,7 @@ class Service:
 
     def feedback_on(self, card: str) -> list[Json]:
         """What the log has for a card."""
-        out = io.BytesIO()
-        export(self.log, "ndjson", None, out)
-        rows = [json.loads(line) for line in out.getvalue().decode().splitlines()]
-        (found,) = [row["feedback"] for row in rows if row["cardUuid"] == card]
+        (found,) = [row["feedback"] for row in card_rows(self.log) if row["cardUuid"] == card]
         return list(found)
 
 
@@ -105,7 +101,7 @@ def fire(page: Page, sample: str) -> Json:
     """Fires a sample, by the mouse; the answer as the page has it in its file."""
     page.locator(f"input[value={sample}]").check()
     page.get_by_role("button", name="Fire", exact=True).click()
-    page.wait_for_url("**/playground/runs/*")
+    page.wait_for_url("**/playground/calls/*")
     return body_of(page, "response")
 
 
@@ -175,7 +171,7 @@ def test_all_can_be_done_with_the_keyboard_alone(watched: Watched, service: Serv
         page.keyboard.press("ArrowDown")
     tab_to(page, "button.primary")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/playground/runs/*")
+    page.wait_for_url("**/playground/calls/*")
     card = body_of(page, "response")["cards"][0]
     tab_to(page, "button.accept")
     page.keyboard.press("Enter")

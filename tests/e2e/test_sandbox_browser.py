@@ -110,12 +110,19 @@ def test_baclofen_is_signed_and_the_card_dismissed_with_a_reason_and_without(pag
     assert run(page, "state.feedback") == [{"status": 200, "body": {"received": 1}}] * 3
 
 
+def test_a_second_click_on_the_current_tab_says_that_nothing_was_checked(page: Page) -> None:
+    run(page, "choosePatient($[0])", "normal-chart")
+    for hook in ("order-select", "order-sign"):
+        answer = run(page, "call($[0], {context: {}})", hook)
+        assert answer["status"] == 200
+        assert [card["source"]["topic"]["code"] for card in answer["body"]["cards"]] == ["not-checked"]
+
+
 def test_a_refusal_can_be_read_by_the_page(page: Page) -> None:
     run(page, "choosePatient($[0])", "normal-chart")
-    for hook in ("order-select", "order-sign"):  # the tab is clicked again
-        answer = run(page, "call($[0], {context: {}})", hook)
-        assert answer["status"] == 400
-        assert "`context.draftOrders`" in answer["body"]["issue"][0]["details"]["text"]
+    answer = run(page, "call($[0], {context: {draftOrders: 1}})", "order-sign")
+    assert answer["status"] == 400
+    assert "`context.draftOrders`" in answer["body"]["issue"][0]["details"]["text"]
     missing = run(page, "json(state.fhirServer + '/Patient/nobody', {headers: FHIR_JSON})")
     assert (missing["status"], missing["body"]["resourceType"]) == (404, "OperationOutcome")
 

@@ -292,7 +292,8 @@ def test_a_repeat_says_when_it_was_shown() -> None:
     read = msgspec.structs.replace(facts("ICD10#R25.2 Cramp", hook="patient-view"), prior_cards=(prior,))
     (look,) = explain(read, decide(read, known, unexpected), known).cards
     assert look.because == (
-        "it was shown on 2025-11-28 and there is nothing new (not shown again for 90 days about the same patient)"
+        "it was shown on 2025-11-28 at 09:00 UTC and there is nothing new (not shown again for 90 days about the same patient); "
+        "again in 87 days, from 2026-02-26"
     )
 
 

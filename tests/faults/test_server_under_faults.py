@@ -252,15 +252,6 @@ def source_of_a_card(server: RealServer) -> str:
         return label
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_log_that_is_no_database_ends_the_server_with_a_status(tmp_path: Path, workers: int) -> None:
-    (tmp_path / "alerts.sqlite3").write_bytes(b"no database" * 1000)
-    server = RealServer(tmp_path, workers=workers)
-    with pytest.raises(RuntimeError, match=r"alerts.sqlite3: cannot be used as the alert log \(file is not a database\)"), server:
-        pass
-    assert server.process.wait(10) == 1
-
-
 def test_metrics_are_those_of_all_workers_also_after_one_was_killed(tmp_path: Path) -> None:
     with RealServer(tmp_path, workers=3) as server:
         within(10, lambda: sum(value for name, value in totals(server).items() if name.startswith("cds_workers ")) == 3)

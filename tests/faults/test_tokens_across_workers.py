@@ -56,7 +56,7 @@ def environ(folder: Path, port: int, **more: str) -> dict[str, str]:
 
 def command(port: int, workers: int = WORKERS) -> list[str]:
     script = str(Path(sys.executable).with_name("cds-service"))
-    return [script, "serve", "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
+    return [script, "serve", "--quiet", "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
 
 
 async def statuses(port: int, tokens: list[str]) -> list[tuple[str, int]]:

@@ -24,7 +24,7 @@ CALL = msgspec.json.encode(SAMPLE)
 def served(folder: Path, workers: int = 1, **settings: str) -> Iterator[Server]:
     """A server that listens; `settings` are those of the environment."""
     port = free_port()
-    command = [sys.executable, "-m", "cds_service.cli.main", "serve", "--port", str(port), "--workers", str(workers)]
+    command = [sys.executable, "-m", "cds_service.cli.main", "serve", "--quiet", "--port", str(port), "--workers", str(workers)]
     environ = {"CDS_LOG_PATH": str(folder / "alerts.sqlite3"), "CDS_PROFILE": "dev", **settings}
     with Server(command, port, folder, None, environ) as server:
         server.wait()

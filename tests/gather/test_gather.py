@@ -133,6 +133,12 @@ async def test_a_broken_key_is_an_error_or_partial_and_harms_no_other(value: Any
     assert (states(result)["patient"], states(result)["problems"]) == ((PRESENT, "prefetch"), (EMPTY, "prefetch"))
 
 
+async def test_a_byte_order_mark_before_the_json_of_a_fhir_server_is_skipped() -> None:
+    marked = httpx.Response(200, content=b"\xef\xbb\xbf" + encoded(bundle(lab(1))))
+    result = await gathered_from(Server({"Observation": marked}), {"patient": PATIENT, "problems": None})
+    assert (result["labs"].source.state, [one.id for one in result["labs"].resources]) == (PRESENT, ["o1"])
+
+
 async def test_one_bad_entry_costs_only_itself() -> None:
     bad = {"resourceType": "Observation", "id": "o2", "status": {"not": "a code"}}
     labs = (await gathered_from(None, {"labs": bundle(lab(1), bad)}))["labs"]

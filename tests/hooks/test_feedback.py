@@ -16,6 +16,7 @@ from cds_service.trust import Caller
 from cds_service.wire.errors import BadRequest
 from tests.alert_log_samples import named, rows
 from tests.http_side import Stub, encoded, new_test_app, running
+from tests.unwritable_log import make_unwritable, make_writable
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PATH = "/cds-services/cramps-order-sign/feedback"
@@ -304,12 +305,12 @@ async def test_a_body_of_feedback_has_a_limit_of_its_own(tmp_path: Path) -> None
 
 
 async def test_feedback_that_waits_in_memory_for_a_broken_log_is_accepted_and_health_says_so(tmp_path: Path) -> None:
-    (tmp_path / "alerts.sqlite3").mkdir()
+    make_unwritable(tmp_path / "alerts.sqlite3")
     app, _ = new_test_app(tmp_path, Stub())
     async with running(app) as client:
         answer = await client.post(PATH, json={"feedback": [{"card": "c-1", "outcome": "accepted"}]})
         health = (await client.get("/health")).json()
-        (tmp_path / "alerts.sqlite3").rmdir()
+        make_writable(tmp_path / "alerts.sqlite3")
     assert (answer.status_code, answer.json()) == (202, {"received": 1})
     assert (health["status"], health["log"]["state"]) == ("degraded", "degraded")
     assert stored(tmp_path) == [("c-1", "accepted")], "written as soon as that was possible"

@@ -7,6 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from tests.http_side import running
+from tests.unwritable_log import make_unwritable, make_writable
 
 
 async def test_a_client_that_knows_the_services_is_told_that_nothing_changed(app: FastAPI) -> None:
@@ -20,7 +21,7 @@ async def test_a_client_that_knows_the_services_is_told_that_nothing_changed(app
 
 
 async def test_discovery_answers_while_the_log_is_broken(app: FastAPI, tmp_path: Path) -> None:
-    (tmp_path / "alerts.sqlite3").mkdir()
+    make_unwritable(tmp_path / "alerts.sqlite3")
     async with running(app) as client:
         assert (await client.get("/cds-services")).status_code == 200
-        (tmp_path / "alerts.sqlite3").rmdir()
+        make_writable(tmp_path / "alerts.sqlite3")

@@ -50,7 +50,7 @@ async def test_any_content_type_will_do(app: FastAPI, content_type: str | None) 
     [
         ({"hook": "patient-view"}, "`hook`"),
         ({"hookInstance": None}, "`hookInstance`"),
-        ({"context": {"patientId": "1"}}, "`context.draftOrders`"),
+        ({"context": {"patientId": "1", "draftOrders": []}}, "`context.draftOrders`"),
     ],
 )
 async def test_a_call_that_lacks_something_is_refused_by_the_name_of_the_field(
@@ -165,7 +165,7 @@ async def test_log_lines_hold_no_ids_and_no_tokens(app: FastAPI, caplog: pytest.
         (encoded(call_body("order-sign", hook="SECRET")), "hook"),
         (encoded(call_body("order-sign", hookInstance="")), "hookInstance"),
         (encoded(call_body("order-sign", hookInstance="SECRET" * 50)), "hookInstance"),
-        (encoded(call_body("order-sign", context={"patientId": "SECRET"})), "context.draftOrders"),
+        (encoded(call_body("order-sign", context={"patientId": "SECRET", "draftOrders": 1})), "context.draftOrders"),
         (
             encoded(call_body("order-sign", fhirAuthorization={"access_token": "T", "patient": ["SECRET"]})),
             "fhirAuthorization.patient",

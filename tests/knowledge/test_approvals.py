@@ -276,7 +276,7 @@ def test_log_lines_at_start_say_which_cards_are_live_and_which_run_in_shadow_and
 ) -> None:
     known = production(folder, [approved(named(production(folder, []), "second"))])
     with caplog.at_level(logging.INFO):
-        log_card_states(known)
+        log_card_states(known, "production")
     assert caplog.messages == [
         f"cards_live live=1 shadow=2 hash={known.hash} cards=second",
         "card_in_shadow card=first version=1.0.0 why=not approved by this site",

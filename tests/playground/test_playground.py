@@ -22,11 +22,12 @@ from cds_service.authoring.shorthand import request_from_case
 from cds_service.evaluate import Evaluation
 from cds_service.files.paths import fixtures_dir
 from cds_service.playground.forms import read_form
+from cds_service.playground.kept_calls import MOST_CALLS
 from cds_service.playground.routes import HEADERS
-from cds_service.playground.runs import MOST_RUNS
 from cds_service.review_site.json_view import MOST_SHOWN, coloured, pretty
 from cds_service.wire.errors import PreconditionFailed
 from tests.core import NOW, a_runtime, knowledge
+from tests.exported_log import card_rows
 from tests.http_side import running
 
 SAMPLES = load_samples(fixtures_dir())
@@ -87,7 +88,7 @@ async def test_every_page_says_that_this_is_for_development_and_lets_nothing_els
     for answered in (
         page,
         await client.get("/"),
-        await client.get("/playground/runs/none"),
+        await client.get("/playground/calls/none"),
         await client.post("/", data={"what": "sample"}),
         await client.get("/playground/playground.css"),
         await client.get("/playground/playground.js"),
@@ -106,11 +107,7 @@ async def test_a_call_is_in_the_log_like_any_other(client: httpx2.AsyncClient, t
 
 
 def exported(folder: Path) -> list[dict[str, Any]]:
-    from cds_service.alert_log import export
-
-    with (folder / "out").open("wb") as out:
-        export(folder / "alerts.sqlite3", "ndjson", None, out)
-    return [json.loads(line) for line in (folder / "out").read_text(encoding="utf-8").splitlines()]
+    return card_rows(folder / "alerts.sqlite3")
 
 
 async def test_an_order_in_plain_words_is_drafted_and_signed(client: httpx2.AsyncClient) -> None:
@@ -256,7 +253,7 @@ async def test_a_call_that_needs_a_token_is_shown_as_such(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("field", "outcome", "said"),
-    [("suggestion", "accepted", "accepted"), ("", "overridden", "dismissed"), ("reason", "overridden", "dismissed because")],
+    [("suggestion", "accepted", "accepted:"), ("", "overridden", "dismissed"), ("reason", "overridden", "dismissed:")],
 )
 async def test_feedback_is_really_sent_and_its_answer_shown(
     client: httpx2.AsyncClient, tmp_path: Path, field: str, outcome: str, said: str
@@ -267,7 +264,7 @@ async def test_feedback_is_really_sent_and_its_answer_shown(
     value = {"suggestion": card["suggestions"][0]["uuid"], "reason": card["overrideReasons"][1]["code"], "": ""}[field]
     answered = await client.post(f"{page.url.path}/feedback", data={"card": card["uuid"]} | ({field: value} if field else {}))
     assert (answered.status_code, answered.headers["location"]) == (303, f"{page.url.path}#card-{card['uuid']}")
-    assert f"Feedback sent: {said}" in words(await client.get(page.url.path))
+    assert f"Feedback sent: quinine-avoid {said}" in words(await client.get(page.url.path))
     assert '200 {"received":1}' in words(await client.get(page.url.path))
     (row,) = [one for one in exported(tmp_path) if one["cardUuid"] == card["uuid"]]
     (feedback,) = row["feedback"]
@@ -278,7 +275,7 @@ async def test_feedback_is_really_sent_and_its_answer_shown(
 async def test_feedback_on_a_card_that_is_not_in_the_answer_is_refused(client: httpx2.AsyncClient) -> None:
     page = await fire(client, sample="normal-chart")
     assert (await client.post(f"{page.url.path}/feedback", data={"card": "x"})).status_code == 400
-    assert (await client.post("/playground/runs/none/feedback", data={"card": "x"})).status_code == 404
+    assert (await client.post("/playground/calls/none/feedback", data={"card": "x"})).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -310,7 +307,7 @@ async def test_a_form_has_a_limit(tmp_path: Path) -> None:
 
 
 async def test_only_the_last_calls_are_remembered(client: httpx2.AsyncClient) -> None:
-    pages = [await fire(client, sample="normal-chart") for _ in range(MOST_RUNS + 1)]
+    pages = [await fire(client, sample="normal-chart") for _ in range(MOST_CALLS + 1)]
     assert [(await client.get(page.url.path)).status_code for page in (pages[0], pages[1])] == [404, 200]
     assert (await client.get(f"{pages[0].url.path}/request.json")).status_code == 404
     assert (await client.get(f"{pages[1].url.path}/other.json")).status_code == 404
@@ -366,7 +363,14 @@ async def test_the_review_pages_are_served_with_the_banner(client: httpx2.AsyncC
 async def test_there_is_no_playground_in_production(tmp_path: Path) -> None:
     runtime = a_runtime(tmp_path, profile="production", hash_secret="x" * 32)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
-        for path in ("/", "/playground/playground.css", "/playground/runs/x", "/cards", "/cards/index.html"):
+        for path in (
+            "/",
+            "/playground/playground.css",
+            "/playground/calls",
+            "/playground/calls/x",
+            "/cards",
+            "/cards/index.html",
+        ):
             assert (await client.get(path)).status_code == 404
         assert (await client.post("/", data={"what": "sample", "sample": "low-potassium"})).status_code == 404
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from cds_service.evaluate import Evaluation
 from cds_service.hooks import body
 from cds_service.process import connection_limits
 from cds_service.process.connection_limits import MAX_HEAD_BYTES, MAX_HEADERS, LimitedConnection
+from cds_service.telemetry import metrics
 from tests.core import an_evaluation
 from tests.http_side import Stub, call_body, encoded, new_test_app
 from tests.tokens import bearer
@@ -292,3 +294,55 @@ async def test_calls_beyond_the_limit_are_turned_away_at_once_and_the_rest_of_th
         assert (await answer_of(reader))[0] == 200, "there is room again"
         for _, writer in streams:
             await closed(writer)
+
+
+# Host
+
+
+@pytest.mark.parametrize(
+    ("version", "hosts", "status"),
+    [
+        (b"1.1", [], 400),
+        (b"1.1", [b"host: cds.example", b"Host: cds.example"], 400),
+        (b"1.0", [b"host: cds.example", b"host: other.example"], 400),
+        (b"1.0", [], 200),  # allowed by RFC 9112; health checks of proxies send it
+        (b"1.1", [b"host:"], 200),
+    ],
+)
+async def test_a_request_has_one_host(address: str, version: bytes, hosts: list[bytes], status: int) -> None:
+    reader, writer = await asyncio.open_unix_connection(address)
+    writer.write(b"\r\n".join([b"GET /health/live HTTP/" + version, *hosts, b"connection: close", b"", b""]))
+    assert (await asyncio.wait_for(reader.read(), SOON))[9:12] == b"%d" % status
+    await closed(writer)
+
+
+# Connections
+
+
+async def test_connections_beyond_a_share_of_the_open_files_are_refused(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connection_limits, "HEAD_SECONDS", SOON)
+    monkeypatch.setattr(connection_limits, "most_connections", lambda: 3)
+    before = metrics.counts(metrics.SHED).get("connections", 0)
+    streams = [await asyncio.open_unix_connection(address) for _ in range(5)]
+    for reader, _ in streams[3:]:
+        answer = (await asyncio.wait_for(reader.read(), SOON)).lower()
+        assert answer.startswith(b"http/1.1 503 ")
+        assert b"\r\nretry-after: 1\r\n" in answer
+    assert metrics.counts(metrics.SHED)["connections"] == before + 2
+    assert caplog.text.count("connection_refused status=503 why=too many connections") == 2
+    reader, writer = streams[0]
+    writer.write(WHOLE)
+    assert (await answer_of(reader))[0] == 200
+    for _, writer in streams:
+        await closed(writer)
+    reader, writer = await asyncio.open_unix_connection(address)
+    writer.write(WHOLE)
+    assert (await answer_of(reader))[0] == 200, "there is room again"
+    await closed(writer)
+
+
+def test_the_share_leaves_files_for_the_log_and_the_fhir_servers() -> None:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert files == resource.RLIM_INFINITY or 0 < connection_limits.most_connections() < files

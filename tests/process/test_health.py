@@ -13,6 +13,7 @@ from cds_service.process.health import ProcessState
 from cds_service.process.self_check import SelfCheck
 from tests.core import a_runtime, knowledge
 from tests.http_side import got
+from tests.unwritable_log import make_unwritable
 
 
 async def test_a_process_that_answers_is_alive(tmp_path: Path) -> None:
@@ -42,5 +43,5 @@ async def test_a_process_without_cards_is_not_ready(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("required", "status"), [(True, 503), (False, 200)])
 async def test_a_process_that_must_log_and_cannot_is_not_ready(tmp_path: Path, required: bool, status: int) -> None:
     runtime = a_runtime(tmp_path, log_required=required)
-    runtime.settings.log_path.mkdir()
+    make_unwritable(runtime.settings.log_path)
     assert (await got(runtime, "/health/ready"))[0] == status

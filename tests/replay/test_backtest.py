@@ -89,7 +89,9 @@ def test_a_changed_number_shows_in_every_case(settings: Settings, candidate: Pat
         changes = [one.change for one in cases if one.card == card]
         assert (changes.count("appears"), changes.count("vanishes")) == (counts.only_new, counts.only_old)
     one = cases[0]
-    assert backtest.case(one.call_id, one.card)[0] == one
+    assert backtest.case(1) == one
+    assert backtest.case(len(cases) + 1) is None
+    assert [each.call_id for each in backtest.outlines()] == [each.call_id for each in cases]
     assert one.old != one.new
     assert [one.received_at for one in cases] == sorted(one.received_at for one in cases)
     assert backtest.discordant(skip=1, limit=1) == cases[1:2]
@@ -254,7 +256,7 @@ def test_verdicts_of_cases_that_change_are_counted(settings: Settings, candidate
                 card=one.card,
                 nth=one.nth,
             )
-        assert judged(database, backtest.discordant(limit=10_000)) == {(one.card, one.change, "appropriate"): 1}
+        assert judged(database, backtest) == {(one.card, one.change, "appropriate"): 1}
         with database.transaction():
             database.execute("DELETE FROM review.verdict")
 

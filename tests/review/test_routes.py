@@ -41,9 +41,9 @@ def _formulas(_: PageRequest) -> Page:
 
 
 PAGES = (
-    PageRoute("/cells", _formulas, csv=True, reads=False, post=_posted),
-    PageRoute("/refused", _refused, csv=True, reads=False),
-    PageRoute("/missing", _missing, reads=False, post=lambda _: see_other("/cells")),
+    PageRoute("/cells", _formulas, "viewer", csv=True, reads=False, post=_posted, post_role="viewer"),
+    PageRoute("/refused", _refused, "viewer", csv=True, reads=False),
+    PageRoute("/missing", _missing, "viewer", reads=False, post=lambda _: see_other("/cells"), post_role="viewer"),
 )
 
 
@@ -157,7 +157,7 @@ def _away(asked: PageRequest) -> Page:
 async def test_a_database_that_cannot_tell_is_said(
     draw: Callable[[PageRequest], Page], reads: bool, says: str, ending: str
 ) -> None:
-    async with client(PageRoute("/page", draw, csv=True, reads=reads)) as one:
+    async with client(PageRoute("/page", draw, "viewer", csv=True, reads=reads)) as one:
         answer = await one.get(f"/review/page{ending}")
     assert (answer.status_code, says in answer.text) == (503, True)
 

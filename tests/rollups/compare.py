@@ -11,7 +11,7 @@ from cds_service.database.review_tables import COUNTS
 from tests.rollups.plain_count import Key, PlainCall, PlainCard, PlainFeedback, PlainLog
 from tests.rollups.synthetic import COLUMNS, Rows, SyntheticLog
 
-_NOT_NAMES = {"repeated_24h", "about_order", "table_row", "applies", "status", "ms_bucket", "user_key"}
+_NOT_NAMES = {"repeated_24h", "about_order", "table_row", "applies", "status", "ms_bucket", "user_key", "hour"}
 
 
 def merged(days: Iterable[Rows]) -> Rows:
@@ -53,6 +53,8 @@ def plain(log: SyntheticLog, rows: Rows) -> PlainLog:
                 for card, version, _, outcome, row, applies, n in outcomes
                 for _ in range(n)
             ],
+            releases=[(text(card), text(version), text(content)) for card, version, content, *_, n in outcomes for _ in range(n)],
+            program=(text(one["service_version"]), text(one["dialect"])),
             missing=[(text(card), text(criterion), text(cause)) for card, criterion, cause, n in missing for _ in range(n)],
         )
     for one in records("card"):

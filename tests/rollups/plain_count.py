@@ -57,6 +57,8 @@ class PlainCall:
     cards: list[PlainCard] = field(default_factory=list)
     # (card, version, outcome, row, applies), each once for each evaluation
     evaluations: Sequence[tuple[str, str, str, int, int]] = ()
+    releases: Sequence[tuple[str, str, str]] = ()  # (card, version, content hash), each once for each evaluation
+    program: tuple[str, str] = ("", "")  # (service version, dialect)
     missing: Sequence[tuple[str, str, str]] = ()  # (card, criterion, cause)
 
 
@@ -109,6 +111,10 @@ def count(log: PlainLog, time_zone: str) -> dict[str, dict[Key, Key]]:
     made["missing"] = _once(
         (day(call.at), call.tenant, call.client, call.hook, *one) for call in evaluated for one in call.missing
     )
+    made["release"] = _once(
+        (day(call.at), call.tenant, call.client, *call.program, *one) for call in evaluated for one in call.releases
+    )
+    made["hour"] = _hours(calls, day, zone)
     refused: Counter[Key] = Counter()
     for at, *who, n in log.refusals:
         refused[(day(at), *who)] += n
@@ -212,6 +218,22 @@ def _calls(calls: Iterable[PlainCall], day: Any) -> dict[Key, Key]:
         n[key] += 1
         repeats[key] += call.is_repeat
     return {key: (repeats[key], n[key]) for key in n}
+
+
+def _hours(calls: Iterable[PlainCall], day: Any, zone: Any) -> dict[Key, Key]:
+    found: dict[Key, list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
+    for call in calls:
+        here = day(call.at)
+        midnight = datetime(here // 10_000, here // 100 % 100, here % 100, tzinfo=zone).timestamp()
+        figures = found[here, call.tenant, call.client, int((call.at / 1e6 - midnight) // 3600)]
+        figures[0] += 1
+        figures[1] += call.withdrawn or call.status >= 500
+        figures[2] += call.us > 500_000
+        if not call.is_repeat:
+            applied = [outcome for _, _, outcome, _, applies in call.evaluations if applies and outcome != "not_applicable"]
+            figures[3] += len(applied)
+            figures[4] += sum(outcome in ("could_not_check", "failed") for outcome in applied)
+    return {key: tuple(figures) for key, figures in found.items()}
 
 
 def _denominators(calls: Iterable[PlainCall], day: Any) -> dict[Key, Key]:

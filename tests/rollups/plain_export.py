@@ -43,6 +43,8 @@ def _call(row: dict[str, Any]) -> PlainCall:
         evaluations=[
             (one["card"], one["version"], one["outcome"], one.get("row", -1), int(one["applies"])) for one in evaluations
         ],
+        releases=[(one["card"], one["version"], one["hash"]) for one in evaluations],
+        program=(row["serviceVersion"], row["dialect"]),
         missing=[(one["card"], datum["name"], datum["cause"]) for one in evaluations for datum in one.get("missing", ())],
     )
 

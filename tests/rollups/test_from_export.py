@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from cds_service.alert_log import CallRecord, FeedbackRecord, export
+from cds_service.alert_log import CallRecord, FeedbackRecord, call_lines
 from cds_service.alert_log.records import DeliveryRecord, Record, RefusalRecord, WithdrawnRecord, call_id
 from cds_service.alert_log.store import Store
 from cds_service.database import open_database
@@ -142,7 +142,7 @@ def write(path: Path, calls: int, seed: int) -> None:
 def exported(path: Path) -> PlainLog:
     written = path.with_suffix(".ndjson")
     with written.open("wb") as out:
-        export(path, "ndjson", None, out, calls=True)
+        out.writelines(chunk for chunk, _ in call_lines(path))
     with written.open("rb") as lines:
         return read_export(lines)
 
@@ -158,6 +158,7 @@ def test_all_figures_are_those_of_the_export(tmp_path: Path) -> None:
     with closing(open_database(path, tmp_path / "review.sqlite3", limit_ms=None, writes_review=True)) as database:
         roll_up(database, days, lambda: START + timedelta(days=30))
         got, expected = stored(database), count(log, ZONE)
+        got["release"] = {(*key[:-1], key[-1][:16]): n for key, n in got["release"].items()}  # so the export gives a hash
         for table, figures in expected.items():
             assert figures, table
             assert got[table] == figures, table

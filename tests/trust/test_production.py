@@ -49,7 +49,8 @@ def test_production_starts_with_a_good_registry(tmp_path: Path) -> None:
 async def test_production_serves_verified_clients_and_nobody_else(tmp_path: Path) -> None:
     settings = production(tmp_path)
     runtime = a_runtime(tmp_path, callers=new_callers(settings, lambda: NOW), profile="production", public_url=PUBLIC_URL)
-    async with running(create_app(settings, runtime=runtime)) as client:
+    app = create_app(settings, runtime=runtime)
+    async with running(app) as client:
         path = "/cds-services/cramp-care-patient-view"
         url = f"{PUBLIC_URL}{path}"
         body = call_body("patient-view", prefetch=dict.fromkeys(runtime.knowledge.services[0].prefetch))
@@ -57,7 +58,9 @@ async def test_production_serves_verified_clients_and_nobody_else(tmp_path: Path
         answer = await client.post(path, json=body, headers=bearer(url, now=NOW.timestamp()))
         assert answer.status_code == 200
         assert "cards" in answer.json()
-        health = (await client.get("/health")).json()
+        assert (await client.get("/health")).status_code == 404, "it is on the port for operators"
+    async with running(app.state.management) as inside:
+        health = (await inside.get("/health")).json()
         assert (health["profile"], health["callers"]["verified"], health["callers"]["clients"]) == ("production", True, 1)
 
 
@@ -168,7 +171,7 @@ async def test_dev_takes_the_sandbox_by_its_own_key_only(tmp_path: Path) -> None
 def test_production_without_settings_is_told_all_that_is_missing_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cds_service.telemetry.log_lines.configure_logging", lambda _: None)
+    monkeypatch.setattr("cds_service.telemetry.log_lines.configure_logging", lambda *_, **__: None)
     monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))
     assert main(["serve", "--profile", "production"]) == 1
     said = capsys.readouterr().err
@@ -178,11 +181,12 @@ def test_production_without_settings_is_told_all_that_is_missing_at_once(
 def test_clients_check_fails_where_production_would_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("CDS_PUBLIC_URL", "https://cds.example")
     plain = write_registry(tmp_path, a_client(fhir_bases=["http://ehr.example/fhir"]))
     assert main(["clients", "check", str(plain)]) == 0
     monkeypatch.setenv("CDS_PROFILE", "production")
     assert main(["clients", "check", str(plain)]) == 1
-    assert "production will not start: client" in capsys.readouterr().out
+    assert "the service will not start: client" in capsys.readouterr().out
     empty = tmp_path / "empty.toml"
     empty.touch()
     monkeypatch.delenv("CDS_PROFILE")
@@ -197,7 +201,7 @@ def test_dev_warns_where_other_machines_may_reach_it(
     host: str, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("cds_service.cli.serve.require_free_port", lambda *_: None)
-    monkeypatch.setattr("cds_service.telemetry.log_lines.configure_logging", lambda _: None)
+    monkeypatch.setattr("cds_service.telemetry.log_lines.configure_logging", lambda *_, **__: None)
     monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
     monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))
     assert main(["serve", "--host", host]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,18 @@ import pytest
 from cds_service.cli.main import main
 from cds_service.files.paths import fixtures_dir
 from cds_service.outbound.base_urls import FhirBase
+from cds_service.runtime import new_runtime
+from cds_service.settings import SettingsError, load_settings
+from cds_service.trust.caller import Endpoint
 from cds_service.trust.client_fields import FIELDS
 from cds_service.trust.key_sets import ALGORITHMS
+from cds_service.trust.refusal import CallerRefusedError
+from cds_service.trust.registered import RegisteredCallers
 from cds_service.trust.registry import Client, RegistryError, load_registry, presets
-from tests.tokens import JKU, a_client, key_set, private_key, public_jwk, write_registry
+from cds_service.trust.replay import Replay
+from cds_service.trust.tokens import read_token
+from tests.tokens import GOOD_SECRET, JKU, PUBLIC_URL, a_client, key_set, private_key, public_jwk, write_registry
+from tests.trusting import Memory
 
 EXAMPLE = fixtures_dir() / "clients.example.toml"
 
@@ -262,7 +271,8 @@ def test_check_says_in_words_what_a_good_file_says(tmp_path: Path, capsys: Captu
     assert told.endswith(f"3 clients in {EXAMPLE}\n")
 
 
-def test_check_says_what_production_would_refuse(tmp_path: Path, capsys: Captured) -> None:
+def test_check_says_what_production_would_refuse(tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDS_PUBLIC_URL", "https://cds.example")
     path = write_registry(tmp_path, {"name": "box", "preset": "sandbox"}, a_client(fhir_bases=["http://ehr.example"]))
     assert main(["clients", "check", str(path)]) == 0
     told = capsys.readouterr().out
@@ -280,3 +290,113 @@ def test_check_needs_a_file(capsys: Captured, monkeypatch: pytest.MonkeyPatch, t
 def test_jwks_of_the_sandbox_is_its_published_key() -> None:
     [key] = json.loads(presets()["sandbox"]["jwks"])["keys"]
     assert "d" not in key
+
+
+def same_as_serve(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> tuple[bool, bool]:
+    """Whether `clients check` and the service refuse these settings."""
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    try:
+        new_runtime(load_settings())
+    except SettingsError:
+        refused = True
+    else:
+        refused = False
+    return main(["clients", "check"]) == 1, refused
+
+
+ONE_BASE: dict[str, Any] = {"fhir_bases": ["https://ehr.example/fhir"]}
+
+
+@pytest.mark.parametrize(
+    ("client", "settings", "refused"),
+    [
+        (a_client(**ONE_BASE), {}, False),
+        (a_client(**ONE_BASE), {"CDS_PUBLIC_URL": ""}, True),
+        (a_client(audiences=["https://cds.example/x"], **ONE_BASE), {"CDS_PUBLIC_URL": ""}, False),
+        (a_client(fhir_bases=["http://ehr.example/fhir"]), {}, False),
+        (None, {}, True),
+        (a_client(**ONE_BASE), {"CDS_PROFILE": "production"}, False),
+        (a_client(**ONE_BASE), {"CDS_PROFILE": "production", "CDS_HASH_SECRET": "x" * 32}, True),
+        (a_client(**ONE_BASE), {"CDS_PROFILE": "production", "CDS_PUBLIC_URL": "http://cds.example"}, True),
+        (a_client(fhir_bases=["http://ehr.example/fhir"]), {"CDS_PROFILE": "production"}, True),
+        ({"name": "box", "preset": "sandbox"}, {"CDS_PROFILE": "production"}, True),
+    ],
+)
+def test_check_refuses_what_the_service_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: dict[str, Any] | None, settings: dict[str, str], refused: bool
+) -> None:
+    path = write_registry(tmp_path, client) if client else tmp_path / "none.toml"
+    path.touch()
+    usual = {
+        "CDS_CLIENTS_FILE": str(path),
+        "CDS_LOG_PATH": str(tmp_path / "alerts.sqlite3"),
+        "CDS_PUBLIC_URL": "https://cds.example",
+        "CDS_HASH_SECRET": GOOD_SECRET,
+    }
+    assert same_as_serve(usual | settings, monkeypatch) == (refused, refused)
+
+
+# Keys and tokens to test with
+
+
+def registered_key(folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, *options: str, **changes: Any) -> Path:
+    """The private key of a client whose registration `clients new-key` has printed."""
+    key = folder / "test.jwk"
+    assert main(["clients", "new-key", str(key), *options]) == 0
+    printed = tomllib.loads(capsys.readouterr().out)
+    monkeypatch.setenv("CDS_CLIENTS_FILE", str(write_registry(folder, a_client(**printed, **changes))))
+    monkeypatch.setenv("CDS_PUBLIC_URL", PUBLIC_URL)
+    return key
+
+
+@pytest.mark.parametrize("algorithm", ["ES384", "RS384"])
+async def test_a_key_and_a_token_that_were_made_here_are_accepted_at_the_endpoint_they_are_for(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    key = registered_key(tmp_path, capsys, monkeypatch, "--alg", algorithm)
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert main(["clients", "token", "ehr", "--key", str(key), "--for", "cramps-order-sign"]) == 0
+    token = capsys.readouterr().out.strip()
+    issued = read_token(token).issued
+    client = load_registry(load_settings().clients_file or Path())[0]
+    known = RegisteredCallers([client], load_settings(), Replay(Memory(), lambda: issued, lambda: 0.0), now=lambda: issued)
+    headers = [(b"authorization", f"Bearer {token}".encode())]
+    with pytest.raises(CallerRefusedError, match="audience"):
+        await known.identify(headers, Endpoint("/cramps-order-sign/feedback"))
+    assert (await known.identify(headers, Endpoint("/cramps-order-sign"))).client == "ehr"
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "told"),
+    [
+        ({"tenants": ["a", "b"]}, (), "--tenant must be one of a, b"),
+        ({}, ("--tenant", "a"), "--tenant must be one of none"),
+        ({}, ("--kid", "another"), "is not registered"),
+    ],
+)
+def test_a_token_that_the_service_would_refuse_is_not_made(
+    tmp_path: Path,
+    capsys: Captured,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    options: tuple[str, ...],
+    told: str,
+) -> None:
+    key = registered_key(tmp_path, capsys, monkeypatch, **changes)
+    assert main(["clients", "token", "ehr", "--key", str(key), *options]) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_a_key_is_never_overwritten_and_an_unknown_client_is_named(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = registered_key(tmp_path, capsys, monkeypatch)
+    before = key.read_bytes()
+    assert main(["clients", "new-key", str(key)]) == 1
+    assert key.read_bytes() == before
+    assert main(["clients", "token", "nobody", "--key", str(key)]) == 1
+    assert 'no client "nobody"' in capsys.readouterr().err
+    monkeypatch.setenv("CDS_PUBLIC_URL", "")
+    assert main(["clients", "token", "ehr", "--key", str(key)]) == 1
+    assert "CDS_PUBLIC_URL is needed" in capsys.readouterr().err

@@ -239,4 +239,7 @@ async def test_the_log_line_of_a_refusal_holds_no_token_and_no_id(tmp_path: Path
         headers = bearer("https://CANARY-4.example", now=NOW, header={"kid": "CANARY-5"})
         await client.post(PATH, json=call_body("order-sign"), headers=headers)
     said = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
-    assert said == ["caller_refused why=issuer client=-", "caller_refused why=audience client=ehr"]
+    assert said == [
+        "caller_refused why=issuer client=- peer=127.0.0.1",
+        "caller_refused why=audience client=ehr peer=127.0.0.1",
+    ]

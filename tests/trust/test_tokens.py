@@ -32,7 +32,13 @@ VALID = proofs.examples("CDS_VALID_TOKENS", 20, 60)
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 ORDER_384 = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
 
-SHAPE = {"content-length": "0", "www-authenticate": "Bearer", "vary": "Origin"}  # the headers of every refusal
+SHAPE = {  # the headers of every refusal
+    "content-length": "0",
+    "www-authenticate": "Bearer",
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "vary": "Origin",
+}
 
 Mutate = Callable[[str, random.Random], str]
 

@@ -148,10 +148,20 @@ def test_a_hook_instance_that_is_no_uuid_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("hook", ["order-select", "order-sign"])
-@pytest.mark.parametrize("sent", [..., None, [], "Bundle", 1])
-def test_the_order_hooks_need_draft_orders(hook: str, sent: Any) -> None:
-    with pytest.raises(BadRequest, match=r"^`context\.draftOrders` is required"):
+@pytest.mark.parametrize("sent", [[], "Bundle", 1, True])
+def test_draft_orders_that_are_no_bundle_are_refused(hook: str, sent: Any) -> None:
+    with pytest.raises(BadRequest, match=r"^`context\.draftOrders` must be a Bundle"):
         decode_request(with_context(hook, draftOrders=sent), hook)
+
+
+@pytest.mark.parametrize("hook", ["order-select", "order-sign"])
+@pytest.mark.parametrize("sent", [..., None])
+def test_draft_orders_that_were_not_sent_are_not_refused_and_not_taken_for_none(hook: str, sent: Any) -> None:
+    """The public sandbox sends neither draft orders nor selections when its current tab is clicked again."""
+    assert decode_request(with_context(hook, draftOrders=sent, selections=...), hook).drafts is None
+    empty = decode_request(with_context(hook, draftOrders={"resourceType": "Bundle"}), hook).drafts
+    assert empty is not None
+    assert empty.is_bundle
 
 
 @pytest.mark.parametrize("sent", [..., None, [], "MedicationRequest/1", [1], {}])

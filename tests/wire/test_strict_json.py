@@ -73,6 +73,27 @@ def test_a_byte_order_mark_is_skipped() -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ('{\n  "hook": "SECRET",\n  "context": }', "line 3, column 14"),
+        ('\ufeff{"hook": "SECRET" "a"}', "line 1, column 19"),
+        ('{"hook": "äöü",\r\n "é": tru}', "line 2, column 8"),
+        ('{"hook": "order-sign",\n', "line 2, column 1"),
+        ('{"hook": "x"}\n\n{"hook": "SECRET"}', "line 3, column 2"),
+    ],
+)
+def test_a_mistake_in_json_has_its_line_and_column_and_no_content(body: str, place: str) -> None:
+    said = refusal(body.encode())
+    assert said.startswith("The body is not JSON: ")
+    assert said.endswith(f"({place})")
+    assert "SECRET" not in said
+
+
+def test_text_that_is_not_utf_8_has_its_line_and_column() -> None:
+    assert refusal(b'{"hook":\n "caf\xe9"}') == "The body holds text that is not UTF-8 (line 2, column 6)"
+
+
+@pytest.mark.parametrize(
     ("body", "text"),
     [
         (b"", "The body is empty"),

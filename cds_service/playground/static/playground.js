@@ -12,6 +12,17 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+// A choice that a filter hides would be fired unseen: the first visible one takes its place, and where none is, nothing can be fired
+function keepChoiceVisible(items) {
+  const choices = [...items].map((item) => item.querySelector("input[type=radio]")).filter((choice) => choice);
+  if (!choices.length) return;
+  const visible = choices.filter((choice) => !choice.closest("[hidden]"));
+  if (visible.length && !visible.some((choice) => choice.checked)) visible[0].checked = true;
+  const form = choices[0].form;
+  form.querySelector("[type=submit]").disabled = !visible.length;
+  form.querySelector("[data-none-found]").hidden = visible.length > 0;
+}
+
 // Live filters
 for (const input of document.querySelectorAll("[data-filter]")) {
   input.closest(".finder").hidden = false;
@@ -21,6 +32,7 @@ for (const input of document.querySelectorAll("[data-filter]")) {
       const text = (item.dataset.words || item.textContent).toLowerCase();
       item.hidden = !words.every((word) => text.includes(word));
     }
+    keepChoiceVisible(document.querySelectorAll(input.dataset.filter));
   });
   input.addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(); });
 }

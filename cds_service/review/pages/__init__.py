@@ -2,9 +2,15 @@
 
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import (
+    backtest,
+    backtest_case,
+    backtest_cases,
+    backtests,
     card,
     cards,
     case,
+    change,
+    changes,
     clients,
     data,
     definitions,
@@ -14,17 +20,25 @@ from cds_service.review.pages import (
     queue,
     reasons,
     results,
+    what_if,
 )
 
 # In the order of the navigation.
 PAGES: tuple[PageRoute, ...] = (
     overview.ROUTE,
     cards.ROUTE,
+    what_if.ROUTE,
     card.ROUTE,
     log.ROUTE,
     case.ROUTE,
     queue.ROUTE,
     results.ROUTE,
+    backtests.ROUTE,
+    backtest.ROUTE,
+    backtest_cases.ROUTE,
+    backtest_case.ROUTE,
+    changes.ROUTE,
+    change.ROUTE,
     reasons.ROUTE,
     data.ROUTE,
     clients.ROUTE,

@@ -249,4 +249,4 @@ def _time(at: int, zone: ZoneInfo) -> str:
     return local(at, zone).isoformat(sep=" ", timespec="seconds")
 
 
-ROUTE = PageRoute("/cases/{call}/{card}/{n:int}", draw, post=judge)
+ROUTE = PageRoute("/cases/{call}/{card}/{n:int}", draw, "reviewer", post=judge, post_role="reviewer")

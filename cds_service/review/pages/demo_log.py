@@ -56,4 +56,4 @@ def _state(asked: PageRequest, mark: Mark | None) -> State:
     return "records" if shipped or asked.database.rows("SELECT seq FROM log.call LIMIT 1") else "not there"
 
 
-ROUTE = PageRoute(PATH, draw, post=start)
+ROUTE = PageRoute(PATH, draw, "viewer", post=start, post_role="rule owner")

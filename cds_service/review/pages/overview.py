@@ -108,4 +108,4 @@ def _latency(database: Database, chosen: Filter) -> dict[str, int | None]:
     }
 
 
-ROUTE = PageRoute("", draw, nav="Overview")
+ROUTE = PageRoute("", draw, "viewer", nav="Overview")

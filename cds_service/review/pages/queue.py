@@ -44,7 +44,7 @@ def draw(asked: PageRequest) -> Page:
 
 def change(asked: PageRequest) -> Page | Response:
     """Draw a plan, or keep the reviewer's name."""
-    if "reviewer" in asked.form:
+    if "reviewer" in asked.form and not asked.reader.verified:
         try:
             return remember(see_other("/queue"), reviewer_name(asked.form["reviewer"]))
         except VerdictError as error:
@@ -118,4 +118,4 @@ def _month(month: int) -> str:
     return f"{month // 100}-{month % 100:02d}"
 
 
-ROUTE = PageRoute("/queue", draw, nav="Queue", csv=True, post=change)
+ROUTE = PageRoute("/queue", draw, "reviewer", nav="Queue", csv=True, post=change, post_role="reviewer")

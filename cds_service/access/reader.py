@@ -1,0 +1,59 @@
+"""Define who reads the pages of the quality team, and what a role may do."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+import msgspec
+
+Role: TypeAlias = Literal["viewer", "reviewer", "rule owner", "auditor", "admin"]
+# What a page asks for: a role, any reader, or nothing (the page to sign in).
+Access: TypeAlias = Role | Literal["signed in", "anyone"]
+
+ROLES: tuple[Role, ...] = get_args(Role)
+ACCESSES: tuple[Access, ...] = (*ROLES, "signed in", "anyone")
+# Roles that a role includes. Auditors and admins stand apart: who watches or appoints readers sees no patients by that.
+_INCLUDED: dict[Role, frozenset[Role]] = {
+    "viewer": frozenset({"viewer"}),
+    "reviewer": frozenset({"viewer", "reviewer"}),
+    "rule owner": frozenset({"viewer", "reviewer", "rule owner"}),
+    "auditor": frozenset({"auditor"}),
+    "admin": frozenset({"admin"}),
+}
+
+
+class RoleError(Exception):
+    """Raised where a reader lacks the role that a page asks for. The text is for the reader."""
+
+    def __init__(self, access: Access) -> None:
+        super().__init__(f"This page needs the role {access}, which an admin can give you")
+
+
+class Reader(msgspec.Struct, frozen=True):
+    """One person who reads the pages.
+
+    `clients` and `tenants` are those whose records he may see; None for all. `verified`: somebody signed in; without it (dev
+    profile without accounts) the name is what was typed, "" before that.
+    """
+
+    name: str
+    roles: frozenset[Role] = frozenset()
+    clients: frozenset[str] | None = None
+    tenants: frozenset[str] | None = None
+    verified: bool = True
+
+    def may(self, access: Access) -> bool:
+        """Return whether this reader has what a page asks for."""
+        if access in ("anyone", "signed in"):
+            return True
+        return any(access in _INCLUDED[role] for role in self.roles)
+
+    def require(self, access: Access) -> None:
+        """Raise RoleError where this reader lacks what a page asks for."""
+        if not self.may(access):
+            raise RoleError(access)
+
+
+def typed_reader(name: str) -> Reader:
+    """Return the reader of a dev process without accounts: the name that was typed, with every role."""
+    return Reader(name, frozenset(ROLES), verified=False)
