@@ -110,7 +110,7 @@ class Settings(BaseModel):
     replay_down: Literal["local", "refuse"] = Field(
         default="local",
         description="while the store of used tokens does not respond: local accepts tokens that are new to this process, reports "
-        "that on /health and takes no feedback; refuse refuses every caller",
+        "that on /health and takes no feedback; refuse answers every caller with 503",
     )
     discovery: Literal["open", "verified"] = Field(
         default="open",
@@ -202,6 +202,15 @@ class Settings(BaseModel):
     review_path: File | None = Field(
         default=None,
         description="what is counted of the log, and verdicts on cases, an SQLite file; default review.sqlite3 beside the log",
+    )
+    review_url: Url = Field(
+        default="",
+        description="https URL under which people reach the review pages (without /review); required for them in production",
+    )
+    access_file: File | None = Field(
+        default=None,
+        description="who may sign in to the review pages from outside: identity provider, proxy, roles of groups, a TOML file "
+        "(fixtures/access.example.toml)",
     )
     time_zone: TimeZone = Field(default="UTC", description="the site's time zone, in which days are counted")
     otlp_endpoint: Url = Field(
