@@ -16,6 +16,7 @@ from cds_service.review.pages import (
     data,
     definitions,
     demo_log,
+    digest,
     exports,
     log,
     overview,
@@ -23,15 +24,21 @@ from cds_service.review.pages import (
     reasons,
     results,
     reveal,
+    shadow,
     sign_in,
+    signal,
+    signals,
     what_if,
 )
 
 # In the order of the navigation.
 PAGES: tuple[PageRoute, ...] = (
     overview.ROUTE,
+    signals.ROUTE,
+    signal.ROUTE,
     cards.ROUTE,
     what_if.ROUTE,
+    shadow.ROUTE,
     card.ROUTE,
     log.ROUTE,
     reveal.ROUTE,
@@ -48,6 +55,7 @@ PAGES: tuple[PageRoute, ...] = (
     data.ROUTE,
     clients.ROUTE,
     exports.ROUTE,
+    digest.ROUTE,
     definitions.ROUTE,
     audit.ROUTE,
     demo_log.ROUTE,
