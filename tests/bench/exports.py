@@ -4,7 +4,8 @@
 
 A log of calls that were really fired at the service is copied, each with new ids, until it has so many cards. Each format is the
 command `cds-service log export` in a process of its own, its output thrown away; memory is the most that the process held
-(getrusage), and time is that of the processor, which other work on the machine changes less than that of a clock. The anchor reads and decompresses the bodies of the same log and decodes nothing.
+(getrusage), and time is that of the processor, which other work on the machine changes less than that of a clock. The anchor
+reads and decompresses the bodies of the same log and decodes nothing.
 """
 
 from __future__ import annotations
@@ -144,9 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = make_log(folder, options.rows)
         path = folder / "alerts.sqlite3"
         alone = anchor(path)
-        print(
-            f"{rows} cards, log of {path.stat().st_size / 1e6:.0f} MB; anchor (bodies alone): {rows / alone:,.0f} cards a second of the processor"
-        )
+        print(f"{rows} cards, log of {path.stat().st_size / 1e6:.0f} MB; a second is one of the processor")
+        print(f"anchor (bodies alone): {rows / alone:,.0f} cards/s", flush=True)
         print(f"{'format':20} {'cards/s':>10} {'x anchor':>9} {'MB held':>8} {'MB out':>8}")
         for name in options.formats:
             took, held, size = export(folder, name)

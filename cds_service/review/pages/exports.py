@@ -91,4 +91,4 @@ def _days(chosen: Filter) -> str:
     return "-to-".join(one for one in ends if one) or "all"
 
 
-ROUTE = PageRoute("/exports", draw, "signed in", nav="Exports", post=hand_out, post_role="signed in")
+ROUTE = PageRoute("/exports", draw, "signed in", nav="Exports", post=hand_out, post_role="signed in", scoped=True)
