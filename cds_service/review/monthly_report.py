@@ -19,6 +19,7 @@ from cds_service.review.results import result, stratum_results
 from cds_service.review.whats_new import whats_new
 from cds_service.rollups.filter import Filter
 from cds_service.rollups.queries import latency
+from cds_service.rollups.rollup import rollup_state
 from cds_service.rollups.suppression import LEAST
 
 MONTHS = 12  # of the charts
@@ -61,6 +62,8 @@ class Report(msgspec.Struct, frozen=True):
     history: Sequence[MonthFigures]
     shown_by_month: Bars
     unchecked_by_month: Bars
+    last_day: int  # of the month, YYYYMMDD
+    counted_to: int | None  # the last day that is counted; None for an empty log
     least: int = LEAST
 
 
@@ -84,6 +87,8 @@ def monthly_report(database: Database, knowledge: Knowledge, month: Month, chose
         history=history,
         shown_by_month=_bars(history, "cards shown", [one.total.responses.shown for one in history]),
         unchecked_by_month=_bars(history, "evaluations not checked", [one.total.checks.unchecked for one in history]),
+        last_day=month.last,
+        counted_to=rollup_state(database).last_day,
     )
 
 

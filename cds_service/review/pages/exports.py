@@ -50,6 +50,7 @@ def draw(asked: PageRequest) -> Page:
             "Of a card": CARD_COLUMNS,
             "Of an evaluation": EVALUATION_COLUMNS,
         },
+        "month": as_date(asked.today).strftime("%Y-%m"),
         "most_reason": MOST_REASON,
         "action": f"{BASE}/exports",
     }
