@@ -178,7 +178,7 @@ def _add_dev_pages(app: FastAPI, runtime: Runtime, site: Site) -> None:
     from cds_service.playground.fhir_server import fhir_routes
 
     app.include_router(fhir_routes(runtime.settings.public_url, runtime.clock))
-    app.include_router(docs_routes(app, banner=DEV_BANNER))
+    app.include_router(docs_routes(app, banner=DEV_BANNER, clock=runtime.clock))
     app.include_router(build_sheet_routes(runtime.knowledge, runtime.settings, banner=DEV_BANNER))
     app.router.routes.append(Route("/review{rest:path}", _ReviewPages(site), include_in_schema=False))
 

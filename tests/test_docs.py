@@ -20,6 +20,8 @@ _COMMAND = re.compile(r"cds-service((?: [a-z][a-z-]*)+)((?: [^`\n]*)?)")
 _COMMANDS = {words: parser for words, parser, _ in every_command()}
 _GROUPS = {" ".join(words.split()[:n]) for words in _COMMANDS for n in range(1, len(words.split()))}
 
+GUIDES = [page for page in PAGES if not {"decisions", "templates"} & set(page.parts)] + [ROOT / "SECURITY.md"]
+
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
@@ -68,6 +70,15 @@ def test_commands_exist(page: Path) -> None:
             f"{known} {flag}" for flag in re.findall(r"(?<![\w-])--[a-z-]+", re.split("[|&;]", rest)[0]) if flag not in flags
         ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_commands_work_in_a_fresh_clone(page: Path) -> None:
+    """A block can be copied as it is, and the page says where `cds-service` is."""
+    text = page.read_text(encoding="utf-8")
+    blocks = "".join(_FENCE.findall(text))
+    assert re.findall(r"(?:^|[&|] )(?:CDS_\w+=\S+ )*cds-service .*", blocks, re.MULTILINE) == []
+    assert "`cds-service" not in text or "`cds-service` is `.venv/bin/cds-service` in a clone" in text
 
 
 @each_page

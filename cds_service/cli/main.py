@@ -24,6 +24,7 @@ from cds_service.cli.replay import add_backtest_command, add_replay_command
 from cds_service.cli.requests import add_request_commands
 from cds_service.cli.review import add_review_command
 from cds_service.cli.serve import add_serve_command
+from cds_service.cli.signals import add_signal_commands
 from cds_service.cli.terminology import add_terminology_commands
 from cds_service.cli.users import add_users_commands
 from cds_service.clock import utc_now
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_serve_command(commands, _port, _at_least_one)
     add_review_command(commands, _port)
+    add_signal_commands(commands)
     add_users_commands(commands)
     add_audit_commands(commands)
     add_demo_command(commands, _instant, _at_least_one)

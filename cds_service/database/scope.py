@@ -22,18 +22,23 @@ _OF_CLIENT = {
     *("log.call_elsewhen", "log.card_elsewhen", "log.feedback_elsewhen"),  # of PostgreSQL, see `shipping/partitions`
     *(f"review.{period}_{name}" for period in ("daily", "monthly") for name in COUNTS),
 }
+# Rows name them too, by their texts.
+_OF_NAMED_CLIENT = {"review.signal", "review.signal_watch", "review.body_code", "review.body_source"}
 # Rows name a call.
 _OF_CALL = {"review.verdict", "review.sample"}
-# Of no client, or found only through the id of a call or card of one.
+# Of no client, or found only through the id of a call, card or signal of one.
 _OPEN = {
     *("log.name", "log.dictionary", "log.knowledge", "log.outcome_set", "log.outcome_of_set", "log.missing_set"),
     *("log.missing_of_set", "log.body", "log.ordered", "log.delivery", "log.withdrawal", "log.sealed", "log.key_pair"),
     *("log.source", "log.unshipped", "log.body_elsewhen", "log.ordered_elsewhen", "log.delivery_elsewhen"),
-    "review.plan",
+    *("review.plan", "review.signal_sighting", "review.signal_entry", "review.signal_run", "review.body_day"),
     *("review.dirty_day", "review.rolled_day", "review.rolled_month", "review.rollup_state"),
 }
 # Counts or texts of all clients together: nobody with a scope sees a row.
-_CLOSED = {"review.stratum", "review.saved_view"}
+_CLOSED = {
+    *("review.stratum", "review.saved_view"),
+    *("review.change", "review.change_case", "review.change_step"),
+}
 
 _TABLE = re.compile(
     r"\b(FROM|JOIN)\s+((?:log|review)\.\w+)"
@@ -105,6 +110,11 @@ def narrowed(sql: str, clients: _Ids, tenants: _Ids) -> str:
     if len(_ANY.findall(sql)) != len(_TABLE.findall(sql)):
         raise OutOfScopeError("a statement names a table elsewhere than after FROM or JOIN")
     own = " AND ".join(limits)
+    named = " AND ".join(
+        f"{column} IN (SELECT text FROM log.name WHERE id IN ({', '.join(map(str, ids)) or 'NULL'}))"
+        for column, ids in (("client", clients), ("tenant", tenants))
+        if ids is not None
+    )
 
     def table(match: re.Match[str]) -> str:
         word, name, alias = match[1], match[2].lower(), match[3]
@@ -112,6 +122,8 @@ def narrowed(sql: str, clients: _Ids, tenants: _Ids) -> str:
             return match[0]
         if name in _OF_CLIENT:
             where = own
+        elif name in _OF_NAMED_CLIENT:
+            where = named
         elif name in _OF_CALL:
             where = (
                 f"EXISTS (SELECT 1 FROM log.call scoped WHERE scoped.received_at = {name}.received_at "

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.decision import Outcome
 from cds_service.evaluate import Evaluation
 from cds_service.explain.explanation import Explanation
 from cds_service.explain.nearest import nearest
@@ -16,22 +16,31 @@ from cds_service.playground.kept_calls import KeptCall
 _LONGEST = 160  # characters of what a line says of silence
 
 
-def call_line(call: KeptCall, evaluation: Evaluation | None, why: Explanation | None) -> str:
+def call_line(call: KeptCall) -> str:
+    """Return the line about a call."""
+    return f"{call.at:%H:%M:%S} {call.service}  {call.said}  [{call.sender or 'playground'}, {call.total_ms:.0f} ms]"
+
+
+def call_words(call: KeptCall, evaluation: Evaluation | None, why: Explanation | None) -> str:
     """Return what the call got: its cards, what was held back, or which card came nearest.
 
     `evaluation`: None where it was refused; `why`: of a call without cards, where it was explained.
     """
     if evaluation is None:
-        said = f"refused, {call.status}: {_issue(call.response)}"
-    else:
-        cards = [f"{card['source']['topic']['code']} ({card['indicator']})" for card in call.cards]
-        held = [_held_back(one, evaluation) for one in evaluation.decisions if one.outcome is Outcome.REPEATED]
-        said = ", ".join(cards) if cards else "no card"
-        if held:
-            said += f"; held back {', '.join(held)}"
-        elif not cards and why is not None and (near := next(iter(nearest(why, 1)), None)) is not None:
-            said += f"; nearest {near.card.card}: {near.words}"[:_LONGEST]
-    return f"{call.at:%H:%M:%S} {call.service}  {said}  [{call.sender or 'playground'}, {call.total_ms:.0f} ms]"
+        return f"refused, {call.status}: {_issue(call.response)}"
+    cards = [f"{card['source']['topic']['code']} ({card['indicator']})" for card in call.cards]
+    said = ", ".join(cards) if cards else "no card"
+    if held := held_back(evaluation):
+        return f"{said}; held back as shown before: {', '.join(held)}"
+    if not cards and why is not None and (near := next(iter(nearest(why, 1)), None)) is not None:
+        said += f"; nearest {near.card.card}: {near.words}"[:_LONGEST]
+    return said
+
+
+def held_back(evaluation: Evaluation) -> list[str]:
+    """Return the cards that were held back as repeats, with the time when they were shown."""
+    shown = {one.uuid: f" ({one.shown_at:%Y-%m-%d %H:%M})" for one in evaluation.facts.prior_cards}
+    return [f"{one.card.id}{shown.get(one.repeats, '')}" for one in evaluation.decisions if one.outcome is Outcome.REPEATED]
 
 
 def feedback_items(body: bytes) -> list[FeedbackItem]:
@@ -61,11 +70,6 @@ def _words(item: FeedbackItem, card: dict[str, Any]) -> str:
         return f"{name} dismissed"
     shown = {one["code"]: one["display"] for one in card.get("overrideReasons", [])}
     return f"{name} dismissed: {shown.get(item.overrideReason.reason.code, 'a reason that is not on its list')}"
-
-
-def _held_back(decision: Decision, evaluation: Evaluation) -> str:
-    prior = next((one for one in evaluation.facts.prior_cards if one.uuid == decision.repeats), None)
-    return decision.card.id + (f" (shown {prior.shown_at:%Y-%m-%d %H:%M})" if prior is not None else "")
 
 
 def _issue(response: bytes) -> str:

@@ -53,6 +53,7 @@ class KeptCall(msgspec.Struct):
     phases: dict[str, float] = {}
     evaluation: Evaluation | None = None  # None where the call was refused, or where it has been explained
     explanation: Explanation | None = None
+    said: str = ""  # what it got, in words
     notes: list[str] = []  # on how the request came about, or what of it was not kept
     feedback: list[KeptFeedback] = []
 

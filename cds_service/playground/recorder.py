@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cds_service.evaluate import Evaluation
 from cds_service.hooks.route_path import route_path
 from cds_service.hooks.service_calls import ON_EVALUATION
-from cds_service.playground.call_lines import call_line, feedback_items, feedback_words
+from cds_service.playground.call_lines import call_line, call_words, feedback_items, feedback_words, held_back
 from cds_service.playground.kept_calls import LARGEST_BODY, KeptCall, KeptCalls, KeptFeedback
 from cds_service.runtime import Runtime
 from cds_service.telemetry.timings import Timings
@@ -83,12 +83,13 @@ class CallRecorder:
         self._calls.add(call)
         if fired is not None:
             fired.kept = call
+        why = None
+        silent = evaluation is not None and not call.cards and not held_back(evaluation)
+        if silent and call.at - self._explained_at >= _EXPLAINED_EVERY:
+            self._explained_at, why = call.at, call.explained(self._runtime.knowledge)
+        call.said = call_words(call, evaluation, why)
         if self._announce is not None:
-            silent = seen.status == 200 and not call.cards
-            if explained := silent and call.at - self._explained_at >= _EXPLAINED_EVERY:
-                self._explained_at = call.at
-            why = call.explained(self._runtime.knowledge) if explained else None
-            self._announce(call_line(call, evaluation, why), f"/playground/calls/{call.id}")
+            self._announce(call_line(call), f"/playground/calls/{call.id}")
 
     def _keep_feedback(self, service: str, seen: _Exchange) -> None:
         """Keep feedback with the call that showed its card."""

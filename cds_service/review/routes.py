@@ -24,6 +24,7 @@ from cds_service.review.messages import TOLD, FormTokenError, ScopeError, expect
 from cds_service.review.page import BASE, Page, PageRequest, PageRoute
 from cds_service.review.pages import PAGES
 from cds_service.review.reviewer import typed_name
+from cds_service.review.signal_rows import seen_by
 from cds_service.review.site import Site
 from cds_service.wire.errors import Forbidden
 from cds_service.wire.same_origin import from_this_site
@@ -110,9 +111,11 @@ class _Routes:
             if route.pool is not None:
                 self._site.begin()
             with nullcontext() if route.pool is None else route.pool.borrow() as connection:
-                made = route.make(asked.reading(_narrowed(connection, asked.reader)))
+                asked = asked.reading(_narrowed(connection, asked.reader))
+                made = route.make(asked)
                 if connection is not None and isinstance(made, Page):
-                    state = log_state(_narrowed(connection, asked.reader) or connection, asked.now)
+                    open_signals = sum(one.is_open for one in seen_by(asked))
+                    state = log_state(asked.database, asked.now, open_signals)
         except TOLD as error:
             made = message(error)
         response = made if isinstance(made, Response) else route.write(made, asked, state)

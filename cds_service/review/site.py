@@ -1,4 +1,4 @@
-"""Hold what all pages of one process share: settings, cards, clock, connections, the thread that counts the log."""
+"""Hold what all pages of one process share: settings, cards, clock, connections, threads that count and look for signals."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from cds_service.access.audit import AuditLog
 from cds_service.access.gate import Gate
 from cds_service.access.head_log import HeadLog
+from cds_service.alert_log.sealing import sealing_key
 from cds_service.clock import Clock
 from cds_service.database import READ_LIMIT_MS, Database, DatabasePool, open_database, review_path
 from cds_service.knowledge.knowledge import Knowledge
@@ -14,6 +15,7 @@ from cds_service.review.page import BASE
 from cds_service.rollups.days import SiteDays
 from cds_service.rollups.keeper import RollupKeeper
 from cds_service.settings import Settings
+from cds_service.signals.keeper import SignalKeeper
 
 _READERS = 4  # pages that are drawn at once; a fifth waits
 
@@ -38,6 +40,13 @@ class Site:
         self._keeper = RollupKeeper(
             lambda: self._open(writes_review=True, limit_ms=None), SiteDays(settings.time_zone), self.clock
         )
+        self._signals = SignalKeeper(
+            lambda: self._open(writes_review=True, limit_ms=None),
+            SiteDays(settings.time_zone),
+            self.clock,
+            sealing_key(settings.reveal_key, settings.reveal_key_id),
+            self._keeper.counted,
+        )
         self._beginning = threading.Lock()
         self._begun = False
 
@@ -50,10 +59,12 @@ class Site:
             if not self._begun:
                 with self.writers.borrow():
                     self._keeper.start()
+                    self._signals.start()
                 self._begun = True
 
     def close(self) -> None:
-        """End the thread and close the connections."""
+        """End the threads and close the connections."""
+        self._signals.stop()
         self._keeper.stop()
         self.readers.close()
         self.writers.close()

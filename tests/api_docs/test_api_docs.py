@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -84,7 +86,7 @@ def test_every_golden_request_and_response_fits_its_model(document: Json) -> Non
     for name, body in files.items():
         if name.startswith("responses/"):
             assert validator(document, "OperationOutcome" if "issue" in body else "Cards").is_valid(body), name
-        elif Path(name).name not in refused:
+        elif Path(name).name not in {*refused, "no-draft-orders.json"}:  # not as CDS Hooks has it, and answered: not checked
             assert validator(document, HOOKS[body["hook"]]).is_valid(body), name
 
 
@@ -128,7 +130,7 @@ async def test_the_page_runs_nothing_and_asks_no_other_host(tmp_path: Path) -> N
     answer: httpx2.Response = await fetched(tmp_path, "/docs")
     page = Page(answer.text)
     assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'self';")
-    assert page.tags.isdisjoint({"script", "img", "iframe", "object", "embed", "form", "style"})
+    assert page.tags.isdisjoint({"script", "img", "iframe", "object", "embed", "style"})
     assert not any(name.startswith("on") or name in ("src", "style") for name in page.attributes)
     assert all(link.startswith(("#", "/")) for link in page.links)
     style: httpx2.Response = await fetched(tmp_path, "/docs/style.css")
@@ -148,7 +150,20 @@ async def test_the_page_shows_every_operation_and_model_and_its_links_lead_somew
             assert operation["summary"] in answer.text
     assert {f"model-{name}" for name in document["components"]["schemas"]} <= set(page.ids)
     assert DEV_BANNER in answer.text
-    assert "{{" not in re.sub(r"<pre.*?</pre>", "", answer.text, flags=re.DOTALL)
+    assert "{{" not in re.sub(r"<(pre|textarea).*?</(pre|textarea)>", "", answer.text, flags=re.DOTALL)
+
+
+async def test_each_service_has_a_request_of_today_to_try_which_gets_cards(tmp_path: Path) -> None:
+    runtime = a_runtime(tmp_path)
+    async with running(create_app(runtime.settings, runtime=runtime)) as client:
+        page = (await client.get("/docs")).text
+        requests = [unescape(text) for text in re.findall(r"<textarea[^>]*>(.*?)</textarea>", page, re.DOTALL)]
+        assert [json.loads(text)["hook"] for text in requests] == list(HOOKS)
+        for text in requests:
+            answered = await client.post("/", data={"what": "request", "request": text})
+            response = await client.get(f"{answered.headers['location']}/response.json")
+            assert response.json()["cards"], json.loads(text)["hook"]
+        assert len(re.findall('<form method="post" action="/" ', page)) == len(requests)
 
 
 async def test_production_has_no_documentation(tmp_path: Path) -> None:

@@ -236,7 +236,12 @@ def test_the_lists_can_be_searched(watched: Watched) -> None:
     page.get_by_label("Find", exact=True).fill("quinine")
     shown = page.locator(".tile:visible")
     assert 0 < shown.count() < len(SAMPLES)
+    expect(page.locator(".tile:visible input:checked")).to_have_count(1)  # a hidden choice would be fired unseen
+    page.get_by_label("Find", exact=True).fill("no sample is called this")
+    expect(page.get_by_role("button", name="Fire", exact=True)).to_be_disabled()
+    expect(page.get_by_text("No sample fits what you look for")).to_be_visible()
     page.get_by_label("Find", exact=True).fill("")
+    expect(page.get_by_role("button", name="Fire", exact=True)).to_be_enabled()
     fire(page, SIGNED)
     page.get_by_label("Find a card").fill("did not magnesium-supp")
     expect(page.locator(".why:visible")).to_have_count(1)

@@ -92,7 +92,7 @@ async def test_a_repeat_says_when_it_was_shown_and_when_it_comes_again(client: h
     lines.now += timedelta(days=2, minutes=12)
     await post(client, call_of(REPEATING))
     line, path = lines.said[-1]
-    assert "held back cramp-med-review (shown 2025-12-01 09:00)" in line
+    assert "no card; held back as shown before: cramp-med-review (2025-12-01 09:00)" in line
     page = await words(client, path)
     assert "Held back, because shown before" in page
     assert "it was shown on 2025-12-01 at 09:00 UTC and there is nothing new (not shown again for 90 days" in page

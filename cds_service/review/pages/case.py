@@ -21,7 +21,9 @@ from cds_service.review.reviewer import remember, reviewer_of
 from cds_service.review.timeline import DAYS, MOST_CALLS, drawing, events_around, local
 from cds_service.review_site.json_view import coloured
 from cds_service.review_site.words import html, template
+from cds_service.rollups.days import SiteDays
 from cds_service.rollups.filter import MOST_DAYS
+from cds_service.signals.update import keep_judged
 
 _NUMBER = re.compile("[0-9]{1,9}")  # of a plan
 _WORDS: dict[str, Any] = {
@@ -96,6 +98,7 @@ def judge(asked: PageRequest) -> Page | Response:
         place = _place(asked, case, reviewer)
         plan = place.plan if place is not None else None
         verdicts.keep(asked.database, case.id, reviewer, opinion, plan=plan, at=micros(asked.now))
+        keep_judged(asked.database, SiteDays(asked.settings.time_zone), micros(asked.now))
     except verdicts.VerdictError as error:
         return draw(asked, str(error))
     own = case_path(case.id)
