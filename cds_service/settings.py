@@ -195,6 +195,15 @@ class Settings(BaseModel):
         default=None,
         description="what is counted of the log, and verdicts on cases, an SQLite file; default review.sqlite3 beside the log",
     )
+    review_url: Url = Field(
+        default="",
+        description="https URL under which people reach the review pages (without /review); required for them in production",
+    )
+    access_file: File | None = Field(
+        default=None,
+        description="who may sign in to the review pages from outside: identity provider, proxy, roles of groups, a TOML file "
+        "(fixtures/access.example.toml)",
+    )
     time_zone: TimeZone = Field(default="UTC", description="the site's time zone, in which days are counted")
     otlp_endpoint: Url = Field(
         default="",

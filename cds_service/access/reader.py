@@ -22,6 +22,9 @@ _INCLUDED: dict[Role, frozenset[Role]] = {
 }
 
 
+MOST_NAME = 60  # characters
+
+
 class RoleError(Exception):
     """Raised where a reader lacks the role that a page asks for. The text is for the reader."""
 
@@ -48,10 +51,23 @@ class Reader(msgspec.Struct, frozen=True):
             return True
         return any(access in _INCLUDED[role] for role in self.roles)
 
+    @property
+    def scoped(self) -> bool:
+        """Whether this reader may see the records of some clients or tenants only."""
+        return self.clients is not None or self.tenants is not None
+
     def require(self, access: Access) -> None:
         """Raise RoleError where this reader lacks what a page asks for."""
         if not self.may(access):
             raise RoleError(access)
+
+
+def usable_name(text: str) -> str:
+    """Return a person's name as it is kept, runs of white space as one blank. Raises ValueError for one that can't be kept."""
+    name = " ".join(text.split())
+    if not name or len(name) > MOST_NAME or not name.isprintable():
+        raise ValueError(f"Give a name of 1 to {MOST_NAME} characters")
+    return name
 
 
 def typed_reader(name: str) -> Reader:

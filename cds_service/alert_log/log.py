@@ -31,6 +31,7 @@ from cds_service.alert_log.records import (
 from cds_service.alert_log.refusals import Refusals
 from cds_service.alert_log.store import Archive
 from cds_service.alert_log.writer import Entry, Waiter, Writer
+from cds_service.files.in_use import Use
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, tell
 
@@ -71,6 +72,7 @@ class AlertLog:
         self._writer = Writer(path, self._on_settled, self._on_failing, archive)
         self._prior = PriorCards(path, prior_limit, self._writer.report_damage)
         self._prior_everywhere = PriorEverywhere(self._prior, elsewhere, prior_limit)
+        self._use = Use(path)
         self._max_waiting = max_waiting_calls
         self._patience = patience
         self._grace = grace
@@ -91,6 +93,7 @@ class AlertLog:
         One that can never be the log is set aside.
         """
         self._loop = asyncio.get_running_loop()
+        self._use.begin()
         self._writer.start()
         self._prior_everywhere.start()
 
@@ -98,6 +101,12 @@ class AlertLog:
         """Write the waiting records, for at most `grace` seconds; the rest is counted and logged as lost."""
         await self._prior_everywhere.close()
         self._closed = True
+        try:
+            await self._close_writer()
+        finally:
+            self._use.end()
+
+    async def _close_writer(self) -> None:
         if not self._writer.alive:
             return
         self._hand_over()

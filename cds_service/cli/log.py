@@ -10,6 +10,7 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
+from cds_service.cli.backups import add_backup_commands
 from cds_service.cli.log_export import add_log_export_command
 from cds_service.cli.retention import add_retention_commands
 from cds_service.settings import load_settings
@@ -34,6 +35,7 @@ def add_log_commands(commands: argparse._SubParsersAction[Any], instant: Callabl
         "--verify", action="store_true", help="change nothing; list days whose counts are not those of the log, status 1 if any"
     )
     rollup.set_defaults(run=_rollup)
+    add_backup_commands(log)
     add_retention_commands(log)
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from cds_service import __version__
 from cds_service.cli.approvals import add_approval_commands
+from cds_service.cli.audit import add_audit_commands
 from cds_service.cli.build_sheet import add_build_sheet_command
 from cds_service.cli.clients import add_clients_commands
 from cds_service.cli.codes import add_codes_commands
@@ -23,7 +24,9 @@ from cds_service.cli.replay import add_backtest_command, add_replay_command
 from cds_service.cli.requests import add_request_commands
 from cds_service.cli.review import add_review_command
 from cds_service.cli.serve import add_serve_command
+from cds_service.cli.signals import add_signal_commands
 from cds_service.cli.terminology import add_terminology_commands
+from cds_service.cli.users import add_users_commands
 from cds_service.clock import utc_now
 from cds_service.doctor.command import add_doctor_command
 from cds_service.files.paths import cards_dir, fixtures_dir
@@ -67,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
 
     add_serve_command(commands, _port, _at_least_one)
     add_review_command(commands, _port)
+    add_signal_commands(commands)
+    add_users_commands(commands)
+    add_audit_commands(commands)
     add_demo_command(commands, _instant, _at_least_one)
     add_request_commands(commands, _instant)
 

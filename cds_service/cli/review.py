@@ -12,9 +12,7 @@ from cds_service.settings import load_settings
 def add_review_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], port: Callable[[str], int]) -> None:
     """Add `review` to `commands`; `port` reads the number of a port."""
     review = commands.add_parser("review", help="start the pages on which a quality team reads the log and judges cases")
-    review.add_argument(
-        "--profile", choices=["dev", "production"], help="overrides CDS_PROFILE; production refuses until there is a sign-in"
-    )
+    review.add_argument("--profile", choices=["dev", "production"], help="overrides CDS_PROFILE")
     review.add_argument("--host", default="127.0.0.1")
     review.add_argument("--port", type=port, default=8002)
     review.set_defaults(run=_review)
@@ -30,7 +28,19 @@ def _review(options: argparse.Namespace) -> int:
     configure_logging(settings.profile)
     app = create_review_app(settings)
     require_free_port(options.host, options.port)
-    warn_where_others_reach(options.host)
-    print(f"\nReview pages  http://{options.host}:{options.port}/review     Stop: Ctrl-C\n", flush=True)
-    uvicorn.run(app, host=options.host, port=options.port, ws="none", access_log=False, log_config=None, server_header=False)
+    if settings.profile == "dev":
+        warn_where_others_reach(options.host)
+    address = settings.review_url or f"http://{options.host}:{options.port}"
+    print(f"\nReview pages  {address}/review     Stop: Ctrl-C\n", flush=True)
+    # No header may change the address of the peer: a proxy that signs people in is known by it.
+    uvicorn.run(
+        app,
+        host=options.host,
+        port=options.port,
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+    )
     return 0

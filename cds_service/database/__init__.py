@@ -9,12 +9,14 @@ from cds_service.database.database import Database
 from cds_service.database.errors import (
     DatabaseError,
     DatabaseUnavailableError,
+    OutOfScopeError,
     SchemaMismatchError,
     StatementTooLongError,
 )
 from cds_service.database.names import WITHDRAWN, Names
 from cds_service.database.opening import READ_LIMIT_MS, open_database, review_path
 from cds_service.database.pool import DatabasePool
+from cds_service.database.scope import ScopedDatabase
 
 __all__ = [
     "READ_LIMIT_MS",
@@ -24,7 +26,9 @@ __all__ = [
     "DatabasePool",
     "DatabaseUnavailableError",
     "Names",
+    "OutOfScopeError",
     "SchemaMismatchError",
+    "ScopedDatabase",
     "StatementTooLongError",
     "open_database",
     "review_path",

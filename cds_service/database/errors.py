@@ -15,6 +15,10 @@ class SchemaMismatchError(DatabaseError):
     """Raised where the tables are those of another version of the program."""
 
 
+class OutOfScopeError(DatabaseError):
+    """Raised where a reader of some clients asks for what may hold records of others."""
+
+
 class StatementTooLongError(DatabaseError):
     """Raised where a statement was ended because it ran longer than its limit."""
 

@@ -10,7 +10,7 @@ import re
 
 from cds_service.database.database import Database
 from cds_service.database.errors import SchemaMismatchError
-from cds_service.database.review_tables import REVIEW_MIGRATIONS
+from cds_service.database.review_tables import REVIEW_MIGRATIONS, Statement
 from cds_service.database.statement import Dialect
 
 _LOCK = 0x63726D72  # of PostgreSQL, so that processes that start together migrate one after another
@@ -24,8 +24,10 @@ _IN_POSTGRES = (
 )
 
 
-def for_dialect(statement: str, dialect: Dialect) -> str:
+def for_dialect(statement: Statement, dialect: Dialect) -> str:
     """Return the statement as `dialect` says it."""
+    if not isinstance(statement, str):
+        return statement[dialect]
     if dialect == "postgres":
         for pattern, text in _IN_POSTGRES:
             statement = pattern.sub(text, statement)

@@ -5,7 +5,10 @@ Ids are those of `log.name`, or `names.WITHDRAWN`. `day` is YYYYMMDD and `month`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+from cds_service.database.statement import Dialect
 
 COUNTS: dict[str, tuple[str, str]] = {  # name of the table: what its rows are apart by, what they count
     "card": ("tenant, client, hook, card, version, mode, state, indicator, response, repeated_24h, about_order", "n"),
@@ -40,8 +43,10 @@ def _counts(period: str, of_period: str, names: Iterable[str]) -> tuple[str, ...
     return tuple(statements)
 
 
-# Each entry brings a review database from the version of its index to the next one. Entries are never changed, only added.
-REVIEW_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+# Each entry brings a review database from the version of its index to the next one. Entries are never changed, only added. A
+# statement that the databases do not share is written for each.
+Statement: TypeAlias = str | Mapping[Dialect, str]
+REVIEW_MIGRATIONS: tuple[tuple[Statement, ...], ...] = (
     (
         *_counts("day", "daily", _FIRST),
         *_counts("month", "monthly", _FIRST),
@@ -128,5 +133,32 @@ REVIEW_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE review.change_step (seq INTEGER PRIMARY KEY, change INTEGER NOT NULL, at INTEGER NOT NULL, "
         "reader TEXT NOT NULL, owner INTEGER NOT NULL, action TEXT NOT NULL, note TEXT NOT NULL) STRICT",
         "CREATE INDEX review.change_step_of ON change_step (change)",
+    ),
+    # Entries of the audit can't be changed or deleted by a statement. Who may sign in, who is signed in, and failed tries.
+    (
+        {
+            "sqlite": "CREATE TRIGGER review.audit_not_changed BEFORE UPDATE ON audit "
+            "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
+            "postgres": "CREATE FUNCTION review.audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'the audit is append-only'; END $$",
+        },
+        {
+            "sqlite": "CREATE TRIGGER review.audit_not_deleted BEFORE DELETE ON audit "
+            "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
+            "postgres": "CREATE TRIGGER audit_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON review.audit "
+            "FOR EACH STATEMENT EXECUTE FUNCTION review.audit_is_append_only()",
+        },
+        # `roles`, `clients`, `tenants`: JSON, NULL for all clients or tenants. `totp_step`: the last one that was used.
+        "CREATE TABLE review.account (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, password TEXT NOT NULL, "
+        "totp TEXT NOT NULL, totp_step INTEGER NOT NULL, roles TEXT NOT NULL, clients TEXT, tenants TEXT, "
+        "disabled INTEGER NOT NULL, made_at INTEGER NOT NULL) STRICT",
+        # `id`: hash of the cookie; `groups`: JSON, what the identity provider said; `source`: local or oidc.
+        "CREATE TABLE review.session (id BLOB NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL, groups TEXT NOT NULL, "
+        "began_at INTEGER NOT NULL, seen_at INTEGER NOT NULL, PRIMARY KEY (id)) STRICT",
+        "CREATE TABLE review.sign_in_failure (name BLOB NOT NULL, failures INTEGER NOT NULL, last_at INTEGER NOT NULL, "
+        "PRIMARY KEY (name)) STRICT",
+        # A name belongs to one person, wherever that person signs in.
+        "CREATE TABLE review.identity (name TEXT NOT NULL, source TEXT NOT NULL, subject TEXT NOT NULL, "
+        "PRIMARY KEY (name)) STRICT",
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from typing import Any
@@ -12,7 +12,7 @@ from cds_service.access.audit import AuditError
 Enter = Callable[[str, Mapping[str, Any]], object]  # action, detail; raises AuditError
 
 
-def audited(chunks: Iterable[tuple[bytes, int]], enter: Enter, about: Mapping[str, Any]) -> Iterator[bytes]:
+def audited(chunks: Iterable[tuple[bytes, int]], enter: Enter, about: Mapping[str, Any]) -> Generator[bytes, None, None]:
     """Enter that the export begins; return its bytes, the last of which wait for the entry with rows and SHA-256 of all.
 
     `chunks`: bytes, each with how many rows they hold; `about`: format and whatever else the entries should say. An export that
@@ -25,7 +25,7 @@ def audited(chunks: Iterable[tuple[bytes, int]], enter: Enter, about: Mapping[st
     return _bytes(chunks, enter, about)
 
 
-def _bytes(chunks: Iterable[tuple[bytes, int]], enter: Enter, about: Mapping[str, Any]) -> Iterator[bytes]:
+def _bytes(chunks: Iterable[tuple[bytes, int]], enter: Enter, about: Mapping[str, Any]) -> Generator[bytes, None, None]:
     digest, rows, size, handed = sha256(), 0, 0, 0
     held = b""
     try:

@@ -180,6 +180,21 @@ _ALL = (
         "Cohen, Educational and Psychological Measurement 1960",
     ),
     Definition(
+        "signals",
+        "Signals",
+        "Daily, by card and client: the fire rate lies beyond 3.72 standard deviations of the 56 days before (two-sided 0.0002, "
+        "Laney p', exact chances of small counts), or a sum of such differences above 0.5 reaches 5 (CUSUM), or so many "
+        "evaluations in a row did not fire; and the rate since a change lies as far from that before it, by a quarter at least. "
+        "Hourly, by client: no call where the same hour of the week usually has 20; over 1 % of calls with a server error; over "
+        "3 times the usual share not checked; over 5 % of calls slower than 500 ms. Weekly: codes and units that are new or come "
+        "no more, prefetch keys sent less, acceptance that fell by 10 percentage points, one user with most of a card's "
+        "firings, three angry comments.",
+        "A new version of a card, a change of its content by the site, a new version of this service and another dialect of a "
+        "client begin a new baseline. Fewer than seven days, no call, or a card that never fired: nothing can be said, and that "
+        "is said.",
+        "Laney 2002; Page 1954; Kassakian and others 2017; Aaron and others 2019; Wright and others 2018",
+    ),
+    Definition(
         "plan_coverage",
         "Plan read",
         "Cases of the plans that somebody has read / cases drawn.",

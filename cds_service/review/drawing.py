@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
@@ -13,6 +14,7 @@ import msgspec
 from starlette.responses import Response
 
 from cds_service import __version__
+from cds_service.access.form_tokens import FIELD
 from cds_service.files.csv_cells import safe_cell
 from cds_service.review.charts import day_of, day_text
 from cds_service.review.definitions import DEFINITIONS
@@ -21,6 +23,10 @@ from cds_service.review.page import Page, PageRequest, PageRoute
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from jinja2.ext import Extension
+
+
+_POST_FORM = re.compile(r'<form\b[^>]*\bmethod="post"[^>]*>')
 
 
 class Templates:
@@ -37,6 +43,7 @@ class Templates:
         from cds_service.files.page_templates import page_templates
 
         templates = page_templates("cds_service.review")
+        templates.add_extension(form_tokens_in_forms())
         templates.globals.update(base=self._base, banner=self._banner, version=__version__, definitions=DEFINITIONS)
         templates.filters.update(
             number=_number, decimal=_decimal, percent=_percent, day=day_text, short_day=_short_day, ms=_ms, ago=_ago, hash=_hash
@@ -54,9 +61,21 @@ class Templates:
             query=f"?{query}" if query else "",
             has_csv=page.rows is not None,
             reader=asked.reader,
+            form_token=asked.form_token,
             navigation=[(one.nav, self._base + one.path) for one in self._navigation if asked.reader.may(one.role)],
         )
         return Response(body, page.status, media_type="text/html")
+
+
+def form_tokens_in_forms() -> type[Extension]:
+    """Return the extension that puts the token of the request into every form of the templates that is sent by POST."""
+    from jinja2.ext import Extension
+
+    class FormTokens(Extension):
+        def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+            return _POST_FORM.sub(rf'\g<0><input type="hidden" name="{FIELD}" value="{{{{ form_token }}}}">', source)
+
+    return FormTokens
 
 
 def as_json(page: Page, _: PageRequest, state: LogState | None) -> Response:

@@ -24,6 +24,7 @@ class LogState(msgspec.Struct, frozen=True):
     waiting: int  # records of these files that are not there yet
     lag_seconds: int  # for how long the first of them has waited
     silent_seconds: int  # since the machine that has been silent longest last reported
+    open_signals: int  # of the clients that the reader may see
 
     @property
     def late(self) -> bool:
@@ -36,8 +37,8 @@ class LogState(msgspec.Struct, frozen=True):
         return self.shipped and max(self.lag_seconds, self.silent_seconds) > _LATE_SECONDS
 
 
-def log_state(database: Database, now: datetime) -> LogState:
-    """Return the state at `now`."""
+def log_state(database: Database, now: datetime, open_signals: int) -> LogState:
+    """Return the state at `now`; `open_signals` is told with it."""
     counts, shipping, at = rollup_state(database), shipping_state(database), moment(now)
     quarantined = database.one("SELECT count(*) AS n FROM log.quarantine") or {"n": 0}
     return LogState(
@@ -48,4 +49,5 @@ def log_state(database: Database, now: datetime) -> LogState:
         waiting=shipping.waiting,
         lag_seconds=int(shipping.lag_seconds(at)),
         silent_seconds=int(shipping.silent_seconds(at)),
+        open_signals=open_signals,
     )

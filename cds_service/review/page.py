@@ -10,6 +10,7 @@ import msgspec
 from starlette.responses import RedirectResponse, Response
 
 from cds_service.access.audit import AuditLog, Head
+from cds_service.access.gate import Gate
 from cds_service.access.reader import ACCESSES, Access, Reader
 from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
@@ -24,6 +25,7 @@ BASE = "/review"
 class PageRequest(msgspec.Struct, frozen=True):
     """What a page is asked for, and what it may ask."""
 
+    method: str
     url: str  # path and query as the browser sent them
     path: Mapping[str, str]  # parameters of the path
     pairs: Sequence[tuple[str, str]]  # parameters of the query, in its order
@@ -35,10 +37,16 @@ class PageRequest(msgspec.Struct, frozen=True):
     connection: Database | None  # None for a page that reads no database
     reader: Reader
     audit_log: AuditLog
+    gate: Gate  # for the pages to sign in and out
+    form_token: str  # stands in each form that is drawn
+
+    def reading(self, connection: Database | None) -> PageRequest:
+        """Return the same with a connection."""
+        return msgspec.structs.replace(self, connection=connection)
 
     @property
     def database(self) -> Database:
-        """Return the log and the review database; for a form also to write the latter."""
+        """Return the log and the review database, narrowed to what the reader may see; for a form also to write the latter."""
         if self.connection is None:
             raise RuntimeError("this page was registered as one that reads no database")
         return self.connection
@@ -92,17 +100,20 @@ class PageRoute(msgspec.Struct, frozen=True):
 
     `path` is "" for the first page. `draw` and `post` run in a thread, so they may ask databases. `role` is what a reader needs
     for the page and `post_role` what he needs for its form: there is no default, so that no page is open by oversight. `nav` is
-    the name in the navigation, "" for pages that others link to.
+    the name in the navigation, "" for pages that others link to. `scoped`: readers of some clients may open it, because it shows
+    what `asked.database` gives, which is narrowed to theirs, and nothing else of the log.
     """
 
     path: str
-    draw: Callable[[PageRequest], Page]
+    draw: Callable[[PageRequest], Page | Response]
     role: Access
     nav: str = ""
     csv: bool = False
     reads: bool = True  # the database
     post: Callable[[PageRequest], Page | Response] | None = None
     post_role: Access | None = None
+    scoped: bool = False
+    twins: bool = True  # JSON of the page
 
     def __post_init__(self) -> None:
         """Raise ValueError for a page or form without a known role."""

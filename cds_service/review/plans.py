@@ -184,3 +184,13 @@ def waiting(database: Database) -> int:
     unread = int(row["n"]) if row is not None else 0
     ids = [int(one["id"]) for one in database.rows("SELECT id FROM review.plan")]
     return unread + sum(disputed(read) for plan in ids for read in readings_of_plan(database, plan).values())
+
+
+def late_cases(database: Database, before: int) -> int:
+    """Return how many cases nobody has read of plans that were drawn before a moment (microseconds since 1970)."""
+    row = database.one(
+        """SELECT count(*) AS n FROM review.sample s JOIN review.plan p ON p.id = s.plan WHERE p.made_at < :before
+        AND NOT EXISTS (SELECT 1 FROM review.verdict v WHERE v.call_id = s.call_id AND v.card = s.card AND v.nth = s.nth)""",
+        before=before,
+    )
+    return int(row["n"]) if row is not None else 0

@@ -4,39 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
-from urllib.parse import parse_qsl
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from cds_service.access.audit import AuditError
-from cds_service.access.reader import Access, RoleError, typed_reader
-from cds_service.database import DatabaseError, DatabasePool, StatementTooLongError
+from cds_service.access import form_tokens
+from cds_service.access.reader import Access, Reader, RoleError, typed_reader
+from cds_service.database import Database, DatabasePool, ScopedDatabase
 from cds_service.hooks.body import BodyMemory, read_body
+from cds_service.review.cookies import cookie_of, set_cookie
 from cds_service.review.drawing import Templates, as_csv, as_json, script, style
+from cds_service.review.headers import HEADERS
 from cds_service.review.log_state import LogState, log_state
-from cds_service.review.page import BASE, BadFormError, Page, PageNotFoundError, PageRequest, PageRoute
+from cds_service.review.messages import TOLD, FormTokenError, ScopeError, expect_scope, message
+from cds_service.review.page import BASE, Page, PageRequest, PageRoute
 from cds_service.review.pages import PAGES
 from cds_service.review.reviewer import typed_name
+from cds_service.review.signal_rows import seen_by
 from cds_service.review.site import Site
-from cds_service.rollups.filter import FilterError
 from cds_service.wire.errors import Forbidden
 from cds_service.wire.same_origin import from_this_site
 
 MAX_FORM_BYTES = 64 * 1024
-HEADERS = {
-    "content-security-policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
-        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-    "cache-control": "no-store",
-}
+_NOBODY = Reader("")
 
+Make = Callable[[PageRequest], Page | Response]
 Write = Callable[[Page, PageRequest, LogState | None], Response]
 
 
@@ -50,6 +46,16 @@ def review_routes(site: Site, pages: Sequence[PageRoute] = PAGES) -> list[Route]
     ]
 
 
+class _Asked(NamedTuple):
+    """What a route makes of a request, and who may ask for it."""
+
+    make: Make
+    access: Access
+    scoped: bool  # readers of some clients may ask too
+    pool: DatabasePool | None
+    write: Write
+
+
 class _Routes:
     """Answer requests for pages; each is made in a thread."""
 
@@ -61,66 +67,91 @@ class _Routes:
     def of(self, page: PageRoute) -> list[Route]:
         """Return the routes of one page; those with an ending first, because a parameter of a path would take it in."""
         path = BASE + page.path
-        routes = [Route(f"{path}.json", self._get(page, as_json), methods=["GET"])]
-        if page.csv:
-            routes.append(Route(f"{path}.csv", self._get(page, as_csv), methods=["GET"]))
-        routes.append(Route(path, self._get(page, self._html), methods=["GET"]))
+        readers, writers = (self._site.readers, self._site.writers) if page.reads else (None, None)
+        routes = []
+        for ending, write in (("json", as_json), ("csv", as_csv)):
+            if page.twins if ending == "json" else page.csv:
+                asked = _Asked(page.draw, page.role, page.scoped, readers, write)
+                routes.append(Route(f"{path}.{ending}", self._get(asked), methods=["GET"]))
+        asked = _Asked(page.draw, page.role, page.scoped, readers, self._html)
+        routes.append(Route(path, self._get(asked), methods=["GET"]))
         if page.post is not None and page.post_role is not None:
-            routes.append(
-                Route(path, self._post(page.post, page.post_role, self._site.writers if page.reads else None), methods=["POST"])
-            )
+            asked = _Asked(page.post, page.post_role, page.scoped, writers, self._html)
+            routes.append(Route(path, self._post(asked), methods=["POST"]))
         return routes
 
-    def _get(self, page: PageRoute, write: Write) -> Callable[[Request], Any]:
-        pool = self._site.readers if page.reads else None
-
+    def _get(self, asked: _Asked) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
-            return await run_in_threadpool(self._answer, page.draw, page.role, request, {}, pool, write)
+            return await run_in_threadpool(self._answer, asked, request, {})
 
         return endpoint
 
-    def _post(
-        self, post: Callable[[PageRequest], Page | Response], access: Access, pool: DatabasePool | None
-    ) -> Callable[[Request], Any]:
+    def _post(self, asked: _Asked) -> Callable[[Request], Any]:
         async def endpoint(request: Request) -> Response:
             if not from_this_site(request.headers):
                 raise Forbidden("A form of the review pages is accepted from its own pages only")
             body = await read_body(request.scope, request.receive, MAX_FORM_BYTES, self._memory)
             form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200))
-            return await run_in_threadpool(self._answer, post, access, request, form, pool, self._html)
+            return await run_in_threadpool(self._answer, asked, request, form)
 
         return endpoint
 
-    def _answer(
-        self,
-        make: Callable[[PageRequest], Page | Response],
-        access: Access,
-        request: Request,
-        form: Mapping[str, str],
-        pool: DatabasePool | None,
-        write: Write,
-    ) -> Response:
-        asked = self._asked(request, form)
+    def _answer(self, route: _Asked, request: Request, form: Mapping[str, str]) -> Response:
+        tls = self._site.gate.tls
+        session, known = (cookie_of(request.cookies, kind, tls=tls) for kind in ("session", "browser"))
+        browser = known or form_tokens.new_browser()
+        asked = self._asked(request, form, _NOBODY, form_tokens.form_token(browser, session))
         state = None
         try:
-            asked.reader.require(access)
-            if pool is not None:
+            reader = self._reader(request, session)
+            if reader is None and route.access != "anyone":
+                return self._sign_in_first(request, route.write)
+            asked = self._asked(request, form, reader or _NOBODY, asked.form_token)
+            self._expect_allowed(route, asked, form_tokens.is_good(form.get(form_tokens.FIELD, ""), known, session))
+            if route.pool is not None:
                 self._site.begin()
-            with nullcontext() if pool is None else pool.borrow() as connection:
-                made = make(self._asked(request, form, connection))
+            with nullcontext() if route.pool is None else route.pool.borrow() as connection:
+                asked = asked.reading(_narrowed(connection, asked.reader))
+                made = route.make(asked)
                 if connection is not None and isinstance(made, Page):
-                    state = log_state(connection, asked.now)
-        except (RoleError, PageNotFoundError, BadFormError, FilterError, DatabaseError, AuditError) as error:
-            made = _message(error)
-        response = made if isinstance(made, Response) else write(made, asked, state)
+                    open_signals = sum(one.is_open for one in seen_by(asked))
+                    state = log_state(asked.database, asked.now, open_signals)
+        except TOLD as error:
+            made = message(error)
+        response = made if isinstance(made, Response) else route.write(made, asked, state)
+        if not known and asked.reader.verified:
+            set_cookie(response, "browser", browser, tls=tls)
         response.headers.update(HEADERS)
-        if isinstance(made, Page) and write == self._html:
+        if isinstance(made, Page) and route.write == self._html:
             response.headers.update(made.headers)
         return response
 
-    def _asked(self, request: Request, form: Mapping[str, str], connection: Any = None) -> PageRequest:
+    def _reader(self, request: Request, session: str) -> Reader | None:
+        peer = request.client.host if request.client is not None else ""
+        return self._site.gate.reader(request.headers, session, peer, typed_reader(typed_name(request.cookies)))
+
+    def _expect_allowed(self, route: _Asked, asked: PageRequest, good_token: bool) -> None:
+        """Raise where the reader lacks the role, a form has no token, or the page is for readers of all clients."""
+        if asked.method == "POST" and asked.reader.verified and not good_token:
+            raise FormTokenError
+        try:
+            asked.reader.require(route.access)
+            expect_scope(asked.reader, route.scoped)
+        except (RoleError, ScopeError):
+            asked.audit("refused", asked.url.partition("?")[0], detail={"needs": route.access})
+            raise
+
+    def _sign_in_first(self, request: Request, write: Write) -> Response:
+        """Send a person to the page to sign in; tell a program that it has to."""
+        if write == self._html and request.method == "GET":
+            query = urlencode({"next": _url(request)})
+            return RedirectResponse(f"{BASE}/sign-in?{query}", 303, HEADERS)
+        return Response("Sign in first", 401, HEADERS | {"www-authenticate": "Cookie"}, media_type="text/plain")
+
+    def _asked(self, request: Request, form: Mapping[str, str], reader: Reader, token: str) -> PageRequest:
         return PageRequest(
-            url=f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path,
+            method=request.method,
+            url=_url(request),
             path=request.path_params,
             pairs=tuple(request.query_params.multi_items()),
             form=form,
@@ -128,30 +159,23 @@ class _Routes:
             now=self._site.clock(),
             settings=self._site.settings,
             knowledge=self._site.knowledge,
-            connection=connection,
-            reader=typed_reader(typed_name(request.cookies)),
+            connection=None,
+            reader=reader,
             audit_log=self._site.audit_log,
+            gate=self._site.gate,
+            form_token=token,
         )
 
 
-def _message(error: Exception) -> Page:
-    """Return the page that says why there is no other."""
-    match error:
-        case RoleError():
-            return Page("Not for your role", "message.html", {"message": str(error)}, status=403)
-        case AuditError():
-            return Page("Nothing was shown", "message.html", {"message": str(error)}, status=503)
-        case PageNotFoundError():
-            return Page("Not here", "message.html", {"message": str(error)}, status=404)
-        case BadFormError() | FilterError():
-            return Page("This could not be used", "message.html", {"message": str(error)}, status=400)
-        case StatementTooLongError():
-            text = (
-                f"This would have taken more than {error.limit_ms / 1000:g} seconds and was stopped, so that the log stays free "
-                "for calls. Choose a shorter period, or one card or client."
-            )
-            return Page("Too much at once", "message.html", {"message": text}, status=503)
-    return Page("The log cannot be read now", "message.html", {"message": str(error)}, status=503)
+def _url(request: Request) -> str:
+    return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+
+
+def _narrowed(connection: Database | None, reader: Reader) -> Database | None:
+    """Return the connection for this reader, who may see the records of some clients only."""
+    if connection is None or not reader.scoped:
+        return connection
+    return ScopedDatabase(connection, reader.clients, reader.tenants)
 
 
 async def _style(_: Request) -> Response:

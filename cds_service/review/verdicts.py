@@ -12,11 +12,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from cds_service.access.reader import usable_name
 from cds_service.database import Database
 
 Role: TypeAlias = Literal["first", "second", "adjudicator"]
 MOST_COMMENT = 4000  # characters
-MOST_NAME = 60
 
 # What can be said of a case, and in which words (quality_team: McCoy 2012; Wright 2018; Osheroff's five rights).
 VERDICTS = {
@@ -192,10 +192,10 @@ def keep(database: Database, case: CaseId, reviewer: str, opinion: Opinion, *, p
 
 def reviewer_name(text: str) -> str:
     """Return a reviewer's name as it is kept. Raises VerdictError for one that can't be."""
-    name = " ".join(text.split())
-    if not name or len(name) > MOST_NAME or not name.isprintable():
-        raise VerdictError(f"Give a name of 1 to {MOST_NAME} characters")
-    return name
+    try:
+        return usable_name(text)
+    except ValueError as error:
+        raise VerdictError(str(error)) from None
 
 
 def _reading(row: dict[str, Any], role: Role, blind: str) -> Reading:

@@ -27,6 +27,7 @@ class RollupKeeper:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rollups", daemon=True)
         self.failing = False
+        self.counted = threading.Event()  # set once everything is counted
 
     def start(self) -> None:
         """Start the thread."""
@@ -55,6 +56,7 @@ class RollupKeeper:
             if self.failing:
                 tell(Event.LOG_COUNTED)
             self.failing = False
+            self.counted.set()
 
     def _between_days(self, done: int, of: int) -> None:
         if self._stopped.is_set() and done < of:

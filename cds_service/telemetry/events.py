@@ -101,6 +101,18 @@ class Event(Enum):
     )
     LOG_NOT_COUNTED = "log_not_counted", logging.WARNING, "the log can't be counted now; the review pages show older figures"
     LOG_COUNTED = "log_counted", logging.INFO, "the log can be counted again"
+    SIGNALS_NOT_SOUGHT = (
+        "signals_not_sought",
+        logging.WARNING,
+        "no detector can run now; the signals are older than they should be",
+    )
+    SIGNALS_SOUGHT = "signals_sought", logging.INFO, "the detectors run again"
+    AUDIT_HEAD = (
+        "audit_head",
+        logging.INFO,
+        "number and hash of the newest entry of the audit, for `cds-service audit verify --head`; keep these lines elsewhere",
+    )
+    AUDIT_UNREAD = "audit_unread", logging.WARNING, "the head of the audit can't be read now"
     UNHANDLED = "unhandled", logging.CRITICAL, "an exception that nothing caught"
     LIBRARY = "library", logging.INFO, "a line of a library; `text` only where it is known to be harmless"
 

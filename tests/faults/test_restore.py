@@ -1,18 +1,18 @@
 """The log's file put back from a copy: what a site does after a lost disk, and the only way back to the version before.
 
-The copy is made with SQLite's backup while a service writes. It is put in place of the file, without the -wal and -shm that the
-killed service left, which belong to the file that is gone.
+The backup is made by `cds-service log backup` at 50 calls a second, and put back by `log restore` after a kill, beside the
+write-ahead log that the killed service left, which belongs to the file that is gone. `CDS_RESTORES=20` is the long form.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,10 @@ import pytest
 from cds_service.alert_log.compact import compact
 from cds_service.alert_log.schema import SCHEMA_VERSION
 from cds_service.alert_log.store import Store
+from cds_service.backup import restoring
+from cds_service.backup.online_copy import copy_database
+from cds_service.backup.verification import verify_log
+from cds_service.cli.main import main
 from cds_service.clock import utc_now
 from cds_service.database import Database, open_database
 from cds_service.rollups.days import SiteDays
@@ -35,6 +39,7 @@ from tests.rollups.compare import stored
 from tests.shipped import ask
 
 DAYS = SiteDays("UTC")
+RESTORES = int(os.environ.get("CDS_RESTORES", "1"))
 
 
 @pytest.fixture
@@ -44,9 +49,24 @@ def database(socket_enabled: None) -> Iterator[str]:
 
 
 def back_up(path: Path, copy: Path) -> None:
-    """Copy the file as it is now, while others write."""
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as target:
-        source.backup(target)
+    copy_database(path, copy)
+
+
+class Command:
+    """`cds-service log …` for one log, run here."""
+
+    def __init__(self, path: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        for name, value in (("PATH", str(path)), ("DATABASE_URL", url)):
+            monkeypatch.setenv(f"CDS_LOG_{name}", value)
+        monkeypatch.setenv("CDS_REVIEW_PATH", str(path.with_name("review.sqlite3")))
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str | Path) -> str:
+        """Return what the command printed. Raises AssertionError for a status other than 0."""
+        status = main(["log", *map(str, arguments)])
+        out, err = self._capsys.readouterr()
+        assert status == 0, err
+        return out
 
 
 def instances(path: Path) -> list[bytes]:
@@ -56,9 +76,7 @@ def instances(path: Path) -> list[bytes]:
 
 
 def put_back(copy: Path, path: Path) -> None:
-    for ending in ("-wal", "-shm"):
-        path.with_name(path.name + ending).unlink(missing_ok=True)
-    shutil.copy(copy, path)
+    restoring.put_back(copy, path, datetime(2026, 3, 1, tzinfo=UTC))
 
 
 def counted(log: Path, review: Path) -> Database:
@@ -77,16 +95,19 @@ def wait_for(load: Load, calls: int) -> None:
 
 @pytest.mark.loopback
 @pytest.mark.enable_socket
-@pytest.mark.parametrize("ships", [False, True])
-def test_a_copy_made_while_serving_is_put_back_after_a_kill(tmp_path: Path, database: str, ships: bool) -> None:
+@pytest.mark.parametrize("ships", [False, True] * RESTORES)
+def test_a_backup_made_while_serving_is_put_back_after_a_kill(
+    tmp_path: Path, database: str, ships: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, copy, review = (tmp_path / f"{name}.sqlite3" for name in ("alerts", "copy", "review"))
     url = database if ships else ""
+    command = Command(path, url, monkeypatch, capsys)
     with RealServer(tmp_path, log_database_url=url) as server:
         load = Load(server)
         with load.running():
             wait_for(load, 40)
             before = set(load.acknowledged)
-            back_up(path, copy)
+            said = command("backup", copy)
             wait_for(load, len(load.acknowledged) + 40)
             if ships:
                 wait_for_shipping(server, state="ok")
@@ -94,10 +115,18 @@ def test_a_copy_made_while_serving_is_put_back_after_a_kill(tmp_path: Path, data
                 os.kill(process, signal.SIGKILL)
     counted(path, review).close()  # the counts know of calls that will be gone
 
-    put_back(copy, path)
+    assert path.with_name("alerts.sqlite3-wal").stat().st_size, "the kill left no write-ahead log to be wary of"
+    lost = instances(path)
+    put = command("restore", copy)
 
     kept = instances(copy)
     assert instances(path) == kept
+    assert f"{len(kept):,} calls" in said
+    assert f"{len(kept):,} calls" in put
+    assert "log: " in command("verify")
+    assert verify_log(path).rows == verify_log(copy).rows
+    (old,) = tmp_path.glob("alerts.sqlite3.before-restore-*Z")
+    assert instances(old) == lost, "what came after the backup is kept"
     assert before <= set(kept) < load.acknowledged | set(kept)
     assert rows(path, "PRAGMA integrity_check") == ["ok"]
     with closing(counted(path, review)) as again, closing(counted(copy, tmp_path / "anew.sqlite3")) as anew:

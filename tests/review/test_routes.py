@@ -11,14 +11,13 @@ from starlette.applications import Starlette
 
 from cds_service.app import create_app
 from cds_service.cli.listening import warn_where_others_reach
-from cds_service.cli.main import main
 from cds_service.database import StatementTooLongError
 from cds_service.review.app import create_review_app
 from cds_service.review.definitions import DEFINITIONS
 from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute, see_other
 from cds_service.review.routes import review_routes
 from cds_service.review.site import Site
-from cds_service.settings import Settings, SettingsError
+from cds_service.settings import Settings
 from tests.core import NOW, a_runtime, knowledge
 from tests.http_side import running
 
@@ -128,16 +127,6 @@ async def test_the_own_process_serves_the_same_pages(tmp_path: Path) -> None:
         assert page.status_code == 200
         for definition in DEFINITIONS:
             assert f'id="{definition}"' in page.text
-
-
-def test_production_says_why_it_has_no_pages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SettingsError, match="sign-in"):
-        create_review_app(Settings(profile="production", log_path=tmp_path / "alerts.sqlite3"))
-    monkeypatch.setenv("CDS_LOG_PATH", str(tmp_path / "alerts.sqlite3"))
-    assert main(["review", "--profile", "production"]) == 1
-    assert "wait for a sign-in" in capsys.readouterr().err
 
 
 def _too_long(_: PageRequest) -> Page:

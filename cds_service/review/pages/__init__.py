@@ -2,6 +2,7 @@
 
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import (
+    audit,
     backtest,
     backtest_case,
     backtest_cases,
@@ -15,21 +16,30 @@ from cds_service.review.pages import (
     data,
     definitions,
     demo_log,
+    digest,
+    exports,
     log,
     overview,
     queue,
     reasons,
     results,
+    reveal,
+    sign_in,
+    signal,
+    signals,
     what_if,
 )
 
 # In the order of the navigation.
 PAGES: tuple[PageRoute, ...] = (
     overview.ROUTE,
+    signals.ROUTE,
+    signal.ROUTE,
     cards.ROUTE,
     what_if.ROUTE,
     card.ROUTE,
     log.ROUTE,
+    reveal.ROUTE,
     case.ROUTE,
     queue.ROUTE,
     results.ROUTE,
@@ -42,6 +52,13 @@ PAGES: tuple[PageRoute, ...] = (
     reasons.ROUTE,
     data.ROUTE,
     clients.ROUTE,
+    exports.ROUTE,
+    digest.ROUTE,
     definitions.ROUTE,
+    audit.ROUTE,
     demo_log.ROUTE,
+    sign_in.SIGN_IN,
+    sign_in.BEGIN,
+    sign_in.END,
+    sign_in.SIGN_OUT,
 )

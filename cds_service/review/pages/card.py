@@ -207,4 +207,4 @@ def _outside(days: Sequence[Mapping[str, Any]], several: bool) -> str:
     )
 
 
-ROUTE = PageRoute("/cards/{card}", draw, "viewer", csv=True)
+ROUTE = PageRoute("/cards/{card}", draw, "viewer", csv=True, scoped=True)

@@ -85,4 +85,4 @@ def _sorted_by(chosen: Filter, sort: str) -> str:
     return f"{BASE}/cards?{urlencode([*chosen.query(), ('sort', sort)])}"
 
 
-ROUTE = PageRoute("/cards", draw, "viewer", nav="Cards", csv=True)
+ROUTE = PageRoute("/cards", draw, "viewer", nav="Cards", csv=True, scoped=True)

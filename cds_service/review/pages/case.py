@@ -15,13 +15,15 @@ from cds_service.alert_log import micros
 from cds_service.review import case_rows, verdicts
 from cds_service.review.case import Case, CaseNotFoundError, feedback_of, find_case
 from cds_service.review.knowledge_then import KnowledgeThen, knowledge_then
-from cds_service.review.page import Page, PageNotFoundError, PageRequest, PageRoute, see_other
+from cds_service.review.page import BASE, Page, PageNotFoundError, PageRequest, PageRoute, see_other
 from cds_service.review.plans import WORK, Sample, Work, case_path, next_to_do, samples, to_do
 from cds_service.review.reviewer import remember, reviewer_of
 from cds_service.review.timeline import DAYS, MOST_CALLS, drawing, events_around, local
 from cds_service.review_site.json_view import coloured
 from cds_service.review_site.words import html, template
+from cds_service.rollups.days import SiteDays
 from cds_service.rollups.filter import MOST_DAYS
+from cds_service.signals.update import keep_judged
 
 _NUMBER = re.compile("[0-9]{1,9}")  # of a plan
 _WORDS: dict[str, Any] = {
@@ -37,6 +39,7 @@ _WORDS: dict[str, Any] = {
 def draw(asked: PageRequest, error: str = "") -> Page:
     """Return the page of a case. `error`: why its form was refused."""
     case = _case(asked)
+    asked.audit("open case", BASE + case_path(case.id))
     database, zone = asked.database, ZoneInfo(asked.settings.time_zone)
     then = _knowledge(case, asked)
     read = verdicts.readings_of(database, case.id)
@@ -95,6 +98,7 @@ def judge(asked: PageRequest) -> Page | Response:
         place = _place(asked, case, reviewer)
         plan = place.plan if place is not None else None
         verdicts.keep(asked.database, case.id, reviewer, opinion, plan=plan, at=micros(asked.now))
+        keep_judged(asked.database, SiteDays(asked.settings.time_zone), micros(asked.now))
     except verdicts.VerdictError as error:
         return draw(asked, str(error))
     own = case_path(case.id)
@@ -249,4 +253,4 @@ def _time(at: int, zone: ZoneInfo) -> str:
     return local(at, zone).isoformat(sep=" ", timespec="seconds")
 
 
-ROUTE = PageRoute("/cases/{call}/{card}/{n:int}", draw, "reviewer", post=judge, post_role="reviewer")
+ROUTE = PageRoute("/cases/{call}/{card}/{n:int}", draw, "reviewer", post=judge, post_role="reviewer", scoped=True)

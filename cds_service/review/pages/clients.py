@@ -122,4 +122,4 @@ def _failed(rows: list[dict[str, Any]]) -> Rate:
     return share("failed", sum(row["n"] for row in rows if row["status"] >= 500), sum(row["n"] for row in rows))
 
 
-ROUTE = PageRoute("/clients", draw, "viewer", nav="Clients", csv=True)
+ROUTE = PageRoute("/clients", draw, "viewer", nav="Clients", csv=True, scoped=True)

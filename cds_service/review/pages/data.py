@@ -94,4 +94,4 @@ def _missing(knowledge: Knowledge, sentences: Sentences, row: dict[str, Any]) ->
     return row | {"title": title_of(knowledge, row["card"]), "says": says}
 
 
-ROUTE = PageRoute("/data", draw, "viewer", nav="Data", csv=True)
+ROUTE = PageRoute("/data", draw, "viewer", nav="Data", csv=True, scoped=True)

@@ -14,4 +14,4 @@ def draw(_: PageRequest) -> Page:
     return Page("Definitions", "definitions.html", {"listed": rows}, rows=rows, columns=list(rows[0]))
 
 
-ROUTE = PageRoute("/definitions", draw, "signed in", nav="Definitions", csv=True, reads=False)
+ROUTE = PageRoute("/definitions", draw, "signed in", nav="Definitions", csv=True, reads=False, scoped=True)

@@ -136,4 +136,4 @@ def _link(chosen: Filter) -> str:
     return f"{BASE}/log?{urlencode(chosen.query())}"
 
 
-ROUTE = PageRoute("/log", draw, "viewer", nav="Log", csv=True, post=keep_view, post_role="reviewer")
+ROUTE = PageRoute("/log", draw, "viewer", nav="Log", csv=True, post=keep_view, post_role="reviewer", scoped=True)

@@ -19,6 +19,7 @@ from cds_service.review.filter_bar import filter_bar, period
 from cds_service.review.links import Links
 from cds_service.review.page import Page, PageRequest, PageRoute
 from cds_service.review.plans import waiting
+from cds_service.review.signal_rows import row, seen_by
 from cds_service.review.whats_new import whats_new
 from cds_service.rollups.days import days_between, plus, week_of
 from cds_service.rollups.filter import Filter
@@ -26,11 +27,13 @@ from cds_service.rollups.queries import card_counts, latency
 from cds_service.rollups.rollup import rollup_state
 
 WEEKS = 12
+_MOST_SIGNALS = 3
 
 
 def draw(asked: PageRequest) -> Page:
     """Return the overview."""
     database, chosen = asked.database, asked.filter()
+    found = [row(one, asked.today) for one in seen_by(asked) if one.is_open]
     until = chosen.until or asked.today
     weeks = [plus(week_of(until), -7 * back) for back in range(WEEKS - 1, -1, -1)]
     by_week = _by_week(database, chosen.between(weeks[0], until))
@@ -47,6 +50,7 @@ def draw(asked: PageRequest) -> Page:
         "tiles": _tiles(database, chosen, counts),
         "weeks": [{"since": week, "until": min(plus(week, 6), until)} for week in weeks],
         "cards": cards,
+        "signals": {"open": len(found), "first": found[:_MOST_SIGNALS]},
         "changes": whats_new(database, chosen, asked.knowledge),
         "empty": why_empty(database, chosen),
     }
@@ -108,4 +112,4 @@ def _latency(database: Database, chosen: Filter) -> dict[str, int | None]:
     }
 
 
-ROUTE = PageRoute("", draw, "viewer", nav="Overview")
+ROUTE = PageRoute("", draw, "viewer", nav="Overview", scoped=True)

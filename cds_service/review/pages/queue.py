@@ -118,4 +118,4 @@ def _month(month: int) -> str:
     return f"{month // 100}-{month % 100:02d}"
 
 
-ROUTE = PageRoute("/queue", draw, "reviewer", nav="Queue", csv=True, post=change, post_role="reviewer")
+ROUTE = PageRoute("/queue", draw, "reviewer", nav="Queue", csv=True, post=change, post_role="reviewer", scoped=True)

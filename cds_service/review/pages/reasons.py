@@ -61,4 +61,4 @@ def reason_text(knowledge: Knowledge, code: str) -> str:
     return offered.display if offered else code
 
 
-ROUTE = PageRoute("/reasons", draw, "viewer", nav="Reasons", csv=True)
+ROUTE = PageRoute("/reasons", draw, "viewer", nav="Reasons", csv=True, scoped=True)

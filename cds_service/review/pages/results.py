@@ -73,4 +73,4 @@ def _dashed(month: str) -> str:
     return f"{month[:4]}-{month[4:6]}" if month else ""
 
 
-ROUTE = PageRoute("/results", draw, "viewer", nav="Results", csv=True)
+ROUTE = PageRoute("/results", draw, "viewer", nav="Results", csv=True, scoped=True)

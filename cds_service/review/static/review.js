@@ -36,6 +36,18 @@ function judge(key) {
   return true;
 }
 
+function archive() {
+  const form = (rows[chosen] ?? (rows.length ? null : document))?.querySelector("form[data-archive]");
+  form?.requestSubmit();
+  return Boolean(form);
+}
+
+function tick() {
+  const box = rows[chosen]?.querySelector("input[type=checkbox]");
+  if (box) box.checked = !box.checked;
+  return Boolean(box);
+}
+
 function pressed(key) {
   switch (key) {
     case "j": choose(1); return true;
@@ -43,7 +55,8 @@ function pressed(key) {
     case "o": rows[chosen]?.querySelector("a")?.click(); return chosen >= 0;
     case "/": document.querySelector("[data-filter]")?.focus(); return true;
     case "?": help?.showModal(); return true;
-    default: return "aimu".includes(key) && judge(key);
+    case "x": return tick();
+    default: return (key === "a" && archive()) || ("aimu".includes(key) && judge(key));
   }
 }
 
@@ -77,3 +90,9 @@ for (const box of document.querySelectorAll("[data-shortcuts]")) {
   });
 }
 
+// After an archived row the next one is chosen, so that the keys go on from there
+const next = rows.findIndex((row) => row.hasAttribute("data-chosen"));
+if (next >= 0) {
+  chosen = next - 1;
+  choose(1);
+}
