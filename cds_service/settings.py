@@ -102,7 +102,7 @@ class Settings(BaseModel):
     replay_down: Literal["local", "refuse"] = Field(
         default="local",
         description="while the store of used tokens does not respond: local accepts tokens that are new to this process, reports "
-        "that on /health and takes no feedback; refuse refuses every caller",
+        "that on /health and takes no feedback; refuse answers every caller with 503",
     )
     discovery: Literal["open", "verified"] = Field(
         default="open",

@@ -143,11 +143,12 @@ def _work(options: argparse.Namespace) -> int:
     from cds_service.files.yaml_file import KnowledgeError
     from cds_service.replay.backtest import CandidateChangedError
     from cds_service.replay.backtest_queue import BacktestQueue, work
-    from cds_service.replay.processes import usable_cores
+    from cds_service.replay.processes import collect_seldom, usable_cores
     from cds_service.replay.records import NewerRecordError
     from cds_service.replay.run_backtest import run_backtest
 
     os.nice(_LOW_PRIORITY)
+    collect_seldom()
     settings = load_settings()
     processes = options.processes or max(1, usable_cores() - 1)  # one core is left to the service
     refused = (DatabaseError, CompressionError, NewerRecordError, CandidateChangedError, KnowledgeError, msgspec.DecodeError)

@@ -39,6 +39,11 @@ class Event(Enum):
     KEYS_NOT_FETCHED = "keys_not_fetched", logging.WARNING, "the key server of a client gave no usable response; known keys go on"
     KEY_UNUSABLE = "key_unusable", logging.WARNING, "a key in a client's key set is not used, and why"
     TOKENS_UNKNOWN = "tokens_unknown", logging.ERROR, "the store of used tokens does not respond; each process checks its own"
+    TOKENS_SET_ASIDE = (
+        "tokens_set_aside",
+        logging.ERROR,
+        "the store of used tokens was unusable, and why; it was renamed and a new one begun",
+    )
     TOKENS_KNOWN = "tokens_known", logging.INFO, "the store of used tokens answers"
     FHIR_PAUSED = "fhir_paused", logging.WARNING, "a FHIR server failed too often and is not asked for a while"
     FHIR_QUIRK = (

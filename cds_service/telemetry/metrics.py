@@ -62,6 +62,7 @@ UNEXPECTED_ERRORS = _counter("cds_unexpected_errors", "Requests answered with 50
 
 AUTH_REFUSED = _counter("cds_auth_refused", "Calls whose caller was not accepted, by reason", "reason")
 AUTH_DEGRADED = _counter("cds_auth_degraded", "Calls accepted while earlier use of their token could not be looked up")
+TOKENS_SET_ASIDE = _counter("cds_tokens_set_aside", "Stores of used tokens that were unusable and were set aside")
 KEY_FETCHES = _counter("cds_key_fetches", "Requests for EHRs' public keys, by outcome", "outcome")
 SECURITY_EVENTS = _counter("cds_security_events", "Events that only a fault or an attack explains, by kind", "kind")
 FHIR_FETCHES = _counter("cds_fhir_fetches", "Requests to EHRs' FHIR servers, by outcome", "outcome")
