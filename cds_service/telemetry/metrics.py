@@ -83,6 +83,9 @@ SHED = _counter("cds_shed", "Requests refused because there were too many, by re
 
 FEEDBACK = _counter("cds_feedback", "Items of feedback by outcome; refused: they could not be read", "outcome")
 LOG_RECORDS = _counter("cds_log_records", "Records of the alert log: written, quarantined, lost", "outcome")
+INPUTS_NOT_KEPT = _counter(
+    "cds_inputs_not_kept", "Calls whose reduced inputs are not in the log, though CDS_KEEP_INPUTS asks for it"
+)
 LOG_UNREAD = _counter("cds_log_unread", "Times that the cards shown before could not be looked up")
 LOG_WITHOUT_LOCK = _counter(
     "cds_log_without_lock", "Times that the lock beside the alert log could not be taken; commits went on without it"
@@ -107,8 +110,13 @@ CHECK_OK = _gauge("cds_check_ok", "1 while the known patient is decided as befor
 CHECK_RUN = _gauge(
     "cds_check_run_timestamp_seconds", "When the known patients were last decided, in the worker that is behind", "livemin"
 )
+WORKERS = _gauge(
+    "cds_workers",
+    "Processes that serve calls, by version, profile and a hash of settings, cards and clients",
+    "livesum",
+    *("version", "profile", "configuration"),
+)
 SIGNALS_OPEN = _gauge("cds_signals_open", "Open signals of the review pages, in their process", "livemax")
-WORKERS = _gauge("cds_workers", "Processes that serve calls, by version and profile", "livesum", "version", "profile")
 CARDS_LIVE = _gauge("cds_cards_live", "Cards that are shown, in the worker that shows the fewest", "livemin")
 
 
