@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 
 DAYS = "from=2026-10-30&to=2026-11-27"  # those of the made-up log, whatever the date of this machine
 CARD = "/cards/quinine-avoid"
-PATHS = ("", "/cards", CARD, "/reasons", "/data", "/clients", "/definitions", "/demo-log")
+PATHS = ("", "/cards", CARD, "/reasons", "/data", "/clients", "/exports", "/report/2026-11", "/definitions", "/demo-log")
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 900}},
     "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},

@@ -267,9 +267,10 @@ def test_no_cell_of_500_is_a_formula(tmp_path: Path) -> None:
 
 def test_a_reader_of_some_clients_exports_theirs(tmp_path: Path) -> None:
     path = tmp_path / "alerts.sqlite3"
-    evaluated = {"evaluations": EVALUATED}
     with closing(Store(path)) as store:
-        store.append([a_call(a_card(f"u{n}"), minute=n, client=("north", "south")[n % 2], **evaluated) for n in range(8)])
+        store.append(
+            [a_call(a_card(f"u{n}"), minute=n, client=("north", "south")[n % 2], evaluations=EVALUATED) for n in range(8)]
+        )
         store.append([a_feedback("u1", client="south"), a_feedback("u2", client="north")])
     with opened(path) as whole:
         roll_up(whole, UTC_DAYS, lambda: NOW)
