@@ -23,7 +23,7 @@ ENV PATH=/opt/cramp-cds/bin:$PATH \
 USER cramp-cds
 WORKDIR /var/lib/cramp-cds
 VOLUME /var/lib/cramp-cds
-EXPOSE 8000
+EXPOSE 8000 8001
 HEALTHCHECK --interval=30s --timeout=3s --start-period=10s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/live', timeout=2)"]
 # Every interface of the container; the TLS proxy in front of it is the only one that should reach it.

@@ -13,7 +13,7 @@ IN_PARALLEL = -n auto --maxprocesses 4 --dist loadscope # a module's tests in on
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve check test cards golden docs conformance lock \
-	dist sbom audit bench bench-short bench-phases bench-instructions bench-memory bench-healthchain soak
+	dist pin-images sbom audit bench bench-short bench-phases bench-instructions bench-memory bench-healthchain soak
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -71,12 +71,21 @@ soak: $(VENV)/dev.stamp ## draw memory over 50,000 calls with prior cards, as va
 
 lock: $(VENV)/dev.stamp ## resolve the dependencies of pyproject.toml again and write both lock files
 	$(BIN)/uv pip compile pyproject.toml --extra build --extra dev --output-file requirements-dev.txt $(LOCK_ARGS)
-	$(BIN)/uv pip compile pyproject.toml --extra build --constraint requirements-dev.txt --output-file requirements.txt $(LOCK_ARGS)
+	$(BIN)/uv pip compile pyproject.toml --extra build --extra otel --constraint requirements-dev.txt --output-file requirements.txt $(LOCK_ARGS)
 
 dist: $(VENV)/dev.stamp ## build a wheel into dist/, and an image where docker is there
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
 	@ls dist/*.whl
 	@if docker info >/dev/null 2>&1; then docker build --tag cramp-cds .; else echo 'no docker here: no image was built'; fi
+
+pin-images: ## write the digests that the registries give today behind the tags of images in Dockerfile and compose.yaml (needs docker)
+	@for image in $$(sed -nE 's/^FROM ([^ @]+)(@sha256:[0-9a-f]{64})?( .*)?$$/\1/p' Dockerfile | sort -u) \
+	    $$(sed -nE 's/^ *image: ([^ @]+:[^ @]+)(@sha256:[0-9a-f]{64})?$$/\1/p' compose.yaml | sort -u); do \
+	  digest=$$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$$image") || exit 1; \
+	  case $$digest in sha256:*) ;; *) echo "no digest for $$image" >&2; exit 1;; esac; \
+	  sed -i -E "s#($$image)(@sha256:[0-9a-f]{64})?( |$$)#\1@$$digest\3#" Dockerfile compose.yaml || exit 1; \
+	  echo "$$image@$$digest"; \
+	done
 
 sbom: $(VENV)/dev.stamp ## write what a release is made of as dist/sbom.cdx.json (CycloneDX), from requirements.txt
 	@mkdir -p dist

@@ -567,7 +567,7 @@ ROWS = [
         clients=(a_client(),),
         arrange=store_down,
         settings={"replay_down": "refuse"},
-        status=401,
+        status=503,
         counted=("cds_auth_refused_total", {"reason": "replay_unknown"}),
     ),
     Row(

@@ -35,6 +35,12 @@ class RealServer:
         variables = {f"CDS_{name.upper()}": value for name, value in settings.items()}
         self._environ = {**os.environ, "CDS_LOG_PATH": str(self.log_path), **variables}
 
+    def restart(self) -> None:
+        """Tell the process to end, wait until it has, and start another on the same port. Raises RuntimeError."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+        self.__enter__()
+
     def __enter__(self) -> RealServer:
         with self._output["stdout"].open("wb") as out, self._output["stderr"].open("wb") as err:
             self.process = subprocess.Popen(self._command, cwd=REPOSITORY, stdout=out, stderr=err, env=self._environ)

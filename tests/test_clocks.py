@@ -108,7 +108,15 @@ STAMPS = {"self_check.py": 1, "clock.py": 1, "traces.py": 1, "token.py": 1}
 # Tests of what has a clock of its own: other processes, certificates, measurements.
 OTHER_PROCESSES = {
     *("bench/alert_log.py", "bench/anchors/durable_rows.py", "bench/generate.py", "bench/in_process.py", "bench/memory.py"),
-    *("bench/no_harm.py", "bench/phases.py", "bench/rollup_lag.py", "bench/run.py", "bench/soak.py", "bench/soak_hours.py"),
+    *(
+        "bench/flood.py",
+        "bench/no_harm.py",
+        "bench/phases.py",
+        "bench/rollup_lag.py",
+        "bench/run.py",
+        "bench/soak.py",
+        "bench/soak_hours.py",
+    ),
     *(
         "e2e/test_sandbox_browser.py",
         "faults/test_server_under_faults.py",

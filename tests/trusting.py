@@ -39,6 +39,7 @@ class Memory:
     def __init__(self) -> None:
         self.used: dict[bytes, int] = {}
         self.down = False
+        self.begun = 0.0
         self.questions = 0
 
     def _asked(self) -> None:
@@ -46,8 +47,9 @@ class Memory:
         if self.down:
             raise StoreDownError("Down")
 
-    async def open(self) -> None:
+    async def open(self) -> float:
         self._asked()
+        return self.begun
 
     async def insert(self, use: Use) -> bool:
         self._asked()

@@ -10,10 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 from cds_service.alert_log.schema import SCHEMA_VERSION, TABLES, version_of
+from cds_service.files.damage import is_damage
 from cds_service.files.set_aside import Reason
 
 _BUSY = 1.0  # seconds
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _TABLES = {found[1] for statement in TABLES if (found := re.match(r"CREATE TABLE (\w+)", statement))}
 _CALLS = "call"  # the table that every version has
 
@@ -33,11 +33,6 @@ _MEANINGS: dict[Reason, str] = {
     "not-a-file": "it is not a file",
     "unreadable": "this user may not read and write it",
 }
-
-
-def is_damage(error: Exception) -> bool:
-    """Say whether SQLite has found the file damaged."""
-    return isinstance(error, sqlite3.Error) and (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGE
 
 
 def expect_usable(path: Path) -> None:

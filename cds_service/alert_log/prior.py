@@ -14,11 +14,11 @@ from typing import Literal
 
 import msgspec
 
-from cds_service.alert_log.condition import is_damage
 from cds_service.alert_log.instants import instant_of, key_bytes, key_text, micros, uuid_bytes, uuid_text
 from cds_service.alert_log.old_prior import old_prior_cards
 from cds_service.alert_log.reading import NameTexts, has_old_rows, ids_of, open_for_reading
 from cds_service.alert_log.records import PriorRecord
+from cds_service.files.damage import is_damage
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, tell
 

@@ -25,15 +25,11 @@ class Requirement(msgspec.Struct, frozen=True):
 def requirements(database: Database, change: Change, backtest: Backtest | None) -> list[Requirement]:
     """Return all that a change needs. `backtest`: that which the change names, None where it is not there any more."""
     return [
-        _open(change),
+        *([] if change.state == "open" else [Requirement("it is open", False, f"it is {change.state}")]),
         _reason(change),
         *_proof(database, change, backtest),
         *_signatures(change),
     ]
-
-
-def _open(change: Change) -> Requirement:
-    return Requirement("it is open", change.state == "open", f"it is {change.state}")
 
 
 def _reason(change: Change) -> Requirement:

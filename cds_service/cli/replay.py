@@ -15,7 +15,7 @@ import msgspec
 from cds_service.settings import load_settings
 
 if TYPE_CHECKING:
-    from cds_service.replay.backtest import Backtest, Result
+    from cds_service.replay.backtest import Backtest, Part, Result
     from cds_service.replay.compare import CardCounts
     from cds_service.replay.verify import Verified
 
@@ -143,11 +143,12 @@ def _work(options: argparse.Namespace) -> int:
     from cds_service.files.yaml_file import KnowledgeError
     from cds_service.replay.backtest import CandidateChangedError
     from cds_service.replay.backtest_queue import BacktestQueue, work
-    from cds_service.replay.processes import usable_cores
+    from cds_service.replay.processes import collect_seldom, usable_cores
     from cds_service.replay.records import NewerRecordError
     from cds_service.replay.run_backtest import run_backtest
 
     os.nice(_LOW_PRIORITY)
+    collect_seldom()
     settings = load_settings()
     processes = options.processes or max(1, usable_cores() - 1)  # one core is left to the service
     refused = (DatabaseError, CompressionError, NewerRecordError, CandidateChangedError, KnowledgeError, msgspec.DecodeError)
@@ -177,7 +178,7 @@ def _say_backtest(backtest: Backtest, result: Result) -> int:
     from cds_service.review.backtest_figures import figures, judged
 
     settings, total = load_settings(), result.total
-    print(f"candidate {result.spec.candidate}: {total.records:,} records, {total.answered:,} answered")
+    print(f"candidate {result.spec.candidate}: {total.records:,} records, {total.answered:,} answered{_from(total)}")
     for why, count in sorted(total.unanswerable.items()):
         print(f"{count:,} unanswerable: {WHY.get(why, why)}")  # type: ignore[call-overload]
     if total.unanswerable_before:
@@ -204,6 +205,13 @@ def _say_backtest(backtest: Backtest, result: Result) -> int:
     print(f"Repeats. {result.history}")
     print(result.independence)
     return 0 if total.answered else 1
+
+
+def _from(total: Part) -> str:
+    """Say from what records were answered, where not all were from facts."""
+    if not total.from_inputs:
+        return ""
+    return f", {total.answered - total.from_inputs:,} from facts and {total.from_inputs:,} from inputs"
 
 
 def _moved(counts: CardCounts) -> bool:

@@ -23,6 +23,7 @@ _FRAMEWORK = {
 # Of every response about a patient, and of every error: no cache keeps it, and no browser takes it for a page.
 NOT_STORED = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
+_STORE_RETRY = "2"  # seconds, after which the store of used tokens is tried again
 FORESEEN = (CdsError, CallerRefusedError, RequestValidationError, HTTPException)
 
 
@@ -83,6 +84,9 @@ async def error_response(request: Request, error: Exception) -> Response:
             peer = peer_of(request.scope)
             tell(Event.REFUSED, status=error.status, code=error.code, peer=peer, why=error.why, trace=trace)
             return _error_response(error.status, error.code, str(error), trace, dict(error.headers))
+        case CallerRefusedError(status=503):
+            text = "It can't be looked up now whether this token was used before; send the call again, with a new token"
+            return _error_response(503, "transient", text, new_trace(), {"retry-after": _STORE_RETRY})
         case CallerRefusedError():  # the reason stands only in the log (CDS Hooks best practices); RFC 9110 requires the header
             return Response(status_code=401, headers={**NOT_STORED, "www-authenticate": "Bearer"})
         case RequestValidationError():  # FastAPI's own 422 would repeat the values sent

@@ -109,7 +109,7 @@ class ServiceCalls:
             status, why = error.status, error.why
             raise
         except CallerRefusedError as error:
-            status, why = 401, error.reason
+            status, why = error.status, error.reason
             raise
         except (ClientDisconnect, asyncio.CancelledError):
             status = CLIENT_WENT_AWAY

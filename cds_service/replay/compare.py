@@ -100,11 +100,12 @@ def compare(record: Record, again: Again, real: dict[Place, RealCard], counts: d
 
 def _keyed(items: Iterable[tuple[str, str, Any]]) -> dict[_Key, Any]:
     """Number the evaluations of one card about one order."""
-    seen: Counter[tuple[str, str]] = Counter()
-    keyed = {}
+    keyed: dict[_Key, Any] = {}
     for card, order, one in items:
-        keyed[card, order, seen[card, order]] = one
-        seen[card, order] += 1
+        key = card, order, 0
+        while key in keyed:  # rare: two equal orders
+            key = card, order, key[2] + 1
+        keyed[key] = one
     return keyed
 
 
@@ -132,8 +133,8 @@ def _count(counts: CardCounts, before: _Row | None, after: Decision | None) -> C
 def _count_shown(
     counts: dict[str, CardCounts], record: Record, again: Again, real: dict[Place, RealCard], old: dict[_Key, _Row]
 ) -> None:
-    for card, order in {key[:2] for key in old}:
-        if (record.id, card, order) in real:
+    for card, order, which in old:
+        if not which and (record.id, card, order) in real:
             counts[card].shown_old += 1
             counts[card].about_orders_old += bool(order)
     for one in again.shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,11 @@ _work: Callable[[Any], Any]  # of this process
 def usable_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def collect_seldom() -> None:
+    """Let the garbage collector of this process run seldom: what a replay makes ends with its record, without a collector."""
+    gc.set_threshold(100_000, 50, 100)
 
 
 def in_processes(
@@ -54,6 +60,7 @@ def in_processes(
 
 def _begin(start: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...]) -> None:
     global _work
+    collect_seldom()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _work = start(*arguments)
 

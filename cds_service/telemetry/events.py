@@ -39,6 +39,11 @@ class Event(Enum):
     KEYS_NOT_FETCHED = "keys_not_fetched", logging.WARNING, "the key server of a client gave no usable response; known keys go on"
     KEY_UNUSABLE = "key_unusable", logging.WARNING, "a key in a client's key set is not used, and why"
     TOKENS_UNKNOWN = "tokens_unknown", logging.ERROR, "the store of used tokens does not respond; each process checks its own"
+    TOKENS_SET_ASIDE = (
+        "tokens_set_aside",
+        logging.ERROR,
+        "the store of used tokens was unusable, and why; it was renamed and a new one begun",
+    )
     TOKENS_KNOWN = "tokens_known", logging.INFO, "the store of used tokens answers"
     FHIR_PAUSED = "fhir_paused", logging.WARNING, "a FHIR server failed too often and is not asked for a while"
     FHIR_QUIRK = (
@@ -58,6 +63,7 @@ class Event(Enum):
     UNEXPECTED_ERROR = "unexpected_error", logging.ERROR, "a request was answered with 500, joined to it by `trace`"
     EVALUATION_FAILED = "evaluation_failed", logging.ERROR, "a card or criterion failed; the others went on"
     ENGINE_FAILED = "engine_failed", logging.CRITICAL, "no card could be evaluated for a call"
+    INPUTS_NOT_KEPT = "inputs_not_kept", logging.ERROR, "the reduced inputs of a call could not be made; the call went on"
     CHECK_FAILED = "check_failed", logging.ERROR, "a known patient is not decided as before"
     CHECK_UNPROVEN = "check_unproven", logging.WARNING, "no known patient makes a card of this site fire, so nothing is proved"
     CHECK_RECOVERED = "check_recovered", logging.WARNING, "the known patients are decided as before again"

@@ -62,6 +62,7 @@ UNEXPECTED_ERRORS = _counter("cds_unexpected_errors", "Requests answered with 50
 
 AUTH_REFUSED = _counter("cds_auth_refused", "Calls whose caller was not accepted, by reason", "reason")
 AUTH_DEGRADED = _counter("cds_auth_degraded", "Calls accepted while earlier use of their token could not be looked up")
+TOKENS_SET_ASIDE = _counter("cds_tokens_set_aside", "Stores of used tokens that were unusable and were set aside")
 KEY_FETCHES = _counter("cds_key_fetches", "Requests for EHRs' public keys, by outcome", "outcome")
 SECURITY_EVENTS = _counter("cds_security_events", "Events that only a fault or an attack explains, by kind", "kind")
 FHIR_FETCHES = _counter("cds_fhir_fetches", "Requests to EHRs' FHIR servers, by outcome", "outcome")
@@ -82,6 +83,9 @@ SHED = _counter("cds_shed", "Requests refused because there were too many, by re
 
 FEEDBACK = _counter("cds_feedback", "Items of feedback by outcome; refused: they could not be read", "outcome")
 LOG_RECORDS = _counter("cds_log_records", "Records of the alert log: written, quarantined, lost", "outcome")
+INPUTS_NOT_KEPT = _counter(
+    "cds_inputs_not_kept", "Calls whose reduced inputs are not in the log, though CDS_KEEP_INPUTS asks for it"
+)
 LOG_UNREAD = _counter("cds_log_unread", "Times that the cards shown before could not be looked up")
 LOG_WITHOUT_LOCK = _counter(
     "cds_log_without_lock", "Times that the lock beside the alert log could not be taken; commits went on without it"

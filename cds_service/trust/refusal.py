@@ -26,7 +26,7 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class CallerRefusedError(Exception):
-    """Raised where a caller is not accepted, before its request is read. Answered with an empty 401.
+    """Raised where a caller is not accepted, before its request is read. Answered with an empty 401, or with 503 (`status`).
 
     `client`: name of the registered client that the request claims to come from, "" for none; the claim is not verified. A call
     that is refused after its request was read raises `wire.refusal.RequestRefusedError` instead.
@@ -36,3 +36,8 @@ class CallerRefusedError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.client = client
+
+    @property
+    def status(self) -> int:
+        """Return 503 where the same caller is accepted as soon as the store of used tokens responds, else 401."""
+        return 503 if self.reason == "replay_unknown" else 401

@@ -182,4 +182,4 @@ def new_replay(settings: Settings, now: Callable[[], float]) -> Replay:
         from cds_service.trust.replay_postgres import PostgresUsedTokens  # psycopg costs 10 MB
 
         return Replay(PostgresUsedTokens(settings.database_url), now, time.monotonic)
-    return Replay(SqliteUsedTokens(settings.log_path.with_name("used_tokens.sqlite3")), now, time.monotonic)
+    return Replay(SqliteUsedTokens(settings.log_path.with_name("used_tokens.sqlite3"), now), now, time.monotonic)

@@ -5,6 +5,9 @@ PostgreSQL table for several machines. Of a token, a hash of issuer and `jti` an
 
 While the store does not respond, a process knows only the tokens that it has accepted itself. It reports that (`degraded`), and
 sends the store the tokens that it accepted meanwhile as soon as the store responds again.
+
+A store that was damaged begins anew, and every process tells it all the tokens that it remembers. What only processes remembered
+that have ended is lost: whether a token of before was used is unknown then, until it expires (`first_use`).
 """
 
 from __future__ import annotations
@@ -36,8 +39,11 @@ class StoreDownError(Exception):
 class UsedTokens(Protocol):
     """Store the used tokens for all processes. Every method raises StoreDownError."""
 
-    async def open(self) -> None:
-        """Connect, and make missing tables. May be called again after a failure."""
+    async def open(self) -> float:
+        """Connect, and make missing tables. May be called again after a failure.
+
+        Returns since when the store knows all used tokens, in seconds since 1970: 0, or when it took the place of a damaged one.
+        """
 
     async def insert(self, use: Use) -> bool:
         """Store a token; return whether it is new."""
@@ -63,6 +69,7 @@ class Replay:
         self._unsent: list[Use] = []  # accepted while the store was down, to be stored later
         self._down = True  # until it was opened
         self._logged = False
+        self._begun = 0.0  # since when the store knows all used tokens
         self._retry_at = float("-inf")
         self._purge_at = clock() + PURGE_SECONDS
 
@@ -71,7 +78,10 @@ class Replay:
         return self._down
 
     async def first_use(self, token: Token, leeway: int) -> bool | None:
-        """Record the use of a token. True: it was not used before. False: it was. None: unknown, as the store is down."""
+        """Record the use of a token. True: it was not used before. False: it was.
+
+        None: unknown, as the store is down, or took the place of a damaged one after the token was issued.
+        """
         key = blake2b(f"{token.issuer}\0{token.id}".encode(), digest_size=16).digest()
         until = int(token.expires) + 2 * leeway + 1  # a machine that is ahead forgets it for one that is behind, too
         if key in self._accepted:
@@ -81,7 +91,8 @@ class Replay:
             self._accepted[key] = until
         if not self._down:
             try:
-                return await _in_time(self._store.insert((key, until)), ANSWER_SECONDS)
+                new = await _in_time(self._store.insert((key, until)), ANSWER_SECONDS)
+                return None if new and token.issued - leeway < self._begun else new
             except StoreDownError as error:
                 self._mark_down(error)
         if full:
@@ -122,8 +133,10 @@ class Replay:
         self._retry_at = self._clock() + RETRY_SECONDS
         unsent = self._unsent[:]
         try:
-            await _in_time(self._store.open(), 5 * ANSWER_SECONDS)
-            await _in_time(self._store.insert_all(unsent), 5 * ANSWER_SECONDS)
+            begun = await _in_time(self._store.open(), 5 * ANSWER_SECONDS)
+            known = unsent if begun == self._begun else [*self._accepted.items()]  # which the new store has not heard of
+            await _in_time(self._store.insert_all(known), 5 * ANSWER_SECONDS)
+            self._begun = begun
         except StoreDownError as error:
             self._mark_down(error)
             return

@@ -37,7 +37,7 @@ class PostgresUsedTokens:
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         silence_database_driver()
 
-    async def open(self) -> None:
+    async def open(self) -> float:
         try:
             if self._pool is None:
                 pool = AsyncConnectionPool(
@@ -59,6 +59,7 @@ class PostgresUsedTokens:
                 await connection.execute(_INDEX)
         except _FAULTS as error:
             raise StoreDownError(type(error).__name__) from None
+        return 0.0
 
     async def insert(self, use: Use) -> bool:
         try:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cds_service.telemetry.metrics import AUTH_DEGRADED
+from cds_service.files.set_aside import files_set_aside
+from cds_service.telemetry.metrics import AUTH_DEGRADED, TOKENS_SET_ASIDE, count
 from cds_service.trust.replay import Replay, StoreDownError
 from cds_service.trust.replay_sqlite import SqliteUsedTokens
 from cds_service.trust.tokens import read_token
@@ -108,7 +109,8 @@ async def test_while_the_store_is_down_a_strict_site_lets_nobody_in(tmp_path: Pa
     async with running(app_with(tmp_path, callers(tmp_path, memory=memory, replay_down="refuse"))) as client:
         memory.down = True
         answer = await client.post(PATH, json=call_body("order-sign"), headers=bearer(now=NOW))
-        assert (answer.status_code, answer.content) == (401, b"")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert answer.json()["issue"][0]["code"] == "transient"
         assert "why=replay_unknown" in caplog.text
         assert (await client.get("/cds-services")).status_code == 200  # discovery never asks
 
@@ -181,14 +183,14 @@ async def test_what_can_not_be_remembered_is_refused(monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteUsedTokens]:
-    made = SqliteUsedTokens(tmp_path / "var" / "used_tokens.sqlite3")
+    made = SqliteUsedTokens(tmp_path / "var" / "used_tokens.sqlite3", Clock().now)
     await made.open()
     yield made
     await made.close()
 
 
 async def test_the_file_lets_one_insert_of_many_win_and_is_private(store: SqliteUsedTokens, tmp_path: Path) -> None:
-    other = SqliteUsedTokens(tmp_path / "var" / "used_tokens.sqlite3")
+    other = SqliteUsedTokens(tmp_path / "var" / "used_tokens.sqlite3", Clock().now)
     await other.open()
     for number in range(50):
         use = (number.to_bytes(16), 100)
@@ -216,7 +218,7 @@ async def test_a_file_that_was_removed_locked_or_broken_is_down_and_can_be_opene
     await store.open()
     assert await store.insert((b"a" * 16, 100))
     monkeypatch.setattr("cds_service.trust.replay_sqlite._BUSY_MS", 0)
-    quick = SqliteUsedTokens(path)
+    quick = SqliteUsedTokens(path, Clock().now)
     await quick.open()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -226,10 +228,64 @@ async def test_a_file_that_was_removed_locked_or_broken_is_down_and_can_be_opene
     await quick.open()
     assert await quick.insert((b"b" * 16, 100))
     await quick.close()
-    broken = tmp_path / "broken.sqlite3"
-    broken.write_text("no database " * 500)
-    with pytest.raises(StoreDownError, match="DatabaseError"):
-        await SqliteUsedTokens(broken).open()
+
+
+# A store that was damaged
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_damaged_store_is_set_aside_and_learns_what_the_processes_remember(tmp_path: Path, workers: int) -> None:
+    path, clock, counted = tmp_path / "used_tokens.sqlite3", Clock(), count(TOKENS_SET_ASIDE)
+    processes = [Replay(SqliteUsedTokens(path, clock.now), clock.now, clock.monotonic) for _ in range(workers)]
+    for process in processes:
+        await process.start()
+    used = [read_token(signed(now=NOW)) for _ in range(workers)]
+    assert [await process.first_use(token, LEEWAY) for process, token in zip(processes, used, strict=True)] == [True] * workers
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path.write_bytes(b"noise" * 4096)
+    for passed in (5.0, 10.0):
+        for process in processes:
+            await process.first_use(read_token(signed(now=NOW + 500)), LEEWAY)  # finds it out
+            clock.passed = passed
+            await process.maintain()
+    assert [process.degraded for process in processes] == [False] * workers
+    assert [name.split("-")[0] for name in files_set_aside(tmp_path)] == ["used_tokens.sqlite3.damaged"], "by one of them"
+    assert count(TOKENS_SET_ASIDE) == counted + 1
+    for token in used:
+        assert [await process.first_use(token, LEEWAY) for process in processes] == [False] * workers
+    unseen, later = read_token(signed(now=NOW - 60)), read_token(signed(now=NOW + 500))
+    assert await processes[0].first_use(unseen, LEEWAY) is None, "a process that has ended may have accepted it"
+    assert await processes[0].first_use(unseen, LEEWAY) is False
+    assert await processes[-1].first_use(later, LEEWAY) is True
+    for process in processes:
+        await process.close()
+
+
+@pytest.mark.parametrize("folder", [False, True])
+async def test_a_store_that_is_damaged_at_the_start_knows_since_when_it_knows(tmp_path: Path, folder: bool) -> None:
+    path, clock = tmp_path / "used_tokens.sqlite3", Clock()
+    if folder:
+        path.mkdir()
+    else:
+        path.write_text("no database " * 500)
+    for _ in range(2):  # the second finds what the first has begun
+        store = SqliteUsedTokens(path, clock.now)
+        assert await store.open() == clock.now()
+        await store.close()
+    assert len(files_set_aside(tmp_path)) == 1
+
+
+async def test_a_strict_site_waits_for_tokens_that_a_damaged_store_can_not_have_known(tmp_path: Path) -> None:
+    memory = Memory()
+    memory.begun = NOW + 1000.0
+    async with running(app_with(tmp_path, callers(tmp_path, memory=memory, replay_down="refuse"))) as client:
+        answer = await client.post(PATH, json=call_body("order-sign"), headers=bearer(now=NOW))
+        assert answer.status_code == 503
+    async with running(app_with(tmp_path, callers(tmp_path, memory=memory))) as client:
+        before = degraded_calls()
+        answer = await client.post(PATH, json=call_body("order-sign"), headers=bearer(now=NOW))
+        assert (answer.status_code, degraded_calls()) == (200, before + 1)
 
 
 async def test_the_log_line_of_a_refusal_holds_no_token_and_no_id(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

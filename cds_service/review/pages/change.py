@@ -12,7 +12,7 @@ from cds_service.changes.change import Change, ChangeError, find_change, sign, t
 from cds_service.changes.requirements import requirements
 from cds_service.replay.backtest import Backtest, open_backtest
 from cds_service.review.backtest_figures import figures, judged_between, verdict_of
-from cds_service.review.backtest_view import described, may_see
+from cds_service.review.backtest_view import described
 from cds_service.review.change_effect import effect, shadow_days
 from cds_service.review.page import BASE, BadFormError, Page, PageNotFoundError, PageRequest, PageRoute, see_other
 from cds_service.review.plans import case_path
@@ -90,12 +90,9 @@ def _change(asked: PageRequest) -> Change:
 
 def _backtest(asked: PageRequest, change: Change) -> Backtest | None:
     try:
-        backtest = open_backtest(asked.settings, change.backtest)
+        return open_backtest(asked.settings, change.backtest)
     except FileNotFoundError:
         return None
-    if not may_see(asked.reader, backtest):
-        raise PageNotFoundError("There is no such change")
-    return backtest
 
 
 def _figures(change: Change, backtest: Backtest | None) -> dict[str, Any] | None:

@@ -101,11 +101,11 @@ def _row(database: Database, one: LogRow, zone: ZoneInfo) -> dict[str, Any]:
         "client": one.client,
         "hook": one.hook,
         "tenant": one.tenant,
-        "path": f"{BASE}/cases/{bytes(one.call_id).hex()}/{one.card}/{_nth(database, one)}",
+        "path": f"{BASE}/cases/{bytes(one.call_id).hex()}/{one.card}/{evaluation_number(database, one)}",
     }
 
 
-def _nth(database: Database, one: LogRow) -> int:
+def evaluation_number(database: Database, one: LogRow) -> int:
     """Return which evaluation of its card drew this one; only a card about orders can have several in a call."""
     if not one.about_order:
         return 1

@@ -39,8 +39,7 @@ def draw(asked: PageRequest, wrong: dict[str, str] | None = None, problems: list
     only_html = {
         "title_of_card": card.file.title,
         "chosen": {"from": first, "to": last, "hook": "", "client": "", "share": "100"} | dict(asked.form),
-        "clients": [one for one in clients if asked.reader.clients is None or one in asked.reader.clients],
-        "all_clients": asked.reader.clients is None,
+        "clients": clients,
         "hooks": [one for one in HOOKS if one in card.file.hooks],
         "may_run": asked.reader.may("reviewer"),
         "refused": bool(wrong or problems),
