@@ -61,8 +61,9 @@ async def make_log(
 ) -> Made:
     """Write the log of `settings.log_path` by firing the calls of `period`; the cards are the shipped ones.
 
-    The service is started anew for each version of the cards, as at an update; without `changed` there is one version. Raises KnowledgeError, ChangedTextError, and what
-    the log's start raises.
+    The service is started anew for each version of the cards, as at an update; without `changed` there is one version.
+
+    Raises KnowledgeError, ChangedTextError, and what the log's start raises.
     """
     settings = settings.model_copy(update=_ALONE)
     run = _Run(seed, period, on_call)

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 
 from cds_service.alert_log import micros
 from cds_service.database import Database, open_database
+from cds_service.review.app import create_review_app
 from cds_service.review.digest import WeekError, digest, markdown, week_days
 from cds_service.review.routes import review_routes
 from cds_service.review.site import Site
@@ -244,3 +245,15 @@ def test_weeks() -> None:
     for wrong in ("2026", "2026-W60", "2026-11-16", "2026-W47-3", "week"):
         with pytest.raises(WeekError):
             week_days(wrong, 20261127)
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "status"),
+    [("127.0.0.1", {}, 200), ("127.0.0.1", {"x-forwarded-for": "10.0.0.9"}, 404), ("10.0.0.9", {}, 404)],
+)
+async def test_metrics_are_for_this_machine(folder: Path, peer: str, headers: dict[str, str], status: int) -> None:
+    app = create_review_app(Settings(log_path=folder / "alerts.sqlite3"), clock=lambda: NOW)
+    async with Client(transport=httpx2.ASGITransport(app=app, client=(peer, 1)), base_url="http://cds.example") as one:
+        answer = await one.get("/metrics", headers=headers)
+    assert answer.status_code == status
+    assert ("cds_signals_open" in answer.text) is (status == 200)
