@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from cds_service.database import open_database
 from cds_service.rollups.days import SiteDays
 from cds_service.rollups.rollup import roll_up
+from cds_service.signals.finding import Finding, Place
 from cds_service.signals.store import keep
 from tests.bench.server import Server, free_port
 from tests.review.sample_log import NOW, write_sample_log
@@ -25,17 +26,17 @@ pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 DAYS = "from=2026-10-30&to=2026-11-27"  # those of the made-up log, whatever the date of this machine
 CARD = "/cards/quinine-avoid"
 PATHS = (
-    "",
-    "/cards",
-    CARD,
-    "/reasons",
-    "/data",
-    "/clients",
-    "/definitions",
-    "/demo-log",
-    "/signals",
-    "/signals/1",
-    "/digest?week=2026-W47",
+    *("", "/cards", CARD, "/reasons", "/data", "/clients", "/definitions", "/demo-log"),
+    *("/signals", "/signals/1", "/digest"),
+)
+# Of a day that detectors do not look at any more, whatever the date of this machine: so they leave it.
+SIGNAL = Finding(
+    "release_step",
+    Place("north", "https://ehr-a.example", "quinine-avoid"),
+    20260601,
+    4.4,
+    {"fired": 20, "of": 60, "usual": 0.15, "usual_of": 400, "z": 4.4, "since": 20260525},
+    "version 1.1.0",
 )
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 900}},
@@ -103,7 +104,7 @@ def test_on_paper_there_are_no_controls_and_tables_are_whole(browser: Browser, r
         expect(page.locator(hidden).first).to_be_hidden()
     for table in page.locator("details table").all():
         expect(table).to_be_visible()
-    if path not in ("/definitions", "/demo-log"):  # which have no filters
+    if path not in ("/definitions", "/demo-log", "/signals", "/signals/1", "/digest"):  # which have no filters
         expect(page.locator(".filter-words")).to_contain_text("30 Oct 2026 to 27 Nov 2026, days of UTC")
     context.close()
 
