@@ -1,4 +1,4 @@
-"""F4: a file system of 16 MB fills up under the log, and is freed. Needs the right to mount one; `CDS_ROUNDS=20` is the long form."""
+"""F4: a file system of 16 MB fills up under the log, and is freed. Needs the right to mount one; `CDS_ROUNDS=20`: the long form."""
 
 from __future__ import annotations
 
