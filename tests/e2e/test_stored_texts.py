@@ -9,26 +9,29 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import sqlite3
-import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import uvicorn
 from playwright.sync_api import Browser, Page, Route
 
 from cds_service.access.audit import append
 from cds_service.app import create_app
 from cds_service.database import Database, open_database
+from cds_service.review.app import create_review_app
 from cds_service.review.headers import HEADERS
 from cds_service.review.saved_views import save_view
 from cds_service.review.verdicts import CaseId, Opinion, keep
 from cds_service.rollups.days import SiteDays
 from cds_service.rollups.rollup import roll_up
-from tests.bench.server import Server, free_port
+from cds_service.settings import Settings
 from tests.core import a_runtime
 from tests.hostile_texts import hostile_texts, request_with
 from tests.http_side import running
@@ -161,12 +164,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     ) as database:
         cases = judged(database, texts)
         roll_up(database, SiteDays("UTC"), lambda: NOW)
-    ports = free_port(), free_port()
-    servers = [_server(folder, port) for folder, port in zip((names, evidence), ports, strict=True)]
-    with servers[0] as one, servers[1] as other:
-        one.wait()
-        other.wait()
-        here, there = (f"http://127.0.0.1:{port}/review" for port in ports)
+    with served(names) as here, served(evidence) as there:
         pages = [
             f"{here}{path}?{DAYS}" for path in ("", "/cards", "/reasons", "/data", "/clients", "/log", "/signals", "/digest")
         ]
@@ -182,9 +180,17 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         yield [*pages, *(f"{there}{case}" for case in cases), f"{there}/queue", f"{there}/results"]
 
 
-def _server(folder: Path, port: int) -> Server:
-    command = [sys.executable, "-m", "cds_service.cli.main", "review", "--port", str(port)]
-    return Server(command, port, folder, None, {"CDS_LOG_PATH": str(folder / "alerts.sqlite3")})
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of the pages over the log in `folder`, served by a thread."""
+    app = create_review_app(Settings(log_path=folder / "alerts.sqlite3"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/review"
+        server.should_exit = True
+        thread.join()
 
 
 def judged(database: Database, texts: list[str]) -> list[str]:
