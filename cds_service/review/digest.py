@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import msgspec
 
+from cds_service.changes.change import changes
 from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.review.plans import late_cases
@@ -103,8 +104,21 @@ def digest(
         new=[_said(one, suppressed=suppressed) for one in new],
         overdue=[_said(one, suppressed=suppressed) for one in signals if one.overdue(today)],
         late_cases=late_cases(database, days.bounds(plus(today, -_LATE_DAYS)).start),
-        changes=[f"{_day(row['day'])}: {row['what']}, {row['which']}" for row in whats_new(database, chosen, knowledge)],
+        changes=[
+            *(f"{_day(row['day'])}: {row['what']}, {row['which']}" for row in whats_new(database, chosen, knowledge)),
+            *_proposed(database, days, first, last),
+        ],
     )
+
+
+def _proposed(database: Database, days: SiteDays, first: int, last: int) -> list[str]:
+    """Say the changes of cards that were proposed or went on in the week."""
+    found = []
+    for one in changes(database):
+        newest = max(days.day_of(at) for at in (one.at, *(step.at for step in one.steps)))
+        if first <= newest <= last:
+            found.append(f"{_day(newest)}: change {one.id} of {one.card} is {one.state}")
+    return found
 
 
 def _lines(database: Database, chosen: Filter, *, suppressed: bool) -> list[CardLine]:

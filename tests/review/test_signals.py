@@ -227,6 +227,21 @@ async def test_the_digest_tells_the_week(client: Client) -> None:
     assert (await client.get("/review/digest?week=2026-48")).status_code == 400
 
 
+async def test_changes_that_name_a_signal_stand_with_it_and_in_the_digest(client: Client, folder: Path) -> None:
+    number = (await inbox(client))["signals"][0]["id"]
+    with closing(opened(folder)) as database:
+        database.execute(
+            "INSERT INTO review.change (at, author, card, card_hash, candidate, base, backtest, signal, why) "
+            "VALUES (:at, 'nurse 2', 'quinine-avoid', '', 'aa', 'bb', '', :signal, 'too few days')",
+            at=micros(NOW),
+            signal=number,
+        )
+    page = (await client.get(f"/review/signals/{number}.json")).json()
+    assert [(one["card"], one["state"]) for one in page["changes_of_it"]] == [("quinine-avoid", "open")]
+    digest = (await client.get("/review/digest.json?week=2026-W48")).json()
+    assert "2026-11-27: change 1 of quinine-avoid is open" in digest["digest"]["changes"]
+
+
 def test_a_digest_of_several_tenants_hides_small_counts(folder: Path) -> None:
     with closing(opened(folder)) as database:
         database.execute("UPDATE review.daily_call SET tenant = 0 WHERE day = 20261117")
