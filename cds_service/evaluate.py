@@ -35,8 +35,9 @@ from cds_service.gather.limits import MAX_ENTRIES, capped
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.present.card_template import Shown
 from cds_service.present.cards import Presenter
+from cds_service.read.chart import Chart, own_chart
 from cds_service.read.draft_orders import WrongPatientError
-from cds_service.read.reader import read
+from cds_service.read.reader import read_chart
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, place, tell
 from cds_service.trust import Caller
@@ -88,6 +89,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     sources: Sources
     held_back: list[Shown] = []  # cards that fired and were not chosen: for the log only
     engine_failed: bool = False  # no card was evaluated, see `_evaluation_of_failure`
+    chart: Chart | None = None  # what the facts were read from; None where that failed
 
     def __repr__(self) -> str:
         """Return the counts only, without patient data, because asyncio and tracebacks write the text of results."""
@@ -178,17 +180,16 @@ async def _run_stages(
 ) -> Evaluation:
     """Run the stages from gathered data to the response, each once."""
     knowledge, presenter, mark = engine.knowledge, engine.presenter, call.timings.mark
-    facts = read(
+    chart = own_chart(
         sources,
         call.drafts,
         call.context.selections,
         hook=call.hook,
         patient_id=call.context.patientId or "",
         now=now,
-        jurisdiction=engine.jurisdiction,
-        terminology=knowledge.terminology,
         fhir_server=call.fhirServer,
     )
+    facts = read_chart(chart, hook=call.hook, now=now, jurisdiction=engine.jurisdiction, terminology=knowledge.terminology)
     mark("read")
     judged = judge(facts, knowledge, _record_failure)
     mark("judge")
@@ -208,7 +209,7 @@ async def _run_stages(
     )
     shown, shadows = presenter.compose(chosen, drawn, facts, session, call.caller.dialect)
     held_back = presenter.held_back(chosen, drawn, facts, call.caller.dialect)
-    evaluation = Evaluation(_response(shown), facts, chosen, shown, shadows, sources, held_back)
+    evaluation = Evaluation(_response(shown), facts, chosen, shown, shadows, sources, held_back, chart=chart)
     mark("choose")
     return evaluation
 

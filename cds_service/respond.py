@@ -58,6 +58,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         *(call, service.id, runtime.clock(), connection.body_bytes, hashed, runtime.knowledge.hash),
         runtime.settings.jurisdiction,
         runtime.sealing,
+        runtime.knowledge.terminology if runtime.settings.keep_inputs else None,
     )
     shown_before = ShownBeforeInLog(call, runtime.alert_log, hashed, runtime.knowledge.engineering.answer_counts.span)
     try:
@@ -78,10 +79,10 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         evaluation.held_back,
         evaluation.body,
         _degraded(runtime, evaluation, shown_before),
+        evaluation.chart,
     )
     timings.cards = len(evaluation.shown)
-    if not connection.explained:
-        evaluation = msgspec.structs.replace(evaluation, sources={})
+    evaluation = msgspec.structs.replace(evaluation, sources=evaluation.sources if connection.explained else {}, chart=None)
     del call, received  # a large request is not held while the log is written
     durable = await runtime.alert_log.append(record)
     timings.recorded = (record.id, record.received_at)

@@ -84,6 +84,8 @@ def key_problem(settings: Settings) -> str:
     """Return what is wrong with the keys of the log together, "" for nothing."""
     if settings.hash_secret_old and (settings.hash_generation < 2 or not settings.hash_secret):
         return "CDS_HASH_SECRET_OLD needs CDS_HASH_SECRET and a CDS_HASH_GENERATION of 2 or more: `cds-service log rotate-key`"
+    if settings.keep_inputs and not settings.reveal_key:
+        return "CDS_KEEP_INPUTS needs CDS_REVEAL_KEY, with which what is kept is sealed"
     if settings.hash_secret and settings.hash_secret in (settings.hash_secret_old, settings.reveal_key):
         return "CDS_HASH_SECRET must be another key than CDS_HASH_SECRET_OLD and CDS_REVEAL_KEY"
     return ""

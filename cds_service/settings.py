@@ -94,6 +94,14 @@ class Settings(BaseModel):
     keep_sealed_days: int = Field(
         default=90, ge=1, le=36_500, description="days for which it leaves sealed comments and ids, never longer than the records"
     )
+    keep_inputs: YesOrNo = Field(
+        default=False,
+        description="yes: the decoded resources of a call are kept, sealed with CDS_REVEAL_KEY, without ids, names of people and "
+        "notes, so that a backtest can tell what other value sets would have done",
+    )
+    keep_inputs_days: int = Field(
+        default=30, ge=1, le=36_500, description="days for which it leaves these resources, never longer than the records"
+    )
     clients_file: File | None = Field(
         default=None,
         description="the EHR clients that may call, a TOML file (`cds-service clients check`, fixtures/clients.example.toml); "

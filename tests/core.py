@@ -31,14 +31,13 @@ from cds_service.knowledge.loader import read_knowledge
 from cds_service.outbound.http_client import HttpClient
 from cds_service.present.card_template import Shown
 from cds_service.present.cards import Presenter
-from cds_service.read.reader import read
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
 from cds_service.trust import Caller
 from cds_service.trust.caller import Callers
 from cds_service.trust.callers import UnverifiedCallers
 from cds_service.wire.hook_request import decode_request
-from tests.reading import terminology
+from tests.reading import read, terminology
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)
 Json = dict[str, Any]

@@ -10,7 +10,10 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from cds_service.access.reader import ROLES, Reader
 from cds_service.cli.main import _parser
+from cds_service.review.page import BASE
+from cds_service.review.pages import PAGES as REVIEW_PAGES
 from cds_service.secret_files import file_variable
 from cds_service.settings import OPTIONS
 
@@ -37,7 +40,18 @@ def commands() -> str:
     return "\n".join(rows) + "\n"
 
 
-GENERATED: dict[str, Callable[[], str]] = {"settings": settings, "commands": commands}
+def roles() -> str:
+    """A table with a row for each page and form of the review pages, and a column for each role."""
+    rows = [f"| page | | {' | '.join(ROLES)} | of some clients |", "|---|---|" + "---|" * (len(ROLES) + 1)]
+    for page in REVIEW_PAGES:
+        for what, access in (("read", page.role), ("send", page.post_role)):
+            if access is not None:
+                cells = ["yes" if Reader("", frozenset({role})).may(access) else "" for role in ROLES]
+                rows.append(f"| `{BASE}{page.path}` | {what} | {' | '.join(cells)} | {'yes' if page.scoped else ''} |")
+    return "\n".join(rows) + "\n"
+
+
+GENERATED: dict[str, Callable[[], str]] = {"settings": settings, "commands": commands, "roles": roles}
 
 
 def every_command() -> Iterator[tuple[str, argparse.ArgumentParser, str]]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from cds_service.criteria.facts import Drug, Facts, Lab, LabSeries
 from cds_service.fhir.bundles import gathered_raw
-from cds_service.fhir.draft_entries import draft_entries
-from cds_service.fhir.gathered import EXPECTED
-from cds_service.read.reader import read
+from cds_service.fhir.draft_entries import DraftEntries, draft_entries
+from cds_service.fhir.gathered import EXPECTED, Gathered
+from cds_service.read.chart import own_chart
+from cds_service.read.reader import read_chart
 from cds_service.terminology.terminology import Terminology
 
 NOW = datetime(2025, 12, 1, 9, 0, tzinfo=UTC)
@@ -26,6 +28,23 @@ Json = dict[str, Any]
 def terminology() -> Terminology:
     """The value sets that the service ships."""
     return Terminology.load(Path(__file__).parent.parent / "cards" / "value_sets")
+
+
+def read(
+    sources: Mapping[str, Gathered],
+    entries: DraftEntries | None,
+    selections: list[str] | None,
+    *,
+    hook: str,
+    patient_id: str,
+    now: datetime,
+    jurisdiction: Literal["US", "GB"],
+    terminology: Terminology,
+    fhir_server: str | None = None,
+) -> Facts:
+    """The facts in what was gathered, as `evaluate` reads them."""
+    chart = own_chart(sources, entries, selections, hook=hook, patient_id=patient_id, now=now, fhir_server=fhir_server)
+    return read_chart(chart, hook=hook, now=now, jurisdiction=jurisdiction, terminology=terminology)
 
 
 def as_json(value: object) -> bytes:

@@ -201,7 +201,7 @@ class ProviderSignIn:
 
 
 def _json(client: OAuth2Client, url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    answer = client.get(url, withhold_token=True, headers=headers)
+    answer = client.request("GET", url, withhold_token=True, headers=headers)
     answer.raise_for_status()
     found = answer.json()
     if not isinstance(found, dict):

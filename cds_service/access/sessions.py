@@ -64,3 +64,9 @@ def end_all(database: Database, name: str) -> int:
 
 def _hash(token: str) -> bytes:
     return sha256(token.encode()).digest()
+
+
+def sessions_by_name(database: Database) -> list[tuple[str, str, int]]:
+    """Return (name, source, how many sessions), also of those that ended since somebody last signed in."""
+    sql = "SELECT name, source, count(*) AS n FROM review.session GROUP BY name, source ORDER BY name, source"
+    return [(row["name"], row["source"], row["n"]) for row in database.rows(sql)]

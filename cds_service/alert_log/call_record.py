@@ -14,7 +14,9 @@ import msgspec
 
 from cds_service import __version__
 from cds_service.alert_log.evaluation_rows import applies, evaluations_json
+from cds_service.alert_log.inputs import pack_inputs
 from cds_service.alert_log.kept_facts import kept_facts
+from cds_service.alert_log.kept_inputs import kept_inputs
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.records import CallRecord, CardRecord, KeyPair, MissingRow, OutcomeRow, SealedText, new_call_id
 from cds_service.alert_log.sealing import SealedKind, SealingKey
@@ -24,6 +26,10 @@ from cds_service.fhir.draft_entries import ORDERS
 from cds_service.fhir.resources import bare_id
 from cds_service.present.card_template import Shown
 from cds_service.present.cards import NOT_CHECKED
+from cds_service.read.chart import Chart
+from cds_service.telemetry import metrics
+from cds_service.telemetry.events import Event, place, tell
+from cds_service.terminology.terminology import Terminology
 from cds_service.wire.hook_request import Context, HookRequest
 from cds_service.wire.refusal import RefusalOutcome
 
@@ -48,6 +54,7 @@ class ReceivedCall(msgspec.Struct, frozen=True):
     knowledge_hash: str
     jurisdiction: str
     sealing: SealingKey | None = None  # None: ids are not kept
+    terminology: Terminology | None = None  # None: inputs are not kept; else that of the cards, for its text patterns
 
 
 def call_record(
@@ -59,10 +66,12 @@ def call_record(
     held_back: Sequence[Shown],
     body: bytes,
     degraded: Iterable[str] = (),
+    chart: Chart | None = None,
 ) -> CallRecord:
     """Return the record of an answered call.
 
-    `body`: the response; `shadows` and `held_back`: the cards that only the log gets; `degraded`: what did not work meanwhile.
+    `body`: the response; `shadows` and `held_back`: the cards that only the log gets; `degraded`: what did not work meanwhile;
+    `chart`: from which the facts were read, kept where the site asks for it.
     """
     hashed = received.hashed
     return _record(
@@ -78,6 +87,7 @@ def call_record(
         missing=tuple((one.card.id, name, one.findings[name].cause) for one in decisions for name in one.unknown),
         body=body,
         degraded=" ".join(degraded),
+        inputs=_packed_inputs(received, chart),
     )
 
 
@@ -133,6 +143,7 @@ def _record(
     missing: tuple[MissingRow, ...] = (),
     body: bytes = b"",
     degraded: str = "",
+    inputs: bytes = b"",
 ) -> CallRecord:
     call, context, hashed = received.call, received.call.context, received.hashed
     patient, user, encounter = (
@@ -173,7 +184,7 @@ def _record(
         clock_offset_ms=call.caller.clock_offset_ms,
         degraded=degraded,
         key_pairs=_key_pairs(hashed, context),
-        sealed=_sealed(received, call_id),
+        sealed=_sealed(received, call_id, inputs),
         took_us=int(call.timings.elapsed_ms() * 1000),
     )
 
@@ -186,8 +197,24 @@ def _key_pairs(hashed: Pseudonyms, context: Context) -> tuple[KeyPair, ...]:
     return tuple(KeyPair(kind, hashed.old(kind, one), hashed(kind, one)) for kind, one in ids if one)
 
 
-def _sealed(received: ReceivedCall, call_id: bytes) -> tuple[SealedText, ...]:
-    """Return the ids of the call, where the site keeps them to be revealed."""
+def _packed_inputs(received: ReceivedCall, chart: Chart | None) -> bytes:
+    """Return the reduced inputs of the call; b"" where they are not kept, which is counted where the site asks for them."""
+    if received.sealing is None or received.terminology is None:
+        return b""
+    may_ask = bool(received.call.fhirServer)
+    try:
+        inputs = kept_inputs(chart, received.at, received.terminology, may_ask=may_ask) if chart is not None else None
+    except Exception as error:  # noqa: BLE001 - what a replay may want must not cost the call its record
+        tell(Event.INPUTS_NOT_KEPT, error=type(error).__name__, place=place(error.__traceback__))
+        inputs = None
+    if inputs is None:
+        metrics.INPUTS_NOT_KEPT.inc()
+        return b""
+    return pack_inputs(inputs)
+
+
+def _sealed(received: ReceivedCall, call_id: bytes, inputs: bytes) -> tuple[SealedText, ...]:
+    """Return the ids and inputs of the call, where the site keeps them."""
     if received.sealing is None:
         return ()
     context = received.call.context
@@ -196,7 +223,10 @@ def _sealed(received: ReceivedCall, call_id: bytes) -> tuple[SealedText, ...]:
         ("user", context.userId),
         ("encounter", context.encounterId),
     )
-    return tuple(received.sealing.seal(call_id, kind, one) for kind, one in ids if one)
+    sealed = [received.sealing.seal(call_id, kind, one) for kind, one in ids if one]
+    if inputs:
+        sealed.append(received.sealing.seal_bytes(call_id, "inputs", inputs))
+    return tuple(sealed)
 
 
 def _digest(received: ReceivedCall, keys: tuple[str, ...], status: int, facts: bytes, sources: bytes, body: bytes) -> int:

@@ -24,7 +24,9 @@ _EMPTYING_TRIES, _EMPTYING_PAUSE = 20, 0.1  # seconds between two tries
 
 _OF_CALL = ("card", "ordered")  # by (received_at, call_id)
 _OTHERS = ("delivery", "withdrawal", "feedback", "refusal", "quarantine", "sealed")
-_SEALED = "sealed"  # may have another age
+# Sealed texts and sealed inputs may have other ages than the rest.
+_SEALED, _INPUTS = "sealed", "inputs"
+_IS_INPUTS = "kind IS (SELECT id FROM name WHERE text = 'inputs')"
 
 
 class _Call(NamedTuple):
@@ -48,7 +50,7 @@ class Deletion:
         )
         self._lock = CommitLock(path)
         self._at_once = CALLS_AT_ONCE
-        self._reached = dict.fromkeys(("call", *_OTHERS), -(1 << 62))  # what is older is gone or kept
+        self._reached = dict.fromkeys(("call", *_OTHERS, _INPUTS), -(1 << 62))  # what is older is gone or kept
         self._connection.execute("PRAGMA secure_delete = ON")
         # No checkpoint inside a commit, while writers wait for the lock: it is made after each, beside them.
         self._connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -65,16 +67,18 @@ class Deletion:
         """Leave the records with these numbers, however old they are."""
         self._connection.executemany("INSERT OR IGNORE INTO kept VALUES (?)", ((seq,) for seq in seqs))
 
-    def delete_some(self, before: int, below: int, sealed_before: int | None = None) -> int:
+    def delete_some(self, before: int, below: int, sealed_before: int | None = None, inputs_before: int | None = None) -> int:
         """Delete the oldest calls with all that belongs to them, and other records, in one transaction.
 
-        `before`: microseconds since 1970, `sealed_before` that of sealed texts where it differs; `below`: sequence number.
+        `before`: microseconds since 1970, `sealed_before` and `inputs_before` those of sealed texts and inputs where they differ;
+        `below`: sequence number.
         Returns how many records went, 0 where there are none left. Raises sqlite3.Error, with nothing deleted.
         """
         calls = self._old_calls(before, below)
+        ages = {_SEALED: sealed_before, _INPUTS: inputs_before}
         others = {
-            table: self._old_records(table, before if table != _SEALED or sealed_before is None else sealed_before, below)
-            for table in _OTHERS
+            name: self._old_records(name, before if (own := ages.get(name)) is None else own, below)
+            for name in (*_OTHERS, _INPUTS)
         }
         if not calls and not any(others.values()):
             return 0
@@ -82,7 +86,7 @@ class Deletion:
         # Only what is committed is behind us: a transaction that failed is tried again.
         if calls:
             self._reached["call"] = calls[-1].received_at
-        self._reached |= {table: records[-1].received_at for table, records in others.items() if records}
+        self._reached |= {name: records[-1].received_at for name, records in others.items() if records}
         return len(calls) + sum(len(records) for records in others.values())
 
     def delete_key_pairs(self, old_key: int, below: int) -> int:
@@ -152,10 +156,11 @@ class Deletion:
         )
         return [_Call(*row) for row in found]
 
-    def _old_records(self, table: str, before: int, below: int) -> list[_Other]:
-        query = f"""SELECT seq, received_at FROM {table} WHERE received_at >= ? AND received_at < ? AND seq < ?
-            AND seq NOT IN (SELECT seq FROM kept) ORDER BY received_at LIMIT ?"""  # noqa: S608 - names of this program
-        asked = (self._reached[table], before, below, self._at_once * _RECORDS_TO_A_CALL)
+    def _old_records(self, name: str, before: int, below: int) -> list[_Other]:
+        of_kind = f"AND {'' if name == _INPUTS else 'NOT '}{_IS_INPUTS}" if name in (_SEALED, _INPUTS) else ""
+        query = f"""SELECT seq, received_at FROM {_table(name)} WHERE received_at >= ? AND received_at < ? AND seq < ?
+            {of_kind} AND seq NOT IN (SELECT seq FROM kept) ORDER BY received_at LIMIT ?"""  # noqa: S608 - names of this program
+        asked = (self._reached[name], before, below, self._at_once * _RECORDS_TO_A_CALL)
         return [_Other(*row) for row in self._connection.execute(query, asked)]
 
     def _delete(self, calls: Collection[_Call], others: Mapping[str, Sequence[_Other]]) -> None:
@@ -164,5 +169,9 @@ class Deletion:
             query = f"DELETE FROM {table} WHERE received_at = ? AND call_id = ?"  # noqa: S608 - names of this program
             execute_many(query, [(one.received_at, one.id) for one in calls])
         seqs: dict[str, Collection[_Call | _Other]] = {"body": calls, "call": calls, **others}
-        for table, records in seqs.items():
-            execute_many(f"DELETE FROM {table} WHERE seq = ?", [(one.seq,) for one in records])  # noqa: S608 - our names
+        for name, records in seqs.items():
+            execute_many(f"DELETE FROM {_table(name)} WHERE seq = ?", [(one.seq,) for one in records])  # noqa: S608 - our names
+
+
+def _table(name: str) -> str:
+    return _SEALED if name == _INPUTS else name

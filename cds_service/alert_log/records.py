@@ -60,9 +60,9 @@ class KeyPair(msgspec.Struct, frozen=True, gc=False):
 
 
 class SealedText(msgspec.Struct, frozen=True, gc=False):
-    """A text that only those with the reveal key can read, see `sealing`."""
+    """A text, or packed inputs, that only those with the reveal key can read, see `sealing`."""
 
-    kind: Literal["comment", "patient", "user", "encounter"]
+    kind: Literal["comment", "patient", "user", "encounter", "inputs"]
     key_id: int
     content: bytes
 

@@ -1,4 +1,4 @@
-"""Seal comments and ids, so that they can be revealed to those who may see them, with a key that the log does not have.
+"""Seal comments, ids and inputs, so that only those who may see them can, with a key that the log does not have.
 
 AES-256-GCM (NIST SP 800-38D) with a random nonce. What a text belongs to is authenticated with it, so that none can be moved to
 another record.
@@ -15,7 +15,7 @@ import msgspec
 from cds_service.alert_log.records import SealedText
 from cds_service.database import Database
 
-SealedKind: TypeAlias = Literal["comment", "patient", "user", "encounter"]
+SealedKind: TypeAlias = Literal["comment", "patient", "user", "encounter", "inputs"]
 
 _NONCE = 12  # bytes
 _FIND = """SELECT key_id, content FROM log.sealed WHERE of = :of
@@ -34,23 +34,30 @@ class SealingKey(msgspec.Struct, frozen=True):
 
     def seal(self, of: bytes, kind: SealedKind, text: str) -> SealedText:
         """Seal a text of the record with the id `of`."""
+        # An id or a comment may hold a lone surrogate; sealing it must not fail the call.
+        return self.seal_bytes(of, kind, text.encode("utf-8", "surrogatepass"))
+
+    def seal_bytes(self, of: bytes, kind: SealedKind, content: bytes) -> SealedText:
+        """Seal content of the record with the id `of`."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # most sites seal nothing
 
         nonce = os.urandom(_NONCE)
-        # An id or a comment may hold a lone surrogate; sealing it must not fail the call.
-        sealed = AESGCM(self._key()).encrypt(nonce, text.encode("utf-8", "surrogatepass"), self._bound(of, kind))
+        sealed = AESGCM(self._key()).encrypt(nonce, content, self._bound(of, kind))
         return SealedText(kind, self.id, nonce + sealed)
 
     def open(self, of: bytes, kind: SealedKind, content: bytes) -> str:
         """Return the text. Raises RevealError."""
+        return self.open_bytes(of, kind, content).decode("utf-8", "surrogatepass")
+
+    def open_bytes(self, of: bytes, kind: SealedKind, content: bytes) -> bytes:
+        """Return what was sealed. Raises RevealError."""
         from cryptography.exceptions import InvalidTag
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         try:
-            text = AESGCM(self._key()).decrypt(content[:_NONCE], content[_NONCE:], self._bound(of, kind))
+            return AESGCM(self._key()).decrypt(content[:_NONCE], content[_NONCE:], self._bound(of, kind))
         except (InvalidTag, ValueError):
             raise RevealError(f"it can't be opened with key {self.id}: another was meant, or it was changed") from None
-        return text.decode("utf-8", "surrogatepass")
 
     def _key(self) -> bytes:
         return blake2b(self.secret, digest_size=32, person=b"cds log reveal").digest()
@@ -72,9 +79,15 @@ def reveal(database: Database, of: bytes, kind: SealedKind, key: SealingKey) -> 
 
     `of`: id of the call or the item. Raises RevealError where it was sealed with another key, DatabaseError.
     """
+    content = reveal_bytes(database, of, kind, key)
+    return None if content is None else content.decode("utf-8", "surrogatepass")
+
+
+def reveal_bytes(database: Database, of: bytes, kind: SealedKind, key: SealingKey) -> bytes | None:
+    """Return what was sealed as it was sealed, see `reveal`."""
     found = database.one(_FIND, of=of, kind=kind)
     if found is None:
         return None
     if found["key_id"] != key.id:
         raise RevealError(f"it was sealed with key {found['key_id']}, this is key {key.id}")
-    return key.open(of, kind, bytes(found["content"]))
+    return key.open_bytes(of, kind, bytes(found["content"]))

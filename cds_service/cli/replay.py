@@ -15,7 +15,7 @@ import msgspec
 from cds_service.settings import load_settings
 
 if TYPE_CHECKING:
-    from cds_service.replay.backtest import Backtest, Result
+    from cds_service.replay.backtest import Backtest, Part, Result
     from cds_service.replay.compare import CardCounts
     from cds_service.replay.verify import Verified
 
@@ -178,7 +178,7 @@ def _say_backtest(backtest: Backtest, result: Result) -> int:
     from cds_service.review.backtest_figures import figures, judged
 
     settings, total = load_settings(), result.total
-    print(f"candidate {result.spec.candidate}: {total.records:,} records, {total.answered:,} answered")
+    print(f"candidate {result.spec.candidate}: {total.records:,} records, {total.answered:,} answered{_from(total)}")
     for why, count in sorted(total.unanswerable.items()):
         print(f"{count:,} unanswerable: {WHY.get(why, why)}")  # type: ignore[call-overload]
     if total.unanswerable_before:
@@ -205,6 +205,13 @@ def _say_backtest(backtest: Backtest, result: Result) -> int:
     print(f"Repeats. {result.history}")
     print(result.independence)
     return 0 if total.answered else 1
+
+
+def _from(total: Part) -> str:
+    """Say from what records were answered, where not all were from facts."""
+    if not total.from_inputs:
+        return ""
+    return f", {total.answered - total.from_inputs:,} from facts and {total.from_inputs:,} from inputs"
 
 
 def _moved(counts: CardCounts) -> bool:

@@ -80,7 +80,8 @@ def _report(one: Purged, dry_run: bool) -> None:
 
     print(
         f"{one.place}: records of before {instant_of(one.until.evidence):%Y-%m-%d %H:%M} UTC, "
-        f"sealed ones of before {instant_of(one.until.sealed):%Y-%m-%d %H:%M} UTC"
+        f"sealed ones of before {instant_of(one.until.sealed):%Y-%m-%d %H:%M} UTC, "
+        f"inputs of before {instant_of(one.until.inputs):%Y-%m-%d %H:%M} UTC"
     )
     for table in one.found:
         if table.old:

@@ -24,6 +24,8 @@ _OF_CLIENT = {
 }
 # Rows name them too, by their texts.
 _OF_NAMED_CLIENT = {"review.signal", "review.signal_watch", "review.body_code", "review.body_source"}
+# Rows name a signal.
+_OF_SIGNAL = {"review.signal_sighting", "review.signal_entry"}
 # Rows name a call.
 _OF_CALL = {"review.verdict", "review.sample"}
 # Of no client, or found only through the id of a call, card or signal of one.
@@ -31,7 +33,7 @@ _OPEN = {
     *("log.name", "log.dictionary", "log.knowledge", "log.outcome_set", "log.outcome_of_set", "log.missing_set"),
     *("log.missing_of_set", "log.body", "log.ordered", "log.delivery", "log.withdrawal", "log.sealed", "log.key_pair"),
     *("log.source", "log.unshipped", "log.body_elsewhen", "log.ordered_elsewhen", "log.delivery_elsewhen"),
-    *("review.plan", "review.signal_sighting", "review.signal_entry", "review.signal_run", "review.body_day"),
+    *("review.plan", "review.body_day", "review.signal_run"),
     *("review.dirty_day", "review.rolled_day", "review.rolled_month", "review.rollup_state"),
 }
 # Counts or texts of all clients together: nobody with a scope sees a row.
@@ -124,6 +126,8 @@ def narrowed(sql: str, clients: _Ids, tenants: _Ids) -> str:
             where = own
         elif name in _OF_NAMED_CLIENT:
             where = named
+        elif name in _OF_SIGNAL:
+            where = f"signal IN (SELECT id FROM review.signal WHERE {named})"
         elif name in _OF_CALL:
             where = (
                 f"EXISTS (SELECT 1 FROM log.call scoped WHERE scoped.received_at = {name}.received_at "

@@ -22,24 +22,24 @@ Text = Annotated[str, msgspec.Meta(max_length=2_000)]
 Prose = Annotated[str, msgspec.Meta(max_length=20_000)]
 
 
-class Coding(msgspec.Struct, gc=False):
+class Coding(msgspec.Struct, gc=False, omit_defaults=True):
     system: Text | None = None
     code: Text | int | None = None  # a number is sent for RxNorm codes, see `pairs`
     display: Text | None = None
     extension: Any = None  # certainty of a German diagnosis, see `condition_status`
 
 
-class CodeableConcept(msgspec.Struct, gc=False):
+class CodeableConcept(msgspec.Struct, gc=False, omit_defaults=True):
     coding: list[Coding] | Coding | None = None
     text: Text | None = None
 
 
-class Reference(msgspec.Struct, gc=False):
+class Reference(msgspec.Struct, gc=False, omit_defaults=True):
     reference: Text | None = None
     display: Text | None = None
 
 
-class Subject(msgspec.Struct, gc=False):
+class Subject(msgspec.Struct, gc=False, omit_defaults=True):
     """The reference to the patient in nearly every resource; the display beside it is not read."""
 
     reference: Text | None = None
@@ -47,45 +47,45 @@ class Subject(msgspec.Struct, gc=False):
     identifier: Any = None  # an Identifier, in place of a reference or beside it; `subject` reads it last
 
 
-class Period(msgspec.Struct, gc=False):
+class Period(msgspec.Struct, gc=False, omit_defaults=True):
     start: Text | None = None
     end: Text | None = None
 
 
-class Quantity(msgspec.Struct, gc=False):
+class Quantity(msgspec.Struct, gc=False, omit_defaults=True):
     value: Decimal | None = None
     comparator: Text | None = None
     unit: Text | None = None
     code: Text | None = None
 
 
-class Ratio(msgspec.Struct, gc=False):
+class Ratio(msgspec.Struct, gc=False, omit_defaults=True):
     numerator: Quantity | None = None
     denominator: Quantity | None = None
 
 
-class Range(msgspec.Struct, gc=False):
+class Range(msgspec.Struct, gc=False, omit_defaults=True):
     low: Quantity | None = None
     high: Quantity | None = None
 
 
-class ReferenceRange(msgspec.Struct, gc=False):
+class ReferenceRange(msgspec.Struct, gc=False, omit_defaults=True):
     low: Quantity | None = None
     high: Quantity | None = None
 
 
-class Related(msgspec.Struct, gc=False):
+class Related(msgspec.Struct, gc=False, omit_defaults=True):
     """Observation.related of STU3 and DSTU2; other types have a `related` of their own."""
 
     type: Any = None
     target: Reference | None = None
 
 
-class Annotation(msgspec.Struct, gc=False):
+class Annotation(msgspec.Struct, gc=False, omit_defaults=True):
     text: Prose | None = None
 
 
-class Repeat(msgspec.Struct, gc=False):
+class Repeat(msgspec.Struct, gc=False, omit_defaults=True):
     frequency: Decimal | None = None
     frequencyMax: Decimal | None = None
     period: Decimal | None = None
@@ -98,17 +98,17 @@ class Repeat(msgspec.Struct, gc=False):
     boundsPeriod: Period | None = None
 
 
-class Timing(msgspec.Struct, gc=False):
+class Timing(msgspec.Struct, gc=False, omit_defaults=True):
     repeat: Repeat | None = None
     code: CodeableConcept | None = None
 
 
-class DoseAndRate(msgspec.Struct, gc=False):
+class DoseAndRate(msgspec.Struct, gc=False, omit_defaults=True):
     doseQuantity: Quantity | None = None
     doseRange: Range | None = None
 
 
-class Dosage(msgspec.Struct, gc=False):
+class Dosage(msgspec.Struct, gc=False, omit_defaults=True):
     """Dosage of R4 and STU3, dosageInstruction of DSTU2's MedicationOrder, dosage of its MedicationStatement."""
 
     sequence: Decimal | None = None
@@ -126,12 +126,12 @@ class Dosage(msgspec.Struct, gc=False):
     maxDosePerPeriod: Ratio | list[Ratio] | None = None
 
 
-class Reaction(msgspec.Struct, gc=False):
+class Reaction(msgspec.Struct, gc=False, omit_defaults=True):
     manifestation: list[CodeableConcept] | CodeableConcept | None = None
     substance: CodeableConcept | None = None
 
 
-class Ingredient(msgspec.Struct, gc=False):
+class Ingredient(msgspec.Struct, gc=False, omit_defaults=True):
     """Medication.ingredient of R4 and STU3; `item` is DSTU2's (under product)."""
 
     itemCodeableConcept: CodeableConcept | None = None
@@ -142,26 +142,26 @@ class Ingredient(msgspec.Struct, gc=False):
     amount: Ratio | None = None  # STU3, DSTU2
 
 
-class Product(msgspec.Struct, gc=False):
+class Product(msgspec.Struct, gc=False, omit_defaults=True):
     ingredient: list[Ingredient] | None = None
 
 
-class Link(msgspec.Struct, gc=False):
+class Link(msgspec.Struct, gc=False, omit_defaults=True):
     relation: Text | None = None
     url: Prose | None = None  # a next link carries a whole query
 
 
-class Issue(msgspec.Struct, gc=False):
+class Issue(msgspec.Struct, gc=False, omit_defaults=True):
     severity: Text | None = None
     code: Text | None = None
 
 
-class Entry(msgspec.Struct, gc=False):
+class Entry(msgspec.Struct, gc=False, omit_defaults=True):
     resource: Resource | None = None
     fullUrl: Prose | None = None
 
 
-class Resource(msgspec.Struct, gc=False):
+class Resource(msgspec.Struct, gc=False, omit_defaults=True):
     """Any resource: the fields of every type that this service reads, in every version."""
 
     resourceType: Text | None = None

@@ -29,6 +29,12 @@ def is_denied(condition: Resource) -> bool:
     return False
 
 
+def reduced_certainty(extensions: object) -> list[dict[str, str]] | None:
+    """Return an extension with the letter against a diagnosis; None where there is none."""
+    against = sorted(_LETTERS_AGAINST.intersection(_letters(extensions)))
+    return [{"url": _CERTAINTY, "valueCode": letter} for letter in against] or None
+
+
 def _letters(extensions: object) -> Iterator[str]:
     """Yield the letters of German extensions for the certainty of a diagnosis."""
     for one in extensions if isinstance(extensions, list) else [extensions]:

@@ -46,8 +46,8 @@ _EVENTS = {
     **dict.fromkeys(("NIGHT", "PHS", "HS"), "night"),
 }
 _INTRATHECAL_ROUTE = "72607000"  # SNOMED CT, FHIR route-codes
-_NOT_ORAL = re.compile(r"intrathecal|epidural|\bpump\b", re.IGNORECASE)
-_SUCCESSOR = re.compile(r"\s*(?:and\s)?\s*(?:then|followed by|thereafter)\b", re.IGNORECASE)
+NOT_ORAL = re.compile(r"intrathecal|epidural|\bpump\b", re.IGNORECASE)
+SUCCESSOR = re.compile(r"\s*(?:and\s)?\s*(?:then|followed by|thereafter)\b", re.IGNORECASE)
 _LEAST, _MOST = Decimal("0.000001"), Decimal(1_000_000)  # a value beyond these is an error of the sender
 
 
@@ -57,7 +57,7 @@ def daily_dose_mg(dosages: list[Dosage], medication_text: str, strength: Ratio |
     `medication_text` holds the names of the medication, one a line. It gives the strength where `strength` (of the single
     ingredient) doesn't, and the dose where no dosage says anything ("Quinine 300mg nocte"); a strength alone is no dose.
     """
-    if _NOT_ORAL.search(medication_text) or any(_is_intrathecal(d.route) for d in dosages):
+    if NOT_ORAL.search(medication_text) or any(_is_intrathecal(d.route) for d in dosages):
         return None
     product = _product(medication_text, strength)
     stated = [d for d in dosages if _has_content(d)]
@@ -108,7 +108,7 @@ def _dosage(dosage: Dosage, product: Product) -> Reading:
     amount = max(amounts, default=None)
     count, slots = _timing(dosage.timing)
     said = read(dosage.text or dosage.patientInstruction or "", product)
-    if _NOT_ORAL.search(dosage.text or ""):
+    if NOT_ORAL.search(dosage.text or ""):
         return Reading()
     daily = said.daily
     per_dose = said.amount if amount is None else amount
@@ -207,7 +207,7 @@ def _cap(ratio: Ratio, product: Product) -> Decimal | None:
 def _relation(dosages: Sequence[Dosage], readings: Sequence[Reading]) -> str:
     """Return how several dosages of one order relate: "successive", "concurrent" or "" where unclear."""
     sequences = [d.sequence for d in dosages]
-    if _follow_one_another(dosages) or all(_SUCCESSOR.match(d.text or "") for d in dosages[1:]):
+    if _follow_one_another(dosages) or all(SUCCESSOR.match(d.text or "") for d in dosages[1:]):
         return "successive"
     if all(a.slots and b.slots and not a.slots & b.slots for a, b in combinations(readings, 2)):
         return "concurrent"
@@ -234,7 +234,7 @@ def _strings(concept: CodeableConcept | None) -> list[str]:
 
 
 def _is_intrathecal(route: CodeableConcept | None) -> bool:
-    return any(s == _INTRATHECAL_ROUTE or _NOT_ORAL.search(s) for s in _strings(route))
+    return any(s == _INTRATHECAL_ROUTE or NOT_ORAL.search(s) for s in _strings(route))
 
 
 def _plain(mg: Decimal) -> Decimal | None:

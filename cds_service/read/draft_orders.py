@@ -26,10 +26,18 @@ class WrongPatientError(ValueError):
     """A draft order is for another patient than the one that the call is about."""
 
 
-class Drafts(msgspec.Struct):
-    """The orders of a session, the unreadable entries, and how complete the orders are."""
+class OwnDraft(NamedTuple):
+    """An order of the call's patient. `position`: among the draft entries."""
 
-    orders: tuple[Order, ...]
+    position: int
+    draft: Draft
+    selected: bool
+
+
+class Drafts(msgspec.Struct):
+    """The patient's orders of a session, the unreadable entries, and how complete the orders are."""
+
+    orders: list[OwnDraft]
     quarantined: tuple[Quarantined, ...]
     source: Source
 
@@ -41,41 +49,27 @@ class _Orders(NamedTuple):
     without_patient: list[Draft]  # left out: their subject does not lead to a patient
 
 
-def read_orders(
-    entries: DraftEntries | None,
-    selections: list[str] | None,
-    hook: str,
-    *,
-    targets: Targets,
-    taken: Collection[Drug],
-    terminology: Terminology,
-    call_patient: CallPatient,
-    unread: list[Unread],
-) -> Drafts:
-    """Read the orders among the draft entries; `entries` is None where none were sent.
+def own_drafts(entries: DraftEntries | None, selections: list[str] | None, hook: str, call_patient: CallPatient) -> Drafts:
+    """Return the orders among the draft entries; `entries` is None where none were sent.
 
     At order-select the orders that `selections` name are selected, at other hooks all are. An order without any subject is
     `call_patient`'s, because it is part of the call; one whose subject leads to no patient is left out, and then the orders are
-    known in part only. An order on hold pauses a therapy where its drug is `taken`; else it counts like any order. Codes that are
-    not understood are added to `unread`.
+    known in part only.
 
     Raises WrongPatientError where an order is for another patient than `call_patient`.
     """
     if entries is None:
         if hook == "patient-view":
-            return Drafts((), (), Source(SourceState.EMPTY, "context"))
-        return Drafts((), (), Source(SourceState.ABSENT, "context", "the draft orders were not sent"))
+            return Drafts([], (), Source(SourceState.EMPTY, "context"))
+        return Drafts([], (), Source(SourceState.ABSENT, "context", "the draft orders were not sent"))
     if not entries.is_bundle:
-        return Drafts((), (), Source(SourceState.ERROR, "context", "the draft orders are not a Bundle"))
+        return Drafts([], (), Source(SourceState.ERROR, "context", "the draft orders are not a Bundle"))
     selected = _Selected(selections if hook == "order-select" else None)
     found, without_patient = _orders_of(entries, call_patient)
     too_many = max(len(found) - MAX_ORDERS, 0)
     if too_many:
         found.sort(key=lambda one: not selected.includes(one[1]))  # the selected ones first
-    orders = tuple(
-        _order(draft, position, selected.includes(draft), targets, taken, terminology, unread)
-        for position, draft in found[:MAX_ORDERS]
-    )
+    orders = [OwnDraft(position, draft, selected.includes(draft)) for position, draft in found[:MAX_ORDERS]]
     notes = (
         *_notes_on_entries(entries, orders, without_patient, too_many),
         *selected.note_on_missing(sum(order.selected for order in orders), without_patient),
@@ -100,16 +94,13 @@ def _orders_of(entries: DraftEntries, call_patient: CallPatient) -> _Orders:
     return orders
 
 
-def _order(
-    draft: Draft,
-    position: int,
-    selected: bool,
-    targets: Targets,
-    taken: Collection[Drug],
-    terminology: Terminology,
-    unread: list[Unread],
-) -> Order:
-    resource = draft.resource
+def read_order(own: OwnDraft, targets: Targets, taken: Collection[Drug], terminology: Terminology, unread: list[Unread]) -> Order:
+    """Read the drug of an order, and whether it starts or ends a therapy.
+
+    An order on hold pauses a therapy where its drug is `taken`; else it counts like any order. Codes that are not understood are
+    added to `unread`.
+    """
+    draft, resource = own.draft, own.draft.resource
     kind, key = resource.resourceType or "", resource.id or draft.url
     reference = f"{kind}/{key}" if key else ""
     drug = read_drug(resource, SOURCE, targets, terminology, unread, ordered=True) if kind in DRUG_ORDERS else None
@@ -117,9 +108,9 @@ def _order(
     return Order(
         reference=reference,
         resource_type=kind,
-        key=reference or f"#{position}",
+        key=reference or f"#{own.position}",
         drug=drug,
-        selected=selected,
+        selected=own.selected,
         action="stop" if _ends(resource, drug, taken) else "start",
         replaces=(prior.reference or "") if prior is not None else "",
         raw=draft.json,
@@ -136,7 +127,7 @@ def _ends(resource: Resource, drug: Drug | None, taken: Collection[Drug]) -> boo
 
 
 def _notes_on_entries(
-    entries: DraftEntries, orders: Collection[Order], without_patient: Collection[Draft], too_many: int
+    entries: DraftEntries, orders: Collection[OwnDraft], without_patient: Collection[Draft], too_many: int
 ) -> Iterable[str]:
     """Yield the reasons why not all draft orders were read."""
     if bad := len(entries.quarantined):

@@ -35,14 +35,12 @@ class _Reason(NamedTuple):
 def read_reasons(resource: Resource, dosages: list[Dosage], targets: Targets, terminology: Terminology) -> Reasons:
     """Return the reasons of a medication statement, a prescription or a draft order."""
     referenced = [_referenced(resource, reference, targets) for reference in _references(resource)]
-    coded = [(pairs(concept), texts(concept)) for concept in _concepts(resource, referenced)]
-    given = [reason.display for reason in referenced if reason.display]
-    given += [name for _, names in coded for name in names]
+    concepts = _concepts(resource, referenced)
+    coded = [(pairs(concept), texts(concept)) for concept in concepts]
+    given = _given(referenced, concepts)
     stated = bool(given or referenced) or any(codings for codings, _ in coded)
-    said = [*given, *_notes(resource)]
-    for dosage in dosages:
-        said += _texts(dosage)
-        stated = stated or dosage.asNeededCodeableConcept is not None
+    stated = stated or any(dosage.asNeededCodeableConcept is not None for dosage in dosages)
+    said = [*given, *_written(resource, dosages)]
     return Reasons(
         # A word stands between the texts, so that no pattern reads two of them as one phrase.
         patterns=terminology.reasons_in("\nx\n".join(said)) if said else _NONE,
@@ -50,6 +48,23 @@ def read_reasons(resource: Resource, dosages: list[Dosage], targets: Targets, te
         stated=stated,
         unread=any(reason.unread for reason in referenced),
     )
+
+
+def texts_about(resource: Resource, dosages: list[Dosage], targets: Targets) -> list[str]:
+    """Return every text about a drug that may name its reason."""
+    referenced = [_referenced(resource, reference, targets) for reference in _references(resource)]
+    return [*_given(referenced, _concepts(resource, referenced)), *_written(resource, dosages)]
+
+
+def _given(referenced: list[_Reason], concepts: list[CodeableConcept]) -> list[str]:
+    """Return the names of the reasons."""
+    given = [reason.display for reason in referenced if reason.display]
+    return given + [name for concept in concepts for name in texts(concept)]
+
+
+def _written(resource: Resource, dosages: list[Dosage]) -> list[str]:
+    """Return the notes and the words of the dosages."""
+    return [*_notes(resource), *(text for dosage in dosages for text in _texts(dosage))]
 
 
 def _references(resource: Resource) -> list[Reference]:

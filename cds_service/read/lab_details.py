@@ -34,11 +34,7 @@ def reference_of(observation: Resource) -> str:
 
 def is_haemolysed(observation: Resource, terminology: Terminology) -> bool:
     """Tell whether a note, a comment, the interpretation or the specimen's condition says haemolysed (HL7 v2-0493: HEM)."""
-    said: list[str | None] = []
-    if observation.note is not None:
-        said += [observation.note] if isinstance(observation.note, str) else [note.text for note in listed(observation.note)]
-    if observation.comment is not None or observation.comments is not None:
-        said += [observation.comment, observation.comments]
+    said = texts_on(observation)
     concepts: list[CodeableConcept] = []
     if observation.interpretation is not None:
         concepts += listed(observation.interpretation)
@@ -50,7 +46,17 @@ def is_haemolysed(observation: Resource, terminology: Terminology) -> bool:
         if any(code == "HEM" for _, code in pairs(concept)):
             return True
         said += texts(concept)
-    return bool(said) and any(text and terminology.matches("haemolysis", text) for text in said)
+    return bool(said) and any(terminology.matches("haemolysis", text) for text in said)
+
+
+def texts_on(observation: Resource) -> list[str]:
+    """Return the notes and comments on a result."""
+    said: list[str | None] = []
+    if observation.note is not None:
+        said += [observation.note] if isinstance(observation.note, str) else [note.text for note in listed(observation.note)]
+    if observation.comment is not None or observation.comments is not None:
+        said += [observation.comment, observation.comments]
+    return [text for text in said if text]
 
 
 def limits_of(

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cds_service.fhir.resources import Quantity, Resource, texts
+from cds_service.terminology.text_patterns import mark
 
 if TYPE_CHECKING:
-    from cds_service.terminology.terminology import Terminology
+    from cds_service.terminology.terminology import Searched, Terminology
 
+NOT_MADE = "result_not_made"  # the text pattern of words that say that there is no result
 _WORDS_LIMIT = 60  # characters of a laboratory's words that are kept
 _ONE = re.compile(
     r"\s*(?P<comparator><=|>=|=<|=>|[<>=\u2264\u2265])?\s*(?P<number>[+-]?[0-9]+(?:[.,][0-9]+)?)(?:\s+(?P<after>\S.*)|(?P<unit>[^\s0-9.,].*))?"
@@ -64,6 +66,18 @@ def value_of(observation: Resource, terminology: Terminology) -> Quantity | Word
     if observation.valueSampledData is not None:
         return Words("a series of measurements")
     return None
+
+
+def reduced_value(text: str, terminology: Terminology) -> tuple[str, set[Searched]]:
+    """Return what reading a value again needs of its text, and what the rest was searched for: its number, or a mark."""
+    text = text.translate(_FULL_WIDTH)
+    read = _read(text, terminology)
+    if isinstance(read, Quantity):
+        shown = _shown(read)
+        return shown, {"units"} if read.unit else set()
+    not_made = [NOT_MADE] if terminology.matches(NOT_MADE, read.text) else []
+    alone = set(_NUMBER.findall(text[: 4 * _WORDS_LIMIT]))
+    return f"{mark(not_made)} {alone.pop() if len(alone) == 1 else ''}", {"patterns", "units"}
 
 
 def written_as(quantity: Quantity) -> str:

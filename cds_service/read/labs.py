@@ -21,7 +21,7 @@ from cds_service.read.lab_correction import corrected
 from cds_service.read.lab_details import effective_of, is_haemolysed, limits_of, reference_of
 from cds_service.read.lab_identity import Standing, flag_of, meaning_of, specimen_of, status_of, unknown_status
 from cds_service.read.lab_unusable import UnusableResults
-from cds_service.read.lab_value import value_of
+from cds_service.read.lab_value import NOT_MADE, value_of
 from cds_service.read.newest_first import newest_first
 from cds_service.terminology.lab_meaning import LabCoding, LabMeaning
 from cds_service.terminology.lab_terms import OTHER
@@ -228,7 +228,7 @@ class _Reader:
             never = {code for _, code in pairs(observation.dataAbsentReason)} if observation.dataAbsentReason is not None else ()
             if flag_of(observation, self.terminology) or not (is_panel(observation) or not _NEVER_MADE.isdisjoint(never)):
                 self.unusable.refuse(observation, analyte, "value", "{} has no value that can be read")
-        elif not self.terminology.matches("result_not_made", value.text):
+        elif not self.terminology.matches(NOT_MADE, value.text):
             self.unusable.refuse(observation, analyte, "value", "{} can't be read as one number", value.numbers, value.text)
         return None
 

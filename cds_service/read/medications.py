@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[list[Dosage], Ratio | None]).decode
-_WHEN_NEEDED = re.compile(r"\b(?:p\.?r\.?n\b|(?:as|when|if) (?:needed|required|necessary))", re.IGNORECASE)
+WHEN_NEEDED = re.compile(r"\b(?:p\.?r\.?n\b|(?:as|when|if) (?:needed|required|necessary))", re.IGNORECASE)
 _ALL_WORDS = 60_000  # characters of the different names and dosages of one list that are looked up; 300 cost up to 2 ms
 
 
@@ -113,7 +113,7 @@ def _as_needed(dosages: list[Dosage]) -> bool | None:
     if any(one.asNeededBoolean or one.asNeededCodeableConcept is not None for one in dosages):
         return True
     said = [text for one in dosages for text in (one.text, one.patientInstruction) if text]
-    if any(_WHEN_NEEDED.search(text) for text in said):
+    if any(WHEN_NEEDED.search(text) for text in said):
         return True
     return False if said or any(one.timing is not None for one in dosages) else None
 

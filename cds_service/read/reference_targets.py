@@ -13,7 +13,7 @@ class Targets:
     """The Medications and Conditions of all sources, by id."""
 
     def __init__(self, sources: Iterable[Gathered]) -> None:
-        self._sources = list(sources)
+        self.sources = list(sources)
 
     @cached_property
     def medications(self) -> Mapping[str, Resource]:
@@ -27,7 +27,7 @@ class Targets:
 
     def _index(self, resource_type: str) -> Mapping[str, Resource]:
         found: dict[str, Resource] = {}
-        for source in self._sources:
+        for source in self.sources:
             found.update((key, one) for key, one in source.by_url.items() if one.resourceType == resource_type)
             found.update((one.id, one) for one in source.resources if one.resourceType == resource_type and one.id)
         return found

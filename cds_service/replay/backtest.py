@@ -51,13 +51,18 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """All that a result depends on beside the log. `candidate`: hash of its knowledge; `program`: version of the service."""
+    """All that a result depends on beside the log.
+
+    `candidate`: hash of its knowledge; `program`: version of the service; `reveal_key_id`: of the key that opens inputs, 0 for
+    none.
+    """
 
     candidate: str
     selection: Selection
     parts: int
     history_since: int  # µs: cards that were shown from here on can make others repeats
     program: str = __version__
+    reveal_key_id: int = 0
 
     @property
     def id(self) -> str:
@@ -70,6 +75,7 @@ class Part(msgspec.Struct):
 
     records: int = 0  # that were selected
     answered: int = 0
+    from_inputs: int = 0  # of those that were answered: read again from the decoded resources; the others from facts
     unanswerable: dict[str, int] = {}  # by reason
     unanswerable_before: int = 0  # records before the selection whose cards the history lacks
     orders: int = 0  # different orders that were selected or signed, of answered records
@@ -79,6 +85,7 @@ class Part(msgspec.Struct):
         """Add another part, which is of other patients."""
         self.records += other.records
         self.answered += other.answered
+        self.from_inputs += other.from_inputs
         self.unanswerable_before += other.unanswerable_before
         self.orders += other.orders
         for why, count in other.unanswerable.items():
@@ -229,7 +236,7 @@ def begin_backtest(settings: Settings, cards: Path | None, overlay: Path | None,
         settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None, writes_review=True
     )
     try:
-        spec = _spec(database, candidate, selection)
+        spec = _spec(database, candidate, selection, settings.reveal_key_id if settings.reveal_key else 0)
     finally:
         database.close()
     folder = backtests_folder(settings) / spec.id
@@ -240,7 +247,7 @@ def begin_backtest(settings: Settings, cards: Path | None, overlay: Path | None,
     return Backtest(folder)
 
 
-def _spec(database: Database, candidate: Knowledge, selection: Selection) -> Spec:
+def _spec(database: Database, candidate: Knowledge, selection: Selection, reveal_key_id: int) -> Spec:
     if not selection.until:
         newest = database.one("SELECT max(received_at) AS at FROM log.call")
         until = 1 if newest is None or newest["at"] is None else int(newest["at"]) + 1
@@ -251,7 +258,7 @@ def _spec(database: Database, candidate: Knowledge, selection: Selection) -> Spe
     parts = 1
     while parts < wanted and parts < MOST_PARTS:
         parts *= 2
-    return Spec(candidate.hash, selection, parts, history_since)
+    return Spec(candidate.hash, selection, parts, history_since, reveal_key_id=reveal_key_id)
 
 
 def write_whole(path: Path, content: bytes) -> None:

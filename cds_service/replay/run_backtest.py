@@ -10,11 +10,12 @@ from cds_service.criteria.facts import Facts
 from cds_service.database import Database, open_database, review_path
 from cds_service.present.cards import Presenter
 from cds_service.replay.again import CHANGEABLE, Again, choose_again, judge_again
-from cds_service.replay.answerable import Unanswerable, between, without_decision
+from cds_service.replay.answerable import Unanswerable
 from cds_service.replay.backtest import Backtest, DonePart, Part, Result, Selection
+from cds_service.replay.candidate_facts import CandidateFacts, Known
 from cds_service.replay.compare import Discordant, compare
 from cds_service.replay.history import History, Place, RealCard, real_cards, withdrawn_calls
-from cds_service.replay.knowledge import ArchivedCards, Cards
+from cds_service.replay.knowledge import Cards
 from cds_service.replay.processes import in_processes
 from cds_service.replay.records import Record, Records
 from cds_service.settings import Settings
@@ -51,10 +52,9 @@ class PartOfBacktest:
             settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None
         )
         self._records = Records(self._database)
-        self._archive = ArchivedCards(self._database, settings)
         self._backtest = Backtest(folder)
         self._cards = candidate or candidate_cards(self._backtest, settings)
-        self._reasons: dict[tuple[str, str], Unanswerable | None] = {}  # by hash of the knowledge, and hook
+        self._facts = CandidateFacts(self._database, settings, self._cards.knowledge)
 
     def __call__(self, number: int) -> None:
         """Do a part and keep it. Raises DatabaseError, CompressionError, msgspec.DecodeError, NewerRecordError."""
@@ -65,8 +65,7 @@ class PartOfBacktest:
         run = _Run(self._cards, spec.selection, real_cards(self._database, low, high, since, until))
         for record in self._records.of_patients(low, high, since, until):
             if _drawn(record, spec.selection):
-                why = "withdrawn" if record.id in withdrawn else self._why_not(record)
-                run.add(record, why)
+                run.add(record, "withdrawn" if record.id in withdrawn else self._facts.of(record))
         self._backtest.keep(number, run.done())
 
     def again(self, call_id: bytes, received_at: int, patient: bytes | None) -> Again | None:
@@ -85,20 +84,10 @@ class PartOfBacktest:
         withdrawn = withdrawn_calls(self._database, since, until)
         run = _Run(self._cards, self._backtest.spec.selection, real)
         for record in records:
-            again = run.add(record, "withdrawn" if record.id in withdrawn else self._why_not(record))
+            again = run.add(record, "withdrawn" if record.id in withdrawn else self._facts.of(record))
             if record.id == call_id:
                 return again
         return None
-
-    def _why_not(self, record: Record) -> Unanswerable | None:
-        """Return why the record can't say what the candidate would have done; None where it can."""
-        if (why := without_decision(record)) is not None:
-            return why
-        key = record.knowledge, record.hook
-        if key not in self._reasons:
-            known = self._archive.of(record.knowledge)
-            self._reasons[key] = known if isinstance(known, str) else between(known.knowledge, self._cards.knowledge, record.hook)
-        return self._reasons[key]
 
 
 def candidate_cards(backtest: Backtest, settings: Settings) -> Cards:
@@ -119,18 +108,19 @@ class _Run:
         self._discordant: list[Discordant] = []
         self._orders: set[str] = set()
 
-    def add(self, record: Record, why: Unanswerable | None) -> Again | None:
-        """Count a record and return what was decided; `why` it can't be decided, None where it can."""
+    def add(self, record: Record, known: Known | Unanswerable) -> Again | None:
+        """Count a record and return what was decided; `known`: its facts for the candidate, or why it can't be decided."""
         counted = _selected(record, self._selection)
         self._counts.records += counted
-        facts = record.facts if why is None else None
-        if why is not None or facts is None:
-            self._count_unanswerable(why or "refused", counted)
+        if isinstance(known, str):
+            self._count_unanswerable(known, counted)
             return None
+        facts = known.facts
         again = self._decide(record, facts)
         self._history.add(record, facts, again.shown)
         if counted:
             self._counts.answered += 1
+            self._counts.from_inputs += known.from_inputs
             self._orders.update(order.key for order in facts.orders if order.selected)
             self._discordant += compare(record, again, self._real, self._counts.cards)
         return again

@@ -10,7 +10,7 @@ from cds_service.database import Database
 from cds_service.rollups.days import SiteDays, moment, plus
 from cds_service.settings import Settings
 
-TABLES = ("call", "card", "ordered", "delivery", "withdrawal", "feedback", "refusal", "quarantine", "sealed")
+TABLES = ("call", "card", "ordered", "delivery", "withdrawal", "feedback", "refusal", "quarantine", "sealed", "inputs")
 _MOST_FROZEN = 31  # days
 
 _OF_HELD_CALL = "SELECT count(*) AS n FROM log.{0} o JOIN held_call h ON h.received_at = o.received_at AND h.id = o.{1}"
@@ -19,9 +19,14 @@ _HELD = {
     **{table: _OF_HELD_CALL.format(table, "call_id") for table in ("card", "ordered", "delivery", "withdrawal")},
     "feedback": "SELECT count(*) AS n FROM log.feedback o JOIN held_feedback h ON h.received_at = o.received_at AND h.id = o.id",
     "quarantine": "SELECT count(*) AS n FROM log.quarantine o JOIN held_client h ON h.client = o.client",
-    "sealed": "SELECT count(*) AS n FROM log.sealed o JOIN "
-    "(SELECT id FROM held_call UNION SELECT id FROM held_feedback) h ON h.id = o.of",
+    **dict.fromkeys(
+        ("sealed", "inputs"),
+        "SELECT count(*) AS n FROM log.sealed o JOIN "
+        "(SELECT id FROM held_call UNION SELECT id FROM held_feedback) h ON h.id = o.of",
+    ),
 }
+_INPUTS = "(SELECT id FROM log.name WHERE text = 'inputs')"
+OF_KIND = {"sealed": f"AND o.kind IS DISTINCT FROM {_INPUTS}", "inputs": f"AND o.kind = {_INPUTS}"}  # both in `log.sealed`
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -29,10 +34,17 @@ class Limits(msgspec.Struct, frozen=True):
 
     evidence: int  # records of before are deleted
     sealed: int  # comments and ids for reveal, likewise
+    inputs: int  # reduced inputs, likewise
     counted: int  # day (YYYYMMDD) from which on counts may still be made anew
 
+    @property
+    def newest(self) -> int:
+        """Return from when on nothing is old."""
+        return max(self.evidence, self.sealed, self.inputs)
+
     def of(self, table: str) -> int:
-        return self.sealed if table == "sealed" else self.evidence
+        """Return from when on what counts as this table is left."""
+        return {"sealed": self.sealed, "inputs": self.inputs}.get(table, self.evidence)
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -55,8 +67,9 @@ def limits(settings: Settings, days: SiteDays, now: datetime) -> Limits:
     """
     evidence = days.day_of(moment(now - timedelta(days=settings.keep_days)))
     sealed = days.day_of(moment(now - timedelta(days=min(settings.keep_sealed_days, settings.keep_days))))
+    inputs = days.day_of(moment(now - timedelta(days=min(settings.keep_inputs_days, settings.keep_days))))
     frozen = min(_MOST_FROZEN, settings.keep_days // 4)
-    return Limits(days.bounds(evidence).start, days.bounds(sealed).start, plus(evidence, frozen))
+    return Limits(days.bounds(evidence).start, days.bounds(sealed).start, days.bounds(inputs).start, plus(evidence, frozen))
 
 
 def due(database: Database, until: Limits) -> list[Due]:
@@ -64,8 +77,9 @@ def due(database: Database, until: Limits) -> list[Due]:
     found = []
     for table in TABLES:
         before = until.of(table)
-        old = _count(database, f"SELECT count(*) AS n FROM log.{table} WHERE received_at < :before", before)
-        held = _count(database, f"{_HELD[table]} WHERE o.received_at < :before", before) if table in _HELD and old else 0
+        is_old = f"WHERE o.received_at < :before {OF_KIND.get(table, '')}"
+        old = _count(database, f"SELECT count(*) AS n FROM log.{'sealed' if table in OF_KIND else table} o {is_old}", before)
+        held = _count(database, f"{_HELD[table]} {is_old}", before) if table in _HELD and old else 0
         found.append(Due(table, old, held))
     return found
 

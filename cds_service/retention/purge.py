@@ -48,7 +48,7 @@ def purge(
     place = (settings.log_path, review_path(settings), settings.log_database_url)
     with closing(open_database(*place, limit_ms=None, writes_review=True)) as database:
         held = holds(database)
-        mark_held(database, held, max(until.evidence, until.sealed))
+        mark_held(database, held, until.newest)
         if not dry_run:
             roll_up(database, days, clock)
             keep_counts_before(database, until.counted)
@@ -89,7 +89,7 @@ def _purge_file(
     done = 0
     with Deletion(path) as deletion:
         deletion.keep(_held_seqs(database))
-        while some := deletion.delete_some(until.evidence, below, until.sealed):
+        while some := deletion.delete_some(until.evidence, below, until.sealed, until.inputs):
             done += some
             if progress is not None:
                 progress(min(done, of), of)
@@ -145,5 +145,5 @@ def _file_alone(path: Path, held: list[Hold], until: Limits) -> Iterator[Databas
         TemporaryDirectory() as folder,
         closing(SqliteDatabase(path, Path(folder) / "review.sqlite3", limit_ms=None, writes_review=True)) as file,
     ):
-        mark_held(file, held, max(until.evidence, until.sealed))
+        mark_held(file, held, until.newest)
         yield file

@@ -10,8 +10,10 @@ import re
 import time
 from datetime import UTC, datetime
 
+import msgspec
+
 from cds_service.database import Database, DatabaseUnavailableError
-from cds_service.retention.due import Limits
+from cds_service.retention.due import OF_KIND, Limits
 from cds_service.shipping.partitions import Month
 from cds_service.shipping.schema import LOCK
 from cds_service.shipping.tables import PARTITIONED
@@ -32,8 +34,11 @@ _OTHERS = {
     "withdrawal": "AND NOT EXISTS (SELECT 1 FROM held_call h WHERE h.received_at = o.received_at AND h.id = o.call_id)",
     "refusal": "",
     "quarantine": "AND NOT EXISTS (SELECT 1 FROM held_client h WHERE h.client = o.client)",
-    "sealed": "AND NOT EXISTS (SELECT 1 FROM held_call h WHERE h.id = o.of) "
-    "AND NOT EXISTS (SELECT 1 FROM held_feedback h WHERE h.id = o.of)",
+    **dict.fromkeys(
+        ("sealed", "inputs"),
+        "AND NOT EXISTS (SELECT 1 FROM held_call h WHERE h.id = o.of) "
+        "AND NOT EXISTS (SELECT 1 FROM held_feedback h WHERE h.id = o.of)",
+    ),
 }
 _UNNEEDED_KNOWLEDGE = """DELETE FROM log.knowledge WHERE archived_at < :before
     AND archived_at < (SELECT max(archived_at) FROM log.knowledge)
@@ -43,7 +48,7 @@ _UNNEEDED_KNOWLEDGE = """DELETE FROM log.knowledge WHERE archived_at < :before
 def by_months(until: Limits) -> Limits:
     """Return the limits with which only whole months (UTC) of evidence are old."""
     month = Month.of(datetime.fromtimestamp(until.evidence // 1_000_000, UTC))
-    return Limits(month.begins, until.sealed, until.counted)
+    return msgspec.structs.replace(until, evidence=month.begins)
 
 
 def old_months(database: Database, until: Limits) -> list[Month]:
@@ -88,8 +93,9 @@ def _drop(database: Database, table: str, month: Month) -> None:
 
 def delete_others(database: Database, until: Limits) -> None:
     """Delete old rows of the tables without partitions, and of default partitions: of months that could not be true."""
-    for table, unheld in _OTHERS.items():
-        database.execute(f"DELETE FROM log.{table} o WHERE o.received_at < :before {unheld}", before=until.of(table))
+    for name, unheld in _OTHERS.items():
+        table, of_kind = ("sealed", OF_KIND[name]) if name in OF_KIND else (name, "")
+        database.execute(f"DELETE FROM log.{table} o WHERE o.received_at < :before {of_kind} {unheld}", before=until.of(name))
     for table in PARTITIONED:
         unheld = f"AND NOT EXISTS (SELECT 1 FROM {_HELD.get(table, _OF_CALL)})"
         database.execute(f"DELETE FROM log.{table}_elsewhen o WHERE o.received_at < :before {unheld}", before=until.evidence)

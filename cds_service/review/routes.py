@@ -13,8 +13,9 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from cds_service.access import form_tokens
+from cds_service.access.audit import AuditError
 from cds_service.access.reader import Access, Reader, RoleError, typed_reader
-from cds_service.database import Database, DatabasePool, ScopedDatabase
+from cds_service.database import Database, DatabasePool, OutOfScopeError, ScopedDatabase
 from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.review.cookies import cookie_of, set_cookie
 from cds_service.review.drawing import Templates, as_csv, as_json, script, style
@@ -117,7 +118,7 @@ class _Routes:
                     open_signals = sum(one.is_open for one in seen_by(asked))
                     state = log_state(asked.database, asked.now, open_signals)
         except TOLD as error:
-            made = message(error)
+            made = self._told(error, route, asked)
         response = made if isinstance(made, Response) else route.write(made, asked, state)
         if not known and asked.reader.verified:
             set_cookie(response, "browser", browser, tls=tls)
@@ -134,12 +135,17 @@ class _Routes:
         """Raise where the reader lacks the role, a form has no token, or the page is for readers of all clients."""
         if asked.method == "POST" and asked.reader.verified and not good_token:
             raise FormTokenError
-        try:
-            asked.reader.require(route.access)
-            expect_scope(asked.reader, route.scoped)
-        except (RoleError, ScopeError):
-            asked.audit("refused", asked.url.partition("?")[0], detail={"needs": route.access})
-            raise
+        asked.reader.require(route.access)
+        expect_scope(asked.reader, route.scoped)
+
+    def _told(self, error: Exception, route: _Asked, asked: PageRequest) -> Page:
+        """Return the page for an error; a refusal stands in the audit."""
+        if isinstance(error, RoleError | ScopeError | OutOfScopeError):
+            try:
+                asked.audit("refused", asked.url.partition("?")[0], detail={"needs": route.access})
+            except AuditError as unwritten:
+                return message(unwritten)
+        return message(error)
 
     def _sign_in_first(self, request: Request, write: Write) -> Response:
         """Send a person to the page to sign in; tell a program that it has to."""

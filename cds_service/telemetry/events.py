@@ -63,6 +63,7 @@ class Event(Enum):
     UNEXPECTED_ERROR = "unexpected_error", logging.ERROR, "a request was answered with 500, joined to it by `trace`"
     EVALUATION_FAILED = "evaluation_failed", logging.ERROR, "a card or criterion failed; the others went on"
     ENGINE_FAILED = "engine_failed", logging.CRITICAL, "no card could be evaluated for a call"
+    INPUTS_NOT_KEPT = "inputs_not_kept", logging.ERROR, "the reduced inputs of a call could not be made; the call went on"
     CHECK_FAILED = "check_failed", logging.ERROR, "a known patient is not decided as before"
     CHECK_UNPROVEN = "check_unproven", logging.WARNING, "no known patient makes a card of this site fire, so nothing is proved"
     CHECK_RECOVERED = "check_recovered", logging.WARNING, "the known patients are decided as before again"

@@ -83,6 +83,9 @@ SHED = _counter("cds_shed", "Requests refused because there were too many, by re
 
 FEEDBACK = _counter("cds_feedback", "Items of feedback by outcome; refused: they could not be read", "outcome")
 LOG_RECORDS = _counter("cds_log_records", "Records of the alert log: written, quarantined, lost", "outcome")
+INPUTS_NOT_KEPT = _counter(
+    "cds_inputs_not_kept", "Calls whose reduced inputs are not in the log, though CDS_KEEP_INPUTS asks for it"
+)
 LOG_UNREAD = _counter("cds_log_unread", "Times that the cards shown before could not be looked up")
 LOG_WITHOUT_LOCK = _counter(
     "cds_log_without_lock", "Times that the lock beside the alert log could not be taken; commits went on without it"

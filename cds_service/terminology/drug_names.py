@@ -127,6 +127,17 @@ class DrugIndex:
                         return found
         return next((name for name, words in self._tables.route_texts if words.search(text)), "")
 
+    @property
+    def route_expressions(self) -> tuple[str, ...]:
+        """Return the expressions that find a route in words."""
+        rules = [words for _, _, words in self._tables.route_rules if words is not None]
+        return tuple(words.pattern for words in (*[words for _, words in self._tables.route_texts], *rules))
+
+    def route_words(self, text: str) -> tuple[object, ...]:
+        """Return which of these expressions a text matches, as far as it matters."""
+        rules = [words for _, _, words in self._tables.route_rules if words is not None]
+        return self.route((), text), tuple([words.search(text) is not None for words in rules])
+
     def _by_code(self, codes: Iterable[Known]) -> _Found:
         found = _Found()
         for system, sent, whole in codes:

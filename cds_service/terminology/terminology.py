@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -23,7 +24,7 @@ from cds_service.terminology.engineering import Engineering, read_engineering
 from cds_service.terminology.lab_meaning import AsSent, LabMeaning, lab_meaning
 from cds_service.terminology.lab_terms import Analyte, LabCode, LabNames, read_analytes, read_lab_codes
 from cds_service.terminology.problem_names import ProblemIndex, ProblemRecognition
-from cds_service.terminology.text_patterns import TextPatterns
+from cds_service.terminology.text_patterns import MarkedTexts, TextPatterns
 from cds_service.terminology.value_sets import (
     LabsFile,
     SystemId,
@@ -39,6 +40,9 @@ _SEARCHED = ("loinc", "snomed")  # systems whose laboratory codes are searched f
 _ATC = re.compile(r"[A-Z][0-9]{2}[A-Z]{2}[0-9]{2}")
 _LONGEST_RXCUI = 7
 _TABLED: frozenset[SystemId] = frozenset({"icd10", "snomed"})  # code systems of diagnoses in which the sets are written
+
+
+Searched: TypeAlias = Literal["patterns", "routes", "units"]
 
 
 class SiteMeanings(msgspec.Struct, frozen=True):
@@ -116,6 +120,31 @@ class Terminology:
         other.site = site
         other.forget()
         return other
+
+    def of_marked_texts(self) -> Terminology:
+        """Return the same lookups for a chart in which texts were replaced by marks (`text_patterns.mark`)."""
+        other = copy.copy(self)
+        texts = MarkedTexts(self._texts)
+        other.matches, other.reasons_in = texts.matches, texts.reasons_in
+        return other
+
+    def searched(self, what: Searched) -> tuple[str, ...]:
+        """Return what texts that no list or table holds as a whole are searched for."""
+        match what:
+            case "patterns":
+                return self._texts.expressions
+            case "routes":
+                return self._drugs.route_expressions
+            case "units":
+                return tuple(sorted(self._spellings))
+
+    def patterns_in(self, texts: Iterable[str]) -> list[str]:
+        """Return the ids of the text patterns that any of the texts matches."""
+        return self._texts.found_in(texts)
+
+    def route_words(self, sig: str) -> tuple[object, ...]:
+        """Return all that the words of a dosage say about routes; equal for texts that say the same."""
+        return self._drugs.route_words(sig)
 
     def lab(self, system: str | None, code: str) -> LabCode | None:
         """Return what a laboratory code measures; None for a code in no table.

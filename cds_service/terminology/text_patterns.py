@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from types import MappingProxyType
 
 from cds_service.terminology.value_sets import PatternEntry, TextFile, pattern
 
+_MARK = "\ue000"  # a private character of Unicode
+_MARKED = re.compile(f"{_MARK}([a-z_ ]*){_MARK}")
 _CAPITAL = re.compile(r"\\.|[A-Z]")  # in a pattern; not a capital that names a class, as in `\W`
 
 
@@ -35,6 +38,44 @@ class TextPatterns:
         if self._any_reason.search(lowered) is None:  # as nearly always
             return frozenset()
         return frozenset(name for name, reason in self._reasons.items() if reason.search(lowered) and self.matches(name, text))
+
+    @property
+    def expressions(self) -> tuple[str, ...]:
+        """Return all that a text is searched for."""
+        return tuple(
+            f"{name}: {match.pattern} but not {but_not.pattern if but_not is not None else ''}"
+            for name, (match, but_not) in self.by_id.items()
+        )
+
+    def found_in(self, texts: Iterable[str]) -> list[str]:
+        """Return the ids of the patterns that any of the texts matches."""
+        said = [text for text in texts if text]
+        return [name for name in self.by_id if any(self.matches(name, text) for text in said)]
+
+
+class MarkedTexts(TextPatterns):
+    """Match texts some of which were replaced by a mark, the ids of the patterns that they matched."""
+
+    def __init__(self, patterns: TextPatterns) -> None:
+        """Take over compiled patterns."""
+        self.__dict__.update(patterns.__dict__)
+
+    def matches(self, pattern_id: str, text: str) -> bool:
+        """Tell whether `text` matches a pattern, or has a mark of it."""
+        if (marked := _MARKED.search(text)) is not None:
+            return pattern_id in marked[1].split()
+        return super().matches(pattern_id, text)
+
+    def reasons_in(self, text: str) -> frozenset[str]:
+        """Return the ids of the patterns for reasons: those of a mark where there is one."""
+        if (marked := _MARKED.search(text)) is not None:
+            return frozenset(marked[1].split())
+        return super().reasons_in(text)
+
+
+def mark(pattern_ids: Iterable[str]) -> str:
+    """Return what stands in a chart in place of a text that is not kept."""
+    return f"{_MARK}{' '.join(sorted(pattern_ids))}{_MARK}"
 
 
 def _in_lower_case(expression: str) -> re.Pattern[str]:

@@ -52,12 +52,13 @@ def evaluated(count: int, first_seed: int) -> Iterator[Evaluated]:
 def record_of(one: Evaluated) -> CallRecord:
     """Return the record, made as `respond` makes it."""
     received, found = one
-    return call_record(received, found.facts, found.decisions, found.shown, found.shadows, found.held_back, found.body)
+    cards = (found.shown, found.shadows, found.held_back)
+    return call_record(received, found.facts, found.decisions, *cards, found.body, chart=found.chart)
 
 
 async def _evaluated(seed: int, engine: Engine) -> Evaluated | None:
     """Evaluate one call; None where it is refused."""
-    body = _body(seed)
+    body = body_of(seed)
     now = NOW + timedelta(seconds=seed)
     hook = msgspec.json.decode(body)["hook"]
     try:
@@ -71,7 +72,8 @@ async def _evaluated(seed: int, engine: Engine) -> Evaluated | None:
     return ReceivedCall(call, service, now, len(body), hashed, engine.knowledge.hash, "US"), evaluation
 
 
-def _body(seed: int) -> bytes:
+def body_of(seed: int) -> bytes:
+    """Return the request with this seed."""
     chance = Random(seed)
     patient = f"p-{chance.getrandbits(40)}".encode()
     if chance.random() < 0.3:

@@ -7,7 +7,6 @@ cards. The server is installed from its lock file into .cache/ (npm takes some 1
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +19,6 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-import cds_service
 from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.gather.fhir_outcome import Outcome
@@ -31,33 +29,19 @@ from tests.bench.generate import SIZES
 from tests.bench.generate import request as generated
 from tests.core import NOW, PATIENTS, Json, a_runtime
 from tests.http_side import running
+from tests.node_folder import installed
 
 pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 
-REPOSITORY = Path(cds_service.__file__).resolve().parent.parent
 SOURCES = Path(__file__).with_name("fhir_server")
-NPM = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--omit-lockfile-registry-resolved")
 TOKEN = {"access_token": "let-me-in", "token_type": "Bearer"}
-
-
-def installed() -> Path:
-    """A folder with the server and what it needs, made anew when a file of it has changed."""
-    files = sorted(SOURCES.glob("*.*"))
-    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
-    folder = REPOSITORY / ".cache" / f"fhir_server-{digest}"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(SOURCES, folder)
-        subprocess.run(NPM, cwd=folder, check=True, timeout=300)
-        (folder / "complete").touch()
-    return folder
 
 
 @contextmanager
 def fhir_server() -> Iterator[str]:
     """Base URL of a FHIR server without data."""
     command = ("node", "server.mjs")
-    with subprocess.Popen(command, cwd=installed(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=installed(SOURCES), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:

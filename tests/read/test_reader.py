@@ -9,9 +9,21 @@ from hypothesis import strategies as st
 
 from cds_service.criteria.facts import SOURCES, SourceState
 from cds_service.read.draft_orders import WrongPatientError
-from cds_service.read.reader import read
 from tests.fhir.test_bundles import VALUES
-from tests.reading import NOW, OURS, Json, bundle, condition, facts, observation, patient, prescription, statement, terminology
+from tests.reading import (
+    NOW,
+    OURS,
+    Json,
+    bundle,
+    condition,
+    facts,
+    observation,
+    patient,
+    prescription,
+    read,
+    statement,
+    terminology,
+)
 
 
 def test_everything_about_a_patient_comes_together() -> None:

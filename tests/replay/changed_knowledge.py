@@ -18,6 +18,8 @@ from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.settings import Settings
 
 _VALUE = re.compile(r"^  value: ([0-9.]+)$", re.MULTILINE)
+_OFTEN_ASKED = "value_sets/problems/muscle_cramp.yaml"  # by most cards
+_FREQUENT = ("I10", "J32.9", "M17.9", "E11.9", "K21.9", "E78.5", "J45.909")  # diagnoses of ordinary charts
 
 
 def number(folder: Path, chance: Random) -> None:
@@ -49,7 +51,24 @@ def table(folder: Path, chance: Random) -> None:
 
 
 def value_set(folder: Path, chance: Random) -> None:
-    """Take a code out of a value set."""
+    """Change a value set: a code less, a diagnosis of many charts more, or a drug of another class more."""
+    match chance.choice(["less", "diagnosis", "drug"]):
+        case "less":
+            _less(folder, chance)
+        case "diagnosis":
+            path = chance.choice([folder / _OFTEN_ASKED, chance.choice(sorted(folder.glob("value_sets/problems/*.yaml")))])
+            content = yaml.safe_load(path.read_text())
+            for code in chance.sample(_FREQUENT, 2):
+                content["codes"].append({"system": "icd10", "code": code, "match": "exact", "source": "a test"})
+            path.write_text(yaml.safe_dump(content, sort_keys=False))
+        case _:
+            path, other = chance.sample(sorted(folder.glob("value_sets/drugs/*.yaml")), 2)
+            content = yaml.safe_load(path.read_text())
+            content["ingredients"].append(chance.choice(yaml.safe_load(other.read_text())["ingredients"]))
+            path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def _less(folder: Path, chance: Random) -> None:
     path = chance.choice(sorted(folder.glob("value_sets/*/*.yaml")))
     content = yaml.safe_load(path.read_text())
     lists = [one for one in _lists(content) if len(one) > 1]

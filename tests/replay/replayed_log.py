@@ -12,6 +12,7 @@ import msgspec
 from cds_service.alert_log import AlertLog
 from cds_service.alert_log.knowledge_archive import pack_knowledge
 from cds_service.alert_log.records import CallRecord
+from cds_service.alert_log.sealing import sealing_key
 from cds_service.alert_log.store import Archive
 from cds_service.database import open_database
 from cds_service.files.paths import cards_dir
@@ -19,10 +20,15 @@ from cds_service.settings import Settings
 from tests.bench.log_mix import evaluated, record_of
 from tests.core import NOW, knowledge
 
+REVEAL_KEY = "r" * 32
 
-def some_records(count: int, seed: int = 1) -> list[CallRecord]:
+
+def some_records(count: int, seed: int = 1, *, keep_inputs: bool = False) -> list[CallRecord]:
     """Records of made-up calls, a second apart."""
-    return [record_of(one) for one in evaluated(count, seed)]
+    if not keep_inputs:
+        return [record_of(one) for one in evaluated(count, seed)]
+    change = {"sealing": sealing_key(REVEAL_KEY, 1), "terminology": knowledge().terminology}
+    return [record_of((msgspec.structs.replace(received, **change), done)) for received, done in evaluated(count, seed)]
 
 
 def write_log(folder: Path, records: Iterable[CallRecord], *, archived: bool = True) -> Settings:

@@ -26,7 +26,7 @@ from cds_service.replay.run_backtest import run_backtest
 from cds_service.review.backtest_figures import figures, judged
 from cds_service.settings import Settings
 from tests.core import NOW
-from tests.replay.replayed_log import some_records, without_archive, write_log
+from tests.replay.replayed_log import REVEAL_KEY, some_records, without_archive, write_log
 
 COUNT = 250
 ALL = Selection(0, 0)
@@ -61,10 +61,11 @@ def run(settings: Settings, cards: Path, selection: Selection = ALL, processes: 
 
 
 @pytest.fixture(autouse=True)
-def small_parts(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def small_parts(settings: Settings, with_inputs: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start without backtests, and cut a small log into several parts."""
     monkeypatch.setattr("cds_service.replay.backtest.RECORDS_OF_A_PART", 20)
-    shutil.rmtree(backtests_folder(settings), ignore_errors=True)
+    for one in (settings, with_inputs):
+        shutil.rmtree(backtests_folder(one), ignore_errors=True)
 
 
 def content(backtest: Backtest) -> dict[str, bytes]:
@@ -176,6 +177,69 @@ def test_other_value_sets_are_unanswerable_and_never_no_change(
     assert f"{COUNT:,} records, 0 answered" in out
     assert f"{COUNT:,} unanswerable: the candidate has other value sets" in out
     assert "no card comes out differently" not in out
+
+
+@pytest.fixture(scope="module")
+def with_inputs(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The log of some records whose inputs are kept."""
+    settings = write_log(tmp_path_factory.mktemp("inputs"), some_records(60, keep_inputs=True))
+    return settings.model_copy(update={"reveal_key": REVEAL_KEY})
+
+
+def with_another_drug(folder: Path) -> Path:
+    """The shipped cards, that take metformin for quinine."""
+    cards = folder / "cards"
+    shutil.copytree(cards_dir(), cards)
+    path = cards / "value_sets/drugs/quinine.yaml"
+    path.write_text(path.read_text().replace("also: [", "also: [metformin, ", 1))
+    return cards
+
+
+@pytest.mark.parametrize("key", ["right", "other", "none"])
+def test_other_value_sets_are_answered_from_inputs(with_inputs: Settings, tmp_path: Path, key: str) -> None:
+    cards = with_another_drug(tmp_path)
+    keys = {"right": {}, "other": {"reveal_key": "s" * 32}, "none": {"reveal_key": ""}}
+    _, result = run(with_inputs.model_copy(update=keys[key]), cards)
+    total = result.total
+    if key == "right":
+        assert (total.answered, total.from_inputs, total.unanswerable) == (60, 60, {})
+        assert result.discordant
+    else:
+        assert (total.answered, result.discordant) == (0, 0)
+        assert total.unanswerable == {"other_key" if key == "other" else "terminology": 60}
+
+
+def test_what_inputs_do_not_change_is_answered_from_facts(with_inputs: Settings, candidate: Path) -> None:
+    _, result = run(with_inputs, candidate)
+    assert (result.total.answered, result.total.from_inputs) == (60, 0)
+
+
+def test_notes_that_were_searched_for_other_words_are_unanswerable(with_inputs: Settings, tmp_path: Path) -> None:
+    cards = tmp_path / "cards"
+    shutil.copytree(cards_dir(), cards)
+    path = cards / "value_sets/text.yaml"
+    path.write_text(path.read_text().replace("charley horses?", "charley horse", 1))
+    _, result = run(with_inputs, cards)
+    assert 0 < result.total.unanswerable["texts"] < 60
+    assert result.total.answered == result.total.from_inputs == 60 - result.total.unanswerable["texts"]
+
+
+def test_a_record_of_another_program_is_read_again_where_no_text_was_left_out(tmp_path: Path) -> None:
+    records = [msgspec.structs.replace(one, service_version="0.0.9") for one in some_records(60, keep_inputs=True)]
+    settings = write_log(tmp_path, records).model_copy(update={"reveal_key": REVEAL_KEY})
+    _, result = run(settings, cards_dir())
+    assert set(result.total.unanswerable) == {"texts"}
+    assert result.total.answered == result.total.from_inputs > 0
+    assert result.discordant == 0
+
+
+def test_the_command_says_what_was_answered_from_what(
+    with_inputs: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.setenv("CDS_LOG_PATH", str(with_inputs.log_path))
+    monkeypatch.setenv("CDS_REVEAL_KEY", REVEAL_KEY)
+    assert main(["backtest", "--cards", str(with_another_drug(tmp_path)), "--processes", "1"]) == 0
+    assert "60 records, 60 answered, 0 from facts and 60 from inputs" in capfd.readouterr().out
 
 
 def test_verdicts_of_cases_that_change_are_counted(settings: Settings, candidate: Path) -> None:

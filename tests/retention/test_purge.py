@@ -111,7 +111,7 @@ def test_what_is_old_goes_and_what_is_young_stays(settings: Settings) -> None:
     (found, *_) = planned = purge(settings, now, dry_run=True)
     assert {one.table: one.deleted for one in found.found if one.table != "sealed"} == {
         table: n for table, n in ONE.items() if table not in ("body", "sealed")
-    }
+    } | {"inputs": 0}
     with closing(opened(settings)) as database:
         assert counts(database) == times(2)
         done = purge(settings, now)
@@ -130,6 +130,26 @@ def test_sealed_texts_have_an_age_of_their_own(settings: Settings) -> None:
     purge(settings, now)
     with closing(opened(settings)) as database:
         assert counts(database) == times(2) | {"sealed": 1}
+
+
+def test_inputs_have_an_age_of_their_own(settings: Settings) -> None:
+    ages = settings.model_copy(update={"keep_inputs_days": 10})
+    with closing(FileWriter(settings.log_path)) as writer:
+        for days in (15, 5):  # both younger than sealed texts are kept
+            called = a_case(writer, AT - days * DAY, f"{days} days ago")
+            with writer.transaction():
+                kind = {"kind": writer.name("inputs"), "key_id": 1, "content": b"inputs"}
+                writer.record("sealed", received_at=AT - days * DAY, of=called, **kind)
+    ship(settings)
+    with closing(opened(settings)) as database:
+        assert counts(database)["sealed"] == 4
+        (found, *_) = purge(ages, now, dry_run=True)
+        assert {one.table: one.deleted for one in found.found}["inputs"] == 1
+        assert all(not one.left for one in purge(ages, now))
+        assert counts(database) == times(2) | {"sealed": 3}
+        kept_longer = settings.model_copy(update={"keep_sealed_days": 1, "keep_inputs_days": 10})
+        purge(kept_longer, now)
+        assert counts(database)["sealed"] == 1
 
 
 @pytest.mark.parametrize("kind", ["patient", "call", "client"])
@@ -256,4 +276,4 @@ def test_nothing_to_purge_is_said(tmp_path: Path) -> None:
     settings = Settings(log_path=tmp_path / "alerts.sqlite3", keep_days=30)
     FileWriter(settings.log_path).close()
     done: list[Purged] = purge(settings, lambda: NOW + timedelta(days=1))
-    assert [table.old for one in done for table in one.found] == [0] * 9
+    assert [table.old for one in done for table in one.found] == [0] * 10
