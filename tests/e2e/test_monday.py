@@ -1,8 +1,8 @@
 """Monday in ten minutes: a nurse finds a card that went wrong, proves what is better, and a second person signs. By keyboard.
 
-The log is made up and has the malfunction that `demo-log` plants: since a Thursday, quinine-avoid takes malaria on the problem list
-for an old one after nine days, at every client that keeps problem lists. Nothing here tells the pages of it. With
-`CDS_MONDAY_SCREENSHOTS=FOLDER` each step leaves a picture there.
+The log is made up and has the malfunction that `demo-log` plants: since a Thursday, quinine-avoid takes malaria on the problem
+list for an old one after nine days. Nothing here tells the pages of it. With `CDS_MONDAY_SCREENSHOTS=FOLDER` each step leaves a
+picture there.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         return create_app(own, runtime=runtime)
 
     with ThreadPoolExecutor(1) as thread:  # in this one runs the loop of the browser
-        thread.submit(lambda: asyncio.run(make_log(site, app, PERIOD, 110, 1, lambda at, n: None, clients))).result()  # noqa: ARG005
+        thread.submit(lambda: asyncio.run(make_log(site, app, PERIOD, 80, 1, lambda at, n: None, clients))).result()  # noqa: ARG005
     write_cards(cards_dir(), folder / "cards", changes(PERIOD))
     days = SiteDays("UTC")
     with closing(open_database(site.log_path, folder / "review.sqlite3", limit_ms=None, writes_review=True)) as database:
@@ -105,17 +105,19 @@ def reader(browser: Browser, address: str, name: str) -> Iterator[Page]:
 
 
 class Steps:
-    """Pictures of the steps, and that each page is accessible."""
+    """Pictures of the steps, and that those which no other test looks at are accessible."""
 
     def __init__(self) -> None:
         self._folder = os.environ.get("CDS_MONDAY_SCREENSHOTS", "")
         self._number = 0
 
-    def __call__(self, page: Page, name: str) -> None:
+    def __call__(self, page: Page, name: str, *, axe: bool = False) -> None:
         self._number += 1
         if self._folder:
             Path(self._folder).mkdir(parents=True, exist_ok=True)
             page.screenshot(path=f"{self._folder}/{self._number:02}-{name}.png", full_page=True)
+        if not axe:
+            return
         found = Axe().run(page).response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
 
@@ -198,12 +200,12 @@ def test_monday_in_ten_minutes(browser: Browser, review: str, settings: Settings
         tab_to(page, number)
         page.keyboard.press("Control+A")
         page.keyboard.type("90")
-        step(page, "what-if")
+        step(page, "what-if", axe=True)
         page.keyboard.press("Enter")
         page.wait_for_url("**/backtests/*")
         # 7:30 It looks again by itself until it is done.
         expect(page.locator("#table")).to_have_text(CARD, timeout=120_000)
-        step(page, "backtest")
+        step(page, "backtest", axe=True)
         backtest = page.url.partition("?")[0]
         result = json_of(page, f"{backtest}.json")["result"]
         own = next(one for one in result["cards"] if one["card"] == CARD)
@@ -215,7 +217,7 @@ def test_monday_in_ten_minutes(browser: Browser, review: str, settings: Settings
         press(page, "jo")
         expect(page.get_by_role("heading", level=1)).to_have_text(f"{CARD}: fired, and would not")
         expect(page.locator("main")).to_contain_text("With the candidate")
-        step(page, "side-by-side")
+        step(page, "side-by-side", axe=True)
         press(page, "j")
         expect(page.locator(".place")).to_contain_text("case 2 of")
         rows = list(csv.DictReader(io.StringIO(page.context.request.get(f"{backtest}/cases.csv").text())))
@@ -240,13 +242,13 @@ def test_monday_in_ten_minutes(browser: Browser, review: str, settings: Settings
         tab_to(page, page.get_by_role("button", name="Sign as Ben"))
         page.keyboard.press("Enter")
         expect(page.get_by_label("Command")).to_have_text("cds-service cards approve --change 1")
-        step(page, "second-signature")
+        step(page, "second-signature", axe=True)
         change = json_of(page, f"{review}/changes/1.json")
         assert change["ready"]
         assert [one["reader"] for one in change["steps"]] == ["Ann", "Ben"]
         # 9:30 The line of the digest, and the evidence to take along.
         page.goto(f"{review}/digest")
-        expect(page.locator("main")).to_contain_text(CARD)
+        expect(page.locator("main")).to_contain_text("change 1 of quinine-avoid for signal 1: open, signed by Ann, Ben")
         step(page, "digest")
         evidence = list(csv.DictReader(io.StringIO(page.context.request.get(f"{review}/changes/1.csv").text())))
         assert [one["action"] for one in evidence] == ["signed", "signed"]
