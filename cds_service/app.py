@@ -100,7 +100,7 @@ def create_app(
         for task in tasks:
             task.add_done_callback(_log_failed_task)
         process.started = True
-        tell(Event.STARTED)
+        tell(Event.STARTED, hash=held.configuration)
         with delay_sigterm(settings.draining_seconds, lambda: _drain(process, settings)):
             yield
         process.draining = True
@@ -200,7 +200,7 @@ class _ReviewPages:
 
 
 def _start_metrics(runtime: Runtime, process: ProcessState) -> None:
-    metrics.WORKERS.labels(__version__, runtime.settings.profile).set(1)
+    metrics.WORKERS.labels(__version__, runtime.settings.profile, runtime.configuration).set(1)
     metrics.start_at_zero((one.id for one in runtime.knowledge.services), (one.id for one in runtime.knowledge.cards))
     process.measure()
     prometheus.reserve_disk_space()

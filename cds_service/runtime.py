@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from hashlib import blake2b
 
 import msgspec
 
 from cds_service.alert_log import AlertLog, load_or_create_secret
+from cds_service.alert_log.keys import keyed_hash
 from cds_service.alert_log.knowledge_archive import pack_knowledge
 from cds_service.alert_log.prior import TIME_LIMIT
 from cds_service.alert_log.sealing import SealingKey, sealing_key
@@ -18,12 +20,17 @@ from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.site_knowledge import load_knowledge
 from cds_service.outbound.http_client import HttpClient
 from cds_service.present.cards import Presenter
-from cds_service.settings import Settings, SettingsError
+from cds_service.settings import OPTIONS, Settings, SettingsError
 from cds_service.shipping import Shipper, new_prior_source, new_shipper
 from cds_service.telemetry.traces import Traces, open_traces
 from cds_service.trust.caller import Callers
 from cds_service.trust.callers import new_callers
 
+_SECRETS = {option.name for option in OPTIONS if option.secret}  # the keys of the hashes count, by a keyed hash
+_OF_THIS_MACHINE = _SECRETS | {
+    *("log_path", "review_path", "clients_file", "approvals_file", "rxnorm_file", "cards_dir", "overlay_dir"),
+    "management_address",
+}
 LOG_GRACE = 3.0  # seconds that a process which ends tries to write the last records
 
 
@@ -50,6 +57,18 @@ class Runtime(msgspec.Struct, frozen=True):
     def engine(self) -> Engine:
         """Return the cards and limits with which requests are evaluated."""
         return Engine.of(self.settings, self.knowledge, self.presenter)
+
+    @property
+    def configuration(self) -> str:
+        """Return 16 hex digits that differ where settings, keys, cards, overlay, approvals or registry differ.
+
+        Paths and addresses of this machine are left out, so that machines of one service have the same.
+        """
+        settings = self.settings.model_dump_json(exclude=_OF_THIS_MACHINE)
+        keys = [keyed_hash(secret, "check", "alert log", generation) for generation, secret in self.hash_secrets.items()]
+        live = [(card.id, card.live) for card in self.knowledge.cards]  # what is approved
+        parts = repr((settings, keys, self.knowledge.hash, live, self.callers.registry_hash))
+        return blake2b(parts.encode(), digest_size=8).hexdigest()
 
     @property
     def hash_secrets(self) -> dict[int, bytes]:

@@ -39,6 +39,7 @@ class NamedCallers:
 
     origins: frozenset[str] = frozenset()
     degraded = False
+    all_refused = registry_hash = ""
 
     def __init__(self, clients: Iterable[Client]) -> None:
         self._callers = {one.name.encode(): one.caller() for one in clients}

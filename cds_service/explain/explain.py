@@ -8,7 +8,6 @@ evaluated too, so that an integrator sees everything that a card waits for; what
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 
 from msgspec.structs import replace
 
@@ -31,7 +30,7 @@ from cds_service.explain.explanation import (
     RowExplanation,
     TruthWord,
 )
-from cds_service.explain.sentences import Sentences, repetition
+from cds_service.explain.sentences import Sentences, repeated
 from cds_service.explain.unused import unused
 from cds_service.fhir.gathered import Gathered
 from cds_service.knowledge.knowledge import Card, Knowledge
@@ -110,7 +109,8 @@ class _Explainer:
                 reason = decision.reason or "; ".join(explained.because for explained in unsure[:2])
                 return f"it could not be checked: {reason}", list(dict.fromkeys(explained.name for explained in unsure))
             case Outcome.REPEATED:
-                return self._repeat(decision), []
+                prior = next((one for one in self.facts.prior_cards if one.uuid == decision.repeats), None)
+                return repeated(decision.card.file, decision.indicator, prior, self.facts.now), []
             case Outcome.CAPPED:
                 most = self.knowledge.labels.most_cards
                 return f"a response has at most {most} info cards, and others rank before it; warnings are always shown", []
@@ -121,20 +121,6 @@ class _Explainer:
             case Outcome.FAILED:
                 return f"its evaluation failed with {decision.error}: a fault of the service, recorded in its log", []
         return _not_fired(conditions, rows)
-
-    def _repeat(self, decision: Decision) -> str:
-        """Return when the repeated card was shown, by which rule it is held back, and when it comes again with nothing new."""
-        prior = next((one for one in self.facts.prior_cards if one.uuid == decision.repeats), None)
-        shown = f" on {prior.shown_at:%Y-%m-%d} at {prior.shown_at:%H:%M} UTC" if prior is not None else ""
-        rule = decision.card.file.repeat if decision.indicator == "info" else None
-        if rule is None:
-            return f"it was shown{shown} and there is nothing new (a card that was answered at picking is not shown at signing)"
-        said = f"it was shown{shown} and there is nothing new ({repetition(decision.card.file)})"
-        if prior is None:
-            return said
-        again = prior.shown_at + timedelta(days=rule.after_days)
-        days = -((self.facts.now - again) // timedelta(days=1))
-        return f"{said}; again in {days} day{'s' if days != 1 else ''}, from {again:%Y-%m-%d}"
 
     def _row_words(self, decision: Decision) -> str:
         table = decision.card.file.table

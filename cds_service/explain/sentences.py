@@ -6,7 +6,9 @@ They are generated from the data that is evaluated, so that words and logic cann
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
+from cds_service.criteria.facts import PriorCard
 from cds_service.criteria.group import Composite
 from cds_service.criteria.kinds import Criterion
 from cds_service.knowledge.card_file import CardFile, Row
@@ -68,6 +70,22 @@ def repetition(card: CardFile) -> str:
     said = f"not shown again for {card.repeat.after_days} days about the same patient"
     about = " or ".join(_name(name) for name in card.repeat.about)
     return said + (f", unless there is something new in {about}" if about else "")
+
+
+def repeated(card: CardFile, indicator: str, prior: PriorCard | None, now: datetime) -> str:
+    """Return when a repeated card was shown, by which rule it is held back, and when it comes again with nothing new.
+
+    `prior`: the earlier card, None where it is not known.
+    """
+    shown = f" on {prior.shown_at:%Y-%m-%d} at {prior.shown_at:%H:%M} UTC" if prior is not None else ""
+    if card.repeat is None or indicator != "info":
+        return f"it was shown{shown} and there is nothing new (a card that was answered at picking is not shown at signing)"
+    said = f"it was shown{shown} and there is nothing new ({repetition(card)})"
+    if prior is None:
+        return said
+    again = prior.shown_at + timedelta(days=card.repeat.after_days)
+    days = -((now - again) // timedelta(days=1))
+    return f"{said}; again in {days} day{'s' if days != 1 else ''}, from {again:%Y-%m-%d}"
 
 
 def _name(criterion: str) -> str:

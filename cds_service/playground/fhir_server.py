@@ -59,7 +59,8 @@ _KINDS: dict[str, Kind] = {  # of parameters; all others are tokens
     "family": "string",
     "given": "string",
 }
-_CONTROLS = {"_count", "_offset", "_sort", "_format", "_pretty", "_total", "_summary", "_elements", "_include"}
+# `_fields` is Medplum's: the columns of a list, which all results have.
+_CONTROLS = {"_count", "_offset", "_sort", "_format", "_pretty", "_total", "_summary", "_elements", "_include", "_fields"}
 _FORMATS = {"json", "text/json", "application/json", "application/fhir+json", "application/json+fhir"}
 PAGE, LARGEST_PAGE = 50, 500  # resources a page without `_count`, and at most
 MAX_PARAMETERS = 100
@@ -188,6 +189,8 @@ def _sorted(results: list[Resource], kind: str, order: str) -> list[Resource]:
     """Return the results in the order that `_sort` asks for; those without a value come last."""
     for key in reversed(order.split(",") if order and kind in SEARCHES else []):
         name = key.removeprefix("-")
+        if name == "_lastUpdated":  # the samples are all of today
+            continue
         if name not in SEARCHES[kind]:
             raise BadRequest("`_sort` takes the search parameters of the type, with - before one to sort in descending order")
         element = SEARCHES[kind][name]

@@ -103,7 +103,7 @@ def probe_routes(process: ProcessState) -> APIRouter:
 def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
     """Return the routes `/health…` and `/metrics`, for operators."""
     router = APIRouter(tags=["Operation"])
-    states = card_states(runtime.knowledge)
+    states, configuration = card_states(runtime.knowledge), runtime.configuration
 
     @router.get("/health", summary="Whether everything works")
     async def health() -> dict[str, Any]:
@@ -125,6 +125,7 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
             "status": "degraded" if degraded or process.self_check.alarming else "ok",
             "profile": runtime.settings.profile,
             "version": __version__,
+            "configuration": configuration,
             "cards": states,
             "notes": [*([] if states["live"] else [NO_CARD_SHOWN]), *map(KEY_CHANGED.format, process.wrong_keys)],
             # Counts since this process started: requests answered with 500, and cards or criteria that failed, by id

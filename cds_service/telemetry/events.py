@@ -24,7 +24,7 @@ _FRAMES = 4
 class Event(Enum):
     """Events by name in the log, severity and meaning."""
 
-    STARTED = "started", logging.INFO, "the process can answer"
+    STARTED = "started", logging.INFO, "the process can answer; `hash` is that of its settings, cards and clients"
     START_FAILED = "start_failed", logging.CRITICAL, "the process ends because something it needs could not be opened"
     WORKER_DIED = "worker_died", logging.WARNING, "a worker ended unasked or gave no sign of life; another takes its place"
     WORKERS_DIE = "workers_die", logging.CRITICAL, "the same, for the third time within a minute"

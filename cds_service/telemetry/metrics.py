@@ -110,8 +110,13 @@ CHECK_OK = _gauge("cds_check_ok", "1 while the known patient is decided as befor
 CHECK_RUN = _gauge(
     "cds_check_run_timestamp_seconds", "When the known patients were last decided, in the worker that is behind", "livemin"
 )
+WORKERS = _gauge(
+    "cds_workers",
+    "Processes that serve calls, by version, profile and a hash of settings, cards and clients",
+    "livesum",
+    *("version", "profile", "configuration"),
+)
 SIGNALS_OPEN = _gauge("cds_signals_open", "Open signals of the review pages, in their process", "livemax")
-WORKERS = _gauge("cds_workers", "Processes that serve calls, by version and profile", "livesum", "version", "profile")
 CARDS_LIVE = _gauge("cds_cards_live", "Cards that are shown, in the worker that shows the fewest", "livemin")
 
 

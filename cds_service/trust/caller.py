@@ -72,6 +72,7 @@ class Callers(Protocol):
 
     origins: frozenset[str]  # pages of browsers that may call
     dialects: frozenset[str]  # that their EHRs speak, see `Caller.dialect`
+    registry_hash: str  # of what is registered, keys included; "" where nothing is
 
     async def start(self) -> None: ...
 

@@ -16,6 +16,7 @@ class UnverifiedCallers:
     dialects: frozenset[str] = frozenset()
     degraded = False
     all_refused = ""
+    registry_hash = ""
 
     async def start(self) -> None: ...
 

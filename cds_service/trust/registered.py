@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -53,6 +54,7 @@ class RegisteredCallers:
         self._maintaining: asyncio.Task[None] | None = None
         self.origins = frozenset(origin for client in self._clients for origin in client.origins)
         self.dialects = frozenset(client.preset for client in self._clients)
+        self.registry_hash = _hash(self._clients)
         for reason in REASONS:  # each starts as 0, so that an alarm on its first count works
             AUTH_REFUSED.labels(reason)
 
@@ -143,6 +145,13 @@ class RegisteredCallers:
         for keys in self._keys.values():
             keys.refresh_if_due()
         await self._replay.maintain()
+
+
+def _hash(clients: Iterable[Client]) -> str:
+    """Return 16 hex digits that differ where anything that is registered differs."""
+    pinned = [[key.thumbprint for key in one.pinned.keys] if one.pinned is not None else [] for one in clients]
+    rest = [msgspec.structs.replace(one, pinned=None) for one in clients]
+    return blake2b(repr((rest, pinned)).encode(), digest_size=8).hexdigest()
 
 
 def _log_failed_task(maintaining: asyncio.Task[None]) -> None:

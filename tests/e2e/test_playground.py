@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -214,14 +215,14 @@ def test_it_works_without_script(watched: Watched, service: Service) -> None:
 def test_a_request_can_be_edited_dropped_and_uploaded(watched: Watched, tmp_path: Path) -> None:
     page = watched.page()
     fire(page, "low-potassium")
-    area = page.get_by_label("Request (JSON")
+    area = page.get_by_label("A request, or something with one in it")
     area.fill(area.input_value().replace("2.8", "2.4"))
     page.get_by_role("button", name="Fire this request").click()
     expect(page.locator("article.critical")).to_contain_text("Severe low potassium 2.4 mmol/L")
 
     text = json.dumps(body_of(page, "request"))
     page.evaluate(DROP, text)
-    expect(page.get_by_label("Request (JSON")).to_have_value(text)
+    expect(page.get_by_label("A request, or something with one in it")).to_have_value(text)
 
     path = tmp_path / "broken.json"
     path.write_text('{"hook": "patient-view"}', encoding="utf-8")
@@ -271,9 +272,16 @@ def test_the_pages_are_accessible(watched: Watched) -> None:
     page.goto(page.url.partition("/playground")[0])
     fire(page, "normal-chart")
     assert violations(page) == []
-    page.get_by_label("Request (JSON").fill("{")
+    page.get_by_label("A request, or something with one in it").fill("{")
     page.get_by_role("button", name="Fire this request").click()
     assert violations(page) == []
+    page.goto(f"{page.url.partition('/playground')[0]}/playground/calls")
+    assert violations(page) == []
+    page.get_by_role("link", name=re.compile(r"\d\d:\d\d:\d\d")).nth(1).click()
+    page.get_by_label("Change only the order").fill("baclofn 10 mg")
+    page.get_by_role("button", name="Fire", exact=True).click()
+    expect(page.get_by_text("did you mean baclofen?")).to_be_visible()
+    assert violations(page, "pre") == []
 
 
 def test_what_is_not_accessible_is_found(watched: Watched) -> None:

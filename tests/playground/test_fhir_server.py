@@ -104,6 +104,7 @@ async def test_clients_that_list_patients_before_anything_else_are_served(client
     count = (await client.get("/fhir/Patient?_summary=count")).json()
     assert (count["total"], "entry" in count) == (len(SAMPLES), False)
     assert len(ids((await client.get("/fhir//Patient?_sort=identifier&_count=12")).json())) == 12
+    assert len(ids((await client.get("/fhir/Patient?_sort=-_lastUpdated&_fields=id,name&_count=12")).json())) == 12  # Medplum
     drafts = (await client.get("/fhir/MedicationRequest?subject=Patient/quinine-for-cramps")).json()
     assert [one["resource"]["status"] for one in drafts["entry"]] == ["draft"]
     (draft,) = ids(drafts)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import cds_service
 from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.telemetry import metrics
+from cds_service.telemetry.process_metrics import WorkerProcesses
 from cds_service.telemetry.prometheus import exposition
 from tests.core import NOW, a_runtime
 from tests.http_side import running
@@ -55,7 +58,7 @@ async def test_a_call_is_counted_with_its_phases_decisions_and_cards(tmp_path: P
         assert sample("cds_phase_seconds_count", phase=phase) == (3 if phase == "receive" else 2)
     assert sample("cds_log_records_total", outcome="written") == 2
     assert sample("cds_log_state", state="ok") == 1
-    assert sample("cds_workers", version=cds_service.__version__, profile="dev") == 1
+    assert sample("cds_workers", version=cds_service.__version__, profile="dev", configuration=runtime.configuration) == 1
 
 
 async def test_what_has_not_happened_yet_is_0_and_not_absent(tmp_path: Path) -> None:
@@ -82,6 +85,19 @@ def test_counts_of_this_process_are_read_by_label_without_those_that_are_0() -> 
     assert (metrics.count(metrics.SECURITY_EVENTS), metrics.count(metrics.UNEXPECTED_ERRORS)) == (2, 1)
 
 
+def test_each_process_has_its_memory_and_open_files() -> None:
+    own = {"pid": str(os.getpid())}
+    assert (sample("process_resident_memory_bytes", **own) or 0) > 1e6
+    assert 0 < (sample("process_open_fds", **own) or 0) < (sample("process_max_fds", **own) or 0)
+    assert sample("process_cpu_seconds_total", **own) is not None
+
+
+def test_of_a_process_that_has_ended_nothing_is_shown() -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert list(WorkerProcesses([ended.pid]).collect()) == []
+
+
 def names() -> set[str]:
     """All names of samples that `/metrics` can have."""
     found: set[str] = set()
@@ -89,7 +105,7 @@ def names() -> set[str]:
         for family in metric.describe():
             suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
             found |= {family.name + suffix for suffix in suffixes}
-    return found
+    return found | {one.name for metric in WorkerProcesses([os.getpid()]).collect() for one in metric.samples}
 
 
 def rules() -> list[Any]:
@@ -98,7 +114,7 @@ def rules() -> list[Any]:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_an_alarm_is_about_metrics_and_labels_that_there_are_and_says_what_it_means(rule: Any) -> None:
-    used = set(re.findall(r"cds_\w+", rule["expr"]))
+    used = set(re.findall(r"(?:cds|process)_\w+", rule["expr"]))
     assert used
     assert used <= names()
     labels = {label for metric in ALL if any(name.startswith(metric._name) for name in used) for label in metric._labelnames}
