@@ -66,7 +66,7 @@ bench-memory: $(VENV)/dev.stamp ## measure what a worker occupies in an environm
 bench-healthchain: $(VENV)/dev.stamp ## install HealthChain under var/, so that `make bench` measures it too
 	$(BIN)/python -m tests.bench.environments healthchain
 
-soak: $(VENV)/dev.stamp ## draw memory over 50,000 calls with prior cards, as var/soak.svg (SOAK_ARGS="--calls 5000 --prior 3")
+soak: $(VENV)/dev.stamp ## draw memory over 50,000 calls with prior cards, as var/soak.svg (SOAK_ARGS="--calls 5000 --prior 3", or "--hours 2 --rate 20")
 	$(BIN)/python -m tests.bench.soak $(SOAK_ARGS)
 
 lock: $(VENV)/dev.stamp ## resolve the dependencies of pyproject.toml again and write both lock files

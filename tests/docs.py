@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cds_service.access.reader import ROLES, Reader
 from cds_service.cli.main import _parser
+from cds_service.exports.columns import CARD_COLUMNS, EVALUATION_COLUMNS, FEEDBACK_COLUMNS
 from cds_service.review.page import BASE
 from cds_service.review.pages import PAGES as REVIEW_PAGES
 from cds_service.secret_files import file_variable
@@ -51,7 +52,21 @@ def roles() -> str:
     return "\n".join(rows) + "\n"
 
 
-GENERATED: dict[str, Callable[[], str]] = {"settings": settings, "commands": commands, "roles": roles}
+def columns() -> str:
+    """Tables of the columns of exports."""
+    parts = (
+        ("Before the others in CSV of cards", FEEDBACK_COLUMNS),
+        ("Of a card (CSV, NDJSON, Parquet)", CARD_COLUMNS),
+        ("Of an evaluation (CSV, NDJSON, Parquet)", EVALUATION_COLUMNS),
+    )
+    lines: list[str] = []
+    for title, named in parts:
+        lines += [f"{title}:", "", "| column | kind | what it is |", "|---|---|---|"]
+        lines += [f"| `{one.name}` | {one.kind} | {_cell(one.meaning)} |" for one in named] + [""]
+    return "\n".join(lines[:-1]) + "\n"
+
+
+GENERATED: dict[str, Callable[[], str]] = {"settings": settings, "commands": commands, "roles": roles, "columns": columns}
 
 
 def every_command() -> Iterator[tuple[str, argparse.ArgumentParser, str]]:

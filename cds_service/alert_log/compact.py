@@ -21,8 +21,9 @@ from cds_service.alert_log.rows import Rows
 from cds_service.alert_log.store import Store
 
 _CALLS = 100  # per transaction at most
-_HOLDS = 0.03  # seconds after which a transaction takes no further call, as each commit of a service waits for it
-_PAUSES = 0.01  # seconds between two, in which those that wait get their turn
+_HOLDS = 0.01  # seconds after which a transaction takes no further call, as each commit of a service waits for it
+_SHARE = 4  # times as long as a transaction took is the pause after it, in which the disk and those that wait get their turn
+_LONGEST = 0.5  # seconds
 _OTHERS = 500
 
 
@@ -59,18 +60,24 @@ class _Compacting:
         with self._store.transaction() as rows:
             if not has_old_rows(rows.connection):
                 return
+            connection = rows.connection
             rows.execute("PRAGMA secure_delete = ON")  # else the deleted rows stay readable in free pages
             left, before = rows.execute("SELECT count(*), coalesce(max(seq), 0) + 1 FROM old_call").fetchone()
+        # No checkpoint inside a commit, while writers wait for the lock: it is made after each, beside them.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
         total = left
         after: int | None = 0
         while after is not None:  # feedback first, because cards are looked up with it in the new table
             with self._store.transaction() as rows:
                 after = self._some_feedback(rows, after)
         while before is not None:
+            began = self._monotonic()
             with self._store.transaction() as rows:
                 before = self._some_calls(rows, before)
+            took = self._monotonic() - began
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # waits for nobody and holds up nobody
             yield Compacted(self._done, total - self._done - self._unreadable, self._unreadable)
-            time.sleep(_PAUSES)
+            time.sleep(min(_SHARE * took, _LONGEST))
         with self._store.transaction() as rows:
             for row in _fetched(rows, "SELECT * FROM old_quarantine ORDER BY seq", ()):
                 rows.add([old_quarantine(row)])

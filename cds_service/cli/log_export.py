@@ -50,6 +50,7 @@ def _export(options: argparse.Namespace) -> int:
     from cds_service.access.audit import AuditError
     from cds_service.database import DatabaseError, open_database, review_path
     from cds_service.exports.call_details import DamagedBodyError
+    from cds_service.exports.formats import CACHE_MB
     from cds_service.exports.parquet_files import MissingExtraError
 
     settings = load_settings()
@@ -64,8 +65,8 @@ def _export(options: argparse.Namespace) -> int:
     place = (settings.log_path, review_path(settings), settings.log_database_url)
     try:
         with (
-            closing(open_database(*place, limit_ms=None, writes_review=True)) as database,
-            closing(open_database(*place, writes_review=True)) as audit,
+            closing(open_database(*place, limit_ms=None, writes_review=True, cache_mb=CACHE_MB)) as database,
+            closing(open_database(*place, writes_review=True, cache_mb=CACHE_MB)) as audit,
         ):
             for chunk in _chunks(options, settings, database, _entering(options, audit)):
                 sys.stdout.buffer.write(chunk)

@@ -21,6 +21,7 @@ from cds_service.cli.codes import add_codes_commands
 from cds_service.cli.demo import add_demo_command
 from cds_service.cli.log import add_log_commands
 from cds_service.cli.replay import add_backtest_command, add_replay_command
+from cds_service.cli.report import add_report_command
 from cds_service.cli.requests import add_request_commands
 from cds_service.cli.review import add_review_command
 from cds_service.cli.serve import add_serve_command
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add_signal_commands(commands)
     add_users_commands(commands)
     add_audit_commands(commands)
+    add_report_command(commands)
     add_demo_command(commands, _instant, _at_least_one)
     add_request_commands(commands, _instant)
 

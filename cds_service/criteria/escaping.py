@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
+
+from cds_service.short_cache import short_cache
 
 NAME_LIMIT = 80  # characters of one name from an EHR
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~>=\-])")
@@ -16,7 +17,7 @@ _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _LINKS = re.compile(r"(?i)(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)")  # where a client would see an address
 
 
-@lru_cache(maxsize=4096)
+@short_cache(4096)
 def cleaned(text: str) -> str:
     """Return `text` on one line without control, bidirectional and zero-width characters, cut to 80 characters.
 
@@ -31,7 +32,7 @@ def cleaned(text: str) -> str:
     return one_line if len(one_line) <= NAME_LIMIT else f"{one_line[: NAME_LIMIT - 1].rstrip()}…"
 
 
-@lru_cache(maxsize=4096)
+@short_cache(4096)
 def markdown(text: str) -> str:
     """Clean and escape `text`, so that GitHub Flavored Markdown and HTML clients show it as plain text."""
     plain = cleaned(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

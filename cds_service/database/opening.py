@@ -8,7 +8,7 @@ from cds_service.database.database import Database
 from cds_service.database.errors import SchemaMismatchError
 from cds_service.database.migrations import expect_not_newer, migrate_review, version_of
 from cds_service.database.review_tables import REVIEW_MIGRATIONS
-from cds_service.database.sqlite import SqliteDatabase
+from cds_service.database.sqlite import CACHE_MB, SqliteDatabase
 from cds_service.settings import Settings
 
 READ_LIMIT_MS = 2_000  # of a statement for a page; past it, the page says which filter to add
@@ -26,11 +26,13 @@ def open_database(
     *,
     limit_ms: int | None = READ_LIMIT_MS,
     writes_review: bool = False,
+    cache_mb: int = CACHE_MB,
 ) -> Database:
     """Open PostgreSQL where there is a URL, else the two files.
 
     The log is only read in either case. With `writes_review`, the review database is made where it is missing, brought up to
-    date and may be written. `limit_ms`: the longest a statement may take; None for no limit.
+    date and may be written. `limit_ms`: the longest a statement may take; None for no limit. `cache_mb`: of
+    each SQLite file; who reads every row once needs little.
 
     Raises DatabaseUnavailableError where it can't be opened, SchemaMismatchError where its tables are of another version.
     """
@@ -40,7 +42,7 @@ def open_database(
 
         database = PostgresDatabase(database_url, limit_ms=limit_ms, writes_review=writes_review)
     else:
-        database = SqliteDatabase(log_path, review_path, limit_ms=limit_ms, writes_review=writes_review)
+        database = SqliteDatabase(log_path, review_path, limit_ms=limit_ms, writes_review=writes_review, cache_mb=cache_mb)
     try:
         _expect_log(database)
         if writes_review:

@@ -16,7 +16,7 @@ from cds_service.database.statement import Dialect
 
 _BUSY_MS = 5_000
 _LOOK_EVERY = 5_000  # instructions of SQLite's machine between two looks at the clock: about 0.2 ms
-_CACHE_KIB = 32 * 1024  # for each file
+CACHE_MB = 32  # for each file
 
 
 class SqliteDatabase(Database):
@@ -24,7 +24,9 @@ class SqliteDatabase(Database):
 
     dialect: Dialect = "sqlite"  # type: ignore[misc]
 
-    def __init__(self, log_path: Path, review_path: Path, *, limit_ms: int | None, writes_review: bool) -> None:
+    def __init__(
+        self, log_path: Path, review_path: Path, *, limit_ms: int | None, writes_review: bool, cache_mb: int = CACHE_MB
+    ) -> None:
         """Attach both files; the review file is made (0600) where it is missing and `writes_review`.
 
         Raises DatabaseUnavailableError where a file is missing or can't be opened.
@@ -33,6 +35,7 @@ class SqliteDatabase(Database):
         self._limit_ms = limit_ms
         self._files: dict[Path, os.stat_result] = {}
         self._ends_at: float | None = None
+        self._cache_kib = cache_mb * 1024
         if not log_path.exists():
             raise DatabaseUnavailableError(f"there is no alert log at {log_path}")
         if writes_review:
@@ -60,7 +63,7 @@ class SqliteDatabase(Database):
 
     def _attach(self, name: str, path: Path, mode: str) -> None:
         self._connection.execute(f"ATTACH ? AS {name}", (f"{path.resolve().as_uri()}?mode={mode}",))
-        self._connection.execute(f"PRAGMA {name}.cache_size = -{_CACHE_KIB}")
+        self._connection.execute(f"PRAGMA {name}.cache_size = -{self._cache_kib}")
         self._files[path] = path.stat()
 
     @property

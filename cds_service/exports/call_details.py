@@ -28,12 +28,31 @@ _OF_CALLS = "received_at >= :first AND received_at <= :last AND call_id IN :call
 _VERDICT = ("reviewer", "role", "verdict", "response", "cause", "harm")
 
 
+NOTHING = msgspec.Raw(b"")
+
+
+class Evaluation(msgspec.Struct, frozen=True, gc=False):
+    """A row of a body's evaluations; evidence and missing data stay the JSON that they are. `card` "*": truths of criteria."""
+
+    card: str
+    version: str = ""
+    hash: str = ""
+    outcome: str = ""
+    applies: bool = True
+    order_key: str = ""
+    row: int = -1
+    gave_way_to: str = ""
+    reason: str = ""
+    error: str = ""
+    evidence: msgspec.Raw = NOTHING
+    missing: msgspec.Raw = NOTHING
+
+
 class Body(msgspec.Struct, frozen=True, gc=False):
-    """The members of a body that an export needs; the facts, its largest part, are passed over."""
+    """The members of a body that an export needs; its largest parts, facts and truths, are passed over."""
 
     hook_instance: str = ""
-    evaluations: list[Row] = []
-    cards: list[msgspec.Raw] = []
+    evaluations: list[Evaluation] = []
 
 
 _decode = msgspec.json.Decoder(Body).decode

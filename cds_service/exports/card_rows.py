@@ -9,7 +9,7 @@ import msgspec
 
 from cds_service.alert_log.instants import iso, key_text, uuid_text
 from cds_service.database import Database
-from cds_service.exports.call_details import Body, CallDetails, Details, Row
+from cds_service.exports.call_details import Body, CallDetails, Details, Evaluation, Row
 from cds_service.exports.call_members import call_members
 from cds_service.exports.cursor import Cursor
 from cds_service.exports.selection import Selection
@@ -17,7 +17,8 @@ from cds_service.rollups.counting import NO_RESPONSE, words
 from cds_service.rollups.days import Bounds
 from cds_service.rollups.log_rows import REPEATED, fixed_conditions, latency_band
 
-PAGE = 500  # cards read at once
+PAGE = 200  # cards read at once, with their bodies
+EMPTY_LIST = msgspec.Raw(b"[]")
 FIRED = frozenset({"fired", "repeated", "gave_way", "capped"})
 
 _CARDS = """SELECT c.*, k.seq, {source} AS source, k.id, k.service, k.key AS call_key, k.user_key, k.encounter,
@@ -137,7 +138,7 @@ class _Evaluations:
 
     def __init__(self, details: CallDetails) -> None:
         self._bodies = details.bodies
-        self._left: dict[tuple[int, bytes], list[tuple[int, Row]]] = {}
+        self._left: dict[tuple[int, bytes], list[tuple[int, Evaluation]]] = {}
 
     def of(self, card: Row, name: str) -> Row:
         """Return evidence and missing data of a card, null for the notice, and which evaluation of its card it is."""
@@ -146,20 +147,20 @@ class _Evaluations:
             self._left[at] = numbered(self._bodies.get(at))
         wanted = name, "" if card["order_key"] is None else bytes(card["order_key"]).hex()
         for place, (nth, one) in enumerate(self._left[at]):
-            if (one["card"], str(one.get("order_key", "")).rpartition(":")[2]) == wanted:
+            if one.card == wanted[0] and one.order_key.rpartition(":")[2] == wanted[1]:
                 del self._left[at][place]
-                return {"nth": nth, "evidence": one.get("evidence", []), "missing": one.get("missing", [])}
+                return {"nth": nth, "evidence": one.evidence or EMPTY_LIST, "missing": one.missing or EMPTY_LIST}
         return {"nth": 1, "evidence": None, "missing": None}
 
 
-def numbered(body: Body | None) -> list[tuple[int, Row]]:
+def numbered(body: Body | None) -> list[tuple[int, Evaluation]]:
     """Return the evaluations of a call, each with which of its card it is, from 1."""
     seen: dict[str, int] = {}
     found = []
     for one in body.evaluations if body is not None else ():
-        if one["card"] != "*":
-            seen[one["card"]] = seen.get(one["card"], 0) + 1
-            found.append((seen[one["card"]], one))
+        if one.card != "*":
+            seen[one.card] = seen.get(one.card, 0) + 1
+            found.append((seen[one.card], one))
     return found
 
 

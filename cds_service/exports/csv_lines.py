@@ -44,11 +44,12 @@ class CsvLines:
         yield text.getvalue().encode(), held
 
     def _cells(self, members: dict[str, Any]) -> list[Any]:
-        cells = list(feedback_fields(members).values()) if self._feedback else []
-        for column in self._columns:
-            value = members[column.name]
-            cells.append(_json.encode(value).decode() if column.kind == "json" else value)
-        return [safe_cell(one) for one in cells]
+        cells: list[Any] = [safe_cell(one) for one in feedback_fields(members).values()] if self._feedback else []
+        for name, kind, _ in self._columns:
+            value = members[name]
+            # JSON of a list and null begin with no sign of a formula; nor do times. -1 is a number.
+            cells.append(safe_cell(value) if kind == "text" else _json.encode(value).decode() if kind == "json" else value)
+        return cells
 
 
 def feedback_fields(members: dict[str, Any]) -> dict[str, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from cds_service.exports.card_rows import ExportedRow
 from cds_service.exports.fhir_bundles import Resource, concept, device, logical, resource_id, system
 
@@ -31,11 +33,16 @@ def detected_issue(row: ExportedRow) -> Resource:
         made["patient"] = logical(one["patientKey"], "Patient")
     if one["orderKey"]:
         made["implicated"] = [logical(one["orderKey"])]
-    if evidence := [found for item in one["evidence"] or () if (found := _evidence(item))]:
+    if evidence := [found for item in _decoded(one["evidence"]) if (found := _evidence(item))]:
         made["evidence"] = evidence
     if one["feedback"]:
         made["mitigation"] = [_mitigation(item) for item in one["feedback"]]
     return made
+
+
+def _decoded(evidence: msgspec.Raw | None) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [] if evidence is None else msgspec.json.decode(evidence)
+    return found
 
 
 def _evidence(item: Mapping[str, Any]) -> Resource:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cds_service.database import Database
-from cds_service.exports.call_details import Details, Row
+from cds_service.exports.call_details import Details, Evaluation, Row
 from cds_service.exports.call_members import call_members
-from cds_service.exports.card_rows import ExportedRow, numbered
+from cds_service.exports.card_rows import EMPTY_LIST, ExportedRow, numbered
 from cds_service.exports.cursor import Cursor
 from cds_service.exports.selection import CaseRef, Selection
 from cds_service.rollups.counting import conditions, value_of
 from cds_service.rollups.days import Bounds
 
-PAGE = 200  # calls read at once, of about 18 evaluations each
+PAGE = 100  # calls read at once, of about 18 evaluations each
 # Fields of a filter that a call has; card, version and outcome are those of its evaluations.
 OF_CALLS = ("tenant", "client", "service", "hook", "status", "user", "patient", "encounter")
 OF_EVALUATIONS = ("card", "version", "outcome", "about_order")
@@ -83,33 +83,32 @@ class EvaluationRows:
                 if (*at, position) <= passed or not self._chosen(at[1], nth, one):
                     continue
                 about = about if about is not None else call_members(call, names, body)
-                verdicts = details.verdicts.get((at[1], one["card"], nth), [])
+                verdicts = details.verdicts.get((at[1], one.card, nth), [])
                 members = {**about, **_members(one, nth), "verdicts": verdicts}
                 yield ExportedRow(day, members, Cursor(self._selection.snapshot, *at, position))
 
-    def _chosen(self, call: bytes, nth: int, one: Mapping[str, Any]) -> bool:
+    def _chosen(self, call: bytes, nth: int, one: Evaluation) -> bool:
         if self._cases:
-            return CaseRef(call, one["card"], nth) in self._cases
+            return CaseRef(call, one.card, nth) in self._cases
         chosen = self._selection.chosen
-        about_order = "yes" if one.get("order_key") else "no"
-        values = (one["card"], one.get("version", ""), one["outcome"], about_order)
+        values = (one.card, one.version, one.outcome, "yes" if one.order_key else "no")
         return all(not chosen[name] or value in chosen[name] for name, value in zip(OF_EVALUATIONS, values, strict=True))
 
 
-def _members(one: Row, nth: int) -> Row:
+def _members(one: Evaluation, nth: int) -> Row:
     return {
-        "cardId": one["card"],
-        "version": one.get("version", ""),
-        "contentHash": one.get("hash", ""),
+        "cardId": one.card,
+        "version": one.version,
+        "contentHash": one.hash,
         "nth": nth,
-        "outcome": one["outcome"],
-        "applies": "yes" if one.get("applies", True) else "no",
-        "orderKey": one.get("order_key", ""),
-        "tableRow": one.get("row", -1),
-        "gaveWayTo": one.get("gave_way_to", ""),
-        "why": one.get("reason", "") or one.get("error", ""),
-        "evidence": one.get("evidence"),
-        "missing": one.get("missing", []),
+        "outcome": one.outcome,
+        "applies": "yes" if one.applies else "no",
+        "orderKey": one.order_key,
+        "tableRow": one.row,
+        "gaveWayTo": one.gave_way_to,
+        "why": one.reason or one.error,
+        "evidence": one.evidence or None,
+        "missing": one.missing or EMPTY_LIST,
     }
 
 

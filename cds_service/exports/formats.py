@@ -24,6 +24,7 @@ from cds_service.exports.month_figures import Month, month_figures
 from cds_service.exports.parquet_files import ParquetFiles
 from cds_service.exports.selection import Selection
 
+CACHE_MB = 4  # of SQLite: an export reads each page of the file about once
 Chunks = Iterator[tuple[bytes, int]]  # bytes, each with how many rows they hold
 
 

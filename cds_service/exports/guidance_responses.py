@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from cds_service.exports.card_rows import FIRED, ExportedRow
 from cds_service.exports.fhir_bundles import Resource, concept, device, logical, resource_id, system
 
@@ -11,7 +13,7 @@ _STATUS = {"not_fired": "success", "could_not_check": "data-required", "failed":
 
 def guidance_response(row: ExportedRow) -> Resource | None:
     """Return the GuidanceResponse of a row of evaluations; None where the card was about an order of which there was none."""
-    one = row.members
+    one = row.members | {"missing": msgspec.json.decode(row.members["missing"])}
     if one["applies"] == "no" or one["outcome"] not in _STATUS:
         return None
     made: Resource = {

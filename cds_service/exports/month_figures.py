@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,14 +69,18 @@ class Month:
     @classmethod
     def parse(cls, text: str) -> Month:
         """Read YYYY-MM. Raises ValueError."""
-        year, _, month = text.partition("-")
-        if len(text) != 7 or not (year + month).isdecimal() or not 1 <= int(month) <= 12 or int(year) < 1900:
+        if not re.fullmatch("(19|20)[0-9]{2}-(0[1-9]|1[0-2])", text):
             raise ValueError("a month is written as YYYY-MM, such as 2026-09")
-        return cls(int(year) * 100 + int(month))
+        return cls(int(text[:4]) * 100 + int(text[5:]))
 
     @property
     def text(self) -> str:
         return f"{self.number // 100}-{self.number % 100:02}"
+
+    def plus(self, months: int) -> Month:
+        """Return the month so many later."""
+        index = self.number // 100 * 12 + self.number % 100 - 1 + months
+        return Month(index // 12 * 100 + index % 12 + 1)
 
     @property
     def first(self) -> int:

@@ -19,7 +19,7 @@ from cds_service.exports.card_rows import ExportedRow
 from cds_service.exports.columns import Column
 from cds_service.rollups.days import as_date
 
-_GROUP = 5_000  # rows of a row group: what is held in memory of one file
+_GROUP = 2_000  # rows of a row group: what is held in memory of one file
 _NO_TENANT = "-"  # of a site without tenants: hive's word for null can't be the only value where pyarrow reads a folder
 _IN_MEMORY = 4 * 1024 * 1024  # bytes of a file before it goes to a temporary one
 SUMS = "_SHA256SUMS"  # readers of such folders pass over names that begin with _
@@ -101,7 +101,7 @@ class ParquetFiles:
             tenant = row.members["tenant"]
             if tenant not in files:
                 files[tenant] = _File(self._pq, self._schema)
-            files[tenant].held.append(row.members)
+            files[tenant].held.append([_value(row.members[one.name], one) for one in self._columns])
             if len(files[tenant].held) == _GROUP:
                 files[tenant].flush(self._table)
         for tenant, file in sorted(files.items()):
@@ -109,19 +109,16 @@ class ParquetFiles:
             with file.finished(self._table) as content:
                 yield name, content, file.rows
 
-    def _table(self, held: Sequence[dict[str, Any]]) -> Any:
-        arrays = [self._pa.array([_value(row[one.name], one) for row in held], field.type) for one, field in self._fields()]
-        return self._pa.Table.from_arrays(arrays, schema=self._schema)
-
-    def _fields(self) -> Iterator[tuple[Column, Any]]:
-        return zip(self._columns, self._schema, strict=True)
+    def _table(self, held: Sequence[Sequence[Any]]) -> Any:
+        columns = zip(self._schema, zip(*held, strict=True), strict=True)
+        return self._pa.Table.from_arrays([self._pa.array(values, one.type) for one, values in columns], schema=self._schema)
 
 
 class _File:
     """One file that is being written."""
 
     def __init__(self, pq: Any, schema: Any) -> None:
-        self.held: list[dict[str, Any]] = []
+        self.held: list[list[Any]] = []
         self.rows = 0
         self._content = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - closed by whoever reads it
         self._writer = pq.ParquetWriter(self._content, schema, compression="zstd")

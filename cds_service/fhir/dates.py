@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import lru_cache
 
 from cds_service.criteria.facts import When
+from cds_service.short_cache import short_cache
 
 _YEARS = range(2, 9999)  # not the first and the last of the calendar, so that no sum of an instant and a lookback overflows
 
 
-@lru_cache(maxsize=4096)  # the results of one blood sample share their times
+@short_cache(4096)  # the results of one blood sample share their times
 def when(text: str | None) -> When | None:
     """Read a FHIR date, dateTime or instant; None where there is none or it can't be read.
 

@@ -7,10 +7,10 @@ refused (`base_urls.under`). Whatever the server does, `get` and `search` return
 from __future__ import annotations
 
 import asyncio
+import re
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from urllib.parse import urljoin
 
 import httpx2
 
@@ -25,6 +25,7 @@ from cds_service.wire.hook_request import FhirQuery
 MAX_RESPONSE_BYTES = 5 * 1024 * 1024
 RETRY_SHARE = 0.6  # of the time must be left for a second try
 
+_ABSOLUTE = re.compile("[a-zA-Z][a-zA-Z0-9+.-]*:")
 _RETRIED = (Outcome.RESET, Outcome.UNAVAILABLE)
 _SERVER_FAILS = {  # what the circuit breaker counts; the other outcomes are about this call, or about what was asked
     *(Outcome.TIMEOUT, Outcome.RESET, Outcome.GARBLED, Outcome.INCOMPLETE, Outcome.TOO_MANY, Outcome.UNAVAILABLE, Outcome.FAILED),
@@ -72,8 +73,9 @@ class FhirClient:
         if "\\" in url:  # which browsers take for a slash
             raise FhirError(Outcome.BAD_ADDRESS)
         try:
-            base, target = httpx2.URL(self._base.url), httpx2.URL(urljoin(f"{self._base.url}/", url))
-        except (httpx2.InvalidURL, ValueError):  # ValueError: urljoin on a broken IPv6 address, a host that IDNA can't write
+            base = httpx2.URL(self._base.url)
+            target = httpx2.URL(_joined(base, url))
+        except (httpx2.InvalidURL, ValueError):  # ValueError: a host that IDNA can't write
             raise FhirError(Outcome.BAD_ADDRESS) from None
         if not under(base, target):
             raise FhirError(Outcome.ELSEWHERE)
@@ -193,3 +195,15 @@ class FhirClient:
         if "html" in response.headers.get("content-type", "") or body[:9].lower().startswith((b"<html", b"<!doctype")):
             raise FhirError(Outcome.WEB_PAGE)
         return body
+
+
+def _joined(base: httpx2.URL, url: str) -> str:
+    """Return `url` as an absolute one; what leads out of the base is refused later.
+
+    Not by `urljoin`, which remembers the last URLs, and with them ids of patients.
+    """
+    if _ABSOLUTE.match(url):
+        return url
+    if url.startswith("//"):
+        return f"{base.scheme}:{url}"
+    return f"{base.copy_with(raw_path=b'/')}{url[1:]}" if url.startswith("/") else f"{base}/{url}"

@@ -8,13 +8,14 @@ segment, a query.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 from urllib.parse import unquote
 
 import httpx2
 import msgspec
+
+from cds_service.short_cache import short_cache
 
 MAX_LENGTH = 2048  # of a base URL
 _PORTS = {"http": 80, "https": 443}
@@ -51,7 +52,7 @@ def base_url(place: Place) -> str:
     return "/".join([f"{place.scheme}://{host}{port}", *place.segments])
 
 
-@lru_cache(maxsize=1024)  # the same few bases in every call
+@short_cache(1024)  # the same few bases in every call
 def _base_place(url: str) -> Place | None:
     try:
         return place(httpx2.URL(url)) if not {"?", "#", "\\"} & set(url) else None

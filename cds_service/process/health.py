@@ -11,7 +11,7 @@ from typing import Any, get_args
 import msgspec
 from fastapi import APIRouter, Response
 
-from cds_service import __version__
+from cds_service import __version__, short_cache
 from cds_service.alert_log.key_check import foreign_keys
 from cds_service.files.set_aside import files_set_aside
 from cds_service.knowledge.site_knowledge import card_states
@@ -41,6 +41,7 @@ class ProcessState:
         self.self_check = self_check
         self.wrong_keys: list[int] = []  # generations of the log's hashes whose secret is not the one that the log began with
         self._runtime = runtime
+        self._forget_at = time.monotonic() + short_cache.EMPTIED_EVERY
         self._waiting_since: float | None = None  # of time.monotonic
 
     def not_ready(self) -> list[str]:
@@ -65,10 +66,13 @@ class ProcessState:
             tell(Event.KEY_CHANGED, count=generation)
 
     async def watch(self) -> None:
-        """Measure every second until cancelled, so that the metrics are at most a second old."""
+        """Measure every second until cancelled, so that the metrics are at most a second old; forget what charts said."""
         while True:
             self.measure()
             summarise_refusals()
+            if time.monotonic() >= self._forget_at:
+                self._forget_at = time.monotonic() + short_cache.EMPTIED_EVERY
+                short_cache.forget_all()
             await asyncio.sleep(1)
 
     def measure(self) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from functools import lru_cache
 
 from cds_service.fhir.dates import when
 from cds_service.fhir.resources import CodeableConcept, Resource, first, listed
+from cds_service.short_cache import short_cache
 
 _NOT_TRUE = frozenset({"refuted", "entered-in-error", "differential"})
 _OVER = frozenset({"inactive", "remission", "resolved"})
@@ -54,7 +54,7 @@ def _says(status: CodeableConcept | str | None, states: frozenset[str]) -> bool:
     return status.text is not None and _spelt(status.text) in states
 
 
-@lru_cache(maxsize=1024)
+@short_cache(1024)
 def _spelt(status: str) -> str:
     """Return a status as FHIR spells it: "Entered in Error" is "entered-in-error"."""
     return status.strip().lower().replace(" ", "-").replace("_", "-")

@@ -6,11 +6,11 @@ A drug is active unless one of these denies it; with a missing or unknown status
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cds_service.fhir.dates import ended, when
 from cds_service.fhir.resources import Dosage, Period, Resource, listed
+from cds_service.short_cache import short_cache
 
 if TYPE_CHECKING:
     from cds_service.terminology.engineering import Engineering
@@ -39,7 +39,7 @@ def status_of(resource: Resource) -> str:
     return _spelt(resource.status or "")
 
 
-@lru_cache(maxsize=256)
+@short_cache(256)
 def _spelt(status: str) -> str:
     return "-".join(status.lower().replace("_", " ").replace("-", " ").split())
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +20,7 @@ from cds_service.read.drug_reasons import read_reasons
 from cds_service.read.drug_status import bounds_of, is_confirmed, is_over, is_understood
 from cds_service.read.lookup_budget import Budget
 from cds_service.read.reference_targets import Targets
+from cds_service.short_cache import short_cache
 
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology
@@ -118,7 +118,7 @@ def _as_needed(dosages: list[Dosage]) -> bool | None:
     return False if said or any(one.timing is not None for one in dosages) else None
 
 
-@lru_cache(maxsize=4096)
+@short_cache(4096)
 def _daily_dose(sig: bytes, names: str) -> Decimal | None:
     """Read the daily dose of (dosages, strength) in MessagePack; cached, because reading is slow and few differ."""
     dosages, strength = _decode(sig)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from decimal import ROUND_CEILING, Decimal
-from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
 
 from cds_service.read.sig_plain import plain
 from cds_service.read.sig_words import FORMS, MG_PER_UNIT, Kind, Token, word_token
+from cds_service.short_cache import short_cache
 
 MAX_LENGTH = 2_000  # characters; no dosage is that long, so longer texts are not read (bounds the time)
 _SHORT = 120  # characters; only texts up to this length are remembered (bounds the memory)
@@ -75,7 +75,7 @@ def matches(text: str) -> Iterator[tuple[Pattern, str]]:
 
 
 # Names of medications and dosages repeat from refill to refill; cutting one costs 50 to 100 us.
-_remembered = lru_cache(maxsize=1024)(_cut)
+_remembered = short_cache(1024)(_cut)
 
 
 def per_day(times: Decimal, hours: Decimal) -> Decimal:

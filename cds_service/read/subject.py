@@ -17,11 +17,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from cds_service.fhir.resources import Resource, Subject, bare_id, is_urn, listed
+from cds_service.short_cache import short_cache
 
 _PORTS = {"http": 80, "https": 443}
 # FHIR's ids have up to 64 characters without "_"; EHRs use more of both. Neither dots alone nor a stray "_history" are an id.
@@ -188,7 +189,7 @@ def _spellings(identifier: Any) -> Iterator[tuple[str, str]]:
         yield _RECORD_NUMBER, value
 
 
-@lru_cache(maxsize=256)  # the servers of a site's clients
+@short_cache(256)  # the servers of a site's clients
 def _base(url: str) -> tuple[str, int | None, str]:
     """Return host, port and path of a FHIR base; a text that can't be read stands for itself."""
     try:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.responses import Response
@@ -49,6 +49,10 @@ class Templates:
             number=_number, decimal=_decimal, percent=_percent, day=day_text, short_day=_short_day, ms=_ms, ago=_ago, hash=_hash
         )
         return templates
+
+    def file(self, template: str, **values: Any) -> str:
+        """Return a template as the text of a file that stands alone."""
+        return self._templates.get_template(template).render(values)
 
     def html(self, page: Page, asked: PageRequest, state: LogState | None) -> Response:
         """Return the page as HTML."""

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from threading import BoundedSemaphore
 from typing import Any
 
-from cds_service.database import DatabaseUnavailableError, open_database, review_path
+from cds_service.database import Database, DatabaseUnavailableError, ScopedDatabase, open_database, review_path
 from cds_service.exports.audited import audited
 from cds_service.exports.cursor import Snapshot
-from cds_service.exports.formats import Format
+from cds_service.exports.formats import CACHE_MB, Format
 from cds_service.exports.selection import CaseRef, Selection
 from cds_service.review.page import PageRequest
 from cds_service.rollups.days import SiteDays
@@ -34,8 +34,10 @@ class ExportStream:
         self._held.callback(_free.release)
         try:
             place = (settings.log_path, review_path(settings), settings.log_database_url)
-            database = open_database(*place, limit_ms=LIMIT_MS)
+            database: Database = open_database(*place, limit_ms=LIMIT_MS, cache_mb=CACHE_MB)
             self._held.callback(database.close)
+            if asked.reader.scoped:
+                database = ScopedDatabase(database, asked.reader.clients, asked.reader.tenants)
             selection = Selection(chosen, SiteDays(settings.time_zone), Snapshot.now(database), cases=cases)
 
             def enter(action: str, detail: Mapping[str, Any]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 
+from cds_service.short_cache import short_cache
 from cds_service.terminology.value_sets import SystemId, SystemsFile
 
 Codings = Sequence[tuple[str | None, str | None]]  # (system, code), as sent
@@ -24,7 +24,7 @@ class CodeSystems:
             name: (frozenset(uri.lower() for uri in system.exactly), tuple(part.lower() for part in system.containing))
             for name, system in file.systems.items()
         }
-        self.find = lru_cache(maxsize=256)(self._find)
+        self.find = short_cache(256)(self._find)
 
     def known(self, codings: Codings) -> list[Known]:
         """Return the codings of known systems, each split by `split`."""

@@ -6,12 +6,12 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
 import msgspec
 
+from cds_service.short_cache import short_cache
 from cds_service.terminology.value_sets import Correction, LabsFile, wrong
 
 _WORD = re.compile(r"[^\W_]+")
@@ -79,8 +79,8 @@ class LabNames:
             **dict.fromkeys(flags.high, "high"),
             **dict.fromkeys(flags.either, "either"),
         }
-        self._meant = lru_cache(maxsize=4096)(self._find)
-        self._specimen = lru_cache(maxsize=1024)(self._find_specimen)
+        self._meant = short_cache(4096)(self._find)
+        self._specimen = short_cache(1024)(self._find_specimen)
 
     def meaning(self, name: str) -> str:
         """Return the id of the analyte that a name means, `OTHER`, or "".

@@ -9,7 +9,6 @@ import copy
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
@@ -17,6 +16,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from cds_service.criteria.facts import Route
+from cds_service.short_cache import short_cache
 from cds_service.terminology import drug_tables, problem_names, rxnorm
 from cds_service.terminology.code_systems import CodeSystems, Codings, Known
 from cds_service.terminology.drug_names import DrugIndex, Recognition
@@ -90,13 +90,13 @@ class Terminology:
 
     def forget(self) -> None:
         """Empty the caches of all lookups."""
-        self._drugs_of = lru_cache(maxsize=None)(self._ingredients_of)
-        self._drug = lru_cache(maxsize=_CACHED)(self._find_drug)
-        self._route = lru_cache(maxsize=512)(self._find_route)
-        self._problem = lru_cache(maxsize=_CACHED)(self._find_problem)
-        self._unit = lru_cache(maxsize=512)(self._find_unit)
-        self._analyte_unit = lru_cache(maxsize=1024)(self._find_analyte_unit)
-        self._lab_meaning = lru_cache(maxsize=_CACHED)(self._find_lab_meaning)
+        self._drugs_of = short_cache(None)(self._ingredients_of)
+        self._drug = short_cache(_CACHED)(self._find_drug)
+        self._route = short_cache(512)(self._find_route)
+        self._problem = short_cache(_CACHED)(self._find_problem)
+        self._unit = short_cache(512)(self._find_unit)
+        self._analyte_unit = short_cache(1024)(self._find_analyte_unit)
+        self._lab_meaning = short_cache(_CACHED)(self._find_lab_meaning)
 
     @classmethod
     def load(cls, folder: Path, rxnorm_file: Path | None = None) -> Terminology:

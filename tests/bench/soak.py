@@ -1,6 +1,7 @@
 """Send many calls that find prior cards, and draw what the worker occupies meanwhile.
 
     python -m tests.bench.soak [--calls 50000] [--prior 3]
+    python -m tests.bench.soak --hours 2 [--rate 20]
 
 `--prior N`: calls find 0 to 2 N cards that were shown about their patient before, N on average. Writes var/soak.json and
 var/soak.svg. Growth is the slope of resident memory over the second half, when caches are full.
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from cds_service.clock import utc_now
-from tests.bench import environments
+from tests.bench import environments, soak_hours
 from tests.bench.client import burst
 from tests.bench.generate import SIZES, request
 from tests.bench.rounds import SERVICE, Asked, WrongAnswerError, first_right_answer
@@ -87,7 +88,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Watch the memory of a worker over many calls that find prior cards.")
     parser.add_argument("--calls", type=int, default=50_000)
     parser.add_argument("--prior", type=int, default=3)
+    parser.add_argument("--hours", type=float, help="in place of --calls: so long, calls of all sizes (tests.bench.soak_hours)")
+    parser.add_argument("--rate", type=float, default=20.0, help="calls a second, with --hours")
     arguments = parser.parse_args()
+    if arguments.hours:
+        soak_hours.run(arguments.hours, arguments.rate)
+        return
     var = Path("var")
     var.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=var) as folder:

@@ -1,6 +1,6 @@
 """Send calls of all sizes at a steady rate for hours, and draw what the worker occupies meanwhile.
 
-    python -m tests.bench.soak_hours [--hours 2] [--rate 20] [--warm 0.25] [--port 0]
+    python -m tests.bench.soak_hours [--hours 2] [--rate 20] [--warm 0.25] [--port 0] [--drawn var/soak_hours.json]
 
 Of a hundred calls 60 are of size S, 30 M, 9 L (1 MB) and one XL (11 MB); half of them show cards, and a patient comes twice.
 Writes var/soak_hours.json after each minute, and var/soak_hours.svg. Growth is the slope of resident memory after --warm hours.
@@ -25,6 +25,7 @@ from tests.bench.rounds import SERVICE, WrongAnswerError
 from tests.bench.server import Server, free_port, service_command
 
 EVERY = 60.0  # seconds between two looks at the memory
+WARM = 0.25  # hours
 FLAT = 1.0  # MB an hour that the slope may be
 CASES = ("silent", "repeatable", "silent", "firing")
 SHARES = {"S": 60, "M": 30, "L": 9, "XL": 1}  # of a hundred calls
@@ -36,6 +37,14 @@ class Point(NamedTuple):
     hours: float
     calls: int
     mb: float
+
+
+class Written(msgspec.Struct):
+    """What var/soak_hours.json holds."""
+
+    rate: float
+    shares: dict[str, int]
+    points: list[Point]
 
 
 class Calls:
@@ -81,7 +90,7 @@ async def soak(hours: float, rate: float, port: int, folder: Path, written: Path
         def look() -> None:
             spent = (time.perf_counter() - began) / 3600
             points.append(Point(spent, calls.answered, server.memory_mb()["VmRSS"]))
-            written.write_bytes(msgspec.json.encode({"rate": rate, "shares": SHARES, "points": points}))
+            written.write_bytes(msgspec.json.encode(Written(rate, SHARES, points)))
 
         look()
         async with asyncio.TaskGroup() as tasks:
@@ -104,24 +113,56 @@ def growth(points: list[Point], warm: float) -> float:
     return above / sum((point.hours - hours) ** 2 for point in after)
 
 
+def picture(points: list[Point], width: int = 800, height: int = 260) -> str:
+    """Draw the curve as SVG, memory from zero upwards."""
+    most_hours, most_mb = points[-1].hours, max(point.mb for point in points) * 1.1
+    left, bottom = 60, height - 30
+
+    def at(point: Point) -> str:
+        return f"{left + (width - left - 20) * point.hours / most_hours:.1f},{bottom * (1 - point.mb / most_mb):.1f}"
+
+    line = " ".join(map(at, points))
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">
+<rect width="{width}" height="{height}" fill="white"/>
+<path d="M{left},0V{bottom}H{width - 20}" fill="none" stroke="black"/>
+<polyline points="{line}" fill="none" stroke="#0057b7" stroke-width="2"/>
+<text x="{left - 5}" y="12" text-anchor="end">{most_mb:.0f} MB</text>
+<text x="{left - 5}" y="{bottom}" text-anchor="end">0</text>
+<text x="{width - 20}" y="{bottom + 18}" text-anchor="end">{most_hours:.2f} h, {points[-1].calls:,} calls</text>
+</svg>
+"""
+
+
+def run(hours: float, rate: float, warm: float = WARM, port: int = 0) -> None:
+    """Soak, draw the curve, and say whether it is flat."""
+    var = Path("var")
+    var.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=var) as folder:
+        points = asyncio.run(soak(hours, rate, port or free_port(), Path(folder), var / "soak_hours.json"))
+    report(points, warm)
+
+
+def report(points: list[Point], warm: float) -> None:
+    slope = growth(points, warm)
+    Path("var/soak_hours.svg").write_text(picture(points))
+    for point in points[:: max(1, len(points) // 25)]:
+        print(f"{point.hours:5.2f} h {point.calls:7} calls {point.mb:6.1f} MB {'#' * round(point.mb / 4)}")
+    verdict = "met" if slope < FLAT else "NOT MET"
+    print(f"{verdict}: growth after {warm:g} h less than {FLAT:g} MB an hour, measured {slope:.2f}; var/soak_hours.svg")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Watch the memory of a worker over hours of calls of all sizes.")
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--rate", type=float, default=20.0, help="calls a second")
-    parser.add_argument("--warm", type=float, default=0.25, help="hours before memory is expected to be level")
+    parser.add_argument("--warm", type=float, default=WARM, help="hours before memory is expected to be level")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    parser.add_argument("--drawn", type=Path, metavar="JSON", help="call nothing; report what an earlier run has written")
     arguments = parser.parse_args()
-    var = Path("var")
-    var.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=var) as folder:
-        points = asyncio.run(
-            soak(arguments.hours, arguments.rate, arguments.port or free_port(), Path(folder), var / "soak_hours.json")
-        )
-    slope = growth(points, arguments.warm)
-    for point in points[:: max(1, len(points) // 25)]:
-        print(f"{point.hours:5.2f} h {point.calls:7} calls {point.mb:6.1f} MB {'#' * round(point.mb / 4)}")
-    verdict = "met" if slope < FLAT else "NOT MET"
-    print(f"{verdict}: growth after {arguments.warm:g} h less than {FLAT:g} MB an hour, measured {slope:.2f}")
+    if arguments.drawn:
+        report(msgspec.json.decode(arguments.drawn.read_bytes(), type=Written).points, arguments.warm)
+    else:
+        run(arguments.hours, arguments.rate, arguments.warm, arguments.port)
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def test_accepting_a_suggestion_is_stored(watched: Watched, service: Service) ->
     page = watched.page()
     card = fire(page, SIGNED)["cards"][0]
     page.locator("article button.accept").first.click()
-    expect(page.locator(".sent")).to_contain_text("Feedback sent: accepted")
+    expect(page.locator(".sent")).to_contain_text("Feedback sent: quinine-avoid accepted:")
     expect(page.locator(".sent")).to_contain_text('{"received":1}')
     (stored,) = service.feedback_on(card["uuid"])
     assert stored["outcome"] == "accepted"

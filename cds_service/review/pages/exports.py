@@ -50,6 +50,7 @@ def draw(asked: PageRequest) -> Page:
             "Of a card": CARD_COLUMNS,
             "Of an evaluation": EVALUATION_COLUMNS,
         },
+        "month": as_date(asked.today).strftime("%Y-%m"),
         "most_reason": MOST_REASON,
         "action": f"{BASE}/exports",
     }
@@ -91,4 +92,4 @@ def _days(chosen: Filter) -> str:
     return "-to-".join(one for one in ends if one) or "all"
 
 
-ROUTE = PageRoute("/exports", draw, "signed in", nav="Exports", post=hand_out, post_role="signed in")
+ROUTE = PageRoute("/exports", draw, "signed in", nav="Exports", post=hand_out, post_role="signed in", scoped=True)
