@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 DAYS = "from=2026-10-30&to=2026-11-27"  # those of the made-up log, whatever the date of this machine
 CARD = "/cards/quinine-avoid"
 PATHS = (
-    *("", "/cards", CARD, "/reasons", "/data", "/clients", "/definitions", "/demo-log"),
+    *("", "/cards", CARD, "/reasons", "/data", "/clients", "/exports", "/report/2026-11", "/definitions", "/demo-log"),
     *("/signals", "/signals/1", "/digest"),
 )
 # Of a day that detectors do not look at any more, whatever the date of this machine: so they leave it.
@@ -104,7 +104,7 @@ def test_on_paper_there_are_no_controls_and_tables_are_whole(browser: Browser, r
         expect(page.locator(hidden).first).to_be_hidden()
     for table in page.locator("details table").all():
         expect(table).to_be_visible()
-    if path not in ("/definitions", "/demo-log", "/signals", "/signals/1", "/digest"):  # which have no filters
+    if path not in ("/definitions", "/demo-log", "/report/2026-11", "/signals", "/signals/1", "/digest"):  # which have no filters
         expect(page.locator(".filter-words")).to_contain_text("30 Oct 2026 to 27 Nov 2026, days of UTC")
     context.close()
 

@@ -242,7 +242,7 @@ async def test_changes_that_name_a_signal_stand_with_it_and_in_the_digest(client
     page = (await client.get(f"/review/signals/{number}.json")).json()
     assert [(one["card"], one["state"]) for one in page["changes_of_it"]] == [("quinine-avoid", "open")]
     digest = (await client.get("/review/digest.json?week=2026-W48")).json()
-    assert "2026-11-27: change 1 of quinine-avoid is open" in digest["digest"]["changes"]
+    assert digest["digest"]["proposed"] == [f"change 1 of quinine-avoid for signal {number}: open, signed by nobody"]
 
 
 def test_a_digest_of_several_tenants_hides_small_counts(folder: Path) -> None:
