@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from fastapi import FastAPI
 
@@ -14,7 +16,10 @@ from cds_service.app import create_app
 from cds_service.process.management import management_socket, served
 from cds_service.settings import Settings, SettingsError
 from cds_service.trust.callers import UnverifiedCallers
+from tests.bench.server import free_port
 from tests.http_side import Stub, new_test_app, running
+from tests.real_server import RealServer
+from tests.tokens import GOOD_SECRET, PUBLIC_URL, a_client, write_registry
 
 FOR_OPERATORS = ("/health", "/health/checking", "/metrics")
 
@@ -94,3 +99,31 @@ async def test_in_the_dev_profile_all_is_on_one_port(tmp_path: Path) -> None:
     assert app.state.management is app
     async with running(app) as client:
         assert (await client.get("/metrics")).status_code == 200
+
+
+@pytest.mark.loopback
+@pytest.mark.usefixtures("socket_enabled")
+def test_every_worker_of_a_production_service_answers_there_and_has_the_same_configuration(tmp_path: Path) -> None:
+    port = free_port()
+    settings = {
+        "profile": "production",
+        "public_url": PUBLIC_URL,
+        "hash_secret": GOOD_SECRET,
+        "clients_file": str(write_registry(tmp_path, a_client())),
+        "management_address": f"127.0.0.1:{port}",
+    }
+    with RealServer(tmp_path, workers=2, **settings) as server, httpx2.Client(trust_env=False) as client:
+        until = time.monotonic() + 30
+        while [line["event"] for line in server.events()].count("started") < 2:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert server.client.get("/metrics").status_code == 404
+        assert server.client.get("/health/ready").json() == {"status": "ready"}
+        health = client.get(f"http://127.0.0.1:{port}/health").json()
+        lines = client.get(f"http://127.0.0.1:{port}/metrics").text.splitlines()
+        started = [line for line in server.events() if line["event"] == "started"]
+        assert {line["hash"] for line in started} == {health["configuration"]}
+        memory = [line for line in lines if line.startswith("process_resident_memory_bytes{")]
+        assert {int(line.partition('pid="')[2].partition('"')[0]) for line in memory} == {line["pid"] for line in started}
+        assert len(memory) == 2
+        assert [line["event"] for line in server.events()].count("no_card_live") == 2
