@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import timedelta
@@ -45,13 +46,14 @@ def opened(folder: Path) -> Database:
     return open_database(folder / "alerts.sqlite3", folder / "review.sqlite3", limit_ms=None, writes_review=True)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A counted log with three signals."""
-    write_sample_log(tmp_path / "alerts.sqlite3", days=12, calls_a_day=30)
+    folder = tmp_path_factory.mktemp("signals")
+    write_sample_log(folder / "alerts.sqlite3", days=12, calls_a_day=30)
     step = {"fired": 20, "of": 60, "usual": 0.15, "usual_of": 400, "z": 4.4, "since": 20261119}
     stopped = {"hours": [9, 10], "calls": 0, "usual": 41}
-    with closing(opened(tmp_path)) as database:
+    with closing(opened(folder)) as database:
         roll_up(database, DAYS, lambda: NOW)
         found = [
             Finding("release_step", QUININE, 20261124, 4.4, step, "version 1.1.0"),
@@ -59,7 +61,13 @@ def folder(tmp_path: Path) -> Path:
             Finding("client_stopped", Place(TENANT, CLIENTS[1]), 20261126, 2.0, stopped),
         ]
         keep(database, found, [], micros(NOW))
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy of it to write to."""
+    return Path(shutil.copytree(made, tmp_path / "log"))
 
 
 @pytest_asyncio.fixture
