@@ -1,4 +1,4 @@
-"""F4: a file system of 16 MB fills up under the log, and is freed. Needs the right to mount one; `CDS_ROUNDS=20`: the long form."""
+"""F4: a file system of 16 MB fills up under the log, and is freed. Needs the right to mount one. Long form: `CDS_ROUNDS=20`."""
 
 from __future__ import annotations
 
