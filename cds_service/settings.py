@@ -285,11 +285,15 @@ def load_settings(**overrides: str | None) -> Settings:
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment variables from which `load_settings` reads the same settings, for a process that is started."""
+    """Return the environment variables from which a process that is started reads the same settings.
+
+    Without secrets: it inherits the variables and files from which this process read its own.
+    """
     given: dict[str, str] = {}
     for one in OPTIONS:
         value = getattr(settings, one.name)
-        given[one.variable] = "" if value is None else ("yes" if value else "no") if isinstance(value, bool) else str(value)
+        if not one.secret:
+            given[one.variable] = "" if value is None else ("yes" if value else "no") if isinstance(value, bool) else str(value)
     return given
 
 

@@ -56,16 +56,19 @@ async def make_log(
     seed: int,
     on_call: OnCall,
     clients: Sequence[Client] = CLIENTS,
+    *,
+    changed: bool = True,
 ) -> Made:
     """Write the log of `settings.log_path` by firing the calls of `period`; the cards are the shipped ones.
 
-    The service is started anew for each version of the cards, as at an update. Raises KnowledgeError, ChangedTextError, and what
-    the log's start raises.
+    The service is started anew for each version of the cards, as at an update; without `changed` there is one version.
+
+    Raises KnowledgeError, ChangedTextError, and what the log's start raises.
     """
     settings = settings.model_copy(update=_ALONE)
     run = _Run(seed, period, on_call)
     calls = generate(period, calls_per_day, seed, load_knowledge(settings), clients)
-    coming = changes(period)
+    coming = changes(period) if changed else []
     steps = sorted({period.start, *(one.at for one in coming if one.at > period.start)})
     with TemporaryDirectory(prefix="demo-cards-") as folder:
         for number, (begins, ends) in enumerate(itertools.zip_longest(steps, steps[1:])):

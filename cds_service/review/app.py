@@ -21,7 +21,10 @@ from cds_service.review.page import BASE
 from cds_service.review.routes import review_routes
 from cds_service.review.site import Site
 from cds_service.settings import DEV_BANNER, Settings, SettingsError
+from cds_service.telemetry.prometheus import CONTENT_TYPE, exposition
 
+_THIS_MACHINE = ("127.0.0.1", "::1")
+_PROXIED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 _NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 
@@ -58,6 +61,7 @@ def create_review_app(settings: Settings, *, clock: Clock = utc_now) -> FastAPI:
     app.router.routes.append(Route("/", _first_page, methods=["GET"]))
     app.router.routes.append(Route("/health/live", _live, methods=["GET"]))
     app.router.routes.append(Route("/health/ready", _ready(site), methods=["GET"]))
+    app.router.routes.append(Route("/metrics", _metrics, methods=["GET"]))
     app.router.routes.extend(review_routes(site))
     return app
 
@@ -77,6 +81,14 @@ def _expect_admin(site: Site) -> None:
 
 async def _first_page(_: Request) -> Response:
     return RedirectResponse(BASE, 307)
+
+
+async def _metrics(request: Request) -> Response:
+    """Return this process's metrics to this machine alone, and to nobody through its proxy."""
+    peer = request.client.host if request.client is not None else ""
+    if peer not in _THIS_MACHINE or any(name in request.headers for name in _PROXIED):
+        return PlainTextResponse("not here", 404)
+    return Response(exposition(), media_type=CONTENT_TYPE)
 
 
 async def _live(_: Request) -> Response:

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import msgspec
 
+from cds_service.changes.change import Change, changes
 from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.review.plans import late_cases
@@ -51,6 +52,7 @@ class Digest(msgspec.Struct, frozen=True):
     new: Sequence[str]  # signals of the week, each in a sentence
     overdue: Sequence[str]
     late_cases: int  # drawn for review more than four weeks ago and not read
+    proposed: Sequence[str]  # changes of cards that are open now, or were decided in the week
     changes: Sequence[str]
 
 
@@ -103,8 +105,20 @@ def digest(
         new=[_said(one, suppressed=suppressed) for one in new],
         overdue=[_said(one, suppressed=suppressed) for one in signals if one.overdue(today)],
         late_cases=late_cases(database, days.bounds(plus(today, -_LATE_DAYS)).start),
+        proposed=[_proposed(one) for one in changes(database) if _in_week(one, days, first, last)],
         changes=[f"{_day(row['day'])}: {row['what']}, {row['which']}" for row in whats_new(database, chosen, knowledge)],
     )
+
+
+def _in_week(one: Change, days: SiteDays, first: int, last: int) -> bool:
+    decided = [step.at for step in one.steps if step.action in ("withdrawn", "approved")]
+    return one.state == "open" or any(first <= days.day_of(at) <= last for at in decided)
+
+
+def _proposed(one: Change) -> str:
+    signed = ", ".join(step.reader for step in one.signatures) or "nobody"
+    why = f" for signal {one.signal}" if one.signal is not None else ""
+    return f"change {one.id} of {one.card}{why}: {one.state}, signed by {signed}"
 
 
 def _lines(database: Database, chosen: Filter, *, suppressed: bool) -> list[CardLine]:
@@ -169,6 +183,7 @@ def markdown(one: Digest, time_zone: str) -> str:
     lines += ["", "## Signals", "", f"Now: {states or 'none'}.", "", *_list("New in this week", one.new)]
     lines += ["## Overdue", "", f"Cases drawn more than four weeks ago and not read: {one.late_cases}.", ""]
     lines += _list("Signals past their due date", one.overdue)
+    lines += ["## Changes of cards", "", *(f"- {_plain(text)}" for text in one.proposed or ["none"]), ""]
     lines += ["## What changed", "", *(f"- {_plain(text)}" for text in one.changes or ["nothing that the log knows of"])]
     return "\n".join(lines) + "\n"
 

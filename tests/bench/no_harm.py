@@ -1,6 +1,7 @@
 """Measure what hook calls lose while the log is read, purged and rewritten.
 
     python -m tests.bench.no_harm [--calls 60000] [--old-mb 300] [--rounds 4] [--seconds 15] [--rate 20] [--think 0]
+        [--beside compact]
 
 One `serve` on an SQLite log of a year (rows of `tests.rollups.synthetic`, and those of version 0.1.0 of `tests.bench.old_file`)
 answers calls at a steady rate. In each round they are timed alone, and then beside each of:
@@ -52,6 +53,7 @@ PAGES = (
 )
 CASES = (("M", "silent"), ("S", "silent"), ("M", "repeatable"), ("S", "firing"))  # half of the calls show a card
 _CLI = (sys.executable, "-m", "cds_service.cli.main")
+_BESIDE = ("readers", "purge", "compact")
 _CONNECTIONS = 8  # more calls than these at once wait, and their wait counts
 
 Running = Callable[[], bool]  # says whether the work still runs
@@ -213,7 +215,8 @@ def report(rounds: Sequence[Mapping[str, list[float]]]) -> None:
 
 async def measure(bench: Bench, options: argparse.Namespace) -> list[dict[str, list[float]]]:
     """Return the ms of the calls of each turn, by what ran beside them, for each round."""
-    kinds = deque({"alone": bench.alone, "readers": bench.readers, "purge": bench.purge, "compact": bench.compact}.items())
+    every = {"alone": bench.alone, "readers": bench.readers, "purge": bench.purge, "compact": bench.compact}
+    kinds = deque((name, beside) for name, beside in every.items() if name == "alone" or name in options.beside)
     rounds = []
     with bench.server("serve") as server:
         server.wait()
@@ -223,7 +226,7 @@ async def measure(bench: Bench, options: argparse.Namespace) -> list[dict[str, l
             for name, beside in kinds:
                 with beside() as running:
                     took[name] = await steady(server.port, options.rate, options.seconds, running)
-            rounds.append({name: took[name] for name in ("alone", "readers", "purge", "compact")})
+            rounds.append({name: took[name] for name in every if name in took})
             kinds.rotate(1)
             turns = ", ".join(f"{len(one)} calls {name}" for name, one in took.items())
             print(f"round {number + 1}: {turns}; load {os.getloadavg()[0]:.1f}", flush=True)
@@ -239,6 +242,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--rate", type=float, default=20, help="calls a second")
     parser.add_argument("--think", type=float, default=0, help="seconds for which a reader looks at a page")
+    parser.add_argument("--beside", nargs="+", choices=_BESIDE, default=_BESIDE, help="what the calls are timed beside")
     options = parser.parse_args()
     shortest = 30  # days that may be kept
     keep_days = (DAYS - (n + 1) * (DAYS - shortest) // options.rounds for n in range(options.rounds))

@@ -15,12 +15,18 @@ import pytest
 from fastapi import FastAPI
 
 from cds_service.app import create_app
+from cds_service.database import open_database
 from cds_service.demo.changes import changes
 from cds_service.demo.clients import CLIENTS, Client
 from cds_service.demo.run import Made, make_log
 from cds_service.demo.schedule import Period
+from cds_service.rollups.days import SiteDays
+from cds_service.rollups.rollup import roll_up
 from cds_service.runtime import Runtime
 from cds_service.settings import Settings
+from cds_service.signals.finding import Place
+from cds_service.signals.inbox import Signal, signals
+from cds_service.signals.update import update_signals
 from tests import proofs
 from tests.core import knowledge
 from tests.exported_log import call_rows, card_rows
@@ -36,7 +42,7 @@ Json = dict[str, Any]
 _NOT_THE_SAME = ("call", "cursor", "id", "repeatOf", "timings")
 
 
-def made(folder: Path, days: int, calls_per_day: float, clients: tuple[Client, ...] = CLIENTS) -> Made:
+def made(folder: Path, days: int, calls_per_day: float, clients: tuple[Client, ...] = CLIENTS, *, changed: bool = True) -> Made:
     folder.mkdir()
     settings = Settings(log_path=folder / "alerts.sqlite3", hash_secret="0" * 32, on_unavailable="card")
     period, seen = Period.of_days(days, END), []
@@ -47,7 +53,7 @@ def made(folder: Path, days: int, calls_per_day: float, clients: tuple[Client, .
     def on_call(at: datetime, count: int) -> None:
         seen.append((at, count))
 
-    done = asyncio.run(make_log(settings, app, period, calls_per_day, 1, on_call, clients))
+    done = asyncio.run(make_log(settings, app, period, calls_per_day, 1, on_call, clients, changed=changed))
     assert [count for _, count in seen] == list(range(1, done.calls + 1))
     assert seen == sorted(seen)
     return done
@@ -95,6 +101,24 @@ def test_a_day_has_calls_of_every_client_with_cards_and_feedback(day: tuple[Path
     assert done.answers > 0
 
 
+def signals_of(folder: Path) -> list[Signal]:
+    """What the detectors find when they look at the log at its end, without being told anything."""
+    days = SiteDays("UTC")
+    with closing(
+        open_database(folder / "alerts.sqlite3", folder / "review.sqlite3", limit_ms=None, writes_review=True)
+    ) as database:
+        roll_up(database, days, lambda: END)
+        update_signals(database, days, lambda: END, None)
+        return signals(database, days, int(f"{END:%Y%m%d}"))
+
+
+@pytest.mark.proof
+def test_without_the_new_versions_no_signal_tells_of_a_change(tmp_path: Path) -> None:
+    made(tmp_path / "log", 34, 150 if proofs.FULL else 25, CLIENTS if proofs.FULL else (QUININE_ONLY,), changed=False)
+    assert [one for one in signals_of(tmp_path / "log") if one.kind == "release_step"] == []
+    assert [one for one in signals_of(tmp_path / "log") if one.place.card == CARD and one.kind == "fire_rate"] == []
+
+
 @pytest.mark.proof
 def test_since_its_new_version_one_card_fires_more_than_twice_as_often_at_one_client(tmp_path: Path) -> None:
     period = Period.of_days(34, END)
@@ -130,3 +154,8 @@ def test_since_its_new_version_one_card_fires_more_than_twice_as_often_at_one_cl
     given = {code: n for (since, code), n in reasons.items() if since and code}
     assert given.pop("malaria-or-babesiosis") > 2 * sum(given.values())
     assert reasons[False, "malaria-or-babesiosis"] < 5
+
+    first = signals_of(tmp_path / "log")[0]
+    assert (first.kind, first.place) == ("release_step", Place("", HARBOUR.name, CARD))
+    assert first.subject.startswith("version ")
+    assert first.axes.effect == "over"

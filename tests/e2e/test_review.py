@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -15,6 +16,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from cds_service.database import open_database
 from cds_service.rollups.days import SiteDays
 from cds_service.rollups.rollup import roll_up
+from cds_service.signals.finding import Finding, Place
+from cds_service.signals.store import keep
 from tests.bench.server import Server, free_port
 from tests.review.sample_log import NOW, write_sample_log
 
@@ -22,7 +25,19 @@ pytestmark = [pytest.mark.loopback, pytest.mark.enable_socket]
 
 DAYS = "from=2026-10-30&to=2026-11-27"  # those of the made-up log, whatever the date of this machine
 CARD = "/cards/quinine-avoid"
-PATHS = ("", "/cards", CARD, "/reasons", "/data", "/clients", "/definitions", "/demo-log")
+PATHS = (
+    *("", "/cards", CARD, "/reasons", "/data", "/clients", "/exports", "/report/2026-11", "/definitions", "/demo-log"),
+    *("/signals", "/signals/1", "/digest"),
+)
+# Of a day that detectors do not look at any more, whatever the date of this machine: so they leave it.
+SIGNAL = Finding(
+    "release_step",
+    Place("north", "https://ehr-a.example", "quinine-avoid"),
+    20260601,
+    4.4,
+    {"fired": 20, "of": 60, "usual": 0.15, "usual_of": 400, "z": 4.4, "since": 20260525},
+    "version 1.1.0",
+)
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 900}},
     "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
@@ -38,6 +53,7 @@ def review(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     write_sample_log(log)
     with closing(open_database(log, folder / "review.sqlite3", limit_ms=None, writes_review=True)) as database:
         roll_up(database, SiteDays("UTC"), lambda: NOW)
+        keep(database, [SIGNAL, msgspec.structs.replace(SIGNAL, subject="version 1.2.0")], [], 0)
     command = [sys.executable, "-m", "cds_service.cli.main", "review", "--port", str(port)]
     with Server(command, port, folder, None, {"CDS_LOG_PATH": str(log)}) as server:
         server.wait()
@@ -88,7 +104,7 @@ def test_on_paper_there_are_no_controls_and_tables_are_whole(browser: Browser, r
         expect(page.locator(hidden).first).to_be_hidden()
     for table in page.locator("details table").all():
         expect(table).to_be_visible()
-    if path not in ("/definitions", "/demo-log"):  # which have no filters
+    if path not in ("/definitions", "/demo-log", "/report/2026-11", "/signals", "/signals/1", "/digest"):  # which have no filters
         expect(page.locator(".filter-words")).to_contain_text("30 Oct 2026 to 27 Nov 2026, days of UTC")
     context.close()
 
@@ -136,3 +152,24 @@ def test_the_same_data_is_a_file(plain: BrowserContext, review: str) -> None:
     lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("card,title,version,status,shown,")
     assert len(lines) == 6
+
+
+def test_signals_are_archived_and_opened_again_by_key(browser: Browser, review: str) -> None:
+    made = browser.new_context(**LOOKS["light"])
+    page = opened(made, f"{review}/queue")
+    page.get_by_label("Name", exact=True).fill("reviewer 1")
+    page.keyboard.press("Enter")
+    page.goto(f"{review}/signals")
+    rows = page.locator("tr[data-row]")
+    before = rows.count()
+    page.keyboard.press("j")
+    chosen = page.locator("tr[aria-current]").get_attribute("id")
+    page.keyboard.press("a")
+    expect(page.get_by_role("status")).to_contain_text("Archived until it escalates")
+    expect(rows).to_have_count(before - 1)
+    assert page.locator("tr[aria-current]").count() == (1 if before > 1 else 0)  # the keys go on from the next one
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Fire rate since a change")
+    page.goto(f"{review}/signals")
+    expect(page.locator(f"#{chosen}")).to_be_visible()
+    made.close()

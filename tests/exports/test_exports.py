@@ -17,7 +17,8 @@ import pyarrow.dataset
 import pytest
 
 from cds_service.alert_log.store import Store
-from cds_service.database import Database
+from cds_service.database import Database, ScopedDatabase
+from cds_service.database.errors import OutOfScopeError
 from cds_service.exports.card_rows import CardRows
 from cds_service.exports.columns import CARD_COLUMNS, EVALUATION_COLUMNS, FEEDBACK_COLUMNS
 from cds_service.exports.cursor import CursorError
@@ -262,3 +263,27 @@ def test_no_cell_of_500_is_a_formula(tmp_path: Path) -> None:
     assert len(cells) == 625
     assert all(cell.startswith("'") for cell in cells)
     assert {cell[0] for row in rows for name, cell in row.items() if cell and name != "tableRow"}.isdisjoint(STARTS)
+
+
+def test_a_reader_of_some_clients_exports_theirs(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.sqlite3"
+    with closing(Store(path)) as store:
+        store.append(
+            [a_call(a_card(f"u{n}"), minute=n, client=("north", "south")[n % 2], evaluations=EVALUATED) for n in range(8)]
+        )
+        store.append([a_feedback("u1", client="south"), a_feedback("u2", client="north")])
+    with opened(path) as whole:
+        roll_up(whole, UTC_DAYS, lambda: NOW)
+        scoped = ScopedDatabase(whole, {"north"}, None)
+        for name in ("ndjson", "evaluations-ndjson"):
+            rows = json_rows(scoped, name)
+            assert [row | {"cursor": ""} for row in rows] == [
+                row | {"cursor": ""} for row in json_rows(whole, name) if row["client"] == "north"
+            ]
+            assert rows
+        others = [row for row in json_rows(whole, "evaluations-ndjson") if row["client"] == "south"]
+        case = f"{others[0]['call']}/{others[0]['cardId']}/{others[0]['nth']}"
+        assert json_rows(scoped, "evaluations-ndjson", cases=cases_of([case])) == []
+        with pytest.raises(OutOfScopeError):
+            exported(scoped, "audit-event")
+        assert exported(scoped, "measure-report") != exported(whole, "measure-report")

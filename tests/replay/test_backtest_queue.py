@@ -151,3 +151,4 @@ def test_a_process_that_is_started_reads_the_same_settings(monkeypatch: pytest.M
     for name, value in as_environment(given).items():
         monkeypatch.setenv(name, value)
     assert load_settings() == given
+    assert "CDS_HASH_SECRET" not in as_environment(given)  # a secret, perhaps from a file, which the process reads itself
