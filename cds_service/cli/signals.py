@@ -22,6 +22,11 @@ def add_signal_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
         "signals",
         help="look for signals now, and print those that are open; status 3 where one is new, regressed or escalated",
     )
+    signals.add_argument(
+        "--prometheus",
+        action="store_true",
+        help="print cds_signals_open alone, for the textfile collector of node_exporter; status 0",
+    )
     signals.set_defaults(run=_signals)
     digest = commands.add_parser("digest", help="print the week in Markdown, without patient data")
     digest.add_argument("--week", default="", metavar="YYYY-Wnn", help="default: the last whole week")
@@ -35,7 +40,7 @@ def _opened(settings: Settings) -> Database:
     return open_database(*place, limit_ms=None, writes_review=True)
 
 
-def _signals(_: argparse.Namespace) -> int:
+def _signals(options: argparse.Namespace) -> int:
     from cds_service.alert_log.sealing import sealing_key
     from cds_service.database import DatabaseError
     from cds_service.review.signal_rows import sentence
@@ -55,6 +60,10 @@ def _signals(_: argparse.Namespace) -> int:
     except DatabaseError as error:
         print(f"the detectors can't run: {error}", file=sys.stderr)
         return 1
+    if options.prometheus:
+        print("# HELP cds_signals_open Open signals of the review pages\n# TYPE cds_signals_open gauge")
+        print(f"cds_signals_open {len(found)}")
+        return 0
     for one in found:
         state = "escalated" if one.escalated else STATES[one.state].lower()
         print(f"{one.id:5} {state:10} {sentence(one)}")

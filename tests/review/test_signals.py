@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import pytest_asyncio
 from starlette.applications import Starlette
 
 from cds_service.alert_log import micros
+from cds_service.cli.main import main
+from cds_service.cli.signals import NEEDS_A_LOOK
 from cds_service.database import Database, open_database
 from cds_service.review.app import create_review_app
 from cds_service.review.digest import WeekError, digest, markdown, week_days
@@ -42,13 +46,14 @@ def opened(folder: Path) -> Database:
     return open_database(folder / "alerts.sqlite3", folder / "review.sqlite3", limit_ms=None, writes_review=True)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A counted log with three signals."""
-    write_sample_log(tmp_path / "alerts.sqlite3", days=12, calls_a_day=30)
+    folder = tmp_path_factory.mktemp("signals")
+    write_sample_log(folder / "alerts.sqlite3", days=12, calls_a_day=30)
     step = {"fired": 20, "of": 60, "usual": 0.15, "usual_of": 400, "z": 4.4, "since": 20261119}
     stopped = {"hours": [9, 10], "calls": 0, "usual": 41}
-    with closing(opened(tmp_path)) as database:
+    with closing(opened(folder)) as database:
         roll_up(database, DAYS, lambda: NOW)
         found = [
             Finding("release_step", QUININE, 20261124, 4.4, step, "version 1.1.0"),
@@ -56,7 +61,13 @@ def folder(tmp_path: Path) -> Path:
             Finding("client_stopped", Place(TENANT, CLIENTS[1]), 20261126, 2.0, stopped),
         ]
         keep(database, found, [], micros(NOW))
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy of it to write to."""
+    return Path(shutil.copytree(made, tmp_path / "log"))
 
 
 @pytest_asyncio.fixture
@@ -227,6 +238,21 @@ async def test_the_digest_tells_the_week(client: Client) -> None:
     assert (await client.get("/review/digest?week=2026-48")).status_code == 400
 
 
+async def test_changes_that_name_a_signal_stand_with_it_and_in_the_digest(client: Client, folder: Path) -> None:
+    number = (await inbox(client))["signals"][0]["id"]
+    with closing(opened(folder)) as database:
+        database.execute(
+            "INSERT INTO review.change (at, author, card, card_hash, candidate, base, backtest, signal, why) "
+            "VALUES (:at, 'nurse 2', 'quinine-avoid', '', 'aa', 'bb', '', :signal, 'too few days')",
+            at=micros(NOW),
+            signal=number,
+        )
+    page = (await client.get(f"/review/signals/{number}.json")).json()
+    assert [(one["card"], one["state"]) for one in page["changes_of_it"]] == [("quinine-avoid", "open")]
+    digest = (await client.get("/review/digest.json?week=2026-W48")).json()
+    assert digest["digest"]["proposed"] == [f"change 1 of quinine-avoid for signal {number}: open, signed by nobody"]
+
+
 def test_a_digest_of_several_tenants_hides_small_counts(folder: Path) -> None:
     with closing(opened(folder)) as database:
         database.execute("UPDATE review.daily_call SET tenant = 0 WHERE day = 20261117")
@@ -247,13 +273,23 @@ def test_weeks() -> None:
             week_days(wrong, 20261127)
 
 
-@pytest.mark.parametrize(
-    ("peer", "headers", "status"),
-    [("127.0.0.1", {}, 200), ("127.0.0.1", {"x-forwarded-for": "10.0.0.9"}, 404), ("10.0.0.9", {}, 404)],
-)
-async def test_metrics_are_for_this_machine(folder: Path, peer: str, headers: dict[str, str], status: int) -> None:
+async def test_the_metric_of_the_pages(folder: Path) -> None:
     app = create_review_app(Settings(log_path=folder / "alerts.sqlite3"), clock=lambda: NOW)
-    async with Client(transport=httpx2.ASGITransport(app=app, client=(peer, 1)), base_url="http://cds.example") as one:
-        answer = await one.get("/metrics", headers=headers)
-    assert answer.status_code == status
-    assert ("cds_signals_open" in answer.text) is (status == 200)
+    async with Client(transport=httpx2.ASGITransport(app=app), base_url="http://cds.example") as one:
+        answer = await one.get("/metrics")
+    assert answer.status_code == 200
+    assert "cds_signals_open" in answer.text
+
+
+def test_the_commands(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CDS_LOG_PATH", str(folder / "alerts.sqlite3"))
+    monkeypatch.setattr("cds_service.cli.signals.utc_now", lambda: NOW + timedelta(days=60))  # no detector looks at those days
+    assert main(["signals"]) == NEEDS_A_LOOK
+    told = capsys.readouterr().out
+    assert "new        quinine-avoid fires 2.2 × as often" in told
+    assert told.splitlines()[-1].startswith("3 open; ")
+    assert main(["signals", "--prometheus"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "cds_signals_open 3"
+    assert main(["digest", "--week", "2026-W48"]) == 0
+    assert "# Week 2026-W48" in capsys.readouterr().out
+    assert main(["digest", "--week", "48"]) == 2
