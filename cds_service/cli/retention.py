@@ -8,6 +8,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cds_service.settings import Settings, load_settings
@@ -54,9 +55,11 @@ def _review(settings: Settings) -> Iterator[Database]:
 
 
 def _purge(options: argparse.Namespace) -> int:
+    from cds_service.alert_log import micros
     from cds_service.authoring.progress import Progress
     from cds_service.clock import utc_now
     from cds_service.database import DatabaseError
+    from cds_service.replay.old_backtests import delete_old_backtests
     from cds_service.retention.purge import purge
 
     settings = load_settings()
@@ -72,6 +75,9 @@ def _purge(options: argparse.Namespace) -> int:
         return 1
     for one in purged:
         _report(one, options.dry_run)
+    gone = delete_old_backtests(settings, micros(utc_now() - timedelta(days=settings.keep_days)), dry_run=options.dry_run)
+    if gone:
+        print(f"{gone} backtest{'s' if gone > 1 else ''} with cases of that age {'would go' if options.dry_run else 'deleted'}")
     return 1 if any(one.left or not one.wal_emptied or one.not_rewritten for one in purged) else 0
 
 

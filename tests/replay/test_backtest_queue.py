@@ -10,6 +10,7 @@ import pytest
 
 from cds_service.replay.backtest import Backtest, CandidateChangedError, Selection, backtests_folder, begin_backtest
 from cds_service.replay.backtest_queue import MOST_TRIES, BacktestQueue, work
+from cds_service.replay.old_backtests import delete_old_backtests
 from cds_service.replay.run_backtest import run_backtest
 from cds_service.settings import Settings, as_environment, load_settings
 from tests.replay.replayed_log import some_records, write_log
@@ -104,6 +105,20 @@ def test_one_whose_process_dies_is_begun_again_but_not_for_ever(settings: Settin
     assert "ended 3 times" in queue.standing(backtest).error
     queue.ask(backtest, 2)  # a person says so
     assert work(queue, do(settings), ()) == 1
+
+
+def test_old_ones_are_deleted_with_the_records_that_they_show(settings: Settings, queue: BacktestQueue) -> None:
+    finished, begun_only = begun(settings, 1), begun(settings, 2)
+    queue.ask(finished, 1)
+    assert work(queue, do(settings), ()) == 1
+    end = finished.spec.selection.until  # nothing comes out differently, so only the end of what it covers counts
+    assert delete_old_backtests(settings, 1, dry_run=True) == 1  # since 0: it may hold anything
+    assert len(queue.backtests()) == 2
+    assert delete_old_backtests(settings, end) == 1
+    assert [one.spec.id for one in queue.backtests()] == [finished.spec.id]
+    assert not begun_only.folder.exists()
+    assert delete_old_backtests(settings, end + 1) == 1
+    assert queue.backtests() == []
 
 
 def test_only_one_worker_works(settings: Settings, queue: BacktestQueue) -> None:
