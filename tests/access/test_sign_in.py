@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from cds_service.access import local_sign_in
+from cds_service.access import passwords
 from cds_service.access.accounts import AccountError, change_roles, disable, reset
 from cds_service.access.passwords import PasswordError
 from cds_service.database.sqlite import SqliteDatabase
@@ -156,7 +156,7 @@ async def test_whatever_is_wrong_the_answer_is_the_same(world: World, wrong: dic
 
 async def test_whatever_is_wrong_the_same_is_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    fetch, execute, matches = SqliteDatabase._fetch, SqliteDatabase._execute, local_sign_in.matches
+    fetch, execute, matches = SqliteDatabase._fetch, SqliteDatabase._execute, passwords.matches
 
     def fetching(self: SqliteDatabase, sql: str, parameters: Any) -> Any:
         done.append(sql)
@@ -178,7 +178,7 @@ async def test_whatever_is_wrong_the_same_is_done(world: World, monkeypatch: pyt
             await form_token(client, "/sign-in")
             monkeypatch.setattr(SqliteDatabase, "_fetch", fetching)
             monkeypatch.setattr(SqliteDatabase, "_execute", executing)
-            monkeypatch.setattr(local_sign_in, "matches", matching)
+            monkeypatch.setattr("cds_service.access.local_sign_in.matches", matching)
             wrongs = ({"name": "Nobody"}, {"password": "wrong password"}, {"code": "000000"}, {"name": "Dora"})
             for wrong in (wrongs[0], *wrongs):  # the first one opens connections
                 token = await form_token(client, "/sign-in")
