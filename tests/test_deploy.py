@@ -23,6 +23,8 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
 UNIT = ConfigParser(strict=False, interpolation=None)
 UNIT.read_string((ROOT / "cds_service/docs/deploy/cramp-cds.service").read_text(encoding="utf-8"))
+REVIEW_UNIT = ConfigParser(strict=False, interpolation=None)
+REVIEW_UNIT.read_string((ROOT / "cds_service/docs/deploy/cramp-cds-review.service").read_text(encoding="utf-8"))
 SECRETS = {file_variable(option.variable) for option in OPTIONS if option.secret}
 VARIABLES = {option.variable for option in OPTIONS} | SECRETS
 
@@ -39,6 +41,15 @@ def test_the_commands_are_understood(command: list[str]) -> None:
     options = _parser().parse_args(command[1:])
     assert options.port == 8000
     assert options.workers > 1
+
+
+def test_the_review_pages_have_a_process_of_their_own_with_the_same_user_and_folder() -> None:
+    options = _parser().parse_args(shlex.split(REVIEW_UNIT["Service"]["ExecStart"])[1:])
+    assert options.port == 8002
+    for name in ("DynamicUser", "StateDirectory", "UMask", "ProtectSystem", "NoNewPrivileges"):
+        assert REVIEW_UNIT["Service"][name] == UNIT["Service"][name]
+    assert REVIEW_UNIT["Service"]["User"] == "cramp-cds"
+    assert REVIEW_UNIT["Service"]["EnvironmentFile"] != UNIT["Service"]["EnvironmentFile"]
 
 
 def test_all_settings_exist_and_can_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

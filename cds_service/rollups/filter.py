@@ -11,6 +11,7 @@ from enum import Enum
 from cds_service.rollups.days import as_date, as_number, plus
 
 MOST_DAYS = 3_660
+MOST_LENGTH = 1_000  # characters of a value
 
 
 class FilterError(ValueError):
@@ -20,7 +21,7 @@ class FilterError(ValueError):
 class Kind(Enum):
     """What the values of a field are, and how they are said to be wrong."""
 
-    NAME = ".*", "a text"
+    NAME = "(?s:.*)", "a text"  # a name that came from elsewhere may have lines
     NUMBER = r"-?[0-9]{1,9}", "a whole number"
     YES_NO = "yes|no", "yes or no"
     KEY = r"(k[0-9]{1,4}:)?[0-9a-f]{32}", "32 hexadecimal digits, as the log shows them"
@@ -174,6 +175,6 @@ def _days(text: str) -> int:
 def _checked(name: str, values: tuple[str, ...]) -> tuple[str, ...]:
     kind = FIELDS[name]
     for value in values:
-        if len(value) > 300 or not re.fullmatch(kind.pattern, value):
+        if len(value) > MOST_LENGTH or not re.fullmatch(kind.pattern, value):
             raise FilterError(f"{name} must be {kind.allowed}")
     return values

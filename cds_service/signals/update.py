@@ -14,7 +14,7 @@ from cds_service.signals.body_counts import count_bodies
 from cds_service.signals.daily import find_daily
 from cds_service.signals.finding import Finding, Kind, Watch
 from cds_service.signals.hourly import find_hourly
-from cds_service.signals.judged import find_judged
+from cds_service.signals.malfunctions import find_malfunctions
 from cds_service.signals.store import Renewed, keep, keep_watches
 from cds_service.signals.weekly import find_weekly, weeks_before
 
@@ -45,7 +45,7 @@ def update_signals(database: Database, days: SiteDays, clock: Clock, key: Sealin
         find_daily(database, today),
         find_hourly(database, days, at),
         find_weekly(database, days, today, key),
-        find_judged(database, days),
+        find_malfunctions(database, days),
     ):
         findings += part.findings
         watched += part.watches
@@ -62,4 +62,4 @@ def update_signals(database: Database, days: SiteDays, clock: Clock, key: Sealin
 
 def keep_judged(database: Database, days: SiteDays, at: int) -> list[int]:
     """Open signals for cases that were judged a malfunction, at once; return the ids of new ones."""
-    return keep(database, find_judged(database, days).findings, [Renewed(("verdict",), 0)], at)
+    return keep(database, find_malfunctions(database, days).findings, [Renewed(("verdict",), 0)], at)

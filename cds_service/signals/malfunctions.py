@@ -16,7 +16,7 @@ _MALFUNCTIONS = """SELECT v.call_id, v.received_at, v.card, v.nth, v.cause, c.te
     ORDER BY v.received_at, v.seq"""
 
 
-def find_judged(database: Database, days: SiteDays) -> Detected:
+def find_malfunctions(database: Database, days: SiteDays) -> Detected:
     """Return a finding for each day on which cases of a card at a client were judged a malfunction.
 
     Cases whose record was deleted meanwhile stand under no client. The score is the number of cases up to that day.
