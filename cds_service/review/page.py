@@ -60,6 +60,11 @@ class PageRequest(msgspec.Struct, frozen=True):
         return self.audit_log.append(self.reader.name, action, object_, reason, detail)
 
     @property
+    def known(self) -> bool:
+        """Return whether somebody signed in, or this is a dev process without accounts."""
+        return bool(self.reader.name) or not self.reader.verified
+
+    @property
     def query(self) -> Mapping[str, str]:
         """Return the last value of each parameter."""
         return dict(self.pairs)
