@@ -130,6 +130,7 @@ def create_app(
     add_error_handlers(app)
     app.add_middleware(ServiceCalls, runtime=held, respond=respond)  # what is added later stands around it
     app.add_middleware(UnexpectedErrorMiddleware)
+    app.router.routes.extend(card_page_routes(held))  # before the playground's `/cards/{name}`, the files of the review site
     if site is not None:
         _add_playground(app, held, announce)
     if dev:  # added last, so outermost: a browser can read errors only where they carry these headers too
@@ -139,7 +140,6 @@ def create_app(
     app.include_router(hook_routes(held))
     app.state.management = app if settings.management is None else _management_app(held, process)
     app.include_router(health_routes(held, process) if settings.management is None else probe_routes(process))
-    app.router.routes.extend(card_page_routes(held))
     describe_api(app, held.knowledge.services)
     if site is not None:
         _add_dev_pages(app, held, site)
