@@ -130,7 +130,7 @@ def create_app(
     add_error_handlers(app)
     app.add_middleware(ServiceCalls, runtime=held, respond=respond)  # what is added later stands around it
     app.add_middleware(UnexpectedErrorMiddleware)
-    app.router.routes.extend(card_page_routes(held))  # before the playground's `/cards/{name}`, the files of the review site
+    app.router.routes.extend(card_page_routes(held))  # before the playground, whose files below /cards have other names
     if site is not None:
         _add_playground(app, held, announce)
     if dev:  # added last, so outermost: a browser can read errors only where they carry these headers too

@@ -203,13 +203,13 @@ def _packed_inputs(received: ReceivedCall, chart: Chart | None) -> bytes:
     may_ask = bool(received.call.fhirServer)
     try:
         inputs = kept_inputs(chart, received.at, received.terminology, may_ask=may_ask) if chart is not None else None
+        packed = pack_inputs(inputs) if inputs is not None else b""
     except Exception as error:  # noqa: BLE001 - what a replay may want must not cost the call its record
         tell(Event.INPUTS_NOT_KEPT, error=type(error).__name__, place=place(error.__traceback__))
-        inputs = None
-    if inputs is None:
+        packed = b""
+    if not packed:
         metrics.INPUTS_NOT_KEPT.inc()
-        return b""
-    return pack_inputs(inputs)
+    return packed
 
 
 def _sealed(received: ReceivedCall, call_id: bytes, inputs: bytes) -> tuple[SealedText, ...]:
