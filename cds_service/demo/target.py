@@ -23,8 +23,9 @@ class ForeignLogError(ValueError):
 def clear_for(log_path: Path, review_path: Path) -> None:
     """Make room for a made-up log at `log_path`.
 
-    An earlier made-up log is removed, together with its cards and with what was counted of it and judged in it at `review_path`. A
-    log without any call is used as it is. Raises ForeignLogError where the file holds other records or is no log of this program, OSError.
+    An earlier made-up log is removed, together with its cards and with what was counted of it and judged in it at `review_path`.
+    A log without any call is used as it is. Raises ForeignLogError where the file holds other records or is no log of this
+    program, OSError.
     """
     if log_path.exists():
         clients = _clients(log_path)
