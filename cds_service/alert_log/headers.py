@@ -1,8 +1,8 @@
 """Notice that another program writes over the log's file in place, as `cp` does.
 
-SQLite doesn't notice: it goes on from the pages that it has in memory and in the write-ahead log, and mixes them with the new ones.
-The first bytes of the file tell. While the log is open they say that it has a write-ahead log, which a copy made by `log backup`
-does not, and their change counter never goes back.
+SQLite doesn't notice: it goes on from the pages that it has in memory and in the write-ahead log, and mixes them with the new
+ones. The first bytes of the file tell. While the log is open they say that it has a write-ahead log, which a copy made by
+`log backup` does not, and their change counter never goes back.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Headers:
         self._counters: dict[int, bytes] = {}  # the newest that was read, by descriptor
 
     def expect_no_copy(self) -> None:
-        """Raise UnusableLogError for a copy that was put beside the write-ahead log of another file. Call it before SQLite opens it.
+        """Raise UnusableLogError for a copy that was put beside the write-ahead log of another file.
 
-        Raises OSError.
+        To be called before SQLite opens the file. Raises OSError.
         """
         wal = self._path.with_name(f"{self._path.name}-wal")
         if not self._path.is_file() or not wal.is_file() or not wal.stat().st_size:
