@@ -66,7 +66,9 @@ class Templates:
             has_csv=page.rows is not None,
             reader=asked.reader,
             form_token=asked.form_token,
-            navigation=[(one.nav, self._base + one.path) for one in self._navigation if asked.reader.may(one.role)],
+            navigation=[
+                (one.nav, self._base + one.path) for one in self._navigation if asked.known and asked.reader.may(one.role)
+            ],
         )
         return Response(body, page.status, media_type="text/html")
 

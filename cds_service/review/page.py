@@ -60,6 +60,11 @@ class PageRequest(msgspec.Struct, frozen=True):
         return self.audit_log.append(self.reader.name, action, object_, reason, detail)
 
     @property
+    def known(self) -> bool:
+        """Return whether somebody signed in, or this is a dev process without accounts."""
+        return bool(self.reader.name) or not self.reader.verified
+
+    @property
     def query(self) -> Mapping[str, str]:
         """Return the last value of each parameter."""
         return dict(self.pairs)
@@ -99,7 +104,7 @@ class PageRoute(msgspec.Struct, frozen=True):
     """One page: its address below `/review`, and the function that makes it.
 
     `path` is "" for the first page. `draw` and `post` run in a thread, so they may ask databases. `role` is what a reader needs
-    for the page and `post_role` what he needs for its form: there is no default, so that no page is open by oversight. `nav` is
+    for the page and `post_role` what its form needs: there is no default, so that no page is open by oversight. `nav` is
     the name in the navigation, "" for pages that others link to. `scoped`: readers of some clients may open it, because it shows
     what `asked.database` gives, which is narrowed to theirs, and nothing else of the log.
     """

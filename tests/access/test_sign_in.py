@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
+from cds_service.access import passwords
 from cds_service.access.accounts import AccountError, change_roles, disable, reset
 from cds_service.access.passwords import PasswordError
-from tests.access.people import PASSWORD, Clock, a_site, add_person, audit_entries, form_token, review_database, sign_in
+from cds_service.database.sqlite import SqliteDatabase
+from tests.access.people import PASSWORD, Clock, a_site, add_person, audit_entries, code, form_token, review_database, sign_in
 from tests.log_tables import make_postgres_log, make_sqlite_log, postgres_database
 from tests.review.sample_log import NOW
 
@@ -149,6 +152,44 @@ async def test_whatever_is_wrong_the_answer_is_the_same(world: World, wrong: dic
             assert "Name, password or code is wrong" in answer.text
             assert PASSWORD not in answer.text
     assert audit_entries(world.folder, world.url)[-1][1:] == ("sign in refused", "local")
+
+
+async def test_whatever_is_wrong_the_same_is_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    fetch, execute, matches = SqliteDatabase._fetch, SqliteDatabase._execute, passwords.matches
+
+    def fetching(self: SqliteDatabase, sql: str, parameters: Any) -> Any:
+        done.append(sql)
+        return fetch(self, sql, parameters)
+
+    def executing(self: SqliteDatabase, sql: str, parameters: Any) -> int:
+        done.append(sql)
+        return execute(self, sql, parameters)
+
+    def matching(password: str, known: str | None) -> bool:
+        done.append("hash")
+        return matches(password, known)
+
+    add_person(world.database, "Dora", "viewer")
+    disable(world.database, "Dora")
+    seen = {}
+    with world.site() as browser:
+        async with browser() as client:
+            await form_token(client, "/sign-in")
+            monkeypatch.setattr(SqliteDatabase, "_fetch", fetching)
+            monkeypatch.setattr(SqliteDatabase, "_execute", executing)
+            monkeypatch.setattr("cds_service.access.local_sign_in.matches", matching)
+            wrongs = ({"name": "Nobody"}, {"password": "wrong password"}, {"code": "000000"}, {"name": "Dora"})
+            for wrong in (wrongs[0], *wrongs):  # the first one opens connections
+                token = await form_token(client, "/sign-in")
+                fields = {"name": "Rita", "password": PASSWORD, "code": code(world.secret), "form_token": token, **wrong}
+                done.clear()
+                assert (await client.post("/review/sign-in", data=fields)).status_code == 403
+                seen[str(wrong)] = list(done)
+    assert len(seen) == 4
+    first = next(iter(seen.values()))
+    assert first.count("hash") == 1
+    assert all(one == first for one in seen.values())
 
 
 @pytest.mark.parametrize("name", ["Rita", "Nobody"])
