@@ -151,11 +151,10 @@ def _list(_: argparse.Namespace) -> int:
 def _review(settings: Settings) -> Iterator[Database]:
     """Open the review database. Raises SettingsError for whatever can't be done, with the text for the admin."""
     from cds_service.access.audit import AuditError
-    from cds_service.database import DatabaseError, open_database, review_path
+    from cds_service.database import DatabaseError, open_site_database
 
-    place = (settings.log_path, review_path(settings), settings.log_database_url)
     try:
-        with closing(open_database(*place, limit_ms=None, writes_review=True)) as database:
+        with closing(open_site_database(settings, limit_ms=None, writes_review=True)) as database:
             yield database
     except (DatabaseError, AuditError, ValueError) as error:
         raise SettingsError(str(error)) from None

@@ -75,6 +75,6 @@ def links_of(one: Signal) -> dict[str, str]:
     return {
         "Card": Links(of_client).card(place.card),
         "Cases": links.log(card=place.card),
-        "Draw cases": f"{BASE}/queue?{urlencode({'card': place.card})}",
+        "Draw cases": f"{BASE}/queue?{urlencode({'signal': one.id})}",
         "What if": f"{BASE}/cards/{card}/what-if?{urlencode({'signal': one.id})}",
     }
