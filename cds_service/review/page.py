@@ -100,6 +100,15 @@ class BadFormError(Exception):
     """Raised for a form or a parameter that cannot be used. The text is for the reader."""
 
 
+class ScopeError(Exception):
+    """Raised where something is of the records of all clients and the reader may see those of some. The text is for
+    the reader.
+    """
+
+    def __init__(self, text: str = "This page shows the records of all clients, and yours are those of some") -> None:
+        super().__init__(text)
+
+
 class PageRoute(msgspec.Struct, frozen=True):
     """One page: its address below `/review`, and the function that makes it.
 

@@ -21,8 +21,8 @@ from cds_service.review.cookies import cookie_of, set_cookie
 from cds_service.review.drawing import Templates, as_csv, as_json, script, style
 from cds_service.review.headers import HEADERS
 from cds_service.review.log_state import LogState, log_state
-from cds_service.review.messages import TOLD, FormTokenError, ScopeError, expect_scope, message
-from cds_service.review.page import BASE, Page, PageRequest, PageRoute
+from cds_service.review.messages import TOLD, FormTokenError, expect_scope, message
+from cds_service.review.page import BASE, Page, PageRequest, PageRoute, ScopeError
 from cds_service.review.pages import PAGES
 from cds_service.review.reviewer import typed_name
 from cds_service.review.signal_rows import seen_by

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
 
-from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute, see_other
+from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute, ScopeError, see_other
 from cds_service.review.plans import WORK, Plan, PlanError, Sample, make_plan, plans, samples, to_do
 from cds_service.review.reviewer import remember, reviewer_of
 from cds_service.review.timeline import local
@@ -32,6 +32,7 @@ def draw(asked: PageRequest) -> Page:
     last_month = local(round(asked.now.timestamp() * 1e6), zone).replace(day=1) - timedelta(days=1)
     only_html = {
         "reviewer": reviewer,
+        "may_draw": not asked.reader.scoped,
         "cards": [card for card in asked.knowledge.cards if card.file.status != "retired"],
         "month": f"{last_month:%Y-%m}",
         "card": asked.query.get("card", ""),
@@ -49,6 +50,11 @@ def change(asked: PageRequest) -> Page | Response:
             return remember(see_other("/queue"), reviewer_name(asked.form["reviewer"]))
         except VerdictError as error:
             raise BadFormError(str(error)) from None
+    if asked.reader.scoped:
+        raise ScopeError(
+            "A plan is drawn from the cases of all clients, and is the only one of its card and month: ask somebody "
+            "who may see them all"
+        )
     card, month = asked.form.get("card", ""), asked.form.get("month", "").replace("-", "")
     if asked.knowledge.card(card) is None:
         raise BadFormError("Choose a card")
@@ -69,7 +75,7 @@ def _row(plan: Plan, cases: list[Sample], reviewer: str, zone: ZoneInfo) -> dict
         "month": _month(plan.month),
         "seed": plan.seed,
         "made_at": local(plan.made_at, zone).isoformat(sep=" ", timespec="minutes"),
-        "drawn": plan.drawn,
+        "drawn": plan.drawn or len(cases),  # strata count all clients, so a reader of some does not see them
         "read": sum(bool(one.readings) for one in cases),
         "read_twice": sum(len(one.readings) > 1 for one in cases),
         "differ": sum(disputed(one.readings) for one in cases),

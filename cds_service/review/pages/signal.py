@@ -65,7 +65,7 @@ def draw(asked: PageRequest, error: str = "") -> Page:
         },
     }
     only_html = {
-        "links": links_of(signal),
+        "links": links_of(signal, asked.reader),
         "axes": AXES,
         "chart": _chart(cut, counted) if counted else None,
         "reviewer": reviewer_of(asked),
@@ -142,4 +142,4 @@ def _axes_words(one: Entry) -> str:
     return "; ".join(f"{title}: {values[given[name]]}" for name, (title, values) in AXES.items() if given.get(name))
 
 
-ROUTE = PageRoute("/signals/{id:int}", draw, "viewer", csv=True, post=change, post_role="reviewer")
+ROUTE = PageRoute("/signals/{id:int}", draw, "viewer", csv=True, post=change, post_role="reviewer", scoped=True)

@@ -90,4 +90,4 @@ def change(asked: PageRequest) -> Page | Response:
     return remember(see_other(f"/signals?{urlencode({'state': asked.form.get('state') or 'open'})}"), reviewer_of(asked))
 
 
-ROUTE = PageRoute("/signals", draw, "viewer", nav="Signals", csv=True, post=change, post_role="reviewer")
+ROUTE = PageRoute("/signals", draw, "viewer", nav="Signals", csv=True, post=change, post_role="reviewer", scoped=True)
