@@ -96,6 +96,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         [(one.card.id, one.outcome) for one in evaluation.decisions],
         [(one.card, one.indicator, one.mode) for one in record.cards if one.state == "shown"],
         not_checked=any(one.is_notice for one in evaluation.shown),
+        notice_repeated=any(one.said_before for one in evaluation.decisions),
         unread=[one.kind for one in evaluation.facts.unread],
     )
     return evaluation

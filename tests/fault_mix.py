@@ -372,7 +372,9 @@ def _breaks(chance: random.Random, criteria: list[str], cards: list[str]) -> tup
         case "criterion":
             return what, chance.choice(criteria)
         case "part":
-            return what, chance.choice(("read", "judge", "choose", "draw", "compose", "notice", "every card", "every drawing"))
+            return what, chance.choice(
+                ("read_chart", "judge", "choose", "draw", "compose", "notice", "every card", "every drawing")
+            )
     return what, chance.choice(cards)
 
 

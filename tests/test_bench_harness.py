@@ -17,10 +17,11 @@ from tests.bench import environments, report
 from tests.bench.client import Connection, burst, first_answer
 from tests.bench.generate import SIZES, request
 from tests.bench.instructions import instructions
+from tests.bench.memory_curve import picture
 from tests.bench.over_loopback import Place
 from tests.bench.phases import LOG_THREADS, REST, Counted, per_call, table
 from tests.bench.server import Server, ServerStartError, anchor_command, free_port
-from tests.bench.soak import Point, growth, picture
+from tests.bench.soak import Point, growth
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 BODY = request(SIZES["S"], "order-sign", NOW)
@@ -171,7 +172,7 @@ def test_the_slope_of_memory_is_that_of_the_second_half() -> None:
 
 
 def test_the_picture_of_memory_has_every_point() -> None:
-    svg = picture([Point(0, 50.0), Point(1000, 55.0), Point(2000, 55.0)])
+    svg = picture([(0, 50.0), (1000, 55.0), (2000, 55.0)], "2,000 calls")
 
     (line,) = re.findall('<polyline points="(.*?)"', svg)
     (_, first), (middle, second), (right, third) = (map(float, point.split(",")) for point in line.split())

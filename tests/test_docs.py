@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,13 @@ def test_the_table_of_refusals_has_every_status_and_every_outcome() -> None:
     outcomes = {word for row in rows for word in re.findall(r"`(\w+)`", row[4])}
     assert outcomes == {*REFUSAL_OUTCOMES, "abandoned", "log_unavailable"}
     assert all(f"`{kind}`" in part for kind in SECURITY_KINDS)
+
+
+def test_the_picture_of_the_service_has_the_rows_of_the_contract() -> None:
+    text = (ROOT / "cds_service/docs/developers.md").read_text(encoding="utf-8")
+    picture = _FENCE.findall(text.partition("\n### The service\n")[2])[0].strip("`\n")
+    names = re.sub(r"│\s*$\n", "", "\n".join(line[:46].rstrip() for line in picture.splitlines()), flags=re.MULTILINE)
+    drawn = [set(re.findall(r"(\w+)(?:/|\.py)", row)) for row in names.splitlines()]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    layers = next(one["layers"] for one in contracts if one.get("containers") == ["cds_service"])
+    assert drawn == [set(layer.split(" | ")) for layer in layers]

@@ -54,7 +54,7 @@ def _broken(*_: object, **__: object) -> Any:
     raise ZeroDivisionError("SECRET")
 
 
-@pytest.mark.parametrize("part", ["read", "judge", "choose"])
+@pytest.mark.parametrize("part", ["read_chart", "judge", "choose"])
 async def test_an_engine_that_breaks_is_answered_with_500_and_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, part: str
 ) -> None:
@@ -69,7 +69,7 @@ async def test_an_engine_that_breaks_is_answered_with_500_and_logged(
     assert "engine_failed error=ZeroDivisionError place=test_engine_and_log_failures.py" in caplog.text
 
 
-@pytest.mark.parametrize("part", ["read", "judge", "choose"])
+@pytest.mark.parametrize("part", ["read_chart", "judge", "choose"])
 async def test_a_site_can_have_a_card_that_says_so_in_place_of_500(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:

@@ -7,8 +7,8 @@ import difflib
 import msgspec
 import pytest
 
+from cds_service.decide.decision import NOT_CHECKED
 from cds_service.knowledge.dialects import PLAIN
-from cds_service.present.cards import NOT_CHECKED
 from tests.core import knowledge
 from tests.golden import canonical, dialects_for, generated, kept, requests
 

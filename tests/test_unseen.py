@@ -194,7 +194,7 @@ def test_the_notice_of_an_engine_that_broke_is_in_the_dialect_of_its_ehr(monkeyp
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cds_service.evaluate.read", broken)
+    monkeypatch.setattr("cds_service.evaluate.read_chart", broken)
     request = request_from_case([ORDER], "order-sign", NOW)
     call = decode_request(msgspec.json.encode(request), "order-sign", Caller("north", dialect="epic"))
     known = knowledge()

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from cds_service.criteria.facts import ORDERS_NOT_SENT
 from cds_service.criteria.findings import Truth
-from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.decision import NOT_CHECKED, Decision, Outcome
 from cds_service.evaluate import Evaluation
 from cds_service.knowledge.dialects import topic_code
 from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.present.card_template import card_uuid
-from cds_service.present.cards import NOT_CHECKED
 from tests.core import Json
 
 NEVER_ARRIVED = ("not_obtained", "failed")
@@ -90,7 +90,8 @@ def _of_decision(one: Decision, told: Told, answer: Evaluation, known: Knowledge
             if not answer.facts.patient.deceased:
                 yield "and the patient lives"
         case Outcome.COULD_NOT_CHECK | Outcome.FAILED:
-            if not declared_silent(one, answer.facts.hook) and not _spoken_of(one, told, answer):
+            told_before = one.reason == ORDERS_NOT_SENT and one.repeats in shown_before
+            if not told_before and not declared_silent(one, answer.facts.hook) and not _spoken_of(one, told, answer):
                 yield f"and nothing in the answer says so ({one.reason or one.error})"
 
 

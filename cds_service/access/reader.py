@@ -36,7 +36,7 @@ class RoleError(Exception):
 class Reader(msgspec.Struct, frozen=True):
     """One person who reads the pages.
 
-    `clients` and `tenants` are those whose records he may see; None for all. `verified`: somebody signed in; without it (dev
+    `clients` and `tenants` are those whose records are shown; None for all. `verified`: somebody signed in; without it (dev
     profile without accounts) the name is what was typed, "" before that.
     """
 

@@ -21,11 +21,10 @@ from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.records import CallRecord, CardRecord, KeyPair, MissingRow, OutcomeRow, SealedText, new_call_id
 from cds_service.alert_log.sealing import SealedKind, SealingKey
 from cds_service.criteria.facts import Facts, Order, Quarantined, Source
-from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.decision import NOT_CHECKED, Decision, Outcome
 from cds_service.fhir.draft_entries import ORDERS
 from cds_service.fhir.resources import bare_id
 from cds_service.present.card_template import Shown
-from cds_service.present.cards import NOT_CHECKED
 from cds_service.read.chart import Chart
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, place, tell
@@ -204,13 +203,13 @@ def _packed_inputs(received: ReceivedCall, chart: Chart | None) -> bytes:
     may_ask = bool(received.call.fhirServer)
     try:
         inputs = kept_inputs(chart, received.at, received.terminology, may_ask=may_ask) if chart is not None else None
+        packed = pack_inputs(inputs) if inputs is not None else b""
     except Exception as error:  # noqa: BLE001 - what a replay may want must not cost the call its record
         tell(Event.INPUTS_NOT_KEPT, error=type(error).__name__, place=place(error.__traceback__))
-        inputs = None
-    if inputs is None:
+        packed = b""
+    if not packed:
         metrics.INPUTS_NOT_KEPT.inc()
-        return b""
-    return pack_inputs(inputs)
+    return packed
 
 
 def _sealed(received: ReceivedCall, call_id: bytes, inputs: bytes) -> tuple[SealedText, ...]:
@@ -253,6 +252,7 @@ def _card_record(one: Shown, received: ReceivedCall) -> CardRecord:
             indicator=one.indicator,
             mode="live",
             order_key="",
+            about=one.about,
             body=_without_ids(one, received, None),
         )
     order = decision.order

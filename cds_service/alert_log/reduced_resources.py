@@ -93,7 +93,7 @@ class Reducer:
         return self._numbers.setdefault(key, str(len(self._numbers)))
 
     def resource(self, one: Resource) -> Resource:
-        """Return a resource with what `_FIELDS` names of it."""
+        """Return a resource with the fields of AS_SENT and REDUCED."""
         kept: dict[str, Any] = {}
         for name, reduce in _KEPT:
             value = getattr(one, name)

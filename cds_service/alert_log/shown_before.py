@@ -16,7 +16,7 @@ from cds_service.alert_log.prior_everywhere import merged
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.records import RETRY
 from cds_service.criteria.facts import Facts, Order, PriorCard
-from cds_service.decide.decision import Decision
+from cds_service.decide.decision import NOT_CHECKED, Decision
 from cds_service.decide.repeat_rule import look_back
 from cds_service.present.card_template import card_uuid
 from cds_service.wire.hook_request import HookRequest
@@ -49,6 +49,8 @@ class ShownBeforeInLog:
             for one in decisions
             if one.card.id in wanted
         }
+        if NOT_CHECKED in wanted:
+            own.add(card_uuid(session, NOT_CHECKED, ""))
         # While the log has records of the key before, the patient has two hashes in it.
         names = [hashed] if hashed.old is None else [hashed, hashed.old]
         since = {card: facts.now - back for card, back in wanted.items()}
@@ -97,4 +99,6 @@ def _look_back(decisions: Iterable[Decision], hook: str, answer_counts: timedelt
             back = look_back(decision, hook, answer_counts)
             if back is not None:
                 wanted[decision.card.id] = max(back, wanted.get(decision.card.id, back))
+        elif decision.in_notice and decision.lacks_orders and decision.card.live:
+            wanted[NOT_CHECKED] = answer_counts
     return wanted

@@ -16,14 +16,14 @@ import msgspec
 
 from cds_service.authoring.shorthand import ShorthandError, request_from_case
 from cds_service.criteria.facts import Facts, PriorCard
-from cds_service.decide.decision import Decision, Outcome
+from cds_service.decide.decision import NOT_CHECKED, Decision, Outcome
 from cds_service.evaluate import Engine, Evaluation, evaluate_request
 from cds_service.files.conversion_errors import Keys
 from cds_service.files.yaml_file import KnowledgeError, Problem, YamlFile
 from cds_service.knowledge.card_file import File, Hook, Indicator
 from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.present.card_template import Shown
-from cds_service.present.cards import NOT_CHECKED, Presenter
+from cds_service.present.cards import Presenter
 from cds_service.present.suggestions import suggestion_uuid
 from cds_service.wire.hook_request import decode_request
 

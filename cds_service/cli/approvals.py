@@ -72,15 +72,13 @@ def _approve_change(number: int) -> int:
     from cds_service.alert_log import micros
     from cds_service.changes.approval import RefusedError, approve_change
     from cds_service.changes.change import Step, add_step, find_change
-    from cds_service.database import DatabaseError, open_database, review_path
+    from cds_service.database import DatabaseError, open_site_database
     from cds_service.knowledge.approvals import ApprovalError
     from cds_service.knowledge.site_knowledge import approvals_path
 
     settings, now = load_settings(), utc_now()
     try:
-        database = open_database(
-            settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None, writes_review=True
-        )
+        database = open_site_database(settings, limit_ms=None, writes_review=True)
     except DatabaseError as error:
         print(f"not approved: {error}", file=sys.stderr)
         return 1

@@ -60,12 +60,11 @@ def _print_head(_: argparse.Namespace) -> int:
 
 @contextmanager
 def _review() -> Iterator[Database]:
-    from cds_service.database import DatabaseError, open_database, review_path
+    from cds_service.database import DatabaseError, open_site_database
 
     settings = load_settings()
     try:
-        place = (settings.log_path, review_path(settings), settings.log_database_url)
-        with closing(open_database(*place, limit_ms=None, writes_review=True)) as database:
+        with closing(open_site_database(settings, limit_ms=None, writes_review=True)) as database:
             yield database
     except DatabaseError as error:
         raise SettingsError(str(error)) from None

@@ -82,20 +82,19 @@ def _ship(options: argparse.Namespace) -> int:
 def _rollup(options: argparse.Namespace) -> int:
     from cds_service.authoring.progress import Progress
     from cds_service.clock import utc_now
-    from cds_service.database import DatabaseError, open_database, review_path
+    from cds_service.database import DatabaseError, open_site_database
     from cds_service.rollups.days import SiteDays
     from cds_service.rollups.rollup import days_not_counted, differences, roll_up, rollup_state
 
     settings = load_settings()
     days = SiteDays(settings.time_zone)
-    place = (settings.log_path, review_path(settings), settings.log_database_url)
     parts = 1000  # of the bar
 
     def advance(done: int, of: int) -> None:
         shown.advance(done * parts // of, done)
 
     try:
-        with closing(open_database(*place, limit_ms=None, writes_review=True)) as database:
+        with closing(open_site_database(settings, limit_ms=None, writes_review=True)) as database:
             with Progress(sys.stderr, every=1, what="days").of("verified" if options.verify else "counted", parts) as shown:
                 if options.verify:
                     wrong = list(differences(database, days, progress=advance))

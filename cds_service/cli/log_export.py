@@ -48,7 +48,7 @@ def add_log_export_command(log: argparse._SubParsersAction[Any], instant: Callab
 
 def _export(options: argparse.Namespace) -> int:
     from cds_service.access.audit import AuditError
-    from cds_service.database import DatabaseError, open_database, review_path
+    from cds_service.database import DatabaseError, open_site_database
     from cds_service.exports.call_details import DamagedBodyError
     from cds_service.exports.formats import CACHE_MB
     from cds_service.exports.parquet_files import MissingExtraError
@@ -62,11 +62,10 @@ def _export(options: argparse.Namespace) -> int:
         return 1
     if not options.reason:
         print("no --reason was given; the audit says so", file=sys.stderr)
-    place = (settings.log_path, review_path(settings), settings.log_database_url)
     try:
         with (
-            closing(open_database(*place, limit_ms=None, writes_review=True, cache_mb=CACHE_MB)) as database,
-            closing(open_database(*place, writes_review=True, cache_mb=CACHE_MB)) as audit,
+            closing(open_site_database(settings, limit_ms=None, writes_review=True, cache_mb=CACHE_MB)) as database,
+            closing(open_site_database(settings, writes_review=True, cache_mb=CACHE_MB)) as audit,
         ):
             for chunk in _chunks(options, settings, database, _entering(options, audit)):
                 sys.stdout.buffer.write(chunk)

@@ -173,7 +173,7 @@ def _begun(options: argparse.Namespace) -> Backtest:
 
 def _say_backtest(backtest: Backtest, result: Result) -> int:
     """Print the result; return 1 where no record could answer."""
-    from cds_service.database import open_database, review_path
+    from cds_service.database import open_site_database
     from cds_service.replay.answerable import WHY
     from cds_service.review.backtest_figures import figures, judged
 
@@ -194,7 +194,7 @@ def _say_backtest(backtest: Backtest, result: Result) -> int:
         print(f"  as recorded {_outcomes(counts.outcomes_old)}; with the candidate {_outcomes(counts.outcomes_new)}")
     if total.answered and not changed:
         print("no card comes out differently")
-    database = open_database(settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None)
+    database = open_site_database(settings, limit_ms=None)
     try:
         verdicts = judged(database, backtest)
     finally:

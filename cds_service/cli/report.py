@@ -21,7 +21,7 @@ def add_report_command(commands: argparse._SubParsersAction[Any]) -> None:
 
 def _report(options: argparse.Namespace) -> int:
     from cds_service.clock import utc_now
-    from cds_service.database import DatabaseError, open_database, review_path
+    from cds_service.database import DatabaseError, open_site_database
     from cds_service.exports.month_figures import Month
     from cds_service.knowledge.site_knowledge import load_knowledge
     from cds_service.review.drawing import Templates
@@ -37,9 +37,8 @@ def _report(options: argparse.Namespace) -> int:
         print(f"--month: {error}", file=sys.stderr)
         return 2
     chosen = Filter.of(**{name: value for name in ("tenant", "client") if (value := getattr(options, name)) is not None})
-    place = (settings.log_path, review_path(settings), settings.log_database_url)
     try:
-        with closing(open_database(*place, limit_ms=None, writes_review=True)) as database:
+        with closing(open_site_database(settings, limit_ms=None, writes_review=True)) as database:
             roll_up(database, SiteDays(settings.time_zone), utc_now)
             report = monthly_report(database, load_knowledge(settings, before_approval=True), month, chosen)
     except DatabaseError as error:

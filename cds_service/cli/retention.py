@@ -47,10 +47,9 @@ def add_retention_commands(log: argparse._SubParsersAction[Any]) -> None:
 
 @contextmanager
 def _review(settings: Settings) -> Iterator[Database]:
-    from cds_service.database import open_database, review_path
+    from cds_service.database import open_site_database
 
-    place = (settings.log_path, review_path(settings), settings.log_database_url)
-    with closing(open_database(*place, limit_ms=None, writes_review=True)) as database:
+    with closing(open_site_database(settings, limit_ms=None, writes_review=True)) as database:
         yield database
 
 

@@ -34,10 +34,9 @@ def add_signal_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
 
 
 def _opened(settings: Settings) -> Database:
-    from cds_service.database import open_database, review_path
+    from cds_service.database import open_site_database
 
-    place = (settings.log_path, review_path(settings), settings.log_database_url)
-    return open_database(*place, limit_ms=None, writes_review=True)
+    return open_site_database(settings, limit_ms=None, writes_review=True)
 
 
 def _signals(options: argparse.Namespace) -> int:

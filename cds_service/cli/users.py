@@ -34,7 +34,7 @@ def add_users_commands(commands: argparse._SubParsersAction[Any]) -> None:
     _add_name(reset, _reset)
     _add_password(reset)
     _add_name(users.add_parser("disable", help="let an account in no more; ends its sessions"), _disable)
-    _add_name(users.add_parser("sign-out", help="end all sessions of a person, wherever he signed in"), _sign_out)
+    _add_name(users.add_parser("sign-out", help="end all sessions of a person, wherever they signed in"), _sign_out)
     release = users.add_parser("release", help="free a name, so that another person or another way to sign in can have it")
     _add_name(release, _release)
     users.add_parser("list", help="list the accounts and what they may do").set_defaults(run=_list)
@@ -151,11 +151,10 @@ def _list(_: argparse.Namespace) -> int:
 def _review(settings: Settings) -> Iterator[Database]:
     """Open the review database. Raises SettingsError for whatever can't be done, with the text for the admin."""
     from cds_service.access.audit import AuditError
-    from cds_service.database import DatabaseError, open_database, review_path
+    from cds_service.database import DatabaseError, open_site_database
 
-    place = (settings.log_path, review_path(settings), settings.log_database_url)
     try:
-        with closing(open_database(*place, limit_ms=None, writes_review=True)) as database:
+        with closing(open_site_database(settings, limit_ms=None, writes_review=True)) as database:
             yield database
     except (DatabaseError, AuditError, ValueError) as error:
         raise SettingsError(str(error)) from None

@@ -208,6 +208,9 @@ class Order(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     raw: bytes = b""  # the resource as it was sent
 
 
+ORDERS_NOT_SENT = "the draft orders were not sent"  # the note of their source, and the reason of cards that are about orders
+
+
 class PriorCard(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A card that was shown about this patient before; `repeat_rule` says when it suppresses another."""
 

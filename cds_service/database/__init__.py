@@ -14,7 +14,7 @@ from cds_service.database.errors import (
     StatementTooLongError,
 )
 from cds_service.database.names import WITHDRAWN, Names
-from cds_service.database.opening import READ_LIMIT_MS, open_database, review_path
+from cds_service.database.opening import READ_LIMIT_MS, open_database, open_site_database, review_path
 from cds_service.database.pool import DatabasePool
 from cds_service.database.scope import ScopedDatabase
 
@@ -31,5 +31,6 @@ __all__ = [
     "ScopedDatabase",
     "StatementTooLongError",
     "open_database",
+    "open_site_database",
     "review_path",
 ]

@@ -19,6 +19,20 @@ def review_path(settings: Settings) -> Path:
     return settings.review_path or settings.log_path.with_name("review.sqlite3")
 
 
+def open_site_database(
+    settings: Settings, *, limit_ms: int | None = READ_LIMIT_MS, writes_review: bool = False, cache_mb: int = CACHE_MB
+) -> Database:
+    """Open the log and the review database of the settings; see `open_database`, whose errors it raises."""
+    return open_database(
+        settings.log_path,
+        review_path(settings),
+        settings.log_database_url,
+        limit_ms=limit_ms,
+        writes_review=writes_review,
+        cache_mb=cache_mb,
+    )
+
+
 def open_database(
     log_path: Path,
     review_path: Path,

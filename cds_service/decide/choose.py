@@ -1,8 +1,8 @@
 """Choose which of the drawn cards that fired are shown. Pure.
 
-In this order: the repeat rule, one card for each subject, the limit on info cards, then notices on covered subjects. Cards in
-shadow suppress no shown card. The repeat rule holds for them, too, where the caller knows what was shown: the cases of a draft
-do; the alert log is not asked, because nothing of such a card was ever shown.
+In this order: the repeat rule, one card for each subject, the limit on info cards, notices on covered subjects, then what this
+user was told of missing draft orders. Cards in shadow suppress no shown card. The repeat rule holds for them, too, where the
+caller knows what was shown: the cases of a draft do; the alert log is not asked, because nothing of such a card was ever shown.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from cds_service.criteria.facts import PriorCard
 from cds_service.decide.decision import FIRED, Decision, Outcome
-from cds_service.decide.repeat_rule import repeated
+from cds_service.decide.repeat_rule import repeated, repeated_notice
 
 _change = msgspec.structs.replace
 
@@ -33,6 +33,23 @@ def choose(
     `shown_before`: the cards shown about this patient. `answer_counts`: how long an answer given at order-select counts at
     order-sign. `most`: the limit on cards in one response; warnings and critical cards are never cut.
     """
+    chosen = _choose_cards(decisions, shown_before, hook, now, answer_counts, most)
+    if shown_before and (prior := repeated_notice(shown_before, now, answer_counts)) is not None:
+        for position, decision in enumerate(chosen):
+            if decision.in_notice and decision.lacks_orders:
+                chosen[position] = _change(decision, in_notice=False, repeats=prior.uuid)
+    return chosen
+
+
+def _choose_cards(
+    decisions: Sequence[Decision],
+    shown_before: Sequence[PriorCard],
+    hook: str,
+    now: datetime,
+    answer_counts: timedelta,
+    most: int,
+) -> list[Decision]:
+    """Suppress the cards that are not shown, and notices on subjects that the shown ones cover."""
     chosen = list(decisions)
     if not any(one.outcome is FIRED for one in chosen):  # then no card is shown that could cover a subject either
         return chosen

@@ -8,8 +8,10 @@ from typing import Literal
 import msgspec
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.facts import Order
+from cds_service.criteria.facts import ORDERS_NOT_SENT, Order
 from cds_service.knowledge.knowledge import Card
+
+NOT_CHECKED = "not-checked"  # the topic of the notice, and its name in the log
 
 
 class Outcome(StrEnum):
@@ -49,13 +51,25 @@ class Decision(msgspec.Struct, frozen=True):
     in_notice: bool = False  # for could_not_check and failed: the notice of the response lists it
     gave_way_to: str = ""  # for gave_way: id of the card that covers its subject
     about: str = ""  # names of what the card is about, for the repeat rule; set where it fired and has one
-    repeats: str = ""  # for repeated: uuid of the earlier shown card
+    repeats: str = (
+        ""  # uuid of the earlier shown card: for repeated, and for could_not_check where that was a notice that said so
+    )
     error: str = ""  # for failed: class of the exception
 
     @property
     def shows(self) -> bool:
         """Tell whether the card is shown: it fired, is not suppressed, and is live."""
         return self.outcome is FIRED and self.card.live
+
+    @property
+    def lacks_orders(self) -> bool:
+        """Tell whether the card could not be checked because the call had no draft orders."""
+        return self.outcome is Outcome.COULD_NOT_CHECK and self.reason == ORDERS_NOT_SENT
+
+    @property
+    def said_before(self) -> bool:
+        """Tell whether the notice would list the card, had the same user not been told already."""
+        return self.outcome is Outcome.COULD_NOT_CHECK and bool(self.repeats)
 
     @property
     def indicator(self) -> Literal["", "info", "warning", "critical"]:

@@ -1,9 +1,12 @@
 """Suppress a card that was shown before and has nothing new. Pure: the earlier cards are handed in.
 
-Two rules. A card's own `repeat` rule suppresses an info card for so many days, whichever user saw it. And a card about an order
-that a clinician overrode at order-select is not shown to the same clinician again at order-sign. Neither suppresses a critical
-card, one with a higher indicator than before, or one about something new: for a card about an order all its evidence counts, so
-a drug or a result that came since shows it again. Without earlier cards nothing is suppressed.
+Two rules are for cards. A card's own `repeat` rule suppresses an info card for so many days, whichever user saw it. And a card
+about an order that a clinician overrode at order-select is not shown to the same clinician again at order-sign. Neither
+suppresses a critical card, one with a higher indicator than before, or one about something new: for a card about an order all
+its evidence counts, so a drug or a result that came since shows it again. Without earlier cards nothing is suppressed.
+
+One rule is for the notice. An EHR that never sends draft orders would get it at every call about an order, so it tells the same
+user of the same patient only once in the time that an answer counts.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.facts import Order, PriorCard
+from cds_service.criteria.facts import ORDERS_NOT_SENT, Order, PriorCard
 from cds_service.criteria.findings import IS_MET
 from cds_service.criteria.wording import name_of
+from cds_service.decide.decision import NOT_CHECKED
 
 if TYPE_CHECKING:
     from cds_service.decide.decision import Decision
@@ -62,6 +66,15 @@ def repeated(
     for prior in shown_before:
         recent = prior.card == decision.card.id and now - prior.shown_at < back
         if recent and _has_nothing_new(decision, prior) and (by_rule or _was_answered(decision, prior)):
+            return prior
+    return None
+
+
+def repeated_notice(shown_before: Iterable[PriorCard], now: datetime, answer_counts: timedelta) -> PriorCard | None:
+    """Return the earlier notice that told this user that the patient's draft orders were not sent; None without one."""
+    for prior in shown_before:
+        recent = prior.card == NOT_CHECKED and now - prior.shown_at < answer_counts
+        if recent and prior.same_user and prior.about == ORDERS_NOT_SENT:
             return prior
     return None
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from cds_service.criteria.escaping import cleaned
 from cds_service.criteria.evaluator import Evaluator
-from cds_service.criteria.facts import Facts, Order
+from cds_service.criteria.facts import Facts, Order, PriorCard
 from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, Finding, Truth
 from cds_service.criteria.group import AllCriterion, Composite
 from cds_service.criteria.kinds import Criterion
@@ -30,7 +30,7 @@ from cds_service.explain.explanation import (
     RowExplanation,
     TruthWord,
 )
-from cds_service.explain.sentences import Sentences, repeated
+from cds_service.explain.sentences import Sentences, notice_repeated, repeated
 from cds_service.explain.unused import unused
 from cds_service.fhir.gathered import Gathered
 from cds_service.knowledge.knowledge import Card, Knowledge
@@ -88,6 +88,7 @@ class _Explainer:
             row=decision.row + 1,
             shadow=card.why_shadow,
             said=decision.in_notice and card.live,
+            said_before=decision.said_before,
             stops=stops,
             conditions=conditions,
             rows=rows,
@@ -107,10 +108,10 @@ class _Explainer:
                     if explained.effect == "unsure"
                 ]
                 reason = decision.reason or "; ".join(explained.because for explained in unsure[:2])
-                return f"it could not be checked: {reason}", list(dict.fromkeys(explained.name for explained in unsure))
+                because = f"it could not be checked: {reason}" + self._said_before(decision)
+                return because, list(dict.fromkeys(explained.name for explained in unsure))
             case Outcome.REPEATED:
-                prior = next((one for one in self.facts.prior_cards if one.uuid == decision.repeats), None)
-                return repeated(decision.card.file, decision.indicator, prior, self.facts.now), []
+                return repeated(decision.card.file, decision.indicator, self._prior(decision), self.facts.now), []
             case Outcome.CAPPED:
                 most = self.knowledge.labels.most_cards
                 return f"a response has at most {most} info cards, and others rank before it; warnings are always shown", []
@@ -121,6 +122,16 @@ class _Explainer:
             case Outcome.FAILED:
                 return f"its evaluation failed with {decision.error}: a fault of the service, recorded in its log", []
         return _not_fired(conditions, rows)
+
+    def _said_before(self, decision: Decision) -> str:
+        """Return why the notice does not list the card again; "" where it was not said before."""
+        if not decision.said_before:
+            return ""
+        counts = self.knowledge.engineering.answer_counts.span
+        return f"; {notice_repeated(self._prior(decision), counts)}"
+
+    def _prior(self, decision: Decision) -> PriorCard | None:
+        return next((one for one in self.facts.prior_cards if one.uuid == decision.repeats), None)
 
     def _row_words(self, decision: Decision) -> str:
         table = decision.card.file.table

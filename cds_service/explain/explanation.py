@@ -71,6 +71,7 @@ class CardExplanation(msgspec.Struct, omit_defaults=True):
     row: int = 0  # with which it fired, from 1
     shadow: str = ""  # why it is logged and never shown
     said: bool = False  # whether the clinician gets a notice of what could not be checked
+    said_before: bool = False  # whether the same user got that notice before, so that it is not given again
     stops: list[str] = []  # the criteria behind `because`: the card would go on if each had the other truth
     conditions: list[CriterionExplanation] = []
     rows: list[RowExplanation] = []

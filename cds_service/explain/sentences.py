@@ -88,5 +88,19 @@ def repeated(card: CardFile, indicator: str, prior: PriorCard | None, now: datet
     return f"{said}; again in {days} day{'s' if days != 1 else ''}, from {again:%Y-%m-%d}"
 
 
+def notice_repeated(prior: PriorCard | None, counts: timedelta) -> str:
+    """Return when the same user was told that draft orders were not sent, and when that is said again.
+
+    `prior`: the earlier notice, None where it is not known; `counts`: for how long it counts.
+    """
+    if prior is None:
+        return "this user was told for this patient, so it is not said again"
+    again = prior.shown_at + counts
+    return (
+        f"this user was told for this patient on {prior.shown_at:%Y-%m-%d} at {prior.shown_at:%H:%M} UTC, "
+        f"so it is not said again before {again:%Y-%m-%d} at {again:%H:%M} UTC"
+    )
+
+
 def _name(criterion: str) -> str:
     return f"'{criterion.replace('_', ' ')}'"

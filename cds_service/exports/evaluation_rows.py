@@ -19,6 +19,7 @@ PAGE = 100  # calls read at once, of about 18 evaluations each
 OF_CALLS = ("tenant", "client", "service", "hook", "status", "user", "patient", "encounter")
 OF_EVALUATIONS = ("card", "version", "outcome", "about_order")
 _MS = 1_000  # an id of a call begins with the millisecond of its receipt (UUIDv7, RFC 9562)
+_LAST_MS = 253_370_764_800_000  # the year 9999; an id of a later time is that of no call
 
 _CALLS = """SELECT k.*, {source} AS from_source, k.key AS call_key FROM log.call k
     WHERE k.repeat_of IS NULL AND k.received_at >= :start AND k.received_at < :end {where} {after}
@@ -45,7 +46,7 @@ class EvaluationRows:
         if not self._cases:
             yield from self._selection.spans(self._database, "call")
             return
-        for ms in sorted({int.from_bytes(one.call[:6], "big") for one in self._cases}):
+        for ms in sorted(set(map(_received_ms, self._cases))):
             yield self._selection.days.day_of(ms * _MS), Bounds(ms * _MS, (ms + 1) * _MS)
 
     def _pages(self, bounds: Bounds) -> Iterator[list[Row]]:
@@ -112,6 +113,10 @@ def _members(one: Evaluation, nth: int) -> Row:
     }
 
 
+def _received_ms(case: CaseRef) -> int:
+    return int.from_bytes(case.call[:6], "big")
+
+
 def cases_of(texts: Sequence[str]) -> tuple[CaseRef, ...]:
     """Return the cases written as "call/card/nth", as in the address of a case. Raises ValueError, which says which line."""
     found = []
@@ -122,6 +127,6 @@ def cases_of(texts: Sequence[str]) -> tuple[CaseRef, ...]:
             found.append(CaseRef(bytes.fromhex(call), card, int(nth)))
         except ValueError:
             raise ValueError(f"case {number} is not written as call/card/number, as in the address of a case") from None
-        if len(found[-1].call) != 16 or not card or found[-1].nth < 1:
+        if len(found[-1].call) != 16 or _received_ms(found[-1]) >= _LAST_MS or not card or found[-1].nth < 1:
             raise ValueError(f"case {number} is not written as call/card/number, as in the address of a case")
     return tuple(dict.fromkeys(found))

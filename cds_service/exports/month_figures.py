@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -60,8 +59,7 @@ class MonthFigures(msgspec.Struct, frozen=True):
         return self.tenants > 1
 
 
-@dataclass(frozen=True)
-class Month:
+class Month(msgspec.Struct, frozen=True):
     """One calendar month of the site."""
 
     number: int  # YYYYMM

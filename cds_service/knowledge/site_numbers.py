@@ -94,21 +94,20 @@ def site_numbers(card: Card, knowledge: Knowledge, folder: Path) -> list[SiteNum
         found += _of_criterion(name, knowledge, file, keys, shipped, others)
     if card.file.repeat is not None:
         shipped = files[f"{card.id}/{CARD}"].get("repeat", {}).get("after_days")
-        at = ("repeat", "after_days")
         low, high = (Decimal(one) for one in _BOUNDS["days"])
         found.append(
             SiteNumber(
-                f"{card.id}/{CARD}",
-                at,
-                card.file.repeat.after_days,
-                shipped,
-                "days",
-                max(low, Decimal(1)),
-                high,
-                True,
-                (),
-                (),
-                (),
+                file=f"{card.id}/{CARD}",
+                keys=("repeat", "after_days"),
+                value=card.file.repeat.after_days,
+                shipped=shipped,
+                unit="days",
+                low=max(low, Decimal(1)),
+                high=high,
+                whole=True,
+                uses=(),
+                cards=(),
+                source=(),
             )
         )
     return found

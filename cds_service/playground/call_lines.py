@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from cds_service.decide.decision import Outcome
+from cds_service.decide.decision import NOT_CHECKED, Outcome
 from cds_service.evaluate import Evaluation
 from cds_service.explain.explanation import Explanation
 from cds_service.explain.nearest import nearest
@@ -38,9 +38,11 @@ def call_words(call: KeptCall, evaluation: Evaluation | None, why: Explanation |
 
 
 def held_back(evaluation: Evaluation) -> list[str]:
-    """Return the cards that were held back as repeats, with the time when they were shown."""
+    """Return the cards and the notice that were held back as repeats, with the time when they were shown."""
     shown = {one.uuid: f" ({one.shown_at:%Y-%m-%d %H:%M})" for one in evaluation.facts.prior_cards}
-    return [f"{one.card.id}{shown.get(one.repeats, '')}" for one in evaluation.decisions if one.outcome is Outcome.REPEATED]
+    held = [(one.card.id, one.repeats) for one in evaluation.decisions if one.outcome is Outcome.REPEATED]
+    held += dict.fromkeys((NOT_CHECKED, one.repeats) for one in evaluation.decisions if one.said_before)
+    return [f"{name}{shown.get(prior, '')}" for name, prior in held]
 
 
 def feedback_items(body: bytes) -> list[FeedbackItem]:

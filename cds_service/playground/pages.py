@@ -69,13 +69,15 @@ class Pages:
         cards = explanation.cards if explanation is not None else []
         cards = sorted(cards, key=lambda card: _DISPLAY_ORDER.index(card.outcome))
         repeated = [card for card in cards if card.outcome is Outcome.REPEATED]
+        said_before = [card for card in cards if card.said_before]
         outcome = msgspec.json.decode(call.response) if call.status != 200 and is_json(call.response) else None
         return self._pages.get_template("call.html").render(
             call=call,
             explanation=explanation,
             explained=cards,
             repeated=repeated,
-            nearest=nearest(explanation) if explanation is not None and not call.cards and not repeated else [],
+            said_before=said_before,
+            nearest=nearest(explanation) if explanation is not None and not (call.cards or repeated or said_before) else [],
             counts=_counts(cards),
             chart=_chart(call.request),
             outcome=outcome,

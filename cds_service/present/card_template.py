@@ -54,6 +54,7 @@ class Shown(msgspec.Struct, frozen=True, gc=False):
     body: bytes  # the card's JSON
     decision: Decision | None = None  # None for the notice
     changed_orders: tuple[bytes, ...] = ()  # the JSON of the received order with each suggested change that the card holds
+    about: str = ""  # of the notice: `ORDERS_NOT_SENT` where it says that, for the repeat rule
 
     @property
     def is_notice(self) -> bool:

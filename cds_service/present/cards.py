@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from cds_service.criteria.facts import Facts
+from cds_service.criteria.facts import ORDERS_NOT_SENT, Facts
 from cds_service.criteria.findings import OnError
-from cds_service.decide.decision import FIRED, Decision, Outcome
+from cds_service.decide.decision import FIRED, NOT_CHECKED, Decision, Outcome
 from cds_service.knowledge.card_file import DialectFile
 from cds_service.knowledge.dialects import PLAIN, shortened, topic_code
 from cds_service.knowledge.knowledge import Knowledge
@@ -28,7 +28,6 @@ from cds_service.present.card_template import (
 )
 from cds_service.present.suggestions import Needless
 
-NOT_CHECKED = "not-checked"
 _HELD_BACK = (Outcome.REPEATED, Outcome.GAVE_WAY, Outcome.CAPPED)
 _BY_INDICATOR = ("critical", "warning", "info")
 
@@ -148,4 +147,5 @@ class _Dialect:
             indicator="info",
             source=self._notice_source,
         )
-        return Shown(identity, "info", _encode(card))
+        about = ORDERS_NOT_SENT if any(one.lacks_orders for one in decisions) else ""
+        return Shown(identity, "info", _encode(card), about=about)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cds_service.read.daily_dose import NOT_ORAL, SUCCESSOR
@@ -12,6 +11,7 @@ from cds_service.read.medications import WHEN_NEEDED
 from cds_service.read.sig_plain import REWRITES
 from cds_service.read.sig_tokens import PATTERNS, tokens
 from cds_service.read.sig_words import Kind, Token
+from cds_service.short_cache import short_cache
 
 if TYPE_CHECKING:
     from cds_service.terminology.terminology import Terminology
@@ -30,7 +30,7 @@ class DosageWords:
         routes = _words_of(terminology.searched("routes"))
         self._known = _WRITTEN | routes
         self._stems = tuple(word for word in routes if len(word) > 3)  # "inhal" is searched for at the beginning of words
-        self.masked = lru_cache(maxsize=4096)(self._masked)  # they repeat from refill to refill
+        self.masked = short_cache(4096)(self._masked)  # they repeat from refill to refill
 
     def _masked(self, text: str) -> str | None:
         """Return the text with letters in place of each unknown word, as many; None where it would be read differently."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from cds_service.criteria.facts import Drug, Order, Quarantined, Source, SourceState, Unread
+from cds_service.criteria.facts import ORDERS_NOT_SENT, Drug, Order, Quarantined, Source, SourceState, Unread
 from cds_service.fhir.draft_entries import DRUG_ORDERS, ORDERS, SOURCE, Draft, DraftEntries
 from cds_service.fhir.resources import Resource, bare_id
 from cds_service.read.drug_status import status_of
@@ -61,7 +61,7 @@ def own_drafts(entries: DraftEntries | None, selections: list[str] | None, hook:
     if entries is None:
         if hook == "patient-view":
             return Drafts([], (), Source(SourceState.EMPTY, "context"))
-        return Drafts([], (), Source(SourceState.ABSENT, "context", "the draft orders were not sent"))
+        return Drafts([], (), Source(SourceState.ABSENT, "context", ORDERS_NOT_SENT))
     if not entries.is_bundle:
         return Drafts([], (), Source(SourceState.ERROR, "context", "the draft orders are not a Bundle"))
     selected = _Selected(selections if hook == "order-select" else None)

@@ -18,7 +18,7 @@ import msgspec
 
 from cds_service import __version__
 from cds_service.alert_log.knowledge_archive import pack_knowledge, unpack_knowledge
-from cds_service.database import Database, open_database, review_path
+from cds_service.database import Database, open_site_database, review_path
 from cds_service.files.paths import cards_dir
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.site_knowledge import load_knowledge
@@ -232,9 +232,7 @@ def begin_backtest(settings: Settings, cards: Path | None, overlay: Path | None,
     """
     place = settings.model_copy(update={"cards_dir": cards or settings.cards_dir, "overlay_dir": overlay or settings.overlay_dir})
     candidate = load_knowledge(place, before_approval=True)
-    database = open_database(
-        settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None, writes_review=True
-    )
+    database = open_site_database(settings, limit_ms=None, writes_review=True)
     try:
         spec = _spec(database, candidate, selection, settings.reveal_key_id if settings.reveal_key else 0)
     finally:

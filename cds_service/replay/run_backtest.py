@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from cds_service.criteria.facts import Facts
-from cds_service.database import Database, open_database, review_path
+from cds_service.database import Database, open_site_database
 from cds_service.present.cards import Presenter
 from cds_service.replay.again import CHANGEABLE, Again, choose_again, judge_again
 from cds_service.replay.answerable import Unanswerable
@@ -48,9 +48,7 @@ class PartOfBacktest:
         self, settings: Settings, folder: Path, database: Database | None = None, candidate: Cards | None = None
     ) -> None:
         """`database`, `candidate`: where the caller has them. Raises DatabaseError where the log can't be read."""
-        self._database = database or open_database(
-            settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None
-        )
+        self._database = database or open_site_database(settings, limit_ms=None)
         self._records = Records(self._database)
         self._backtest = Backtest(folder)
         self._cards = candidate or candidate_cards(self._backtest, settings)

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from cds_service.database import open_database, review_path
+from cds_service.database import open_site_database
 from cds_service.replay.again import decide_again
 from cds_service.replay.knowledge import ArchivedCards, Lacking
 from cds_service.replay.processes import in_processes
@@ -69,9 +69,7 @@ def verify(settings: Settings, since: int, processes: int, progress: Callable[[i
     Raises DatabaseError where the log can't be read, CompressionError, msgspec.DecodeError or NewerRecordError for a record that
     this program can't read.
     """
-    database = open_database(
-        settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None, writes_review=True
-    )
+    database = open_site_database(settings, limit_ms=None, writes_review=True)
     try:
         records = Records(database)
         count, batches = records.count(since, FOR_EVER), records.batches(since, FOR_EVER, BATCH)
@@ -89,7 +87,7 @@ class Verifier:
     """Verify records, in one process."""
 
     def __init__(self, settings: Settings) -> None:
-        database = open_database(settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None)
+        database = open_site_database(settings, limit_ms=None)
         self._records = Records(database)
         self._archive = ArchivedCards(database, settings)
 

@@ -12,7 +12,7 @@ import msgspec
 from cds_service.alert_log.deletion import Deletion
 from cds_service.alert_log.reading import old_calls
 from cds_service.clock import Clock
-from cds_service.database import Database, open_database, review_path
+from cds_service.database import Database, open_site_database
 from cds_service.database.sqlite import SqliteDatabase
 from cds_service.retention.due import Due, Limits, due, limits
 from cds_service.retention.holds import Hold, holds, mark_held
@@ -45,8 +45,7 @@ def purge(
     """
     days = SiteDays(settings.time_zone)
     until = limits(settings, days, clock())
-    place = (settings.log_path, review_path(settings), settings.log_database_url)
-    with closing(open_database(*place, limit_ms=None, writes_review=True)) as database:
+    with closing(open_site_database(settings, limit_ms=None, writes_review=True)) as database:
         held = holds(database)
         mark_held(database, held, until.newest)
         if not dry_run:

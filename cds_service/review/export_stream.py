@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from threading import BoundedSemaphore
 from typing import Any
 
-from cds_service.database import Database, DatabaseUnavailableError, ScopedDatabase, open_database, review_path
+from cds_service.database import Database, DatabaseUnavailableError, ScopedDatabase, open_site_database
 from cds_service.exports.audited import audited
 from cds_service.exports.cursor import Snapshot
 from cds_service.exports.formats import CACHE_MB, Format
@@ -33,8 +33,7 @@ class ExportStream:
             raise DatabaseUnavailableError(f"{AT_ONCE} exports are under way; try again when one has ended")
         self._held.callback(_free.release)
         try:
-            place = (settings.log_path, review_path(settings), settings.log_database_url)
-            database: Database = open_database(*place, limit_ms=LIMIT_MS, cache_mb=CACHE_MB)
+            database: Database = open_site_database(settings, limit_ms=LIMIT_MS, cache_mb=CACHE_MB)
             self._held.callback(database.close)
             if asked.reader.scoped:
                 database = ScopedDatabase(database, asked.reader.clients, asked.reader.tenants)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from cds_service.database import Database
+from cds_service.decide.decision import NOT_CHECKED
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.present.cards import NOT_CHECKED
 from cds_service.review.rate import ENOUGH_COVERAGE, Rate, bounds, per_100, share
 from cds_service.rollups.filter import Filter
 from cds_service.rollups.queries import (

@@ -113,7 +113,7 @@ class PageRoute(msgspec.Struct, frozen=True):
     """One page: its address below `/review`, and the function that makes it.
 
     `path` is "" for the first page. `draw` and `post` run in a thread, so they may ask databases. `role` is what a reader needs
-    for the page and `post_role` what he needs for its form: there is no default, so that no page is open by oversight. `nav` is
+    for the page and `post_role` what its form needs: there is no default, so that no page is open by oversight. `nav` is
     the name in the navigation, "" for pages that others link to. `scoped`: readers of some clients may open it, because it shows
     what `asked.database` gives, which is narrowed to theirs, and nothing else of the log.
     """

@@ -9,7 +9,7 @@ from cds_service.access.gate import Gate
 from cds_service.access.head_log import HeadLog
 from cds_service.alert_log.sealing import sealing_key
 from cds_service.clock import Clock
-from cds_service.database import READ_LIMIT_MS, Database, DatabasePool, open_database, review_path
+from cds_service.database import READ_LIMIT_MS, Database, DatabasePool, open_site_database
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.review.page import BASE
 from cds_service.rollups.days import SiteDays
@@ -73,10 +73,4 @@ class Site:
 
     def _open(self, *, writes_review: bool = False, limit_ms: int | None = READ_LIMIT_MS) -> Database:
         settings = self.settings
-        return open_database(
-            settings.log_path,
-            review_path(settings),
-            settings.log_database_url,
-            limit_ms=limit_ms,
-            writes_review=writes_review,
-        )
+        return open_site_database(settings, limit_ms=limit_ms, writes_review=writes_review)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cds_service.signals.baseline import ALPHA
 
 LEAST_CALLS = 10  # with a new code in a week, or a week with one that vanished
-_WEEKS_BEFORE = 4
+WEEKS_BEFORE = 4  # that a week is compared with
 
 
 class Code(NamedTuple):
@@ -42,7 +42,7 @@ def vanished_codes(week: Counted, before: Counted) -> Iterator[tuple[Code, float
     ALPHA of times.
     """
     for code, calls in before.codes.items():
-        usual = calls / _WEEKS_BEFORE
+        usual = calls / WEEKS_BEFORE
         if not code.known or usual < LEAST_CALLS or week.codes.get(code):
             continue
         share = min(calls / before.calls, 0.999) if before.calls else 0.0

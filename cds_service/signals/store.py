@@ -74,18 +74,14 @@ def _identity_of(row: Mapping[str, Any]) -> _Identity:
 
 def _add(database: Database, one: Finding, at: int) -> int:
     identity = {"kind": one.kind, **one.place._asdict(), "subject": one.subject}
-    database.execute(
+    row = database.one(
         "INSERT INTO review.signal (kind, tenant, client, card, subject, opened_at) "
-        "VALUES (:kind, :tenant, :client, :card, :subject, :at)",
+        "VALUES (:kind, :tenant, :client, :card, :subject, :at) RETURNING id",
         **identity,
         at=at,
     )
-    row = database.one(
-        "SELECT id FROM review.signal WHERE kind = :kind AND tenant = :tenant AND client = :client AND card = :card "
-        "AND subject = :subject",
-        **identity,
-    )
-    number = int(row["id"]) if row is not None else 0
+    assert row is not None  # noqa: S101 - RETURNING
+    number = int(row["id"])
     add_entry(database, number, at, "", "axes", msgspec.json.encode(prefilled(one)).decode())
     return number
 

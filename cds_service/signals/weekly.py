@@ -14,14 +14,13 @@ from cds_service.rollups.filter import Filter
 from cds_service.rollups.queries import Cards, card_counts
 from cds_service.signals import codes as code_rules
 from cds_service.signals.baseline import LIMIT
-from cds_service.signals.codes import Code, Counted
+from cds_service.signals.codes import WEEKS_BEFORE, Code, Counted
 from cds_service.signals.comments import LEAST_ANGRY, angry
 from cds_service.signals.finding import Detected, Finding, Kind, Place, Watch, watch_of
 from cds_service.signals.weekly_shares import LEAST_ANSWERED, LEAST_CALLS, dropped, held_by_one
 
 WEEKS = 4  # for which findings are made anew
-_CODES_BEFORE = 4  # weeks that a week is compared with
-_ACCEPTANCE_BEFORE = 8
+_ACCEPTANCE_BEFORE = 8  # weeks that a week is compared with
 
 
 class Week(NamedTuple):
@@ -58,7 +57,7 @@ def find_weekly(database: Database, days: SiteDays, today: int, key: SealingKey 
 
 def _codes(database: Database, week: Week) -> Detected:
     found = Detected([], [])
-    now, before = _counted(database, *week), _counted(database, *week.before(_CODES_BEFORE))
+    now, before = _counted(database, *week), _counted(database, *week.before(WEEKS_BEFORE))
     for place in now.keys() | before.keys():
         this, earlier = now.get(place, Counted(0, {})), before.get(place, Counted(0, {}))
         kinds: tuple[Kind, Kind] = ("code_new", "code_vanished")
@@ -103,7 +102,7 @@ def _counted(database: Database, first: int, last: int) -> Mapping[Place, Counte
 
 def _prefetch(database: Database, week: Week) -> Detected:
     found = Detected([], [])
-    now, before = _sent(database, *week), _sent(database, *week.before(_CODES_BEFORE))
+    now, before = _sent(database, *week), _sent(database, *week.before(WEEKS_BEFORE))
     for place, names in now.items():
         for name, (sent, of) in names.items():
             usual, of_usual = before.get(place, {}).get(name, (0, 0))

@@ -21,6 +21,7 @@ L = TypeVar("L", bound=tuple[str, ...])
 _decisions: Counter[tuple[str, str]] = Counter()
 _cards: Counter[tuple[str, str, str]] = Counter()
 _not_checked: Counter[str] = Counter()
+_notices_repeated: Counter[str] = Counter()
 _calls: Counter[tuple[str, str]] = Counter()
 _seconds: defaultdict[str, list[float]] = defaultdict(list)
 _unread: Counter[tuple[str]] = Counter()
@@ -33,17 +34,21 @@ def count_answer(
     cards: Iterable[tuple[str, str, str]],
     *,
     not_checked: bool,
+    notice_repeated: bool,
     unread: Iterable[str] = (),
 ) -> None:
     """Count what an answer decided and showed.
 
     `outcomes`: (card id, outcome) of each decision; `cards`: (card id, indicator, "live" or "shadow") of each card;
-    `not_checked`: whether it says that something could not be checked; `unread`: kinds of the codes that were not understood.
+    `not_checked`: whether it says that something could not be checked; `notice_repeated`: whether it does not say again that
+    draft orders were not sent; `unread`: kinds of the codes that were not understood.
     """
     _decisions.update(outcomes)
     _cards.update(cards)
     if not_checked:
         _not_checked[service] += 1
+    if notice_repeated:
+        _notices_repeated[service] += 1
     _unread.update((kind,) for kind in unread)
 
 
@@ -60,9 +65,10 @@ def flush() -> None:
     _move(metrics.DECISIONS, _decisions)
     _move(metrics.CARDS, _cards)
     _move(metrics.UNREAD_CODES, _unread)
-    for service, number in _not_checked.items():
-        metrics.NOT_CHECKED.labels(service).inc(number)
-    _not_checked.clear()
+    for metric, counted in ((metrics.NOT_CHECKED, _not_checked), (metrics.NOTICES_REPEATED, _notices_repeated)):
+        for service, number in counted.items():
+            metric.labels(service).inc(number)
+        counted.clear()
     for service, durations in _seconds.items():
         _observe(metrics.CALL_SECONDS.labels(service), durations)
     _seconds.clear()

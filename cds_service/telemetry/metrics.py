@@ -55,6 +55,9 @@ CARDS = _counter(
     "cds_cards", "Cards drawn, by card, indicator and mode (live: shown; shadow: only logged)", "card", "indicator", "mode"
 )
 NOT_CHECKED = _counter("cds_not_checked", "Responses with a notice on data that could not be checked, by service", "service")
+NOTICES_REPEATED = _counter(
+    "cds_notices_repeated", "Responses that do not say again that draft orders were not sent, by service", "service"
+)
 UNREAD_CODES = _counter("cds_unread_codes", "Codes, units and statuses that were not understood, by kind", "kind")
 EVALUATION_FAILURES = _counter("cds_evaluation_failures", "Cards and criteria that failed, by id", "card")
 ENGINE_FAILURES = _counter("cds_engine_failures", "Calls for which no card could be evaluated")
@@ -135,6 +138,7 @@ def start_at_zero(services: Iterable[str], cards: Iterable[str]) -> None:
     """Start counters at 0, so that an alarm sees their first count as a change."""
     for service in services:
         NOT_CHECKED.labels(service)
+        NOTICES_REPEATED.labels(service)
         CALL_SECONDS.labels(service)
         CALLS.labels(service, "200")
         CALLS.labels(service, "500")

@@ -26,6 +26,8 @@ from cds_service.knowledge.knowledge import Knowledge
 from cds_service.present.cards import Presenter
 from cds_service.runtime import new_runtime
 from cds_service.settings import Settings
+from cds_service.telemetry.call_counts import flush
+from cds_service.telemetry.metrics import REGISTRY
 from tests.alert_log_samples import rows
 from tests.core import NOW, Json, a_card, decide, small, unexpected
 from tests.http_side import running
@@ -63,11 +65,14 @@ class Ehr:
     def __init__(self, client: httpx2.AsyncClient, log_path: Path) -> None:
         self.client = client
         self.log_path = log_path
+        self.drafts = True  # are sent
 
     async def cards(self, hook: str, *given: str, patient: str = "p1", user: str = "Practitioner/7") -> list[Json]:
         request = request_from_case([f"patient: female, 50 years, id {patient}", *given], hook, NOW)
         request["hookInstance"] = str(uuid.uuid4())
         request["context"]["userId"] = user
+        if not self.drafts:
+            del request["context"]["draftOrders"]
         answer = await self.client.post(f"/cds-services/cramp-care-{hook}", json=request)
         assert answer.status_code == 200
         found: list[Json] = answer.json()["cards"]
@@ -137,6 +142,38 @@ async def test_a_card_is_still_known_after_a_restart(tmp_path: Path) -> None:
         assert await one.topics("patient-view", THIAZIDE, NORMAL) == ["advice"]
     async with ehr(tmp_path) as one:
         assert await one.topics("patient-view", THIAZIDE, NORMAL) == []
+
+
+# An EHR without draft orders
+
+
+async def test_missing_draft_orders_are_said_once_to_a_user_about_a_patient(tmp_path: Path) -> None:
+    async with ehr(tmp_path) as one:
+        flush()
+        repeated = REGISTRY.get_sample_value("cds_notices_repeated_total", {"service": "cramp-care-order-sign"}) or 0
+        one.drafts = False
+        (first,) = await one.cards("order-select", NORMAL)
+        assert "the draft orders were not sent" in first["detail"]
+        assert await one.topics("order-sign", NORMAL) == []
+        assert await one.topics("order-sign", NORMAL, user="Practitioner/8") == ["not-checked"]
+        assert await one.topics("order-sign", NORMAL, patient="p2") == ["not-checked"]
+        one.drafts = True
+        assert await one.topics("order-sign", QUININE, NORMAL) == ["about-order"], "what was sent is looked at"
+
+        held = next(row for row in one.logged()[1] if row["card"] == "about-order")
+        assert (held["outcome"], held["repeats"]) == ("could_not_check", first["uuid"])
+        assert rows(one.log_path, "SELECT outcome FROM call ORDER BY seq") == [*["could_not_check"] * 4, "fired"]
+        flush()
+        assert REGISTRY.get_sample_value("cds_notices_repeated_total", {"service": "cramp-care-order-sign"}) == repeated + 1
+
+
+async def test_a_call_without_draft_orders_that_is_sent_again_gets_the_same_notice(tmp_path: Path) -> None:
+    async with ehr(tmp_path) as one:
+        request = request_from_case(["patient: female, id p1", NORMAL], "order-sign", NOW)
+        del request["context"]["draftOrders"]
+        answers = {(await one.client.post("/cds-services/cramp-care-order-sign", json=request)).content for _ in range(3)}
+        assert len(answers) == 1
+        assert b"not-checked" in answers.pop()
 
 
 # The same call again

@@ -21,6 +21,7 @@ from cds_service.clock import utc_now
 from tests.bench import environments, soak_hours
 from tests.bench.client import burst
 from tests.bench.generate import SIZES, request
+from tests.bench.memory_curve import picture, slope
 from tests.bench.rounds import SERVICE, Asked, WrongAnswerError, first_right_answer
 from tests.bench.server import Server, free_port, service_command
 
@@ -56,32 +57,8 @@ async def soak(calls: int, prior: int, folder: Path) -> list[Point]:
 
 
 def growth(points: list[Point]) -> float:
-    """Return the slope of memory over the second half in bytes a call (least squares)."""
-    half = [point for point in points if point.calls * 2 >= points[-1].calls]
-    calls = sum(point.calls for point in half) / len(half)
-    mb = sum(point.mb for point in half) / len(half)
-    above = sum((point.calls - calls) * (point.mb - mb) for point in half)
-    return 1e6 * above / sum((point.calls - calls) ** 2 for point in half)
-
-
-def picture(points: list[Point], width: int = 800, height: int = 240) -> str:
-    """Draw the curve as SVG, memory from zero upwards."""
-    most_calls, most_mb = points[-1].calls, max(point.mb for point in points) * 1.1
-    left, bottom = 60, height - 30
-
-    def at(point: Point) -> str:
-        return f"{left + (width - left - 20) * point.calls / most_calls:.1f},{bottom * (1 - point.mb / most_mb):.1f}"
-
-    line = " ".join(map(at, points))
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">
-<rect width="{width}" height="{height}" fill="white"/>
-<path d="M{left},0V{bottom}H{width - 20}" fill="none" stroke="black"/>
-<polyline points="{line}" fill="none" stroke="#0057b7" stroke-width="2"/>
-<text x="{left - 5}" y="12" text-anchor="end">{most_mb:.0f} MB</text>
-<text x="{left - 5}" y="{bottom}" text-anchor="end">0</text>
-<text x="{width - 20}" y="{bottom + 18}" text-anchor="end">{most_calls:,} calls</text>
-</svg>
-"""
+    """Return the slope of memory over the second half in bytes a call."""
+    return 1e6 * slope([(point.calls, point.mb) for point in points if point.calls * 2 >= points[-1].calls])
 
 
 def main() -> None:
@@ -98,14 +75,14 @@ def main() -> None:
     var.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=var) as folder:
         points = asyncio.run(soak(arguments.calls, arguments.prior, Path(folder)))
-    slope = growth(points)
-    (var / "soak.json").write_bytes(msgspec.json.encode({"prior": arguments.prior, "points": points, "bytes_per_call": slope}))
-    (var / "soak.svg").write_text(picture(points))
+    grown = growth(points)
+    (var / "soak.json").write_bytes(msgspec.json.encode({"prior": arguments.prior, "points": points, "bytes_per_call": grown}))
+    (var / "soak.svg").write_text(picture([(point.calls, point.mb) for point in points], f"{points[-1].calls:,} calls"))
     for point in points[:: max(1, len(points) // 25)]:
         print(f"{point.calls:7} calls {point.mb:6.1f} MB {'#' * round(point.mb / 4)}")
-    verdict = "met" if slope <= FLAT else "NOT MET"
+    verdict = "met" if grown <= FLAT else "NOT MET"
     print(
-        f"{verdict}: growth over the second half at most {FLAT} bytes a call, measured {slope:.0f}; var/soak.json, var/soak.svg"
+        f"{verdict}: growth over the second half at most {FLAT} bytes a call, measured {grown:.0f}; var/soak.json, var/soak.svg"
     )
 
 

@@ -21,6 +21,7 @@ import msgspec
 from cds_service.clock import utc_now
 from tests.bench.client import Connection
 from tests.bench.generate import SIZES, request
+from tests.bench.memory_curve import picture, slope
 from tests.bench.rounds import SERVICE, WrongAnswerError
 from tests.bench.server import Server, free_port, service_command
 
@@ -105,32 +106,8 @@ async def soak(hours: float, rate: float, port: int, folder: Path, written: Path
 
 
 def growth(points: list[Point], warm: float) -> float:
-    """Return the slope of memory after `warm` hours in MB an hour (least squares)."""
-    after = [point for point in points if point.hours >= warm]
-    hours = sum(point.hours for point in after) / len(after)
-    mb = sum(point.mb for point in after) / len(after)
-    above = sum((point.hours - hours) * (point.mb - mb) for point in after)
-    return above / sum((point.hours - hours) ** 2 for point in after)
-
-
-def picture(points: list[Point], width: int = 800, height: int = 260) -> str:
-    """Draw the curve as SVG, memory from zero upwards."""
-    most_hours, most_mb = points[-1].hours, max(point.mb for point in points) * 1.1
-    left, bottom = 60, height - 30
-
-    def at(point: Point) -> str:
-        return f"{left + (width - left - 20) * point.hours / most_hours:.1f},{bottom * (1 - point.mb / most_mb):.1f}"
-
-    line = " ".join(map(at, points))
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">
-<rect width="{width}" height="{height}" fill="white"/>
-<path d="M{left},0V{bottom}H{width - 20}" fill="none" stroke="black"/>
-<polyline points="{line}" fill="none" stroke="#0057b7" stroke-width="2"/>
-<text x="{left - 5}" y="12" text-anchor="end">{most_mb:.0f} MB</text>
-<text x="{left - 5}" y="{bottom}" text-anchor="end">0</text>
-<text x="{width - 20}" y="{bottom + 18}" text-anchor="end">{most_hours:.2f} h, {points[-1].calls:,} calls</text>
-</svg>
-"""
+    """Return the slope of memory after `warm` hours in MB an hour."""
+    return slope([(point.hours, point.mb) for point in points if point.hours >= warm])
 
 
 def run(hours: float, rate: float, warm: float = WARM, port: int = 0) -> None:
@@ -143,12 +120,13 @@ def run(hours: float, rate: float, warm: float = WARM, port: int = 0) -> None:
 
 
 def report(points: list[Point], warm: float) -> None:
-    slope = growth(points, warm)
-    Path("var/soak_hours.svg").write_text(picture(points))
+    grown = growth(points, warm)
+    end = f"{points[-1].hours:.2f} h, {points[-1].calls:,} calls"
+    Path("var/soak_hours.svg").write_text(picture([(point.hours, point.mb) for point in points], end))
     for point in points[:: max(1, len(points) // 25)]:
         print(f"{point.hours:5.2f} h {point.calls:7} calls {point.mb:6.1f} MB {'#' * round(point.mb / 4)}")
-    verdict = "met" if slope < FLAT else "NOT MET"
-    print(f"{verdict}: growth after {warm:g} h less than {FLAT:g} MB an hour, measured {slope:.2f}; var/soak_hours.svg")
+    verdict = "met" if grown < FLAT else "NOT MET"
+    print(f"{verdict}: growth after {warm:g} h less than {FLAT:g} MB an hour, measured {grown:.2f}; var/soak_hours.svg")
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from hypothesis import given as examples
 from hypothesis import strategies as st
 
 from cds_service.authoring.shorthand import request_from_case
-from cds_service.criteria.facts import Facts, PriorCard
-from cds_service.decide.decision import Decision, Outcome
+from cds_service.criteria.facts import ORDERS_NOT_SENT, Facts, PriorCard
+from cds_service.decide.decision import NOT_CHECKED, Decision, Outcome
 from cds_service.knowledge.knowledge import Knowledge
 from tests.case_runs import some_requests
 from tests.core import NOW, a_card, decide, facts, facts_in, knowledge, small, unexpected
@@ -181,6 +181,36 @@ def test_what_is_held_back_takes_no_subject_from_another_card() -> None:
     known = small({}, a_card("one", rank=1, subjects=["same"], repeat=rule), a_card("two", rank=2, subjects=["same"]))
     given = msgspec.structs.replace(facts(), prior_cards=(before(about=""),))
     assert [one.outcome for one in decide(given, known, unexpected)] == [Outcome.REPEATED, Outcome.FIRED]
+
+
+# The notice on missing draft orders
+
+
+def notice(hours: float = 1, **changes: Any) -> PriorCard:
+    values: dict[str, Any] = {"card": NOT_CHECKED, "shown_at": NOW - timedelta(hours=hours), "about": ORDERS_NOT_SENT}
+    return PriorCard(**values | {"indicator": "info", "same_user": True, "uuid": "told"} | changes)
+
+
+def without_orders(*given: str) -> Facts:
+    request = request_from_case(given, "order-sign", NOW)
+    del request["context"]["draftOrders"]
+    return facts_in(request)
+
+
+def test_the_same_user_is_told_once_in_the_time_an_answer_counts_that_draft_orders_are_missing() -> None:
+    known = per_order(fire_when=["quinine"])
+    first = decided(known, without_orders())
+    assert (first.outcome, first.in_notice, first.lacks_orders) == (Outcome.COULD_NOT_CHECK, True, True)
+    again = decided(known, without_orders(), notice())
+    assert (again.outcome, again.in_notice, again.repeats, again.said_before) == (Outcome.COULD_NOT_CHECK, False, "told", True)
+    for other in (notice(hours=24), notice(same_user=False), notice(about=""), notice(card="one")):
+        assert decided(known, without_orders(), other).in_notice
+
+
+def test_other_data_that_could_not_be_looked_at_is_said_although_the_missing_orders_were() -> None:
+    known = small({"low": CRITERIA["low"]}, a_card(fire_when=["low"]))
+    held = decided(known, without_orders("source labs: error"), notice())
+    assert (held.outcome, held.in_notice, held.repeats) == (Outcome.COULD_NOT_CHECK, True, "")
 
 
 # Properties

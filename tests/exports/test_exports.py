@@ -13,9 +13,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.dataset
 import pytest
 
+from cds_service.alert_log.records import new_call_id
 from cds_service.alert_log.store import Store
 from cds_service.database import Database, ScopedDatabase
 from cds_service.database.errors import OutOfScopeError
@@ -147,6 +149,8 @@ def test_listed_cases_are_exported_and_no_others(database: Database) -> None:
     assert json_rows(database, "evaluations-ndjson", Filter.of(client="another"), cases=cases_of(texts)) == []
     with pytest.raises(ValueError, match="case 2"):
         cases_of([texts[0], "xyz"])
+    with pytest.raises(ValueError, match="case 1 "):  # after the year 9999
+        cases_of([f"{'f' * 32}/quinine-avoid/1"])
 
 
 @pytest.mark.parametrize(
@@ -268,9 +272,8 @@ def test_no_cell_of_500_is_a_formula(tmp_path: Path) -> None:
 def test_a_reader_of_some_clients_exports_theirs(tmp_path: Path) -> None:
     path = tmp_path / "alerts.sqlite3"
     with closing(Store(path)) as store:
-        store.append(
-            [a_call(a_card(f"u{n}"), minute=n, client=("north", "south")[n % 2], evaluations=EVALUATED) for n in range(8)]
-        )
+        calls = [a_call(a_card(f"u{n}"), minute=n, client=("north", "south")[n % 2], evaluations=EVALUATED) for n in range(8)]
+        store.append([msgspec.structs.replace(one, id=new_call_id(one.received_at)) for one in calls])
         store.append([a_feedback("u1", client="south"), a_feedback("u2", client="north")])
     with opened(path) as whole:
         roll_up(whole, UTC_DAYS, lambda: NOW)
@@ -283,6 +286,7 @@ def test_a_reader_of_some_clients_exports_theirs(tmp_path: Path) -> None:
             assert rows
         others = [row for row in json_rows(whole, "evaluations-ndjson") if row["client"] == "south"]
         case = f"{others[0]['call']}/{others[0]['cardId']}/{others[0]['nth']}"
+        assert len(json_rows(whole, "evaluations-ndjson", cases=cases_of([case]))) == 1
         assert json_rows(scoped, "evaluations-ndjson", cases=cases_of([case])) == []
         with pytest.raises(OutOfScopeError):
             exported(scoped, "audit-event")

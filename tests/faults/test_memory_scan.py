@@ -31,6 +31,7 @@ FREED = 0.1  # of the canaries may stand in memory that was freed and not used a
 GIVEN = ["LOINC#2823-3 Potassium 2.4 mmol/L", "prescribed: quinine 300 mg", "order: baclofen 10 mg", "order: quinine 300 mg"]
 PATH = "/cds-services/cramp-care-order-sign"
 SIZES = (1, 1, 1, 30, 1, 100)  # copies of the prescriptions
+REVEAL_KEY = "00112233" * 8
 ANY = re.compile(rb"anarie([0-9]{6,})[a-z]+")
 
 
@@ -113,7 +114,9 @@ def in_memory(pid: int) -> list[int]:
 
 def test_nothing_of_a_patient_outlives_the_call(tmp_path: Path) -> None:
     first = int(canary("first")[7:13])
-    with fhir_server() as base, RealServer(tmp_path, "tests.faults.memory_server") as server:
+    # With all that a site may ask to be kept, sealed.
+    serving = RealServer(tmp_path, "tests.faults.memory_server", keep_inputs="yes", reveal_key=REVEAL_KEY)
+    with fhir_server() as base, serving as server:
         shown = sent(server, base)
         assert shown > CALLS / 3
         server.client.close()  # an idle connection has the head of its last request, until it is closed

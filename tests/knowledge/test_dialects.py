@@ -11,13 +11,13 @@ import pytest
 from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.cli.main import main
+from cds_service.decide.decision import NOT_CHECKED
 from cds_service.files.paths import cards_dir
 from cds_service.files.yaml_file import KnowledgeError
 from cds_service.knowledge.card_file import DialectFile
 from cds_service.knowledge.dialects import PLAIN, dialect_problems, shortened, topic_code
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.loader import read_knowledge
-from cds_service.present.cards import NOT_CHECKED
 from cds_service.runtime import new_runtime
 from cds_service.settings import Settings, SettingsError
 from cds_service.trust import Caller

@@ -99,6 +99,20 @@ async def test_a_repeat_says_when_it_was_shown_and_when_it_comes_again(client: h
     assert "again in 88 days, from 2026-03-01" in page
 
 
+async def test_a_notice_that_is_not_given_again_says_when_the_user_was_told(client: httpx2.AsyncClient, lines: Lines) -> None:
+    for hook in ("order-select", "order-sign"):
+        request = call_of(["LOINC#2823-3 Potassium 4.2 mmol/L at today"], hook)
+        del request["context"]["draftOrders"]
+        await post(client, request)
+        lines.now += timedelta(minutes=5)
+    line, path = lines.said[-1]
+    assert "no card; held back as shown before: not-checked (2025-12-01 09:00)" in line
+    page = await words(client, path)
+    assert "Notice of what was not checked (Avoid quinine for cramps; " in page
+    assert page.count("this user was told for this patient on 2025-12-01 at 09:00 UTC") > 1, "there, and at each card"
+    assert "so it is not said again before 2025-12-02 at 09:00 UTC" in page
+
+
 async def test_what_was_shown_can_be_forgotten_and_the_call_fired_again(client: httpx2.AsyncClient, lines: Lines) -> None:
     first = await post(client, call_of(REPEATING))
     lines.now += timedelta(minutes=5)

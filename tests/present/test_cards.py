@@ -19,9 +19,9 @@ from markdown_it import MarkdownIt
 from cds_service.authoring.emitted_resources import resources_in
 from cds_service.authoring.shorthand import request_from_case
 from cds_service.criteria.escaping import NAME_LIMIT, cleaned, markdown
+from cds_service.decide.decision import NOT_CHECKED
 from cds_service.fhir.validation import problems_r4b
 from cds_service.present.card_template import card_uuid
-from cds_service.present.cards import NOT_CHECKED
 from cds_service.present.suggestions import derived_uuid, suggestion_uuid
 from tests import proofs
 from tests.case_runs import responses

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cds_service.database import Database, open_database, review_path
+from cds_service.database import Database, open_site_database
 from cds_service.retention.holds import Kind, add_hold, end_hold, holds
 from cds_service.retention.purge import Purged, purge
 from cds_service.rollups.days import SiteDays
@@ -47,7 +47,7 @@ def now() -> datetime:
 
 
 def opened(settings: Settings) -> Database:
-    return open_database(settings.log_path, review_path(settings), settings.log_database_url, limit_ms=None, writes_review=True)
+    return open_site_database(settings, limit_ms=None, writes_review=True)
 
 
 def ship(settings: Settings) -> None:
