@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,7 @@ from cds_service.settings import Settings
 
 DAYS = 28  # that a page shows where its address names no days
 BASE = "/review"
+WHOLE_NUMBER = "[0-9]{1,15}"  # of an id in an address: what both databases hold
 
 
 class PageRequest(msgspec.Struct, frozen=True):
@@ -77,6 +79,11 @@ class PageRequest(msgspec.Struct, frozen=True):
     def filter(self, *, days: int | None = DAYS, other: Iterable[str] = ()) -> Filter:
         """Return the filter of the query; `days` and `other`: see `Filter.from_query`. Raises FilterError."""
         return Filter.from_query(self.pairs, self.today, days=days, other=other)
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that a parameter gives; None for other text, and for more digits than any id has."""
+    return int(text) if re.fullmatch(WHOLE_NUMBER, text) else None
 
 
 class Page(msgspec.Struct, frozen=True):

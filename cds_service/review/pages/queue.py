@@ -10,7 +10,16 @@ from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
 
-from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute, ScopeError, see_other
+from cds_service.review.page import (
+    BadFormError,
+    Page,
+    PageNotFoundError,
+    PageRequest,
+    PageRoute,
+    ScopeError,
+    see_other,
+    whole_number,
+)
 from cds_service.review.plans import WORK, Plan, PlanError, Sample, make_plan, plans, samples, to_do
 from cds_service.review.reviewer import remember, reviewer_of
 from cds_service.review.timeline import local
@@ -25,7 +34,7 @@ def draw(asked: PageRequest) -> Page:
     cases = {plan.id: (plan, samples(asked.database, plan.id)) for plan in plans(asked.database)}
     rows = [_row(plan, of_plan, reviewer, zone) for plan, of_plan in cases.values()]
     number = asked.query.get("plan", "")
-    chosen = cases.get(int(number)) if number.isdecimal() else None
+    chosen = cases.get(whole_number(number) or 0)
     if number and chosen is None:
         raise PageNotFoundError("There is no such plan")
     data = {"plans": rows, "plan": _detail(*chosen, reviewer) if chosen is not None else None}
