@@ -34,7 +34,7 @@ check: $(VENV)/dev.stamp ## check lint, format, types, direction of imports, loc
 	$(BIN)/cds-service cards check
 
 test: $(VENV)/dev.stamp ## run the tests in parallel, without network (PYTEST_ARGS="-k potassium")
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(IN_PARALLEL) -m 'not loopback' --ignore=tests/faults --ignore=tests/e2e $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(IN_PARALLEL) -m 'not loopback and not slow' --ignore=tests/faults --ignore=tests/e2e $(PYTEST_ARGS)
 
 cards: $(VENV)/serve.stamp ## run every card's cases and report what fails, with file and line
 	$(BIN)/cds-service cards check

@@ -78,44 +78,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with served(app.state.management, management), lasting_parts():
+        async with served(app.state.management, management), _running(held, process, site):
             yield
-
-    @asynccontextmanager
-    async def lasting_parts() -> AsyncIterator[None]:
-        try:
-            held.alert_log.start()
-        except Exception as error:
-            tell(Event.START_FAILED, error=type(error).__name__, place=place(error.__traceback__))
-            raise
-        await process.check_keys()
-        if held.traces is not None:
-            held.traces.start()
-        await held.callers.start()
-        if held.shipper is not None:
-            held.shipper.start()
-        log_card_states(held.knowledge, settings.profile)
-        _start_metrics(held, process)
-        tasks = [asyncio.create_task(work) for work in (process.watch(), process.self_check.run())]
-        for task in tasks:
-            task.add_done_callback(_log_failed_task)
-        process.started = True
-        tell(Event.STARTED, hash=held.configuration)
-        with delay_sigterm(settings.draining_seconds, lambda: _drain(process, settings)):
-            yield
-        process.draining = True
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await held.callers.close()
-        await held.http.aclose()
-        await held.alert_log.close()
-        if held.shipper is not None:
-            await asyncio.to_thread(held.shipper.stop)
-        if site is not None:
-            await asyncio.to_thread(site.close)
-        await _close_traces(held)
-        tell(Event.STOPPED)
 
     app = FastAPI(
         title="Muscle cramp decision support",
@@ -144,6 +108,44 @@ def create_app(
     if site is not None:
         _add_dev_pages(app, held, site)
     return app
+
+
+@asynccontextmanager
+async def _running(runtime: Runtime, process: ProcessState, site: Site | None) -> AsyncIterator[None]:
+    """Start what lasts as long as the process, and end it in an order in which every record is written."""
+    try:
+        runtime.alert_log.start()
+    except Exception as error:
+        tell(Event.START_FAILED, error=type(error).__name__, place=place(error.__traceback__))
+        raise
+    await process.check_keys()
+    if runtime.traces is not None:
+        runtime.traces.start()
+    await runtime.callers.start()
+    if runtime.shipper is not None:
+        runtime.shipper.start()
+    log_card_states(runtime.knowledge, runtime.settings.profile)
+    _start_metrics(runtime, process)
+    tasks = [asyncio.create_task(work) for work in (process.watch(), process.self_check.run())]
+    for task in tasks:
+        task.add_done_callback(_log_failed_task)
+    process.started = True
+    tell(Event.STARTED, hash=runtime.configuration)
+    with delay_sigterm(runtime.settings.draining_seconds, lambda: _drain(process, runtime.settings)):
+        yield
+    process.draining = True
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await runtime.callers.close()
+    await runtime.http.aclose()
+    await runtime.alert_log.close()
+    if runtime.shipper is not None:
+        await asyncio.to_thread(runtime.shipper.stop)
+    if site is not None:
+        await asyncio.to_thread(site.close)
+    await _close_traces(runtime)
+    tell(Event.STOPPED)
 
 
 def _management_app(runtime: Runtime, process: ProcessState) -> FastAPI:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any
 
+from cds_service.changes.requirements import DAYS
 from cds_service.explain.sentences import Sentences
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.knowledge.site_numbers import SiteNumber
@@ -14,8 +15,6 @@ from cds_service.replay.candidate import in_words
 from cds_service.review.page import BadFormError, PageRequest
 from cds_service.rollups.days import SiteDays, as_date, as_number, plus
 from cds_service.rollups.rollup import rollup_state
-
-DAYS = 14  # that a backtest covers where nothing else is chosen: what a change needs
 
 
 def number_rows(
@@ -59,7 +58,7 @@ def _plain(value: object) -> str:
 
 
 def default_days(asked: PageRequest) -> tuple[int, int]:
-    """Return the first and the last day, YYYYMMDD, of the newest two weeks that the log has."""
+    """Return the first and the last day, YYYYMMDD, of the newest days that the log has: as many as a change needs."""
     last = rollup_state(asked.database).last_day
     last = asked.today if last is None else min(last, asked.today)
     return plus(last, 1 - DAYS), last

@@ -26,7 +26,7 @@ _JOIN = {
 }
 _BODIES = """SELECT c.tenant, c.client, body.content FROM log.call c JOIN log.body ON {join}
     WHERE c.received_at >= :start AND c.received_at < :end AND c.repeat_of IS NULL"""
-_UNREADABLE = ("unreadable", "", "")  # the kind under which damaged bodies are counted
+UNREADABLE = "unreadable"  # the kind under which damaged bodies are counted
 
 
 class _Lab(msgspec.Struct):
@@ -78,12 +78,8 @@ def _count_day(database: Database, days: SiteDays, day: int, counted_of: int) ->
             try:
                 body = decode_body(unpack(bytes(row["content"])))
                 facts = _facts.decode(body.facts)
-            except (
-                CompressionError,
-                msgspec.DecodeError,
-                ValueError,
-            ):  # damaged, or written by a newer program: counted
-                codes[(*client, *_UNREADABLE, 0)] += 1
+            except (CompressionError, msgspec.DecodeError, ValueError):  # damaged, or written by a newer program
+                codes[(*client, UNREADABLE, "", "", 0)] += 1
                 continue
             codes.update((*client, *one) for one in set(_codes(facts)))
             sources.update((*client, *one) for one in _sent(body.sources))

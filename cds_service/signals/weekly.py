@@ -14,6 +14,7 @@ from cds_service.rollups.filter import Filter
 from cds_service.rollups.queries import Cards, card_counts
 from cds_service.signals import codes as code_rules
 from cds_service.signals.baseline import LIMIT
+from cds_service.signals.body_counts import UNREADABLE
 from cds_service.signals.codes import WEEKS_BEFORE, Code, Counted
 from cds_service.signals.comments import LEAST_ANGRY, angry
 from cds_service.signals.finding import Detected, Finding, Kind, Place, Watch, watch_of
@@ -58,6 +59,7 @@ def find_weekly(database: Database, days: SiteDays, today: int, key: SealingKey 
 def _codes(database: Database, week: Week) -> Detected:
     found = Detected([], [])
     now, before = _counted(database, *week), _counted(database, *week.before(WEEKS_BEFORE))
+    unread = _unread(database, week)
     for place in now.keys() | before.keys():
         this, earlier = now.get(place, Counted(0, {})), before.get(place, Counted(0, {}))
         kinds: tuple[Kind, Kind] = ("code_new", "code_vanished")
@@ -73,8 +75,26 @@ def _codes(database: Database, week: Week) -> Detected:
             Finding("code_vanished", place, week.last, LIMIT, {**_said(code), "usual": usual, "of": this.calls}, _subject(code))
             for code, usual in code_rules.vanished_codes(this, earlier)
         )
-        found.watches.extend(watch_of(kind, place, found.findings, week.last) for kind in kinds)
+        lost = unread.get(place, 0)
+        found.watches.extend(
+            Watch(kind, place, "no_data", f"{lost} records of the week can't be read, so what they held is not known")
+            if lost
+            else watch_of(kind, place, found.findings, week.last)
+            for kind in kinds
+        )
     return found
+
+
+def _unread(database: Database, week: Week) -> Mapping[Place, int]:
+    """Return how many bodies of the week could not be read, by client."""
+    rows = database.rows(
+        "SELECT tenant, client, sum(n) AS n FROM review.body_code WHERE day >= :first AND day <= :last AND kind = :kind "
+        "GROUP BY tenant, client",
+        first=week.first,
+        last=week.last,
+        kind=UNREADABLE,
+    )
+    return {Place(row["tenant"], row["client"]): row["n"] for row in rows}
 
 
 def _said(code: Code) -> dict[str, str]:
@@ -90,9 +110,10 @@ def _counted(database: Database, first: int, last: int) -> Mapping[Place, Counte
     codes: dict[Place, dict[Code, int]] = defaultdict(dict)
     for row in database.rows(
         "SELECT tenant, client, kind, system, code, known, sum(n) AS n FROM review.body_code "
-        "WHERE day >= :first AND day <= :last AND kind <> 'unreadable' GROUP BY tenant, client, kind, system, code, known",
+        "WHERE day >= :first AND day <= :last AND kind <> :unreadable GROUP BY tenant, client, kind, system, code, known",
         first=first,
         last=last,
+        unreadable=UNREADABLE,
     ):
         code = Code(row["kind"], row["system"], row["code"], bool(row["known"]))
         codes[Place(row["tenant"], row["client"])][code] = row["n"]

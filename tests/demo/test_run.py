@@ -31,6 +31,8 @@ from tests import proofs
 from tests.core import knowledge
 from tests.exported_log import call_rows, card_rows
 
+pytestmark = pytest.mark.slow
+
 END = datetime(2026, 3, 6, 18, tzinfo=UTC)  # a Friday
 HARBOUR = next(one for one in CLIENTS if one.name == "harbour-clinic")
 # Its visits about quinine alone: the same share of them, in fewer calls.

@@ -28,6 +28,8 @@ from cds_service.settings import Settings
 from tests.core import NOW
 from tests.replay.replayed_log import REVEAL_KEY, some_records, without_archive, write_log
 
+pytestmark = pytest.mark.slow
+
 COUNT = 250
 ALL = Selection(0, 0)
 

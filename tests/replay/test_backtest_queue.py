@@ -15,6 +15,8 @@ from cds_service.replay.run_backtest import run_backtest
 from cds_service.settings import Settings, as_environment, load_settings
 from tests.replay.replayed_log import some_records, write_log
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:

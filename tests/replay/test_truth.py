@@ -36,6 +36,8 @@ from tests.core import knowledge
 from tests.replay.changed_knowledge import changed, number, table, value_set
 from tests.replay.truth_calls import NAME, SentCall, made_up_calls
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[Path, Random], None]
 
 KEY = SealingKey(1, b"r" * 32)

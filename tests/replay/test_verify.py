@@ -36,6 +36,7 @@ def test_every_record_follows_from_its_facts_and_the_cards_of_its_time(settings:
     assert verified(settings) == Verified(same=COUNT)
 
 
+@pytest.mark.slow
 def test_processes_find_the_same(settings: Settings) -> None:
     assert verified(settings, 2) == Verified(same=COUNT)
 
@@ -60,6 +61,7 @@ def changed(record: CallRecord, old: bytes, new: bytes, member: str) -> CallReco
 
 
 @pytest.mark.parametrize("member", ["evaluations", "cards"])
+@pytest.mark.slow
 def test_a_record_that_was_altered_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any, member: str) -> None:
     records = some_records(40)
     place, record = next((place, one) for place, one in enumerate(records) if b'"outcome":"fired"' in one.evaluations)

@@ -107,6 +107,7 @@ async def test_a_candidate_that_does_not_load_shows_file_and_line(folder: Path, 
     assert ".yaml:" in answer.text
 
 
+@pytest.mark.slow
 async def test_a_backtest_waits_runs_and_shows_every_case_side_by_side(folder: Path) -> None:
     async with pages(folder, "Ann") as client:
         answer = await client.post(WHAT_IF, data=DAYS | {MALARIA_DAYS: "9", "signal": "31"})
@@ -138,6 +139,7 @@ async def test_a_backtest_waits_runs_and_shows_every_case_side_by_side(folder: P
         assert again.headers["location"] == path  # the same question is the same backtest
 
 
+@pytest.mark.slow
 async def test_it_is_stopped_and_resumed_by_its_page(folder: Path) -> None:
     async with pages(folder) as client:
         address = (await client.post(WHAT_IF, data=DAYS | {MALARIA_DAYS: "9"})).headers["location"]
@@ -205,6 +207,7 @@ def approve(folder: Path, number: int, capsys: pytest.CaptureFixture[str]) -> tu
     return status, said.out + said.err
 
 
+@pytest.mark.slow
 async def test_the_command_refuses_and_names_what_is_missing_then_writes_overlay_and_approval(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,6 +252,7 @@ async def test_the_command_refuses_and_names_what_is_missing_then_writes_overlay
     assert "it is approved" in said
 
 
+@pytest.mark.slow
 async def test_a_signature_of_another_knowledge_does_not_count(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

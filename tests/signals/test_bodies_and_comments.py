@@ -49,6 +49,26 @@ async def test_codes_units_and_prefetch_keys_of_a_day_that_is_over(tmp_path: Pat
         assert database.one("SELECT count(*) AS n FROM review.body_code") == {"n": len(codes)}
 
 
+def test_where_records_cant_be_read_new_codes_are_unknown_and_not_none(tmp_path: Path) -> None:
+    write_sample_log(tmp_path / "alerts.sqlite3", days=14, calls_a_day=20)
+    bounds = DAYS.bounds(20261118)
+    with closing(sqlite3.connect(tmp_path / "alerts.sqlite3")) as log, log:
+        client = "(SELECT id FROM name WHERE text = 'https://ehr-a.example')"
+        log.execute(
+            f"UPDATE body SET content = x'00' WHERE seq IN (SELECT seq FROM call WHERE client = {client} "  # noqa: S608 - our words
+            "AND received_at >= ? AND received_at < ? AND repeat_of IS NULL)",
+            bounds,
+        )
+    with closing(opened(tmp_path)) as database:
+        roll_up(database, DAYS, lambda: NOW)
+        count_bodies(database, DAYS, TODAY)
+        watched = [one for one in find_weekly(database, DAYS, TODAY, None).watches if one.kind == "code_new"]
+    states = {one.place.client: one.state for one in watched}
+    assert states.pop("https://ehr-a.example") == "no_data"
+    assert set(states.values()) == {"normal"}
+    assert any("can't be read" in one.why for one in watched)
+
+
 def write_comments(path: Path, key: SealingKey, texts: list[str]) -> str:
     """Seal comments on cards of one card and client of the last whole week; return the card."""
     with closing(sqlite3.connect(path)) as log, log:
