@@ -73,9 +73,11 @@ def links_of(one: Signal, reader: Reader) -> dict[str, str]:
     if not place.card:
         return {"Client": links.page("/clients"), "Data": links.page("/data")}
     card = quote(place.card, safe="")
-    own = {"Card": Links(of_client).card(place.card), "Cases": links.log(card=place.card)}
-    of_all_clients = {
-        "Draw cases": f"{BASE}/queue?{urlencode({'card': place.card})}",
-        "What if": f"{BASE}/cards/{card}/what-if?{urlencode({'signal': one.id})}",
+    found = {
+        "Card": Links(of_client).card(place.card),
+        "Cases": links.log(card=place.card),
+        "Draw cases": f"{BASE}/queue?{urlencode({'signal': one.id})}",
     }
-    return own if reader.scoped else own | of_all_clients
+    if not reader.scoped:  # backtests are of all clients
+        found["What if"] = f"{BASE}/cards/{card}/what-if?{urlencode({'signal': one.id})}"
+    return found
