@@ -13,9 +13,9 @@ from cds_service.access.audit import AuditLog
 from cds_service.access.identities import IdentityError
 from cds_service.access.local_sign_in import SignInError
 from cds_service.access.reader import Reader, usable_name
+from cds_service.alert_log.instants import micros
 from cds_service.clock import Clock
 from cds_service.database import DatabasePool, DatabaseUnavailableError
-from cds_service.rollups.days import moment
 from cds_service.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,4 +124,4 @@ class Gate:
         return self.rules.reader(name, [one.strip() for one in "".join(groups).split(proxy.separator)])
 
     def _now(self) -> int:
-        return moment(self._clock())
+        return micros(self._clock())

@@ -13,9 +13,10 @@ from starlette.responses import RedirectResponse, Response
 from cds_service.access.audit import AuditLog, Head
 from cds_service.access.gate import Gate
 from cds_service.access.reader import ACCESSES, Access, Reader
+from cds_service.alert_log.instants import micros
 from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.rollups.days import SiteDays, moment
+from cds_service.rollups.days import SiteDays
 from cds_service.rollups.filter import Filter
 from cds_service.settings import Settings
 
@@ -74,7 +75,7 @@ class PageRequest(msgspec.Struct, frozen=True):
     @property
     def today(self) -> int:
         """Return the day of the site, YYYYMMDD."""
-        return SiteDays(self.settings.time_zone).day_of(moment(self.now))
+        return SiteDays(self.settings.time_zone).day_of(micros(self.now))
 
     def filter(self, *, days: int | None = DAYS, other: Iterable[str] = ()) -> Filter:
         """Return the filter of the query; `days` and `other`: see `Filter.from_query`. Raises FilterError."""

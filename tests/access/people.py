@@ -16,13 +16,13 @@ from starlette.applications import Starlette
 
 from cds_service.access.accounts import add_account
 from cds_service.access.reader import Role
+from cds_service.alert_log.instants import micros
 from cds_service.database import Database, open_database
 from cds_service.review.headers import ProtectingHeaders
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import PAGES
 from cds_service.review.routes import review_routes
 from cds_service.review.site import Site
-from cds_service.rollups.days import moment
 from cds_service.settings import Settings
 from tests.core import knowledge
 from tests.review.sample_log import NOW
@@ -56,7 +56,7 @@ def add_person(
     now: datetime = NOW,
 ) -> str:
     """Make an account and return the secret of its second factor."""
-    return add_account(database, name, PASSWORD, roles, clients, tenants, at=moment(now))
+    return add_account(database, name, PASSWORD, roles, clients, tenants, at=micros(now))
 
 
 def code(secret: str, now: datetime = NOW) -> str:

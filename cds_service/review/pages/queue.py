@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
 
+from cds_service.alert_log.instants import micros
 from cds_service.review.page import (
     BadFormError,
     Page,
@@ -52,7 +53,7 @@ def draw(asked: PageRequest) -> Page:
     if number and chosen is None:
         raise PageNotFoundError("There is no such plan")
     data = {"plans": rows, "plan": _detail(*chosen, reviewer) if chosen is not None else None}
-    last_month = local(round(asked.now.timestamp() * 1e6), zone).replace(day=1) - timedelta(days=1)
+    last_month = local(micros(asked.now), zone).replace(day=1) - timedelta(days=1)
     only_html = {
         "reviewer": reviewer,
         "may_draw": not asked.reader.scoped,
