@@ -21,9 +21,9 @@ from cds_service.alert_log.rows import Rows
 from cds_service.alert_log.store import Store
 
 _CALLS = 100  # per transaction at most
-_HOLDS = 0.01  # seconds after which a transaction takes no further call, as each commit of a service waits for it
-_SHARE = 4  # times as long as a transaction took is the pause after it, in which the disk and those that wait get their turn
-_LONGEST = 0.5  # seconds
+_HOLDS = 0.005  # seconds after which a transaction takes no further call, as each commit of a service waits for it
+_SHARE = 4  # times as long as a transaction and its checkpoint took is the pause after them, in which others get disk and lock
+_LONGEST = 2.0  # seconds
 _OTHERS = 500
 
 
@@ -74,8 +74,8 @@ class _Compacting:
             began = self._monotonic()
             with self._store.transaction() as rows:
                 before = self._some_calls(rows, before)
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # waits for nobody; its syncs take the disk's time
             took = self._monotonic() - began
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")  # waits for nobody and holds up nobody
             yield Compacted(self._done, total - self._done - self._unreadable, self._unreadable)
             time.sleep(min(_SHARE * took, _LONGEST))
         with self._store.transaction() as rows:

@@ -22,8 +22,13 @@ from cds_service.alert_log.records import CallRecord, FeedbackRecord, Record
 from cds_service.alert_log.rows import Rows
 from cds_service.alert_log.schema import migrate
 from cds_service.clock import Clock, utc_now
+from cds_service.files.set_aside import wal_of
 
 _BUSY_MS = 5_000
+
+
+class ReplacedLogError(FileNotFoundError):
+    """Raised where the file that a store has open was moved away or replaced by another."""
 
 
 class Archive(msgspec.Struct, frozen=True):
@@ -35,7 +40,10 @@ class Archive(msgspec.Struct, frozen=True):
 
 
 class Store:
-    """One connection that appends; any thread may use it, one at a time. `file`: which file it has open."""
+    """One connection that appends; any thread may use it, one at a time.
+
+    `file`: which file it has open; `wal`: its write-ahead log.
+    """
 
     def __init__(self, path: Path, archive: Archive | None = None) -> None:
         """Open the file, making it (0600) and its folder (0700) where missing, and migrate its schema.
@@ -53,6 +61,7 @@ class Store:
                     os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))  # WAL and shared memory files get its mode
                 self._connection = self._connected()
                 self.file = path.stat()
+                self.wal = wal_of(path).stat()
         except BaseException:
             self._lock.close()
             raise
@@ -127,9 +136,13 @@ class Store:
         self._connection.execute("COMMIT")
 
     def _expect_the_file(self) -> None:
-        """Raise OSError where the file was removed or replaced, because readers would not find new records."""
-        if not os.path.samestat(self._path.stat(), self.file):
-            raise FileNotFoundError("the alert log was replaced by another file")
+        """Raise ReplacedLogError where the file was removed or replaced, because readers would not find new records."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            raise ReplacedLogError("the alert log was removed") from None
+        if not os.path.samestat(found, self.file):
+            raise ReplacedLogError("the alert log was replaced by another file")
 
     def settle(self) -> None:
         """Make durable what an earlier connection may have left undone. To be called after an error of the disk.

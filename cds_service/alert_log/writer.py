@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Literal
 
 from cds_service.alert_log.condition import UnusableLogError, expect_usable
+from cds_service.alert_log.headers import Headers
 from cds_service.alert_log.records import CallRecord, FeedbackRecord, Note, QuarantineRecord, Record
-from cds_service.alert_log.store import Archive, Store
+from cds_service.alert_log.store import Archive, ReplacedLogError, Store
 from cds_service.clock import utc_now
 from cds_service.files.damage import is_damage
-from cds_service.files.set_aside import Reason, set_aside
+from cds_service.files.set_aside import REPLACED, Reason, set_aside, set_wal_aside
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, tell
 
@@ -83,6 +84,7 @@ class Writer:
         self._give_up_at = 0.0  # of time.monotonic
         # Used in the thread only, once it runs:
         self._store: Store | None = None
+        self._headers = Headers(path)
         self._batch: list[Entry] = []
         self._gave_up = False
         self._look_at = 0.0  # of time.monotonic
@@ -167,6 +169,7 @@ class Writer:
                 tell(Event.LOG_ENDED, error=error.__name__)
             if self._store is not None:
                 self._store.close()
+            self._headers.close()
             self._on_failing()
 
     def _finished(self) -> bool:
@@ -221,12 +224,16 @@ class Writer:
             except _RECORD_ERRORS:
                 raise
             except (sqlite3.Error, OSError) as error:
-                file = self._store.file if self._store is not None else None
+                store = self._store
                 self._record_failure(error)
                 self._on_failing()
                 damage += is_damage(error)
-                if damage == _SURELY and file is not None and self._set_aside("damaged", file):
-                    continue
+                if store is not None and isinstance(error, ReplacedLogError):
+                    self._set_wal_aside(store)
+                if store is not None and (damage == _SURELY or isinstance(error, UnusableLogError)):
+                    reason = error.reason if isinstance(error, UnusableLogError) else "damaged"
+                    if self._set_aside(reason, store.file):
+                        continue
                 self._pause(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
@@ -237,10 +244,13 @@ class Writer:
         return False
 
     def _look_at_file(self) -> None:
-        """Raise UnusableLogError where the file is damaged, now and then: SQLite writes on from the pages that it has in memory.
+        """Raise UnusableLogError where the file is damaged: SQLite writes on from the pages that it has in memory.
 
-        A file that a newer program has brought to its schema meanwhile is that program's: it is not taken away from it.
+        Its header is read before every commit, which costs microseconds; SQLite is asked now and then. A file that a newer
+        program has brought to its schema meanwhile is that program's: it is not taken away from it.
         """
+        if self._store is not None:
+            self._headers.expect_untouched(self._store.file)
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + _LOOK_EVERY
@@ -257,6 +267,7 @@ class Writer:
         except OSError:
             return Store(self._path, self._archive)
         try:
+            self._headers.expect_no_copy()
             return Store(self._path, self._archive)
         except sqlite3.DatabaseError as error:
             reason: Reason | None = (
@@ -277,6 +288,17 @@ class Writer:
             metrics.LOG_SET_ASIDE.labels(reason).inc()
             tell(Event.LOG_SET_ASIDE, why=reason, file=str(self._path), kept=str(kept))
         return True
+
+    def _set_wal_aside(self, store: Store) -> None:
+        """Move the write-ahead log of a file that was replaced out of the way of its successor."""
+        try:
+            kept = set_wal_aside(self._path, utc_now(), store.file, store.wal)
+        except OSError as error:
+            self._record_failure(error)
+            return
+        if kept is not None:
+            metrics.LOG_SET_ASIDE.labels(REPLACED).inc()
+            tell(Event.LOG_SET_ASIDE, why=REPLACED, file=str(self._path), kept=str(kept))
 
     def _set_aside_reported(self) -> None:
         while self._damaged:

@@ -16,7 +16,9 @@ from typing import Literal, get_args
 Reason = Literal["damaged", "newer", "foreign", "not-a-file", "unreadable"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
-_NAME = re.compile(rf".+\.({'|'.join(REASONS)})-\d{{8}}T\d{{6}}Z(-\d+)?")
+REPLACED = "replaced"  # a write-ahead log alone: its file was moved away or replaced
+_STAMP = r"\d{8}T\d{6}Z(-\d+)?"
+_NAME = re.compile(rf".+\.(({'|'.join(REASONS)})-{_STAMP}|{REPLACED}-{_STAMP}-wal)")
 _WAIT, _PAUSE = 5.0, 0.005  # seconds for the lock, and between two tries
 
 
@@ -37,10 +39,41 @@ def set_aside(path: Path, reason: str, at: datetime, seen: os.stat_result | None
             return None
         kept = _free_name(path, f"{path.name}.{reason}-{at:%Y%m%dT%H%M%SZ}")
         path.rename(kept)
-        with suppress(FileNotFoundError):
-            path.with_name(f"{path.name}-wal").rename(kept.with_name(f"{kept.name}-wal"))
-        path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+        _move_wal(path, kept)
     return kept
+
+
+def set_wal_aside(path: Path, at: datetime, file: os.stat_result, wal: os.stat_result) -> Path | None:
+    """Rename the write-ahead log that `file` left at `path` to "<name>.replaced-<time>-wal"; return the new path.
+
+    SQLite would write it over the file that is there now, or delete it where there is none. None, with nothing done, where
+    `file` is still there, or `wal` is not: another process was first. Raises OSError.
+    """
+    path = path.resolve()
+    with lock_beside(path):
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), file):
+                return None
+        try:
+            found = wal_of(path).stat()
+        except FileNotFoundError:
+            return None
+        if not found.st_size or not os.path.samestat(found, wal):
+            return None
+        kept = _free_name(path, f"{path.name}.{REPLACED}-{at:%Y%m%dT%H%M%SZ}")
+        _move_wal(path, kept)
+    return wal_of(kept)
+
+
+def wal_of(path: Path) -> Path:
+    """Return the path of the write-ahead log of a database."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def _move_wal(path: Path, kept: Path) -> None:
+    with suppress(FileNotFoundError):
+        wal_of(path).rename(wal_of(kept))
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
 
 
 def files_set_aside(folder: Path) -> list[str]:
@@ -72,7 +105,7 @@ def lock_beside(path: Path) -> Iterator[None]:
 
 def _free_name(path: Path, name: str) -> Path:
     wanted, number = path.with_name(name), 1
-    while wanted.exists():
+    while wanted.exists() or wal_of(wanted).exists():
         number += 1
         wanted = path.with_name(f"{name}-{number}")
     return wanted

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from cds_service.files.set_aside import REASONS
+from cds_service.files.set_aside import REASONS, REPLACED
 
 REGISTRY = CollectorRegistry()
 
@@ -150,7 +150,7 @@ def start_at_zero(services: Iterable[str], cards: Iterable[str]) -> None:
         SECURITY_EVENTS.labels(kind)
     for outcome in ("written", "quarantined", "lost"):
         LOG_RECORDS.labels(outcome)
-    for reason in REASONS:
+    for reason in (*REASONS, REPLACED):
         LOG_SET_ASIDE.labels(reason)
     for outcome in ("shipped", "refused"):
         SHIPPING_RECORDS.labels(outcome)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cds_service.alert_log import AlertLog
+from cds_service.backup.online_copy import copy_database
 from cds_service.files.set_aside import files_set_aside
 from cds_service.telemetry import metrics
 from tests.alert_log.bad_files import BAD, Spoil, cut_to_nothing, overwritten
@@ -84,9 +86,10 @@ async def test_while_two_processes_write(path: Path, spoil: Spoil, reason: str) 
         ids = [(await logged(log)).hex() for log in (one, other, one, other)]
         assert (one.state, other.state) == ("ok", "ok")
         assert (one.health().lost, other.health().lost) == (0, 0)
-    assert len(files_set_aside(path.parent)) <= 1, "one of them does it"
-    if files_set_aside(path.parent):  # else the pages in memory were all that was needed, and are in the file again
-        assert files_set_aside(path.parent)[0].startswith(f"alerts.sqlite3.{reason}-")
+    kept = [name for name in files_set_aside(path.parent) if not name.endswith("-wal")]  # of what was moved away: see below
+    assert len(kept) <= 1, "one of them does it"
+    if kept:  # else the pages in memory were all that was needed, and are in the file again
+        assert kept[0].startswith(f"alerts.sqlite3.{reason}-")
     assert set(ids) <= set(rows(path, "SELECT id FROM call"))
     assert rows(path, "PRAGMA integrity_check") == ["ok"]
 
@@ -104,6 +107,91 @@ async def test_a_file_that_was_cut_to_nothing_beside_a_write_ahead_log_keeps_tha
         await logged(log)
     (kept,) = files_set_aside(path.parent)
     assert path.with_name(f"{kept}-wal").read_bytes() == wal
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+async def test_a_file_that_is_cut_to_nothing_while_two_processes_write(path: Path, checkpointed: bool) -> None:
+    await filled(path)
+    async with logs(path, 2) as (one, other):
+        await logged(one)
+        if checkpointed:
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        cut_to_nothing(path)
+        ids = {(await logged(log)).hex() for log in (one, other, one)}
+    assert [name[:23] for name in files_set_aside(path.parent)] == ["alerts.sqlite3.damaged-"]
+    assert ids <= set(rows(path, "SELECT id FROM call"))
+
+
+def with_wal(path: Path, to: Path) -> None:
+    """Copy a log as it is while it is open, and as it is left by a process that was killed."""
+    for ending in ("", "-wal"):
+        shutil.copyfile(f"{path}{ending}", f"{to}{ending}")
+
+
+@pytest.mark.parametrize("made_by", ["log backup", "cp"])
+async def test_a_copy_of_before_that_is_written_over_the_open_log_is_not_mixed_with_it(path: Path, made_by: str) -> None:
+    await filled(path)
+    copy = path.with_name("copy")
+    if made_by == "cp":
+        shutil.copyfile(path, copy)
+    else:
+        copy_database(path, copy)
+    async with logs(path, 2) as (one, other):
+        old = {(await logged(one)).hex() for _ in range(60)}
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        await logged(other)
+        shutil.copyfile(copy, path)
+        for log in (one, other):  # one that has not seen how far the file was, may write once more
+            await logged(log)
+        ids = {(await logged(log)).hex() for log in (one, other, one)}
+        assert (one.state, other.state) == ("ok", "ok")
+    assert [name[:23] for name in files_set_aside(path.parent)] == ["alerts.sqlite3.damaged-"]
+    assert ids <= set(rows(path, "SELECT id FROM call"))
+    assert old.isdisjoint(rows(path, "SELECT id FROM call"))
+    assert rows(path, "PRAGMA integrity_check") == ["ok"]
+
+
+async def test_a_copy_beside_the_write_ahead_log_of_a_killed_process_is_not_mixed_with_it(path: Path) -> None:
+    await filled(path)
+    backup, killed = path.with_name("backup"), path.with_name("killed.sqlite3")
+    copy_database(path, backup)
+    async with logs(path) as (log,):
+        await logged(log)
+        with_wal(path, killed)
+    shutil.copyfile(backup, killed)
+    kept = killed.read_bytes()
+    async with logs(killed) as (log,):
+        record = (await logged(log)).hex()
+    (name,) = files_set_aside(path.parent)
+    assert inside(killed, name) == kept
+    assert inside(killed, f"{name}-wal")
+    assert rows(killed, "SELECT id FROM call") == [record]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_the_write_ahead_log_of_a_file_that_was_moved_away_is_kept_and_not_written_over_its_successor(
+    path: Path, replaced: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    await filled(path, 3)
+    copy, moved = path.with_name("copy"), path.with_name("moved")
+    copy_database(path, copy)
+    async with logs(path, 2) as (one, other):
+        old = {(await logged(log)).hex() for _ in range(30) for log in (one, other)}
+        os.rename(path, moved)  # noqa: PTH104
+        if replaced:
+            os.rename(copy, path)  # noqa: PTH104
+        new = {(await logged(log)).hex() for log in (one, other, one)}
+        assert (one.state, other.state) == ("ok", "ok")
+    assert new <= set(rows(path, "SELECT id FROM call"))
+    assert old.isdisjoint(rows(path, "SELECT id FROM call"))
+    assert rows(path, "PRAGMA integrity_check") == ["ok"]
+    (name,) = files_set_aside(path.parent)
+    assert name.startswith("alerts.sqlite3.replaced-")
+    assert f"log_set_aside why=replaced file={path} kept={path.with_name(name)}" in caplog.text
+    path.with_name(name).rename(path.with_name("moved-wal"))
+    assert old <= set(rows(moved, "SELECT id FROM call")), "put beside its file, it holds the newest records"
 
 
 async def test_an_empty_file_is_a_new_log(path: Path) -> None:

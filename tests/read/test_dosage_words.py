@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cds_service.read.dosage_words import DosageWords
 from cds_service.read.sig_text import Product, read
 from cds_service.read.sig_tokens import PATTERNS
+from cds_service.short_cache import forget_all
 from tests.reading import terminology
 from tests.replay.truth_calls import NAME
 
@@ -40,3 +41,10 @@ def test_a_dosage_is_read_as_before(text: str) -> None:
     assert NAME not in masked
     assert read(masked, Product()) == read(text, Product())
     assert terminology().route_words(masked) == terminology().route_words(text)
+
+
+def test_no_dosage_is_remembered_for_longer_than_a_minute() -> None:
+    words = DosageWords(terminology())
+    words.masked("Take 1 tablet at bedtime for Anna")
+    forget_all()
+    assert words.masked.cache_info().currsize == 0  # type: ignore[attr-defined]
