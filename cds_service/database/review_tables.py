@@ -180,4 +180,10 @@ REVIEW_MIGRATIONS: tuple[tuple[Statement, ...], ...] = (
         },
         {"sqlite": "DROP TABLE review.plan_of_month", "postgres": "ANALYZE review.plan"},
     ),
+    (
+        # A name belongs to one person, whatever its capitals (`folded`); each person has one, wherever that person signs in.
+        "DROP TABLE review.identity",
+        "CREATE TABLE review.person (folded TEXT NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL, subject TEXT NOT NULL, "
+        "PRIMARY KEY (folded), UNIQUE (source, subject)) STRICT",
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,7 @@ from cds_service.settings import Settings
 
 DAYS = 28  # that a page shows where its address names no days
 BASE = "/review"
+WHOLE_NUMBER = "[0-9]{1,15}"  # of an id in an address: what both databases hold
 
 
 class PageRequest(msgspec.Struct, frozen=True):
@@ -80,6 +82,11 @@ class PageRequest(msgspec.Struct, frozen=True):
         return Filter.from_query(self.pairs, self.today, days=days, other=other)
 
 
+def whole_number(text: str) -> int | None:
+    """Return the number that a parameter gives; None for other text, and for more digits than any id has."""
+    return int(text) if re.fullmatch(WHOLE_NUMBER, text) else None
+
+
 class Page(msgspec.Struct, frozen=True):
     """What a page shows. HTML and JSON are drawn from the same `data`, so that they hold the same figures."""
 
@@ -99,6 +106,15 @@ class PageNotFoundError(Exception):
 
 class BadFormError(Exception):
     """Raised for a form or a parameter that cannot be used. The text is for the reader."""
+
+
+class ScopeError(Exception):
+    """Raised where something is of the records of all clients and the reader may see those of some. The text is for
+    the reader.
+    """
+
+    def __init__(self, text: str = "This page shows the records of all clients, and yours are those of some") -> None:
+        super().__init__(text)
 
 
 class PageRoute(msgspec.Struct, frozen=True):

@@ -67,14 +67,14 @@ def code(secret: str, now: datetime = NOW) -> str:
 @contextmanager
 def a_site(
     folder: Path, clock: Callable[[], datetime], pages: Sequence[PageRoute] = PAGES, /, **settings: Any
-) -> Iterator[Callable[[], httpx2.AsyncClient]]:
-    """The pages over TLS; each call of what is given is another browser."""
+) -> Iterator[Callable[..., httpx2.AsyncClient]]:
+    """The pages over TLS; each call of what is given is another browser, which may say from where it connects."""
     chosen = Settings(log_path=folder / "alerts.sqlite3", review_url=URL, **settings)
     site = Site(chosen, knowledge(), clock)
     app = ProtectingHeaders(Starlette(routes=review_routes(site, pages)), tls=True)
 
-    def browser() -> httpx2.AsyncClient:
-        transport = httpx2.ASGITransport(app=app, client=("10.0.0.9", 4711))
+    def browser(peer: str = "10.0.0.9") -> httpx2.AsyncClient:
+        transport = httpx2.ASGITransport(app=app, client=(peer, 4711))
         return httpx2.AsyncClient(transport=transport, base_url=URL, headers={"sec-fetch-site": "same-origin"})
 
     yield browser

@@ -132,4 +132,4 @@ def _time(at: int, zone: ZoneInfo) -> str:
     return local(at, zone).isoformat(sep=" ", timespec="minutes")
 
 
-ROUTE = PageRoute("/changes/{n:int}", draw, "viewer", csv=True, post=act, post_role="reviewer")
+ROUTE = PageRoute("/changes/{n:number}", draw, "viewer", csv=True, post=act, post_role="reviewer")

@@ -11,7 +11,16 @@ from zoneinfo import ZoneInfo
 from starlette.responses import Response
 
 from cds_service.alert_log.instants import micros
-from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute, see_other
+from cds_service.review.page import (
+    BadFormError,
+    Page,
+    PageNotFoundError,
+    PageRequest,
+    PageRoute,
+    ScopeError,
+    see_other,
+    whole_number,
+)
 from cds_service.review.plans import (
     WORK,
     Plan,
@@ -40,13 +49,14 @@ def draw(asked: PageRequest) -> Page:
     cases = {plan.id: (plan, samples(asked.database, plan.id)) for plan in plans(asked.database)}
     rows = [_row(plan, of_plan, reviewer, zone) for plan, of_plan in cases.values()]
     number = asked.query.get("plan", "")
-    chosen = cases.get(int(number)) if number.isdecimal() else None
+    chosen = cases.get(whole_number(number) or 0)
     if number and chosen is None:
         raise PageNotFoundError("There is no such plan")
     data = {"plans": rows, "plan": _detail(*chosen, reviewer) if chosen is not None else None}
     last_month = local(micros(asked.now), zone).replace(day=1) - timedelta(days=1)
     only_html = {
         "reviewer": reviewer,
+        "may_draw": not asked.reader.scoped,
         "cards": [card for card in asked.knowledge.cards if card.file.status != "retired"],
         "month": f"{last_month:%Y-%m}",
         "card": asked.query.get("card", ""),
@@ -67,6 +77,11 @@ def change(asked: PageRequest) -> Page | Response:
             raise BadFormError(str(error)) from None
     if asked.form.get("signal"):
         return _draw_of_signal(asked)
+    if asked.reader.scoped:
+        raise ScopeError(
+            "A plan of a month is drawn from the cases of all clients, and is the only one of its card and month: ask somebody "
+            "who may see them all"
+        )
     card, month = asked.form.get("card", ""), asked.form.get("month", "").replace("-", "")
     if asked.knowledge.card(card) is None:
         raise BadFormError("Choose a card")
@@ -91,7 +106,7 @@ def _draw_of_signal(asked: PageRequest) -> Response:
 
 def _signal(asked: PageRequest, number: str) -> Signal:
     """Return a signal that the reader may see. Raises PageNotFoundError."""
-    found = seen_by(asked, int(number)) if number.isdecimal() else []
+    found = seen_by(asked, whole_number(number) or 0)
     if not found:
         raise PageNotFoundError("There is no such signal")
     return found[0]
@@ -115,7 +130,7 @@ def _row(plan: Plan, cases: list[Sample], reviewer: str, zone: ZoneInfo) -> dict
         "signal": plan.signal or None,
         "seed": plan.seed,
         "made_at": local(plan.made_at, zone).isoformat(sep=" ", timespec="minutes"),
-        "drawn": plan.drawn,
+        "drawn": plan.drawn or len(cases),  # strata count all clients, so a reader of some does not see them
         "read": sum(bool(one.readings) for one in cases),
         "read_twice": sum(len(one.readings) > 1 for one in cases),
         "differ": sum(disputed(one.readings) for one in cases),
