@@ -12,7 +12,7 @@ from cds_service.rollups.days import days_between, plus
 from cds_service.rollups.filter import Filter
 from cds_service.rollups.queries import evaluation_counts
 from cds_service.signals.baseline import LEAST_DAYS, WINDOW, DayCount, baseline_of
-from cds_service.signals.finding import Detected, Finding, Place, Watch, watch_of
+from cds_service.signals.finding import Detected, Finding, Place, Watch
 from cds_service.signals.fire_rate import fire_rate_alarms
 from cds_service.signals.release_step import release_steps
 from cds_service.signals.stretches import Release, Stretch, stretches
@@ -109,11 +109,13 @@ def _release_step(place: Place, cut: list[Stretch]) -> list[Finding]:
 def _watches(place: Place, cut: list[Stretch], findings: list[Finding], last: int) -> list[Watch]:
     """Say what could be said of the last day; a card without a usual rate is learning, and never fine."""
     newest = cut[-1].days
+    if any(one.day == last for one in findings):  # also where it came with a change, since which the rate is a usual one
+        return [Watch("fire_rate", place, "alarm")]
     if not any(one.checked for one in newest[-LEAST_DAYS:]):
         return [Watch("fire_rate", place, "no_data", f"no evaluation in the last {LEAST_DAYS} days")]
     usual = baseline_of(newest[-WINDOW - 1 : -1])
     if usual is not None:
-        return [watch_of("fire_rate", place, findings, last)]
+        return [Watch("fire_rate", place, "normal")]
     known = [one for one in newest[-WINDOW - 1 : -1] if one.checked]
     if len(known) < LEAST_DAYS:
         since = f" since {cut[-1].change}" if cut[-1].change else ""

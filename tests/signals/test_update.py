@@ -158,6 +158,9 @@ def test_a_card_that_fires_more_since_its_version_at_one_client_is_first(sample:
         assert first.subject == "version 1.1.0"
         assert first.axes.initiation == "version"
         assert not any(one.kind == "release_step" for one in others)
+        # Its rate is the usual one of its version, and the place is still not said to be fine.
+        (watched,) = [one for one in watches(database) if (one.kind, one.place) == ("fire_rate", first.place)]
+        assert watched.state == "alarm"
 
 
 def test_before_the_version_there_is_no_such_signal(sample: Path, tmp_path: Path) -> None:
