@@ -194,6 +194,22 @@ async def test_the_write_ahead_log_of_a_file_that_was_moved_away_is_kept_and_not
     assert old <= set(rows(moved, "SELECT id FROM call")), "put beside its file, it holds the newest records"
 
 
+async def test_a_look_up_that_comes_first_does_not_keep_a_replaced_log_from_being_opened(path: Path) -> None:
+    await filled(path, 300)
+    copy = path.with_name("copy")
+    copy_database(path, copy)
+    async with logs(path) as (log,):
+        await logged(log)
+        await log.prior_cards(PATIENT, "", {"quinine-for-cramps": START}, ())
+        os.rename(copy, path)  # noqa: PTH104
+        async with asyncio.timeout(20):
+            while not await log.append(a_call()):
+                await log.prior_cards(PATIENT, "", {"quinine-for-cramps": START}, ())
+                await asyncio.sleep(0.01)
+        assert log.state == "ok"
+    assert rows(path, "PRAGMA integrity_check") == ["ok"]
+
+
 async def test_an_empty_file_is_a_new_log(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT))
     async with logs(path) as (log,):
