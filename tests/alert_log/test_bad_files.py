@@ -210,6 +210,19 @@ async def test_a_look_up_that_comes_first_does_not_keep_a_replaced_log_from_bein
     assert rows(path, "PRAGMA integrity_check") == ["ok"]
 
 
+async def test_a_log_that_is_replaced_before_the_first_record_is_not_mixed_either(path: Path) -> None:
+    await filled(path)
+    copy = path.with_name("copy")
+    copy_database(path, copy)
+    async with logs(path) as (writing,):
+        await logged(writing)
+        async with logs(path) as (log,):
+            os.rename(copy, path)  # noqa: PTH104
+            await logged(log)
+            assert files_set_aside(path.parent)[0].startswith("alerts.sqlite3.replaced-")
+    assert rows(path, "PRAGMA integrity_check") == ["ok"]
+
+
 async def test_an_empty_file_is_a_new_log(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT))
     async with logs(path) as (log,):
