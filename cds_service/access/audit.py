@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from cds_service.alert_log.instants import micros
 from cds_service.clock import Clock
 from cds_service.database import Database, DatabaseError, DatabasePool
-from cds_service.rollups.days import moment
 
 FIRST = bytes(32)  # stands where the first entry has the hash of the one before
 _LOCK = 0x61756474  # one process at a time appends
@@ -84,6 +84,6 @@ class AuditLog:
         """Append an entry with the time of the clock; see `append`. Raises AuditError."""
         try:
             with self._pool.borrow() as database:
-                return append(database, moment(self._clock()), reader, action, object_, reason, detail)
+                return append(database, micros(self._clock()), reader, action, object_, reason, detail)
         except DatabaseError as error:
             raise AuditError(f"The audit can't be written, so nothing was shown or handed out: {error}") from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
 
 from cds_service.access import accounts, identities, local_sign_in, sessions
 from cds_service.access.access_file import AccessFile, Proxy, load_access_file
@@ -12,9 +13,9 @@ from cds_service.access.audit import AuditLog
 from cds_service.access.identities import IdentityError
 from cds_service.access.local_sign_in import SignInError
 from cds_service.access.reader import Reader, usable_name
+from cds_service.alert_log.instants import micros
 from cds_service.clock import Clock
 from cds_service.database import DatabasePool, DatabaseUnavailableError
-from cds_service.rollups.days import moment
 from cds_service.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ class Gate:
         self._audit_log = audit_log
         self._may_be_typed = dev and settings.access_file is None
 
-    def reader(self, headers: Mapping[str, str], session: str, peer: str, typed: Reader) -> Reader | None:
+    def reader(self, headers: Headers, session: str, peer: str, typed: Reader) -> Reader | None:
         """Return who sends a request, None for somebody who has not signed in.
 
-        `headers`: names in lower case; `session`: value of the cookie, "" for none; `peer`: address from which it came; `typed`:
+        `session`: value of the cookie, "" for none; `peer`: address from which it came; `typed`:
         who that is in dev without accounts. Raises DatabaseError.
         """
         if self._typed():
@@ -80,7 +81,7 @@ class Gate:
         try:
             name = usable_name(name)
             with self._pool.borrow() as database:
-                identities.claim(database, name, source, subject)
+                name = identities.claim(database, name, source, subject)
         except ValueError as error:
             raise SignInError(str(error)) from None
         self._audit_log.append(name, "sign in", source)
@@ -107,18 +108,20 @@ class Gate:
             account = accounts.find_account(database, found.name)
         return account.reader if account is not None and not account.disabled else None
 
-    def _of_proxy(self, headers: Mapping[str, str], proxy: Proxy) -> Reader | None:
-        given = headers.get(proxy.user_header.lower(), "")
+    def _of_proxy(self, headers: Headers, proxy: Proxy) -> Reader | None:
+        users, groups = headers.getlist(proxy.user_header), headers.getlist(proxy.groups_header)
+        if len(users) > 1 or len(groups) > 1:  # that of the browser beside that of the proxy, and which is which is not told
+            raise SignInError("The proxy passes on headers of browsers that name a person; it has to remove them")
         try:
-            name = usable_name(given)
-            with self._pool.borrow() as database:
-                identities.claim(database, name, PROXY, name)
-        except IdentityError as error:
-            raise SignInError(str(error)) from None
+            name = usable_name(users[0] if users else "")
         except ValueError:
             return None
-        groups = [one.strip() for one in headers.get(proxy.groups_header.lower(), "").split(proxy.separator)]
-        return self.rules.reader(name, groups)
+        try:
+            with self._pool.borrow() as database:
+                name = identities.claim(database, name, PROXY, identities.folded(name))
+        except IdentityError as error:
+            raise SignInError(str(error)) from None
+        return self.rules.reader(name, [one.strip() for one in "".join(groups).split(proxy.separator)])
 
     def _now(self) -> int:
-        return moment(self._clock())
+        return micros(self._clock())

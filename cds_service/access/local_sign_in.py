@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from unicodedata import normalize
 
 from cds_service.access.accounts import Account, find_account
 from cds_service.access.passwords import TooManyChecksError, matches
@@ -14,6 +15,7 @@ TRIES = 5
 _FIRST_WAIT = 30 * _SECOND  # after the fifth try; doubles with each further one
 _LONGEST_WAIT = 15 * 60 * _SECOND  # so that nobody is locked out for long by another's tries
 _FORGOTTEN = 24 * 3600 * _SECOND  # after which tries count no more
+_LOCK = 0x74727973  # of PostgreSQL, where two transactions would count the same try
 _SECRET_OF_NOBODY = new_secret()
 
 
@@ -26,8 +28,8 @@ def sign_in(database: Database, name: str, password: str, code: str, *, at: int)
 
     A code is good once. After five failed tries under a name, whether there is such an account or not, further ones wait.
     """
-    name = " ".join(name.split())
-    key = sha256(name.encode("utf-8", "surrogatepass")).digest()
+    name = normalize("NFC", " ".join(name.split()))
+    key = _key(name)
     _count_try(database, key, at)
     row = database.one("SELECT password, totp FROM review.account WHERE name = :name AND disabled = 0", name=name) or {}
     try:
@@ -45,12 +47,16 @@ def sign_in(database: Database, name: str, password: str, code: str, *, at: int)
 
 def forget_failures(database: Database, name: str) -> None:
     """Let a name try again at once."""
-    database.execute("DELETE FROM review.sign_in_failure WHERE name = :key", key=sha256(name.encode()).digest())
+    database.execute("DELETE FROM review.sign_in_failure WHERE name = :key", key=_key(name))
+
+
+def _key(name: str) -> bytes:
+    return sha256(name.encode("utf-8", "surrogatepass")).digest()
 
 
 def _count_try(database: Database, key: bytes, at: int) -> None:
     """Count a try before it is checked, so that many at once are as many as one after another. Raises SignInError."""
-    with database.transaction():
+    with database.exclusive(_LOCK), database.transaction():
         database.execute("DELETE FROM review.sign_in_failure WHERE last_at < :day_ago", day_ago=at - _FORGOTTEN)
         row = database.one("SELECT failures, last_at FROM review.sign_in_failure WHERE name = :key", key=key)
         if row is not None and row["failures"] >= TRIES:

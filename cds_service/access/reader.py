@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal, TypeAlias, get_args
+from unicodedata import normalize
 
 import msgspec
 
@@ -63,8 +64,8 @@ class Reader(msgspec.Struct, frozen=True):
 
 
 def usable_name(text: str) -> str:
-    """Return a person's name as it is kept, runs of white space as one blank. Raises ValueError for one that can't be kept."""
-    name = " ".join(text.split())
+    """Return a person's name as it is kept, in NFC, runs of white space as one blank. Raises ValueError for one that can't be."""
+    name = normalize("NFC", " ".join(text.split()))
     if not name or len(name) > MOST_NAME or not name.isprintable():
         raise ValueError(f"Give a name of 1 to {MOST_NAME} characters")
     return name

@@ -67,7 +67,7 @@ def covered_days(database: Database, backtest: Backtest) -> int:
 
 
 def evaluations_of(result: Result, card: str) -> int:
-    """Return how many evaluations of a card were decided on both sides."""
+    """Return how many evaluations of a card were decided on both sides, but for calls that it was not about."""
     counts = result.total.cards.get(card)
     return 0 if counts is None else counts.both + counts.only_old + counts.only_new + counts.neither
 

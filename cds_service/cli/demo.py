@@ -44,7 +44,7 @@ def add_demo_command(
 
 def _demo_log(options: argparse.Namespace) -> int:
     from cds_service.demo.changes import ChangedTextError
-    from cds_service.demo.target import ForeignLogError
+    from cds_service.demo.target import ForeignLogError, review_line
 
     settings = load_settings()
     if settings.profile != "dev":
@@ -66,6 +66,7 @@ def _demo_log(options: argparse.Namespace) -> int:
         return 1
     statuses = ", ".join(f"{count:,} x {status}" for status, count in sorted(made.statuses.items()))
     print(f"{settings.log_path}: {made.calls:,} calls ({statuses}), {made.cards:,} cards, {made.answers:,} items of feedback")
+    print(f"The pages over it, with the cards of its last update:\n\n    {review_line(settings.log_path)}\n")
     return 0
 
 
@@ -74,10 +75,12 @@ def _make(options: argparse.Namespace, settings: Settings) -> Made:
     from cds_service.app import create_app
     from cds_service.authoring.progress import Progress
     from cds_service.database import review_path
+    from cds_service.demo.changes import changes, write_cards
     from cds_service.demo.mark import Mark, write_mark
     from cds_service.demo.run import make_log
     from cds_service.demo.schedule import Period
-    from cds_service.demo.target import clear_for
+    from cds_service.demo.target import clear_for, made_up_cards
+    from cds_service.files.paths import cards_dir
 
     path, days, calls_per_day, seed = settings.log_path, options.days, options.calls_per_day, options.seed
     period = Period.of_days(days, options.until or utc_now())
@@ -98,6 +101,7 @@ def _make(options: argparse.Namespace, settings: Settings) -> Made:
         Progress(sys.stderr, every=1, what="calls").of("demo-log", round((period.end - period.start).total_seconds())) as shown,
     ):
         made = asyncio.run(make_log(settings, app, period, calls_per_day, seed, on_call))
+    write_cards(cards_dir(), made_up_cards(path), changes(period))
     write_mark(path, replace(mark, calls=made.calls, reached=period.end, written_at=utc_now(), finished=True))
     return made
 

@@ -98,15 +98,15 @@ def _wrong_usage(options: argparse.Namespace) -> str:
 def _entering(options: argparse.Namespace, audit: Database) -> Enter:
     """Return what enters in the audit, as the user of the operating system."""
     from cds_service.access.audit import append
+    from cds_service.alert_log.instants import micros
     from cds_service.clock import utc_now
-    from cds_service.rollups.days import moment
 
     reader = f"os:{getpass.getuser()}"
     since = f"&since={options.since.isoformat()}" if options.since is not None else ""
     chosen = f"log export --format {options.format}{' --calls' if options.calls else ''}?{options.filter}{since}"
 
     def enter(action: str, detail: Mapping[str, Any]) -> None:
-        append(audit, moment(utc_now()), reader, action, chosen, options.reason, detail)
+        append(audit, micros(utc_now()), reader, action, chosen, options.reason, detail)
 
     return enter
 
@@ -137,19 +137,20 @@ def _chunks(options: argparse.Namespace, settings: Settings, database: Database,
 
 
 def _selection(options: argparse.Namespace, settings: Settings, database: Database) -> Selection:
+    from cds_service.alert_log.instants import micros
     from cds_service.clock import utc_now
     from cds_service.exports.cursor import Cursor, Snapshot
     from cds_service.exports.selection import Selection
-    from cds_service.rollups.days import SiteDays, moment
+    from cds_service.rollups.days import SiteDays
     from cds_service.rollups.filter import Filter
 
     days = SiteDays(settings.time_zone)
     after = Cursor.parse(options.after) if options.after else None
     return Selection(
-        Filter.from_query(parse_qsl(options.filter, keep_blank_values=True), days.day_of(moment(utc_now()))),
+        Filter.from_query(parse_qsl(options.filter, keep_blank_values=True), days.day_of(micros(utc_now()))),
         days,
         after.snapshot if after is not None else Snapshot.now(database),
-        since=None if options.since is None else moment(options.since),
+        since=None if options.since is None else micros(options.since),
         after=after,
     )
 

@@ -40,10 +40,11 @@ def _opened(settings: Settings) -> Database:
 
 
 def _signals(options: argparse.Namespace) -> int:
+    from cds_service.alert_log.instants import micros
     from cds_service.alert_log.sealing import sealing_key
     from cds_service.database import DatabaseError
     from cds_service.review.signal_rows import sentence
-    from cds_service.rollups.days import SiteDays, moment
+    from cds_service.rollups.days import SiteDays
     from cds_service.rollups.rollup import roll_up
     from cds_service.signals.inbox import STATES, signals
     from cds_service.signals.update import update_signals
@@ -55,7 +56,7 @@ def _signals(options: argparse.Namespace) -> int:
             roll_up(database, days, utc_now)
             key = sealing_key(settings.reveal_key, settings.reveal_key_id)
             watched = update_signals(database, days, utc_now, key).watches
-            found = [one for one in signals(database, days, days.day_of(moment(utc_now()))) if one.is_open]
+            found = [one for one in signals(database, days, days.day_of(micros(utc_now()))) if one.is_open]
     except DatabaseError as error:
         print(f"the detectors can't run: {error}", file=sys.stderr)
         return 1
@@ -72,17 +73,18 @@ def _signals(options: argparse.Namespace) -> int:
 
 
 def _digest(options: argparse.Namespace) -> int:
+    from cds_service.alert_log.instants import micros
     from cds_service.database import DatabaseError
     from cds_service.knowledge.site_knowledge import load_knowledge
     from cds_service.review.digest import WeekError, digest, markdown, week_days
-    from cds_service.rollups.days import SiteDays, moment
+    from cds_service.rollups.days import SiteDays
     from cds_service.rollups.filter import Filter
     from cds_service.rollups.rollup import roll_up
     from cds_service.signals.inbox import signals
 
     settings = load_settings()
     days = SiteDays(settings.time_zone)
-    today = days.day_of(moment(utc_now()))
+    today = days.day_of(micros(utc_now()))
     try:
         chosen = Filter(*week_days(options.week, today))
     except WeekError as error:

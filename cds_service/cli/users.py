@@ -167,10 +167,10 @@ def _audit(database: Database, action: str, name: str, detail: dict[str, Any] | 
 
 
 def _now() -> int:
+    from cds_service.alert_log.instants import micros
     from cds_service.clock import utc_now
-    from cds_service.rollups.days import moment
 
-    return moment(utc_now())
+    return micros(utc_now())
 
 
 def _password(options: argparse.Namespace) -> str:

@@ -161,4 +161,29 @@ REVIEW_MIGRATIONS: tuple[tuple[Statement, ...], ...] = (
         "CREATE TABLE review.identity (name TEXT NOT NULL, source TEXT NOT NULL, subject TEXT NOT NULL, "
         "PRIMARY KEY (name)) STRICT",
     ),
+    # Plans of the cases of a signal (0: of a whole month). SQLite can't widen a UNIQUE: the table is written anew.
+    (
+        {
+            "sqlite": "ALTER TABLE review.plan RENAME TO plan_of_month",
+            "postgres": "ALTER TABLE review.plan ADD COLUMN signal bigint NOT NULL DEFAULT 0",
+        },
+        {
+            "sqlite": "CREATE TABLE review.plan (id INTEGER PRIMARY KEY, card TEXT NOT NULL, month INTEGER NOT NULL, "
+            "seed INTEGER NOT NULL, made_at INTEGER NOT NULL, signal INTEGER NOT NULL DEFAULT 0, "
+            "UNIQUE (card, month, signal)) STRICT",
+            "postgres": "ALTER TABLE review.plan DROP CONSTRAINT plan_card_month_key",
+        },
+        {
+            "sqlite": "INSERT INTO review.plan (id, card, month, seed, made_at) "
+            "SELECT id, card, month, seed, made_at FROM review.plan_of_month",
+            "postgres": "ALTER TABLE review.plan ADD UNIQUE (card, month, signal)",
+        },
+        {"sqlite": "DROP TABLE review.plan_of_month", "postgres": "ANALYZE review.plan"},
+    ),
+    (
+        # A name belongs to one person, whatever its capitals (`folded`); each person has one, wherever that person signs in.
+        "DROP TABLE review.identity",
+        "CREATE TABLE review.person (folded TEXT NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL, subject TEXT NOT NULL, "
+        "PRIMARY KEY (folded), UNIQUE (source, subject)) STRICT",
+    ),
 )

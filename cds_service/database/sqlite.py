@@ -40,7 +40,7 @@ class SqliteDatabase(Database):
             raise DatabaseUnavailableError(f"there is no alert log at {log_path}")
         if writes_review:
             review_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(review_path, os.O_WRONLY | os.O_CREAT, 0o600))
+            _make(review_path)
         elif not review_path.exists():
             raise DatabaseUnavailableError(f"there is no review database at {review_path}; `cds-service log rollup` makes it")
         self._connection = sqlite3.connect(
@@ -118,6 +118,16 @@ class SqliteDatabase(Database):
             with suppress(sqlite3.Error):  # some errors have rolled back already
                 self._connection.execute("ROLLBACK")
             raise
+
+
+def _make(path: Path) -> None:
+    """Make an empty file where there is none, with a mode that its -wal and -shm get too.
+
+    A file that is there is not opened: closing a second descriptor of it would drop the locks that all connections of this
+    process hold on it. Another process would then take its write-ahead log away from under them.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _as_dict(cursor: sqlite3.Cursor, values: tuple[Any, ...]) -> Row:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -21,8 +23,9 @@ class ForeignLogError(ValueError):
 def clear_for(log_path: Path, review_path: Path) -> None:
     """Make room for a made-up log at `log_path`.
 
-    An earlier made-up log is removed, together with what was counted of it and judged in it at `review_path`. A log without any
-    call is used as it is. Raises ForeignLogError where the file holds other records or is no log of this program, OSError.
+    An earlier made-up log is removed, together with its cards and with what was counted of it and judged in it at `review_path`.
+    A log without any call is used as it is. Raises ForeignLogError where the file holds other records or is no log of this
+    program, OSError.
     """
     if log_path.exists():
         clients = _clients(log_path)
@@ -36,7 +39,20 @@ def clear_for(log_path: Path, review_path: Path) -> None:
         if clients:
             _remove(log_path)
             _remove(review_path)
+    if made_up_cards(log_path).exists():
+        shutil.rmtree(made_up_cards(log_path))
     log_path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def made_up_cards(log_path: Path) -> Path:
+    """Return where the cards stand with which a made-up log ends: those that a service of this log would run now."""
+    return log_path.with_name(f"{log_path.name}.made-up-cards")
+
+
+def review_line(log_path: Path) -> str:
+    """Return the line for a shell that starts the review pages over a made-up log."""
+    places = {"CDS_LOG_PATH": log_path, "CDS_CARDS_DIR": made_up_cards(log_path)}
+    return " ".join([*(f"{name}={shlex.quote(str(path))}" for name, path in places.items()), "cds-service review"])
 
 
 def _clients(log_path: Path) -> set[str]:

@@ -20,11 +20,12 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from cds_service import __version__
-from cds_service.authoring.samples import load_samples
+from cds_service.authoring.samples import PATIENT_VIEW, load_samples
 from cds_service.authoring.shorthand_resources import Resource
 from cds_service.clock import Clock, utc_now
 from cds_service.files.paths import fixtures_dir
 from cds_service.hooks.body import BodyMemory, read_body
+from cds_service.knowledge.card_file import Hook
 from cds_service.playground.fhir_search import Kind, fits
 from cds_service.playground.fhir_subset import is_resource_type, subset
 from cds_service.wire.errors import BadRequest, UnknownService, UnsupportedMediaType
@@ -125,7 +126,9 @@ def charts(day: date) -> Charts:
     found: Charts = {kind: {} for kind in SEARCHES}
     at = datetime.combine(day, time.min, UTC)
     for sample in load_samples(fixtures_dir()).values():
-        drafts = sample.request(at)["context"].get("draftOrders", {}).get("entry", [])
+        # Those of a sample that is tried at the chart, too: clients sign only what they find here, and list the first samples.
+        ordering: Hook = "order-sign" if sample.hook == PATIENT_VIEW else sample.hook
+        drafts = sample.request(at, ordering)["context"].get("draftOrders", {}).get("entry", [])
         for resource in (*sample.resources(at), *(entry["resource"] for entry in drafts)):
             found[resource["resourceType"]][resource["id"]] = {name: _with_display(value) for name, value in resource.items()}
     return found

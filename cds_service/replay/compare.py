@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from cds_service.alert_log.evaluation_rows import evaluations_json
+from cds_service.alert_log.evaluation_rows import applies, evaluations_json
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.replay.again import AS_KEPT, Again
 from cds_service.replay.history import Place, RealCard
@@ -29,15 +29,23 @@ class _Row(msgspec.Struct, frozen=True):
     outcome: str = ""
     order_key: str = ""
     row: int = -1
+    applies: bool = True
+
+
+FOUR = ("both", "only_old", "only_new", "neither")  # of CardCounts
 
 
 class CardCounts(msgspec.Struct):
-    """Evaluations of one card: both fire, only as recorded, only with the candidate, neither; and what was shown."""
+    """Evaluations of one card: both fire, only as recorded, only with the candidate, neither; and what was shown.
+
+    `apart`: the card was about orders and the call had none of its kind, on both sides; in none of the four, as in no fire rate.
+    """
 
     both: int = 0
     only_old: int = 0
     only_new: int = 0
     neither: int = 0
+    apart: int = 0
     shown_old: int = 0
     shown_new: int = 0
     about_orders_old: int = 0  # shown cards about an order
@@ -47,7 +55,7 @@ class CardCounts(msgspec.Struct):
 
     def add(self, other: CardCounts) -> None:
         """Add the counts of other evaluations."""
-        for name in ("both", "only_old", "only_new", "neither", "shown_old", "shown_new", "about_orders_old", "about_orders_new"):
+        for name in (*FOUR, "apart", "shown_old", "shown_new", "about_orders_old", "about_orders_new"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.outcomes_old = dict(Counter(self.outcomes_old) + Counter(other.outcomes_old))
         self.outcomes_new = dict(Counter(self.outcomes_new) + Counter(other.outcomes_new))
@@ -125,8 +133,10 @@ def _count(counts: CardCounts, before: _Row | None, after: Decision | None) -> C
     elif now in FIRED:
         counts.only_new += 1
         return "appears"
-    else:
+    elif (before is not None and before.applies) or (after is not None and applies(after)):
         counts.neither += 1
+    else:
+        counts.apart += 1
     return "outcome" if was != now else None
 
 

@@ -16,7 +16,6 @@ from cds_service.alert_log.instants import instant_of, key_text, uuid_text
 from cds_service.alert_log.records import RETRY
 from cds_service.criteria.facts import Facts, PriorCard
 from cds_service.database import Database
-from cds_service.decide.decision import NOT_CHECKED
 from cds_service.present.card_template import Shown
 from cds_service.replay.records import Record, of_patients
 
@@ -120,10 +119,7 @@ class History:
             return
         for one in shown:
             decision = one.decision
-            if decision is None:  # the notice
-                notice = PriorCard(NOT_CHECKED, facts.now, one.about, one.indicator, hook=facts.hook, uuid=one.uuid)
-                shown_notice = _ShownCard(notice, record.client, record.user, record.body.hook_instance, "", ())
-                self._shown.setdefault(record.patient, []).append(shown_notice)
+            if decision is None:  # the notice, which no backtest compares
                 continue
             key = decision.order.key if decision.order is not None else ""
             real = self._real.get((record.id, decision.card.id, key))

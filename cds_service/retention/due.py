@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from cds_service.alert_log.instants import micros
 from cds_service.database import Database
-from cds_service.rollups.days import SiteDays, moment, plus
+from cds_service.rollups.days import SiteDays, plus
 from cds_service.settings import Settings
 
 TABLES = ("call", "card", "ordered", "delivery", "withdrawal", "feedback", "refusal", "quarantine", "sealed", "inputs")
@@ -65,9 +66,9 @@ def limits(settings: Settings, days: SiteDays, now: datetime) -> Limits:
     The first days that are left are not counted anew any more, because what was seen before them is gone: an order or an
     encounter would seem to begin there.
     """
-    evidence = days.day_of(moment(now - timedelta(days=settings.keep_days)))
-    sealed = days.day_of(moment(now - timedelta(days=min(settings.keep_sealed_days, settings.keep_days))))
-    inputs = days.day_of(moment(now - timedelta(days=min(settings.keep_inputs_days, settings.keep_days))))
+    evidence = days.day_of(micros(now - timedelta(days=settings.keep_days)))
+    sealed = days.day_of(micros(now - timedelta(days=min(settings.keep_sealed_days, settings.keep_days))))
+    inputs = days.day_of(micros(now - timedelta(days=min(settings.keep_inputs_days, settings.keep_days))))
     frozen = min(_MOST_FROZEN, settings.keep_days // 4)
     return Limits(days.bounds(evidence).start, days.bounds(sealed).start, days.bounds(inputs).start, plus(evidence, frozen))
 

@@ -16,7 +16,7 @@ from cds_service.review.verdicts import Reading, readings, settled
 
 
 class CardFigures(msgspec.Struct, frozen=True):
-    """One card. `difference`: share of evaluations that fire, candidate minus record, paired (Newcombe 1998, method 10).
+    """One card. `difference`: of the fire rate, candidate minus record, paired (Newcombe 1998, method 10).
 
     `p`: McNemar's exact test, two-sided; calls of one patient are not independent. Per 100 orders: shown cards about orders;
     None without orders.
@@ -42,8 +42,8 @@ def _of_card(card: str, counts: CardCounts, orders: int) -> CardFigures:
     return CardFigures(
         card,
         counts,
-        (counts.only_new - counts.only_old) / sum(table),
-        newcombe_paired(*table),
+        (counts.only_new - counts.only_old) / sum(table) if any(table) else 0.0,
+        newcombe_paired(*table) if any(table) else Interval(-1.0, 1.0),
         mcnemar_exact(counts.only_old, counts.only_new),
         100 * counts.about_orders_old / orders if orders else None,
         100 * counts.about_orders_new / orders if orders else None,

@@ -54,7 +54,8 @@ _ALL = (
         "backtest",
         "Difference in a backtest",
         "(evaluations that fire only with the candidate - only as recorded) / all evaluations of the card that could be decided "
-        "again. The same calls on both sides, so the interval is for pairs (Newcombe 1998, method 10).",
+        "again, but for calls that it was not about (no such order). The same calls on both sides, so the interval is for pairs "
+        "(Newcombe 1998, method 10).",
         "McNemar's exact p and the interval take calls as independent. Calls of one patient are not, so both are too sure where "
         "patients have many calls. Read the cases.",
         "Newcombe, Stat Med 1998;17:2635; McNemar, Psychometrika 1947",

@@ -69,7 +69,7 @@ def week_days(text: str, today: int) -> tuple[int, int]:
             monday = date.fromisoformat(text)
         except ValueError:
             raise WeekError("Give a week as 2026-W47") from None
-        if "W" not in text or monday.weekday():
+        if "W" not in text or monday.weekday() or not 2000 <= monday.year < 9999:
             raise WeekError("Give a week as 2026-W47")
     return as_number(monday), as_number(monday + timedelta(days=6))
 

@@ -67,7 +67,9 @@ class Templates:
             reader=asked.reader,
             form_token=asked.form_token,
             navigation=[
-                (one.nav, self._base + one.path) for one in self._navigation if asked.known and asked.reader.may(one.role)
+                (one.nav, self._base + one.path)
+                for one in self._navigation
+                if asked.known and asked.reader.may(one.role) and (one.scoped or not asked.reader.scoped)
             ],
         )
         return Response(body, page.status, media_type="text/html")

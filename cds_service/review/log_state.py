@@ -6,8 +6,9 @@ from datetime import datetime
 
 import msgspec
 
+from cds_service.alert_log.instants import micros
 from cds_service.database import Database
-from cds_service.rollups.days import SECOND, moment
+from cds_service.rollups.days import SECOND
 from cds_service.rollups.rollup import rollup_state
 from cds_service.shipping.state import shipping_state
 
@@ -39,7 +40,7 @@ class LogState(msgspec.Struct, frozen=True):
 
 def log_state(database: Database, now: datetime, open_signals: int) -> LogState:
     """Return the state at `now`; `open_signals` is told with it."""
-    counts, shipping, at = rollup_state(database), shipping_state(database), moment(now)
+    counts, shipping, at = rollup_state(database), shipping_state(database), micros(now)
     quarantined = database.one("SELECT count(*) AS n FROM log.quarantine") or {"n": 0}
     return LogState(
         counted_seconds_ago=max(at - counts.looked_at, 0) // SECOND if counts.looked_at else None,

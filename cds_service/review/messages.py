@@ -6,16 +6,12 @@ from cds_service.access.audit import AuditError
 from cds_service.access.local_sign_in import SignInError
 from cds_service.access.reader import Reader, RoleError
 from cds_service.database import DatabaseError, OutOfScopeError, StatementTooLongError
-from cds_service.review.page import BadFormError, Page, PageNotFoundError
+from cds_service.review.page import BadFormError, Page, PageNotFoundError, ScopeError
 from cds_service.rollups.filter import FilterError
 
 
 class FormTokenError(Exception):
     """Raised for a form that was not drawn for this browser and session."""
-
-
-class ScopeError(Exception):
-    """Raised where a page shows the records of all clients and the reader may see those of some."""
 
 
 def expect_scope(reader: Reader, scoped: bool) -> None:
@@ -37,8 +33,7 @@ def message(error: Exception) -> Page:
         case RoleError() | SignInError():
             return _page("Not for your role" if isinstance(error, RoleError) else "Not signed in", str(error), 403)
         case ScopeError() | OutOfScopeError():
-            text = "This page shows the records of all clients, and yours are those of some"
-            return _page("Not for your clients", text, 403)
+            return _page("Not for your clients", str(error if isinstance(error, ScopeError) else ScopeError()), 403)
         case FormTokenError():
             text = "This form was not drawn for this browser, or you have signed in or out since. Load its page again"
             return _page("This form is no longer good", text, 403)

@@ -13,7 +13,7 @@ from cds_service.exports.month_figures import ALL, CardMonth, Month, MonthFigure
 from cds_service.knowledge.knowledge import Knowledge
 from cds_service.review.charts import Bars, small_bars
 from cds_service.review.figures import title_of
-from cds_service.review.plans import plans, samples
+from cds_service.review.plans import month_plans, samples
 from cds_service.review.rate import ENOUGH_COVERAGE, Rate, share
 from cds_service.review.results import result, stratum_results
 from cds_service.review.whats_new import whats_new
@@ -118,7 +118,7 @@ def _sum(one: int | None, other: int | None) -> int | None:
 
 def _reviewed(database: Database, knowledge: Knowledge, month: Month, *, hide: bool) -> list[Reviewed]:
     found = []
-    for plan in plans(database):
+    for plan in month_plans(database):
         if plan.month == month.number:
             cases = samples(database, plan.id)
             value = result(plan.card, stratum_results(plan, cases), cases).value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,14 +13,16 @@ from starlette.responses import RedirectResponse, Response
 from cds_service.access.audit import AuditLog, Head
 from cds_service.access.gate import Gate
 from cds_service.access.reader import ACCESSES, Access, Reader
+from cds_service.alert_log.instants import micros
 from cds_service.database import Database
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.rollups.days import SiteDays, moment
+from cds_service.rollups.days import SiteDays
 from cds_service.rollups.filter import Filter
 from cds_service.settings import Settings
 
 DAYS = 28  # that a page shows where its address names no days
 BASE = "/review"
+WHOLE_NUMBER = "[0-9]{1,15}"  # of an id in an address: what both databases hold
 
 
 class PageRequest(msgspec.Struct, frozen=True):
@@ -72,11 +75,16 @@ class PageRequest(msgspec.Struct, frozen=True):
     @property
     def today(self) -> int:
         """Return the day of the site, YYYYMMDD."""
-        return SiteDays(self.settings.time_zone).day_of(moment(self.now))
+        return SiteDays(self.settings.time_zone).day_of(micros(self.now))
 
     def filter(self, *, days: int | None = DAYS, other: Iterable[str] = ()) -> Filter:
         """Return the filter of the query; `days` and `other`: see `Filter.from_query`. Raises FilterError."""
         return Filter.from_query(self.pairs, self.today, days=days, other=other)
+
+
+def whole_number(text: str) -> int | None:
+    """Return the number that a parameter gives; None for other text, and for more digits than any id has."""
+    return int(text) if re.fullmatch(WHOLE_NUMBER, text) else None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -98,6 +106,15 @@ class PageNotFoundError(Exception):
 
 class BadFormError(Exception):
     """Raised for a form or a parameter that cannot be used. The text is for the reader."""
+
+
+class ScopeError(Exception):
+    """Raised where something is of the records of all clients and the reader may see those of some. The text is for
+    the reader.
+    """
+
+    def __init__(self, text: str = "This page shows the records of all clients, and yours are those of some") -> None:
+        super().__init__(text)
 
 
 class PageRoute(msgspec.Struct, frozen=True):

@@ -12,8 +12,10 @@ import msgspec
 from cds_service.alert_log import micros
 from cds_service.database import Database
 from cds_service.review.case import CaseNotFoundError, body_of, cards_of, nth_of_card, nth_of_outcome
-from cds_service.review.sampling import STRATA, Candidate, Drawn, Span, draw, outcomes_of, shuffled
+from cds_service.review.sampling import STRATA, Candidate, Drawn, Span, Where, draw, outcomes_of, shuffled
 from cds_service.review.verdicts import CaseId, Reading, disputed, readings_of_plan, role_of
+from cds_service.rollups.days import SiteDays, month_of
+from cds_service.signals.inbox import Signal
 
 Work: TypeAlias = Literal["first", "second", "adjudicator"]
 WORK: tuple[Work, ...] = ("first", "second", "adjudicator")
@@ -33,13 +35,16 @@ class PlanStratum(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One plan. `month`: YYYYMM in the site's time zone; `made_at`: µs since 1970, nothing later was drawn from."""
+    """One plan. `month`: YYYYMM in the site's time zone, of a signal that of its last day; `made_at`: µs since 1970, nothing
+    later was drawn from.
+    """
 
     id: int
     card: str
     month: int
     seed: int
     made_at: int
+    signal: int  # whose cases it is drawn from; 0 for all of the month
     strata: list[PlanStratum]
 
     @property
@@ -85,17 +90,49 @@ def make_plan(database: Database, card: str, month: int, *, zone: ZoneInfo, now:
     made_at = micros(now)
     if span.start >= made_at:
         raise PlanError("This month has not begun")
-    if database.one("SELECT id FROM review.plan WHERE card = :card AND month = :month", card=card, month=month) is not None:
+    if plan_of(database, card, month) is not None:
         raise PlanError("There is a plan for this card and month")
-    drawn = draw(database, card, Span(span.start, min(span.end, made_at)), seed)
+    return _keep(database, card, month, 0, draw(database, card, Span(span.start, min(span.end, made_at)), seed), made_at, seed)
+
+
+def make_signal_plan(database: Database, signal: Signal, *, days: SiteDays, now: datetime, seed: int) -> int:
+    """Draw a plan from the card's cases at the signal's client since it began; return its id. Raises PlanError."""
+    span = days_of_signal(signal)
+    if span is None or not signal.place.card:
+        raise PlanError("This signal has no cases")
+    first, last = span
+    month = month_of(last)
+    if (known := plan_of(database, signal.place.card, month, signal.id)) is not None:
+        return known
+    made_at = micros(now)
+    where = Where(signal.place.tenant, signal.place.client) if signal.place.client else None
+    drawn = draw(database, signal.place.card, Span(days.bounds(first).start, min(days.bounds(last).end, made_at)), seed, where)
+    return _keep(database, signal.place.card, month, signal.id, drawn, made_at, seed)
+
+
+def days_of_signal(signal: Signal) -> tuple[int, int] | None:
+    """Return the first and last day (YYYYMMDD) of what a signal is about: since the change that it came with, if there is one."""
+    if signal.last is None:
+        return None
+    return int(signal.last.detail.get("since", signal.sightings[0].day)), signal.last.day
+
+
+def plan_of(database: Database, card: str, month: int, signal: int = 0) -> int | None:
+    """Return the id of the plan of a card, month and signal (0 for all cases of the month); None where there is none."""
+    sql = "SELECT id FROM review.plan WHERE card = :card AND month = :month AND signal = :signal"
+    row = database.one(sql, card=card, month=month, signal=signal)
+    return None if row is None else int(row["id"])
+
+
+def _keep(database: Database, card: str, month: int, signal: int, drawn: list[Drawn], made_at: int, seed: int) -> int:
     found = [(one, case) for one in drawn for case in _cases(database, card, one)]
     if not found:
-        raise PlanError("The log has no case of this card in this month")
+        raise PlanError(f"The log has no case of this card in {'the days of this signal' if signal else 'this month'}")
     with database.transaction():
-        values = {"card": card, "month": month, "seed": seed, "made_at": made_at}
-        database.execute("INSERT INTO review.plan (card, month, seed, made_at) VALUES (:card, :month, :seed, :made_at)", **values)
-        row = database.one("SELECT id FROM review.plan WHERE card = :card AND month = :month", card=card, month=month)
-        plan = int(row["id"]) if row is not None else 0
+        values = {"card": card, "month": month, "seed": seed, "made_at": made_at, "signal": signal}
+        sql = "INSERT INTO review.plan (card, month, seed, made_at, signal) VALUES (:card, :month, :seed, :made_at, :signal)"
+        database.execute(sql, **values)
+        plan = plan_of(database, card, month, signal) or 0
         database.execute_many(
             "INSERT INTO review.stratum VALUES (:plan, :name, :size, :drawn)",
             [{"plan": plan, "name": one.stratum, "size": one.size, "drawn": sum(of is one for of, _ in found)} for one in drawn],
@@ -143,8 +180,13 @@ def plans(database: Database) -> list[Plan]:
     order = list(STRATA)
     return [
         Plan(**row, strata=sorted(strata.get(row["id"], []), key=lambda one: order.index(one.name)))
-        for row in database.rows("SELECT id, card, month, seed, made_at FROM review.plan ORDER BY month DESC, card")
+        for row in database.rows("SELECT id, card, month, seed, made_at, signal FROM review.plan ORDER BY month DESC, card, id")
     ]
+
+
+def month_plans(database: Database) -> list[Plan]:
+    """Return the plans whose cases stand for all of a card's month, so that shares can be worked out of them."""
+    return [one for one in plans(database) if not one.signal]
 
 
 def samples(database: Database, plan: int) -> list[Sample]:

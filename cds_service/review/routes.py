@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -21,8 +22,8 @@ from cds_service.review.cookies import cookie_of, set_cookie
 from cds_service.review.drawing import Templates, as_csv, as_json, script, style
 from cds_service.review.headers import HEADERS
 from cds_service.review.log_state import LogState, log_state
-from cds_service.review.messages import TOLD, FormTokenError, ScopeError, expect_scope, message
-from cds_service.review.page import BASE, Page, PageRequest, PageRoute
+from cds_service.review.messages import TOLD, FormTokenError, expect_scope, message
+from cds_service.review.page import BASE, WHOLE_NUMBER, Page, PageRequest, PageRoute, ScopeError
 from cds_service.review.pages import PAGES
 from cds_service.review.reviewer import typed_name
 from cds_service.review.signal_rows import seen_by
@@ -45,6 +46,21 @@ def review_routes(site: Site, pages: Sequence[PageRoute] = PAGES) -> list[Route]
         Route(f"{BASE}/static/review.js", _script, methods=["GET"]),
         *(one for page in pages for one in routes.of(page)),
     ]
+
+
+class _NumberConvertor(Convertor[int]):
+    """Take numbers of paths that a database can hold, `{id:number}`; others are no page."""
+
+    regex = WHOLE_NUMBER
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("number", _NumberConvertor())
 
 
 class _Asked(NamedTuple):

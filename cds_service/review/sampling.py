@@ -49,6 +49,13 @@ class Span(NamedTuple):
             yield Span(start, min(start + _DAY, self.end))
 
 
+class Where(NamedTuple):
+    """The tenant and client of the cases that are drawn from."""
+
+    tenant: str
+    client: str
+
+
 class Candidate(NamedTuple):
     """A case before its evaluation was looked up.
 
@@ -70,10 +77,13 @@ class Drawn(NamedTuple):
     cases: list[Candidate]
 
 
-def draw(database: Database, card: str, span: Span, seed: int) -> list[Drawn]:
-    """Draw from the cases of `card` in `span`; feedback that came later does not count. Strata without cases are left out."""
-    drawn = [_drawn_of(name, cases, seed) for name, cases in _shown(database, card, span).items()]
-    drawn += _evaluated(database, card, span, seed)
+def draw(database: Database, card: str, span: Span, seed: int, where: Where | None = None) -> list[Drawn]:
+    """Draw from the cases of `card` in `span`; feedback that came later does not count. Strata without cases are left out.
+
+    `where`: None for the cases of all clients.
+    """
+    drawn = [_drawn_of(name, cases, seed) for name, cases in _shown(database, card, span, where).items()]
+    drawn += _evaluated(database, card, span, seed, where)
     return [one for one in drawn if one.size]
 
 
@@ -105,10 +115,18 @@ def shuffled(places: int, seed: int) -> list[int]:
     return [place for _, place in sorted((rng.random(), place) for place in range(places))]
 
 
+def _ids(database: Database, where: Where | None) -> tuple[str, dict[str, int | None]]:
+    """Return a condition for calls `c`, and its values; None for a name that the log does not have."""
+    if where is None:
+        return "", {}
+    names = database.names
+    return " AND c.tenant = :tenant AND c.client = :client", {one: names.id(name) for one, name in where._asdict().items()}
+
+
 _SHOWN_CARDS = """
 WITH shown AS MATERIALIZED (
   SELECT received_at, call_id, position, uuid, tenant, client, indicator FROM log.card c
-  WHERE received_at >= :start AND received_at < :end AND card = :card AND mode = :live AND state = :shown
+  WHERE received_at >= :start AND received_at < :end AND card = :card AND mode = :live AND state = :shown{where}
     AND NOT EXISTS (SELECT 1 FROM log.withdrawal w WHERE w.received_at = c.received_at AND w.call_id = c.call_id)),
 answer AS (
   SELECT f.card_uuid, f.tenant, f.client, f.outcome, f.reason_code, row_number() OVER (
@@ -120,17 +138,18 @@ LEFT JOIN answer a ON a.card_uuid = s.uuid AND a.tenant = s.tenant AND a.client 
 ORDER BY s.received_at, s.call_id, s.position"""
 
 
-def _shown(database: Database, card: str, span: Span) -> dict[str, list[Candidate]]:
+def _shown(database: Database, card: str, span: Span, where: Where | None) -> dict[str, list[Candidate]]:
     """Return the shown cards of each stratum, by time and id."""
     names = database.names
     found: dict[str, list[Candidate]] = {name: [] for name in SHOWN}
-    wanted = {"card": names.id(card), "live": names.id("live"), "shown": names.id("shown")}
+    condition, of = _ids(database, where)
+    wanted = {"card": names.id(card), "live": names.id("live"), "shown": names.id("shown"), **of}
     if None in wanted.values():
         return found
     ids = {names.id("accepted"): "accepted", names.id("overridden"): "overridden"}
     critical = names.id("critical")
     for day in span.days():
-        for row in database.rows(_SHOWN_CARDS, start=day.start, end=day.end, until=span.end, **wanted):
+        for row in database.rows(_SHOWN_CARDS.format(where=condition), start=day.start, end=day.end, until=span.end, **wanted):
             answer = ids.get(row["outcome"], "no_feedback") if row["outcome"] is not None else "no_feedback"
             if answer == "overridden":
                 reason = "overridden_reason" if row["reason_code"] else "overridden_bare"
@@ -142,7 +161,7 @@ def _shown(database: Database, card: str, span: Span) -> dict[str, list[Candidat
 _EVALUATIONS = """
 FROM log.call c JOIN log.outcome_of_set o ON o.set_id = c.outcome_set
 WHERE c.received_at >= :start AND c.received_at < :end AND o.card = :card AND o.outcome IN :outcomes AND o.applies IN :applies
-  AND c.repeat_of IS NULL
+  AND c.repeat_of IS NULL{where}
   AND NOT EXISTS (SELECT 1 FROM log.withdrawal w WHERE w.received_at = c.received_at AND w.call_id = c.id)"""
 _COUNTS = f"SELECT o.outcome, o.applies, sum(o.n) AS n {_EVALUATIONS} GROUP BY o.outcome, o.applies"
 _CASES = f"SELECT c.received_at, c.id, sum(o.n) AS n {_EVALUATIONS} GROUP BY c.received_at, c.id ORDER BY c.received_at, c.id"
@@ -151,14 +170,16 @@ _CASES = f"SELECT c.received_at, c.id, sum(o.n) AS n {_EVALUATIONS} GROUP BY c.r
 _APPLIES = {"could_not_check": (1, -1), "not_fired": (1,)}
 
 
-def _evaluated(database: Database, card: str, span: Span, seed: int) -> Iterator[Drawn]:
+def _evaluated(database: Database, card: str, span: Span, seed: int, where: Where | None) -> Iterator[Drawn]:
     """Draw from evaluations that drew no card. They are counted by day, and only the days that are drawn from are listed."""
     outcomes = {name: database.names.ids(*of) for name, of in _EVALUATED.items()}
+    condition, of_client = _ids(database, where)
     wanted = {"card": database.names.id(card), "outcomes": [one for of in outcomes.values() for one in of], "applies": (1, -1)}
-    if wanted["card"] is None:
+    wanted |= of_client
+    if None in wanted.values():
         return
     days = list(span.days())
-    counted = [database.rows(_COUNTS, start=day.start, end=day.end, **wanted) for day in days]
+    counted = [database.rows(_COUNTS.format(where=condition), start=day.start, end=day.end, **wanted) for day in days]
     for stratum, of in outcomes.items():
         own = wanted | {"outcomes": of, "applies": _APPLIES[stratum]}
         counts = [
@@ -170,13 +191,15 @@ def _evaluated(database: Database, card: str, span: Span, seed: int) -> Iterator
         for place in picked(size, PER_STRATUM, stratum, seed):
             day = bisect_right(ends, place)
             by_day.setdefault(day, []).append(place - (ends[day] - counts[day]))
-        cases = [one for day, places in by_day.items() for one in _listed(database, days[day], own, places)]
+        cases = [one for day, places in by_day.items() for one in _listed(database, days[day], condition, own, places)]
         yield Drawn(stratum, size, cases)
 
 
-def _listed(database: Database, day: Span, wanted: Mapping[str, object], places: list[int]) -> Iterator[Candidate]:
+def _listed(
+    database: Database, day: Span, condition: str, wanted: Mapping[str, object], places: list[int]
+) -> Iterator[Candidate]:
     """Return the cases at `places` of one day, counted over its calls by time and id, each with its number of evaluations."""
-    rows = database.rows(_CASES, start=day.start, end=day.end, **wanted)
+    rows = database.rows(_CASES.format(where=condition), start=day.start, end=day.end, **wanted)
     ends = list(accumulate(int(row["n"]) for row in rows))
     for place in places:
         at = bisect_right(ends, place)

@@ -8,11 +8,12 @@ from datetime import date
 
 import msgspec
 
+from cds_service.alert_log.instants import micros
 from cds_service.replay.backtest import open_backtest
 from cds_service.review.page import PageRequest
 from cds_service.review.reviewer import reviewer_of
 from cds_service.review.verdicts import VerdictError, reviewer_name
-from cds_service.rollups.days import SiteDays, as_number, moment
+from cds_service.rollups.days import SiteDays, as_number
 from cds_service.settings import Settings
 from cds_service.signals.axes import AxesError, axes_of
 from cds_service.signals.closing import later_cases, why_not_closed
@@ -39,7 +40,7 @@ def act(asked: PageRequest, signal: Signal, what: str, form: Mapping[str, str]) 
         raise ActionError(str(error)) from None
     value = _VALUES[what](asked, signal, form)
     asked.audit("change signal", f"/review/signals/{signal.id}", "", {"what": what})
-    add_entry(asked.database, signal.id, moment(asked.now), who, what, value)
+    add_entry(asked.database, signal.id, micros(asked.now), who, what, value)
 
 
 def _archived(_: PageRequest, signal: Signal, __: Mapping[str, str]) -> str:

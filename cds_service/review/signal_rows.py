@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from cds_service.access.reader import Reader
 from cds_service.review.links import Links
 from cds_service.review.page import BASE, PageRequest
 from cds_service.review.reviewer import reviewer_of
@@ -62,8 +63,8 @@ def sentence(one: Signal) -> str:
     return says(one.kind, Seen(one.place, one.subject, one.last.detail))
 
 
-def links_of(one: Signal) -> dict[str, str]:
-    """Return the addresses where to look further, by what they show."""
+def links_of(one: Signal, reader: Reader) -> dict[str, str]:
+    """Return the addresses where this reader may look further, by what they show."""
     place = one.place
     first = one.sightings[0].day if one.sightings else None
     last = one.last.day if one.last is not None else None
@@ -72,9 +73,11 @@ def links_of(one: Signal) -> dict[str, str]:
     if not place.card:
         return {"Client": links.page("/clients"), "Data": links.page("/data")}
     card = quote(place.card, safe="")
-    return {
+    found = {
         "Card": Links(of_client).card(place.card),
         "Cases": links.log(card=place.card),
-        "Draw cases": f"{BASE}/queue?{urlencode({'card': place.card})}",
-        "What if": f"{BASE}/cards/{card}/what-if?{urlencode({'signal': one.id})}",
+        "Draw cases": f"{BASE}/queue?{urlencode({'signal': one.id})}",
     }
+    if not reader.scoped:  # backtests are of all clients
+        found["What if"] = f"{BASE}/cards/{card}/what-if?{urlencode({'signal': one.id})}"
+    return found

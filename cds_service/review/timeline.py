@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from cds_service.alert_log import instant_of
+from cds_service.alert_log.instants import micros
 from cds_service.alert_log.key_pairs import same_ids
 from cds_service.database import Database
 from cds_service.review.case import Case, Row, evaluated_cards
@@ -129,7 +130,7 @@ def _ticks(at: int, zone: ZoneInfo) -> list[tuple[float, str]]:
     """Return the beginnings of every second day, with their dates."""
     first = local(at - DAYS * _DAY, zone).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     days = [first + timedelta(days=day) for day in range(0, 2 * DAYS, 2)]
-    return [(_x(round(day.timestamp() * 1e6), at), f"{day.day} {day:%b}") for day in days]
+    return [(_x(micros(day), at), f"{day.day} {day:%b}") for day in days]
 
 
 def _x(at: int, middle: int) -> float:

@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from cds_service.alert_log.instants import micros
+
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
 DAY = 24 * HOUR
@@ -16,12 +18,6 @@ DAY = 24 * HOUR
 QUARTER = 900 * SECOND
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def moment(at: datetime) -> int:
-    """Return the aware time in microseconds since 1970."""
-    return (at - _EPOCH) // _MICROSECOND
 
 
 def as_datetime(moment_us: int) -> datetime:
@@ -54,7 +50,7 @@ class SiteDays:
         return Bounds(self._midnight(one), self._midnight(one + timedelta(days=1)))
 
     def _midnight(self, day: date) -> int:
-        return moment(datetime(day.year, day.month, day.day, tzinfo=self._zone))
+        return micros(datetime(day.year, day.month, day.day, tzinfo=self._zone))
 
 
 def as_number(day: date) -> int:

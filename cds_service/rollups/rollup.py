@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from cds_service.alert_log.instants import micros
 from cds_service.clock import Clock
 from cds_service.database import Database
 from cds_service.database.review_tables import COUNTS
 from cds_service.rollups.changes import all_days, note_changes, note_days
 from cds_service.rollups.day_counts import DAILY_TABLES, count_day
-from cds_service.rollups.days import SiteDays, moment, month_of
+from cds_service.rollups.days import SiteDays, month_of
 
 Progress = Callable[[int, int], None]  # how many days are done, of how many
 
@@ -52,7 +53,7 @@ def roll_up(
     they changed. `database` writes review and has no limit of time. Raises DatabaseError.
     """
     with database.exclusive(_LOCK):
-        looked_at = moment(clock())
+        looked_at = micros(clock())
         with database.transaction():
             _expect_time_zone(database, days)
             if everything:
@@ -65,7 +66,7 @@ def roll_up(
             count_one_day(database, days, day, clock)
         if progress is not None and waiting:
             progress(len(waiting), len(waiting))
-        _roll_months(database, moment(clock()))
+        _roll_months(database, micros(clock()))
         database.execute("UPDATE review.rollup_state SET looked_at = :at", at=looked_at)
     return len(waiting)
 
@@ -112,7 +113,7 @@ def count_one_day(database: Database, days: SiteDays, day: int, clock: Clock) ->
             "INSERT INTO review.rolled_day (day, computed_at) VALUES (:day, :at) "
             "ON CONFLICT (day) DO UPDATE SET computed_at = excluded.computed_at",
             day=day,
-            at=moment(clock()),
+            at=micros(clock()),
         )
 
 

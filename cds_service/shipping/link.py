@@ -15,6 +15,7 @@ import msgspec
 import psycopg
 from psycopg.types.numeric import Int8BinaryDumper
 
+from cds_service.alert_log.instants import micros
 from cds_service.shipping.log_file import Batch, LogFile, Row, Source, mark_of
 from cds_service.shipping.own_ids import OwnIds
 from cds_service.shipping.partitions import Partitions
@@ -123,7 +124,7 @@ class Link:
             self._ids.learn(batch)
             moments = [row[table.columns.index("received_at") + table.sent] for table, row in _partitioned(batch)]
             untrue = self._partitions.make_for(moments, now)
-            return self._insert(source, mark, batch, _microseconds(now), waiting_since, untrue)
+            return self._insert(source, mark, batch, micros(now), waiting_since, untrue)
         except psycopg.Error as error:
             if not _is_of_record(error):
                 raise
@@ -141,9 +142,9 @@ class Link:
                 with self._connection.transaction():
                     if not self._locked(source, mark):
                         return ""
-                    noted = (mark.number, batch.through, table.name, _id_of(table, row), error, _microseconds(now))
+                    noted = (mark.number, batch.through, table.name, _id_of(table, row), error, micros(now))
                     self._connection.execute(_UNSHIPPED, noted)
-                    self._set_watermark(source, batch, self.file.mark(batch.through), None, _microseconds(now))
+                    self._set_watermark(source, batch, self.file.mark(batch.through), None, micros(now))
                 return str(table.name)
         return ""
 
@@ -154,7 +155,7 @@ class Link:
     def report(self, waiting_since: int | None, now: datetime) -> None:
         """Tell readers of the database where the file is, although nothing moves."""
         source = self.file.source()
-        self._connection.execute(_REPORT, (source.last_seq, waiting_since, _microseconds(now), source.id))
+        self._connection.execute(_REPORT, (source.last_seq, waiting_since, micros(now), source.id))
 
     def complete_at(self) -> int | None:
         """Return when the database last had all of the file, as far as it knows (microseconds since 1970)."""
@@ -232,7 +233,3 @@ def _id_of(table: Table, row: Row) -> str:
         if column in table.columns:
             return bytes(row[table.columns.index(column) + 1] or b"").hex()
     return ""
-
-
-def _microseconds(at: datetime) -> int:
-    return int(at.timestamp() * 1_000_000)

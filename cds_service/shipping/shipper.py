@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 
 from cds_service.alert_log.deletion import Deletion
+from cds_service.alert_log.instants import micros
 from cds_service.alert_log.schema import SchemaMismatchError
 from cds_service.clock import Clock, utc_now
 from cds_service.database.causes import cause_of, described
@@ -201,7 +202,7 @@ class Shipper:
 
         The record at the watermark stays, because by it a restored file is recognised; so do those that PostgreSQL refused.
         """
-        before = int((self._clock() - KEPT).timestamp() * 1_000_000)
+        before = micros(self._clock() - KEPT)
         until = self._monotonic() + _CLEAN_FOR
         with Deletion(self._path) as deletion:
             deletion.keep(link.set_aside_seqs())
@@ -230,7 +231,7 @@ class Shipper:
 
     def _waiting_since(self) -> int:
         lag = timedelta(seconds=self._monotonic() - self._complete_at)
-        return int((self._clock() - lag).timestamp() * 1_000_000)
+        return micros(self._clock() - lag)
 
     def _count(self, what: str, number: int) -> None:
         self._counts[what] += number

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from cds_service.alert_log.instants import micros
 from cds_service.alert_log.sealing import SealingKey
 from cds_service.clock import Clock
 from cds_service.database import Database, DatabaseError
-from cds_service.rollups.days import SiteDays, moment
+from cds_service.rollups.days import SiteDays
 from cds_service.signals.inbox import open_signals
 from cds_service.signals.update import update_signals
 from cds_service.telemetry.events import Event, tell
@@ -60,7 +61,7 @@ class SignalKeeper:
             database = self._open()
             try:
                 update_signals(database, self._days, self._clock, self._key)
-                SIGNALS_OPEN.set(open_signals(database, self._days, self._days.day_of(moment(self._clock()))))
+                SIGNALS_OPEN.set(open_signals(database, self._days, self._days.day_of(micros(self._clock()))))
             finally:
                 database.close()
         except DatabaseError as error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cds_service.alert_log.instants import micros
 from cds_service.alert_log.sealing import SealingKey
 from cds_service.clock import Clock
 from cds_service.database import Database
-from cds_service.rollups.days import SiteDays, moment, plus
+from cds_service.rollups.days import SiteDays, plus
 from cds_service.rollups.rollup import rollup_state
 from cds_service.signals import daily, hourly
 from cds_service.signals.body_counts import count_bodies
@@ -33,7 +34,7 @@ def update_signals(database: Database, days: SiteDays, clock: Clock, key: Sealin
 
     `database` writes review and has no limit of time. `key`: opens sealed comments. Raises DatabaseError.
     """
-    at = moment(clock())
+    at = micros(clock())
     today = days.day_of(at)
     if rollup_state(database).last_day is None:
         keep_watches(database, [], at)

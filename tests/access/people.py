@@ -16,13 +16,13 @@ from starlette.applications import Starlette
 
 from cds_service.access.accounts import add_account
 from cds_service.access.reader import Role
+from cds_service.alert_log.instants import micros
 from cds_service.database import Database, open_database
 from cds_service.review.headers import ProtectingHeaders
 from cds_service.review.page import PageRoute
 from cds_service.review.pages import PAGES
 from cds_service.review.routes import review_routes
 from cds_service.review.site import Site
-from cds_service.rollups.days import moment
 from cds_service.settings import Settings
 from tests.core import knowledge
 from tests.review.sample_log import NOW
@@ -56,7 +56,7 @@ def add_person(
     now: datetime = NOW,
 ) -> str:
     """Make an account and return the secret of its second factor."""
-    return add_account(database, name, PASSWORD, roles, clients, tenants, at=moment(now))
+    return add_account(database, name, PASSWORD, roles, clients, tenants, at=micros(now))
 
 
 def code(secret: str, now: datetime = NOW) -> str:
@@ -67,14 +67,14 @@ def code(secret: str, now: datetime = NOW) -> str:
 @contextmanager
 def a_site(
     folder: Path, clock: Callable[[], datetime], pages: Sequence[PageRoute] = PAGES, /, **settings: Any
-) -> Iterator[Callable[[], httpx2.AsyncClient]]:
-    """The pages over TLS; each call of what is given is another browser."""
+) -> Iterator[Callable[..., httpx2.AsyncClient]]:
+    """The pages over TLS; each call of what is given is another browser, which may say from where it connects."""
     chosen = Settings(log_path=folder / "alerts.sqlite3", review_url=URL, **settings)
     site = Site(chosen, knowledge(), clock)
     app = ProtectingHeaders(Starlette(routes=review_routes(site, pages)), tls=True)
 
-    def browser() -> httpx2.AsyncClient:
-        transport = httpx2.ASGITransport(app=app, client=("10.0.0.9", 4711))
+    def browser(peer: str = "10.0.0.9") -> httpx2.AsyncClient:
+        transport = httpx2.ASGITransport(app=app, client=(peer, 4711))
         return httpx2.AsyncClient(transport=transport, base_url=URL, headers={"sec-fetch-site": "same-origin"})
 
     yield browser

@@ -51,8 +51,7 @@ STUBS = tuple(replace(page, draw=_shown, post=_shown if page.post else None, rea
 
 
 def address(page: PageRoute) -> str:
-    values = {"n:int": "1", "id:int": "1", "number:int": "1"}
-    return BASE + re.sub(r"\{([^}]+)\}", lambda match: values.get(match[1], "1" if match[1].endswith(":int") else "x"), page.path)
+    return BASE + re.sub(r"\{([^}]+)\}", lambda match: "1" if match[1].endswith(":number") else "x", page.path)
 
 
 def forms(page: PageRoute) -> list[str]:

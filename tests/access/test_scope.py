@@ -13,16 +13,21 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from cds_service.alert_log import micros
 from cds_service.database import OutOfScopeError, ScopedDatabase, open_database
 from cds_service.database.scope import narrowed
+from cds_service.exports.formats import FORMATS
 from cds_service.review.case import find_case
 from cds_service.review.pages import PAGES
+from cds_service.review.site import Site
 from cds_service.rollups.days import SiteDays
 from cds_service.rollups.filter import Filter
 from cds_service.rollups.log_rows import newest
 from cds_service.rollups.queries import card_counts, evaluation_counts, facets
 from cds_service.rollups.rollup import roll_up
-from tests.access.people import Clock, a_site, add_person, review_database, sign_in
+from cds_service.signals.finding import Finding, Place
+from cds_service.signals.store import keep
+from tests.access.people import Clock, a_site, add_person, form_token, review_database, sign_in
 from tests.log_tables import postgres_database
 from tests.review.sample_log import CLIENTS, NOW, TENANT, write_sample_log
 from tests.shipping.test_link import ship_all
@@ -43,8 +48,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture
-async def browsers(folder: Path, tmp_path: Path) -> AsyncIterator[dict[str, httpx2.AsyncClient]]:
+async def browsers(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, httpx2.AsyncClient]]:
     """Browsers of readers by name: all, mine, tenant, none."""
+    monkeypatch.setattr(
+        Site, "begin", lambda _: None
+    )  # the log is counted; the thread that looks for signals would delete made ones
     for name in ("alerts.sqlite3", "review.sqlite3"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     scopes: dict[str, dict[str, Any]] = {
@@ -211,3 +219,67 @@ def test_what_counts_all_clients_is_closed(folder: Path, closed: str) -> None:
         assert ScopedDatabase(database, [MINE], None).rows(f"SELECT * FROM {closed}") == []  # noqa: S608
         database.execute("DELETE FROM review.saved_view")
         database.execute("DELETE FROM review.stratum")
+
+
+async def test_signals_of_another_client_are_not_there(tmp_path: Path, browsers: dict[str, httpx2.AsyncClient]) -> None:
+    step = {"fired": 20, "of": 60, "usual": 0.15, "usual_of": 400, "z": 4.4, "since": 20261119}
+    stopped = {"hours": [9, 10], "calls": 0, "usual": 41}
+    with closing(review_database(tmp_path)) as database:
+        found = [
+            Finding("release_step", Place(TENANT, MINE, "quinine-avoid"), 20261124, 4.4, step, "version 1.1.0"),
+            Finding("release_step", Place(TENANT, OTHER, "quinine-avoid"), 20261124, 5.4, step, "version 1.1.0"),
+            Finding("client_stopped", Place(TENANT, OTHER), 20261126, 2.0, stopped),
+        ]
+        keep(database, found, [], micros(NOW))
+    inbox = (await figures(browsers["all"], "/signals.json"))["signals"]
+    ids = {(one["client"], one["kind"]): one["id"] for one in inbox}
+    assert len(ids) == 3
+    mine = ids[MINE, "release_step"]
+    for ending in ("", ".json", ".csv"):
+        assert OTHER not in await got(browsers["mine"], f"/signals{ending}")
+        assert OTHER not in await got(browsers["mine"], f"/signals/{mine}{ending}")
+    assert [one["id"] for one in (await figures(browsers["mine"], "/signals.json"))["signals"]] == [mine]
+    assert (await figures(browsers["mine"], "/signals.json"))["counts"]["all"] == 1
+    assert (await figures(browsers["elsewhere"], "/signals.json"))["signals"] == []
+    page = await got(browsers["mine"], f"/signals/{mine}")
+    assert not any(f'"/review/{closed}' in page for closed in ("cards/quinine-avoid/what-if", "backtests", "changes", "digest"))
+    other = ids[OTHER, "client_stopped"]
+    token = await form_token(browsers["mine"], f"/signals/{mine}")
+    for ending in ("", ".json", ".csv"):
+        assert (await browsers["mine"].get(f"/review/signals/{other}{ending}")).status_code == 404
+    form = {"what": "archived", "form_token": token}
+    assert (await browsers["mine"].post(f"/review/signals/{other}", data=form)).status_code == 404
+    several = {**form, "confirm": "yes", f"id_{other}": "on", f"id_{mine}": "on"}
+    assert (await browsers["mine"].post("/review/signals", data=several)).status_code == 303
+    states = {one["id"]: one["state"] for one in (await figures(browsers["all"], "/signals.json?state=all"))["signals"]}
+    assert (states[mine], states[other]) == ("archived", "new")
+
+
+async def test_an_export_has_the_records_of_its_reader_alone(browsers: dict[str, httpx2.AsyncClient]) -> None:
+    for name in (one.name for one in FORMATS.values() if one.role in ("viewer", "reviewer") and one.ending != "parquet"):
+        answers = {}
+        for reader in ("all", "mine", "elsewhere"):
+            form = {"format": name, "reason": "a test", "form_token": await form_token(browsers[reader], "/exports")}
+            answer = await browsers[reader].post("/review/exports?days=9", data=form)
+            assert answer.status_code == 200, name
+            answers[reader] = answer.text
+        assert OTHER not in answers["mine"], name
+        assert not any(client in answers["elsewhere"] for client in CLIENTS), name
+        assert len(answers["elsewhere"]) <= len(answers["mine"]) <= len(answers["all"]), name
+        if OTHER in answers["all"]:
+            assert MINE in answers["mine"], name
+
+
+async def test_a_plan_is_drawn_by_somebody_who_may_see_all_clients(browsers: dict[str, httpx2.AsyncClient]) -> None:
+    """There is one of a card and month, so one that is drawn from some clients would take the place of the whole."""
+    for reader, status in (("mine", 403), ("tenant", 403), ("all", 303)):
+        page = await got(browsers[reader], "/queue")
+        assert (">Draw</button>" in page) == (reader == "all")
+        form = {"card": "quinine-avoid", "month": "2026-11", "form_token": await form_token(browsers[reader], "/sign-out")}
+        answer = await browsers[reader].post("/review/queue", data=form)
+        assert answer.status_code == status, answer.text
+        if status == 403:
+            assert "drawn from the cases of all clients" in answer.text
+    plans = [(await figures(browsers[reader], "/queue.json"))["plans"][0] for reader in ("all", "mine")]
+    assert 0 < plans[1]["drawn"] < plans[0]["drawn"]
+    assert plans[1]["first"] == plans[1]["drawn"]

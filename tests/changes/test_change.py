@@ -122,7 +122,7 @@ def test_each_missing_thing_is_named(database: Database, proof: Backtest, monkey
     assert lacking(database, found(database, change.id), proof) == [size, "one of them a rule owner's"]
     sign(database, found(database, change.id), OWNER, at=4)
     assert lacking(database, found(database, change.id), proof) == [size]
-    monkeypatch.setattr("cds_service.changes.requirements.EVALUATIONS", 10)
+    monkeypatch.setattr("cds_service.changes.requirements.EVALUATIONS", 3)
     assert lacking(database, found(database, change.id), proof) == []
 
 

@@ -8,6 +8,9 @@ import pytest
 
 from cds_service.alert_log import AlertLog
 from cds_service.cli.main import main
+from cds_service.demo.target import made_up_cards, review_line
+from cds_service.knowledge.site_knowledge import load_knowledge
+from cds_service.settings import Settings
 from tests.alert_log_samples import a_call, a_card
 
 ARGUMENTS = ["demo-log", "--days", "1", "--calls-per-day", "8", "--until", "2026-03-06T18:00"]
@@ -20,6 +23,14 @@ def test_a_log_is_made_in_a_new_folder_and_what_was_fired_is_told(tmp_path: Path
     assert " x 200" in out
     assert "calls in " in err
     assert (tmp_path / "new" / "alerts.sqlite3").exists()
+    assert review_line(tmp_path / "new" / "alerts.sqlite3") in out
+    versions = [
+        load_knowledge(Settings(cards_dir=where)).card("quinine-avoid")
+        for where in (made_up_cards(tmp_path / "new" / "alerts.sqlite3"), None)
+    ]
+    assert versions[0] is not None
+    assert versions[1] is not None
+    assert versions[0].hash != versions[1].hash
 
 
 async def test_a_log_with_records_of_a_service_is_refused_and_stays(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -307,3 +309,22 @@ def test_tables_are_written_once_for_both(written: str, postgres: tuple[str, ...
     assert for_dialect(written, "sqlite") == written
     for part in postgres:
         assert part in for_dialect(written, "postgres")
+
+
+def test_a_process_that_ends_leaves_the_write_ahead_log_of_another_alone(tmp_path: Path) -> None:
+    code = """import sys; from pathlib import Path; from cds_service.database import open_database
+log, review = map(Path, sys.argv[1:]); database = open_database(log, review, writes_review=True)
+database.execute("INSERT INTO review.rolled_day (day, computed_at) VALUES (1, 1)"); database.close()"""
+    with an_opener("sqlite", tmp_path) as opener, closing(opener(writes_review=True)) as pages:
+        pages.execute(COUNTED, day=2, at=2)
+        with closing(opener(writes_review=True)):  # as each thread of the pages opens one
+            pass
+        files = [tmp_path / "review.sqlite3-wal", tmp_path / "review.sqlite3-shm"]
+        before = [one.stat().st_ino for one in files]
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "alerts.sqlite3"), str(tmp_path / "review.sqlite3")], check=True
+        )
+        assert [one.stat().st_ino for one in files] == before
+        pages.execute(COUNTED, day=3, at=3)
+    with closing(sqlite3.connect(tmp_path / "review.sqlite3")) as after:
+        assert after.execute("SELECT day FROM rolled_day ORDER BY day").fetchall() == [(1,), (2,), (3,)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from cds_service.alert_log import AlertLog
 from cds_service.demo.clients import CLIENTS
 from cds_service.demo.mark import Mark, read_mark, write_mark
-from cds_service.demo.target import ForeignLogError, clear_for
+from cds_service.demo.target import ForeignLogError, clear_for, made_up_cards, review_line
 from tests.alert_log_samples import START, a_call
 
 MARK = Mark(days=1, calls_per_day=10, seed=1, until=START, written_at=START)
@@ -92,3 +93,19 @@ def test_a_mark_says_how_far_a_log_is(path: Path) -> None:
     write_mark(path, MARK)
     assert read_mark(path) == MARK
     assert MARK.share == 0
+
+
+def test_the_cards_of_an_earlier_made_up_log_go_with_it(path: Path) -> None:
+    write(path, CLIENTS[0].name)
+    write_mark(path, MARK)
+    made_up_cards(path).mkdir()
+    clear(path)
+    assert not made_up_cards(path).exists()
+
+
+def test_the_line_that_starts_the_pages_names_log_and_cards(tmp_path: Path) -> None:
+    folder = tmp_path / "a folder"
+    log, cards, *command = shlex.split(review_line(folder / "alerts.sqlite3"))
+    assert log == f"CDS_LOG_PATH={folder / 'alerts.sqlite3'}"
+    assert cards == f"CDS_CARDS_DIR={made_up_cards(folder / 'alerts.sqlite3')}"
+    assert command == ["cds-service", "review"]

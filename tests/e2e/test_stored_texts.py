@@ -126,7 +126,9 @@ def say_more(database: Database, texts: list[str]) -> None:
             )
     for text in texts[:20]:
         database.execute(
-            "INSERT INTO review.identity (name, source, subject) VALUES (:name, 'oidc', 'x') ON CONFLICT DO NOTHING", name=text
+            "INSERT INTO review.person (folded, name, source, subject) VALUES (:name, :name, 'oidc', :name) "
+            "ON CONFLICT DO NOTHING",
+            name=text,
         )
         database.execute("INSERT INTO review.hold (kind, value, reason, began_at) VALUES ('client', :text, :text, 1)", text=text)
         database.execute(

@@ -105,6 +105,9 @@ async def test_clients_that_list_patients_before_anything_else_are_served(client
     assert (count["total"], "entry" in count) == (len(SAMPLES), False)
     assert len(ids((await client.get("/fhir//Patient?_sort=identifier&_count=12")).json())) == 12
     assert len(ids((await client.get("/fhir/Patient?_sort=-_lastUpdated&_fields=id,name&_count=12")).json())) == 12  # Medplum
+    first_page = ids((await client.get("/fhir/Patient?_sort=identifier&_count=12")).json())
+    orders = [(await client.get(f"/fhir/MedicationRequest?subject=Patient/{one}&status=draft")).json() for one in first_page]
+    assert sum(one["total"] for one in orders) >= 2, "there is something to sign on the page that is seen"
     drafts = (await client.get("/fhir/MedicationRequest?subject=Patient/quinine-for-cramps")).json()
     assert [one["resource"]["status"] for one in drafts["entry"]] == ["draft"]
     (draft,) = ids(drafts)

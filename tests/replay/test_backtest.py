@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -101,6 +102,18 @@ def test_a_changed_number_shows_in_every_case(settings: Settings, candidate: Pat
     (first, *_) = figures(result.total)
     assert first.counts.only_old + first.counts.only_new > 0
     assert first.interval.low <= first.difference <= first.interval.high
+
+
+def test_calls_that_a_card_is_not_about_are_in_no_rate(settings: Settings, candidate: Path) -> None:
+    _, result = run(settings, candidate)
+    with closing(sqlite3.connect(settings.log_path)) as log:
+        sql = """SELECT n.text, sum(o.n) FROM call c JOIN outcome_of_set o ON o.set_id = c.outcome_set
+            JOIN name n ON n.id = o.card WHERE o.applies = 1 GROUP BY n.text"""
+        about = dict(log.execute(sql).fetchall())
+    for card, counts in result.total.cards.items():
+        assert counts.both + counts.only_old + counts.only_new + counts.neither == about.get(card, 0)
+        assert sum(counts.outcomes_old.values()) == about.get(card, 0) + counts.apart
+    assert result.total.cards["quinine-avoid"].apart > 0
 
 
 def test_the_same_again_gives_the_same_bytes_with_more_processes(settings: Settings, candidate: Path) -> None:

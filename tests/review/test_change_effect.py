@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from cds_service.alert_log.instants import micros
 from cds_service.changes.change import Change, Step
 from cds_service.database import Database, open_database
 from cds_service.review.change_effect import effect, shadow_days
-from cds_service.rollups.days import SiteDays, moment
+from cds_service.rollups.days import SiteDays
 from cds_service.rollups.rollup import roll_up
 from tests.review.sample_log import NOW, write_sample_log
 
@@ -27,7 +28,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 
 def approved(version: str, days_ago: int) -> Change:
-    at = moment(NOW - timedelta(days=days_ago))
+    at = micros(NOW - timedelta(days=days_ago))
     steps = [Step(at, "os:root", False, "approved")]
     hash_ = f"quinine-avoid@{version}"
     return Change(1, at, "Ann", "quinine-avoid", hash_, "c", "", "b", None, "why", steps=steps)
@@ -59,5 +60,5 @@ def test_days_on_which_it_was_shown_are_no_days_in_shadow(database: Database) ->
     sql = "SELECT DISTINCT received_at / 86400000000 AS day FROM log.card c WHERE c.content_hash = :hash AND c.mode = :live"
     shown = {row["day"] for row in database.rows(sql, **names)}
     ran = database.rows("SELECT DISTINCT day FROM review.daily_release r WHERE r.content_hash = :hash", hash=names["hash"])
-    today = moment(NOW) // 86_400_000_000
+    today = micros(NOW) // 86_400_000_000
     assert shadow_days(database, change, "UTC") == len(ran) - 1 - len(shown - {today})  # the day of the approval is none

@@ -15,6 +15,9 @@ import pytest
 
 from cds_service.review.plans import month_span, plans, samples, waiting
 from cds_service.review.sampling import STRATA
+from cds_service.rollups.days import SiteDays, as_date
+from cds_service.signals.finding import Finding, Place
+from cds_service.signals.store import keep as keep_findings
 from tests.core import NOW
 from tests.review.fired_log import CRITICAL, LOW_POTASSIUM, MALARIA, PAIN, QUININE, TWO_ORDERS, database, fire, pages
 
@@ -184,6 +187,41 @@ async def test_a_plan_knows_how_it_was_made(folder: Path) -> None:
     with closing(database(folder)) as opened:
         (plan,) = plans(opened)
     assert (plan.card, plan.month, plan.drawn) == ("quinine-avoid", 202511, 16)
+
+
+async def test_cases_of_a_signal_are_of_its_client_since_its_change(folder: Path) -> None:
+    days = SiteDays("UTC")
+    with closing(database(folder)) as opened:
+        last = next(iter(opened.rows("SELECT max(received_at) AS at FROM log.call")))["at"]
+        day = days.day_of(last)
+        step = {"fired": 20, "of": 60, "usual": 0.15, "usual_of": 400, "z": 4.4, "since": day}
+        keep_findings(
+            opened,
+            [
+                Finding("release_step", Place("", client, "quinine-avoid"), day, 4.4, step, "version 1.1.0")
+                for client in ("anonymous", "another")
+            ],
+            [],
+            last,
+        )
+    async with pages(folder) as client:
+        assert f"{as_date(day)} to {as_date(day)}" in (await client.get("/review/queue?signal=1")).text
+        answer = await client.post("/review/queue", data={"signal": "1"})
+        plan = (await client.get("/review/queue.json?plan=1")).json()["plan"]
+        assert (plan["signal"], plan["card"]) == (1, "quinine-avoid")
+        # The same again is the same plan, and that of the month stands beside it. Shares are worked out of whole months alone.
+        assert (await client.post("/review/queue", data={"signal": "1"})).headers["location"] == answer.headers["location"]
+        assert (await client.get("/review/results.json")).json()["results"] == []
+        assert (await draw(client)).headers["location"] == "/review/queue?plan=2"
+        assert (await client.get("/review/results.json")).json()["results"][0]["drawn"] == 16
+        other = await client.post("/review/queue", data={"signal": "2"})
+        assert (other.status_code, "no case of this card in the days of this signal" in other.text) == (400, True)
+        assert (await client.get("/review/queue?signal=99")).status_code == 404
+        assert "signal=1" in (await client.get("/review/signals/1")).text
+    with closing(database(folder)) as opened:
+        drawn = samples(opened, 1)
+        assert drawn
+        assert {days.day_of(one.case.received_at) for one in drawn} == {day}
 
 
 def test_a_month_ends_where_the_next_begins_in_the_time_zone_of_the_site() -> None:

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cds_service.alert_log.instants import micros
 from cds_service.rollups.counting import totals
-from cds_service.rollups.days import SiteDays, moment
+from cds_service.rollups.days import SiteDays
 from cds_service.rollups.filter import Filter
 from cds_service.rollups.queries import card_counts, evaluation_counts
 from cds_service.rollups.rollup import differences, keep_counts_before, roll_up, rollup_state
@@ -83,7 +84,7 @@ def test_days_are_counted_newest_first_and_months_when_they_are_over(made: Made)
     assert steps == [(done, 26) for done in range(27)]
     assert [row["month"] for row in made.database.rows("SELECT month FROM review.rolled_month ORDER BY month")] == [202601]
     state = rollup_state(made.database)
-    assert state == (moment(NOW), "UTC", 0, 20260120, 20260214)
+    assert state == (micros(NOW), "UTC", 0, 20260120, 20260214)
 
 
 def test_a_rollup_that_was_ended_goes_on(made: Made) -> None:

@@ -7,9 +7,10 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+from cds_service.alert_log.instants import micros
 from cds_service.alert_log.sealing import SealingKey, sealing_key
 from cds_service.database import Database, open_database
-from cds_service.rollups.days import SiteDays, moment
+from cds_service.rollups.days import SiteDays
 from cds_service.rollups.rollup import roll_up
 from cds_service.signals.body_counts import count_bodies
 from cds_service.signals.weekly import find_weekly
@@ -31,8 +32,8 @@ async def test_codes_units_and_prefetch_keys_of_a_day_that_is_over(tmp_path: Pat
     later = FIRED + timedelta(days=2)
     with closing(opened(tmp_path)) as database:
         roll_up(database, DAYS, lambda: later)
-        assert count_bodies(database, DAYS, DAYS.day_of(moment(later))) >= 1
-        assert count_bodies(database, DAYS, DAYS.day_of(moment(later))) == 0  # nothing changed since
+        assert count_bodies(database, DAYS, DAYS.day_of(micros(later))) >= 1
+        assert count_bodies(database, DAYS, DAYS.day_of(micros(later))) == 0  # nothing changed since
         codes = {
             (row["kind"], row["system"], row["code"], row["known"]): row["n"]
             for row in database.rows("SELECT * FROM review.body_code")
@@ -45,7 +46,7 @@ async def test_codes_units_and_prefetch_keys_of_a_day_that_is_over(tmp_path: Pat
         database.execute("DELETE FROM review.body_code")
         roll_up(database, DAYS, lambda: later, everything=True)
         database.execute("UPDATE review.rolled_day SET computed_at = computed_at + 1")
-        count_bodies(database, DAYS, DAYS.day_of(moment(later)))  # a day that was counted anew is looked into anew
+        count_bodies(database, DAYS, DAYS.day_of(micros(later)))  # a day that was counted anew is looked into anew
         assert database.one("SELECT count(*) AS n FROM review.body_code") == {"n": len(codes)}
 
 

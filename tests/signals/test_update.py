@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from cds_service.alert_log.instants import micros
 from cds_service.alert_log.sealing import sealing_key
 from cds_service.clock import Clock
 from cds_service.database import Database, open_database
-from cds_service.rollups.days import SiteDays, moment, plus
+from cds_service.rollups.days import SiteDays, plus
 from cds_service.rollups.rollup import roll_up
 from cds_service.signals.finding import Finding, Kind, Place
 from cds_service.signals.hourly import find_hourly
@@ -124,7 +125,7 @@ def test_detectors_run_on_any_log_and_again(made: Made) -> None:
     assert {state for kind, state in states if kind == "client_stopped"} <= {"learning", "no_data"}
     assert any(kind == "fire_rate" for kind, _ in states)
     assert {one.why for one in first.watches if one.kind == "comments"} == {"comments are not kept: there is no CDS_REVEAL_KEY"}
-    assert ran_at(made.database) == moment(NOW)
+    assert ran_at(made.database) == micros(NOW)
     assert made.database.rows("SELECT count(*) AS n FROM review.body_day")[0]["n"] == 15
 
 
@@ -166,7 +167,7 @@ def test_before_the_version_there_is_no_such_signal(sample: Path, tmp_path: Path
 
 def write_hours(database: Database, calls: int, *, until: int, hour: int, silent: tuple[int, ...] = ()) -> None:
     """Write the counts of a client that has `calls` in one hour of each day, none on the `silent` days."""
-    database.execute("INSERT INTO review.rollup_state VALUES (1, 'UTC', :at, 0)", at=moment(NOW))
+    database.execute("INSERT INTO review.rollup_state VALUES (1, 'UTC', :at, 0)", at=micros(NOW))
     for back in range(64):
         day = plus(until, -back)
         database.execute("INSERT INTO review.rolled_day VALUES (:day, 0)", day=day)
@@ -186,7 +187,7 @@ def hourly_kinds(folder: Path, calls: int, silent: tuple[int, ...]) -> tuple[set
         log.execute("INSERT INTO name (id, text) VALUES (7001, 'north'), (7002, 'ehr-a')")
     with closing(opened(folder)) as database:
         write_hours(database, calls, until=TODAY, hour=9, silent=silent)
-        found = find_hourly(database, DAYS, moment(NOW))
+        found = find_hourly(database, DAYS, micros(NOW))
         return {(one.kind, one.day) for one in found.findings}, {one.kind: one.state for one in found.watches}
 
 
@@ -218,7 +219,7 @@ def test_the_keeper_waits_for_the_counts_and_survives_a_database_that_is_away(tm
         roll_up(database, DAYS, now)
         keeper.step()
         assert not keeper.failing
-        assert ran_at(database) == moment(NOW)
+        assert ran_at(database) == micros(NOW)
     keeper.start()
     counted_once.set()
     keeper.stop()

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from cds_service.access.audit_rows import MOST_ROWS, actions, audit_rows
+from cds_service.alert_log.instants import micros
 from cds_service.review.page import BASE, BadFormError, Page, PageRequest, PageRoute
 from cds_service.review.timeline import local
-from cds_service.rollups.days import moment
 
 _ROWS = 100
 _COLUMNS = ("seq", "time", "reader", "action", "object", "reason", "detail")
@@ -60,7 +60,7 @@ def _day(text: str, zone: ZoneInfo) -> datetime | None:
 
 
 def _moment(at: datetime | None) -> int | None:
-    return moment(at) if at is not None else None
+    return micros(at) if at is not None else None
 
 
 def _number(text: str, name: str, most: int) -> int | None:

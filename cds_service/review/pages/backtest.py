@@ -13,7 +13,7 @@ from cds_service.alert_log import micros
 from cds_service.replay.answerable import WHY
 from cds_service.replay.backtest import Backtest, Result
 from cds_service.replay.backtest_queue import BacktestQueue
-from cds_service.replay.compare import CardCounts
+from cds_service.replay.compare import FOUR, CardCounts
 from cds_service.review.backtest_figures import CardFigures, figures, judged
 from cds_service.review.backtest_view import described, find_backtest
 from cds_service.review.page import BadFormError, Page, PageRequest, PageRoute, see_other
@@ -28,6 +28,7 @@ _COLUMNS = (
     "only_old",
     "only_new",
     "neither",
+    "apart",
     "difference",
     "low",
     "high",
@@ -86,7 +87,7 @@ def _card(one: CardFigures) -> dict[str, Any]:
     counts = one.counts
     return {
         "card": one.card,
-        **{name: getattr(counts, name) for name in ("both", "only_old", "only_new", "neither", "shown_old", "shown_new")},
+        **{name: getattr(counts, name) for name in (*FOUR, "apart", "shown_old", "shown_new")},
         "difference": one.difference,
         "low": one.interval.low,
         "high": one.interval.high,

@@ -114,4 +114,4 @@ def _sides(
     return old, Side(with_candidate(case, again, found), candidate_of(backtest, asked.settings).knowledge)
 
 
-ROUTE = PageRoute("/backtests/{backtest}/cases/{n:int}", draw, "reviewer")
+ROUTE = PageRoute("/backtests/{backtest}/cases/{n:number}", draw, "reviewer")

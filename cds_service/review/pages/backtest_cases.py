@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from cds_service.replay.compare import Discordant
 from cds_service.review.backtest_view import find_backtest
 from cds_service.review.discordant_list import CHANGES, Listed, cards_in, chosen_of, listed
-from cds_service.review.page import BASE, BadFormError, Page, PageRequest, PageRoute
+from cds_service.review.page import BASE, BadFormError, Page, PageRequest, PageRoute, whole_number
 from cds_service.review.reviewer import reviewer_of
 from cds_service.review.timeline import local
 from cds_service.review.verdicts import VERDICTS
@@ -65,10 +65,10 @@ def draw(asked: PageRequest) -> Page:
 
 
 def _page(asked: PageRequest, count: int) -> int:
-    text = asked.query.get("page", "1")
-    if not text.isdecimal() or not 1 <= int(text) <= max(1, -(-count // _ON_A_PAGE)):
+    page = whole_number(asked.query.get("page", "1"))
+    if page is None or not 1 <= page <= max(1, -(-count // _ON_A_PAGE)):
         raise BadFormError("There is no such page of the list")
-    return int(text)
+    return page
 
 
 def _row(one: Discordant, known: Listed, reviewer: str, zone: ZoneInfo, path: str) -> dict[str, Any]:

@@ -253,4 +253,4 @@ def _time(at: int, zone: ZoneInfo) -> str:
     return local(at, zone).isoformat(sep=" ", timespec="seconds")
 
 
-ROUTE = PageRoute("/cases/{call}/{card}/{n:int}", draw, "reviewer", post=judge, post_role="reviewer", scoped=True)
+ROUTE = PageRoute("/cases/{call}/{card}/{n:number}", draw, "reviewer", post=judge, post_role="reviewer", scoped=True)

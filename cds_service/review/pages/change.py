@@ -11,6 +11,7 @@ from cds_service.alert_log import micros
 from cds_service.changes.change import Change, ChangeError, find_change, sign, take_back, withdraw
 from cds_service.changes.requirements import requirements
 from cds_service.replay.backtest import Backtest, open_backtest
+from cds_service.replay.compare import FOUR
 from cds_service.review.backtest_figures import figures, judged_between, verdict_of
 from cds_service.review.backtest_view import described
 from cds_service.review.change_effect import effect, shadow_days
@@ -102,7 +103,7 @@ def _figures(change: Change, backtest: Backtest | None) -> dict[str, Any] | None
         return None
     counts = found.counts
     return {
-        **{name: getattr(counts, name) for name in ("both", "only_old", "only_new", "neither", "shown_old", "shown_new")},
+        **{name: getattr(counts, name) for name in (*FOUR, "apart", "shown_old", "shown_new")},
         "difference": found.difference,
         "low": found.interval.low,
         "high": found.interval.high,
@@ -131,4 +132,4 @@ def _time(at: int, zone: ZoneInfo) -> str:
     return local(at, zone).isoformat(sep=" ", timespec="minutes")
 
 
-ROUTE = PageRoute("/changes/{n:int}", draw, "viewer", csv=True, post=act, post_role="reviewer")
+ROUTE = PageRoute("/changes/{n:number}", draw, "viewer", csv=True, post=act, post_role="reviewer")

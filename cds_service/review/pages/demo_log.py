@@ -11,6 +11,7 @@ from typing import Literal
 from starlette.responses import Response
 
 from cds_service.demo.mark import Mark, read_mark, write_mark
+from cds_service.demo.target import review_line
 from cds_service.review.page import BadFormError, Page, PageRequest, PageRoute, see_other
 
 PATH = "/demo-log"
@@ -25,7 +26,7 @@ def draw(asked: PageRequest) -> Page:
     data: dict[str, object] = {"state": state}
     if mark is not None:
         data |= {"calls": mark.calls, "days": mark.days, "percent": int(100 * mark.share)}
-    return Page("Made-up log", "demo_log.html", data, only_html={"periods": _DAYS})
+    return Page("Made-up log", "demo_log.html", data, only_html={"periods": _DAYS, "line": review_line(asked.settings.log_path)})
 
 
 def start(asked: PageRequest) -> Response:

@@ -10,13 +10,37 @@ from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
 
-from cds_service.review.page import BadFormError, Page, PageNotFoundError, PageRequest, PageRoute, see_other
-from cds_service.review.plans import WORK, Plan, PlanError, Sample, make_plan, plans, samples, to_do
+from cds_service.alert_log.instants import micros
+from cds_service.review.page import (
+    BadFormError,
+    Page,
+    PageNotFoundError,
+    PageRequest,
+    PageRoute,
+    ScopeError,
+    see_other,
+    whole_number,
+)
+from cds_service.review.plans import (
+    WORK,
+    Plan,
+    PlanError,
+    Sample,
+    days_of_signal,
+    make_plan,
+    make_signal_plan,
+    plans,
+    samples,
+    to_do,
+)
 from cds_service.review.reviewer import remember, reviewer_of
+from cds_service.review.signal_rows import seen_by, sentence
 from cds_service.review.timeline import local
 from cds_service.review.verdicts import VERDICTS, VerdictError, disputed, reviewer_name, settled
+from cds_service.rollups.days import SiteDays, as_date
+from cds_service.signals.inbox import Signal
 
-_COLUMNS = ("plan", "card", "month", "seed", "made_at", "drawn", "read", "read_twice", "differ", "first", "second", "adjudicator")
+_COLUMNS = ("plan", "card", "month", "signal", "seed", "made_at", "drawn", "read", "read_twice", "differ", *WORK)
 
 
 def draw(asked: PageRequest) -> Page:
@@ -25,18 +49,20 @@ def draw(asked: PageRequest) -> Page:
     cases = {plan.id: (plan, samples(asked.database, plan.id)) for plan in plans(asked.database)}
     rows = [_row(plan, of_plan, reviewer, zone) for plan, of_plan in cases.values()]
     number = asked.query.get("plan", "")
-    chosen = cases.get(int(number)) if number.isdecimal() else None
+    chosen = cases.get(whole_number(number) or 0)
     if number and chosen is None:
         raise PageNotFoundError("There is no such plan")
     data = {"plans": rows, "plan": _detail(*chosen, reviewer) if chosen is not None else None}
-    last_month = local(round(asked.now.timestamp() * 1e6), zone).replace(day=1) - timedelta(days=1)
+    last_month = local(micros(asked.now), zone).replace(day=1) - timedelta(days=1)
     only_html = {
         "reviewer": reviewer,
+        "may_draw": not asked.reader.scoped,
         "cards": [card for card in asked.knowledge.cards if card.file.status != "retired"],
         "month": f"{last_month:%Y-%m}",
         "card": asked.query.get("card", ""),
         "work": WORK,
         "verdicts": VERDICTS,
+        "signal": _offer(_signal(asked, asked.query["signal"])) if asked.query.get("signal") else None,
         "saved": VERDICTS.get(asked.query.get("saved", ""), ""),
     }
     return Page("Queue", "queue.html", data, only_html, rows=rows, columns=_COLUMNS)
@@ -49,6 +75,13 @@ def change(asked: PageRequest) -> Page | Response:
             return remember(see_other("/queue"), reviewer_name(asked.form["reviewer"]))
         except VerdictError as error:
             raise BadFormError(str(error)) from None
+    if asked.form.get("signal"):
+        return _draw_of_signal(asked)
+    if asked.reader.scoped:
+        raise ScopeError(
+            "A plan of a month is drawn from the cases of all clients, and is the only one of its card and month: ask somebody "
+            "who may see them all"
+        )
     card, month = asked.form.get("card", ""), asked.form.get("month", "").replace("-", "")
     if asked.knowledge.card(card) is None:
         raise BadFormError("Choose a card")
@@ -62,14 +95,42 @@ def change(asked: PageRequest) -> Page | Response:
     return see_other(f"/queue?{urlencode({'plan': plan})}")
 
 
+def _draw_of_signal(asked: PageRequest) -> Response:
+    signal, days = _signal(asked, asked.form["signal"]), SiteDays(asked.settings.time_zone)
+    try:
+        plan = make_signal_plan(asked.database, signal, days=days, now=asked.now, seed=secrets.randbelow(2**31))
+    except PlanError as error:
+        raise BadFormError(str(error)) from None
+    return see_other(f"/queue?{urlencode({'plan': plan})}")
+
+
+def _signal(asked: PageRequest, number: str) -> Signal:
+    """Return a signal that the reader may see. Raises PageNotFoundError."""
+    found = seen_by(asked, whole_number(number) or 0)
+    if not found:
+        raise PageNotFoundError("There is no such signal")
+    return found[0]
+
+
+def _offer(signal: Signal) -> dict[str, Any] | None:
+    """Return what a plan of the signal is drawn from; None where it has no cases."""
+    span = days_of_signal(signal)
+    if span is None or not signal.place.card:
+        return None
+    first, last = (as_date(day) for day in span)
+    place = signal.place
+    return {"id": signal.id, "says": sentence(signal), "card": place.card, "client": place.client, "first": first, "last": last}
+
+
 def _row(plan: Plan, cases: list[Sample], reviewer: str, zone: ZoneInfo) -> dict[str, Any]:
     return {
         "plan": plan.id,
         "card": plan.card,
         "month": _month(plan.month),
+        "signal": plan.signal or None,
         "seed": plan.seed,
         "made_at": local(plan.made_at, zone).isoformat(sep=" ", timespec="minutes"),
-        "drawn": plan.drawn,
+        "drawn": plan.drawn or len(cases),  # strata count all clients, so a reader of some does not see them
         "read": sum(bool(one.readings) for one in cases),
         "read_twice": sum(len(one.readings) > 1 for one in cases),
         "differ": sum(disputed(one.readings) for one in cases),
@@ -94,6 +155,7 @@ def _detail(plan: Plan, cases: list[Sample], reviewer: str) -> dict[str, Any]:
         "id": plan.id,
         "card": plan.card,
         "month": _month(plan.month),
+        "signal": plan.signal or None,
         "seed": plan.seed,
         "strata": strata,
         "next": first,

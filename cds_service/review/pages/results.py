@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cds_service.review.page import Page, PageRequest, PageRoute
-from cds_service.review.plans import Sample, plans, samples
+from cds_service.review.plans import Sample, month_plans, samples
 from cds_service.review.results import Result, StratumResult, result, stratum_results
 from cds_service.review.sampling import SHOWN
 from cds_service.review.statistics import Proportion
@@ -25,7 +25,7 @@ def draw(asked: PageRequest) -> Page:
                           for name in ("card", "since", "until"))  # fmt: skip
     strata: list[StratumResult] = []
     cases: dict[str, list[Sample]] = {}
-    for plan in plans(asked.database):
+    for plan in month_plans(asked.database):
         if (card and plan.card != card) or (since and str(plan.month) < since) or (until and str(plan.month) > until):
             continue
         of_plan = samples(asked.database, plan.id)
@@ -44,7 +44,7 @@ def draw(asked: PageRequest) -> Page:
         "card": card,
         "since": _dashed(since),
         "until": _dashed(until),
-        "cards": sorted({plan.card for plan in plans(asked.database)}),
+        "cards": sorted({plan.card for plan in month_plans(asked.database)}),
     }
     return Page("Results", "results.html", data, only_html, rows=[_row(one) for one in results], columns=_COLUMNS)
 

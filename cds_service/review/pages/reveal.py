@@ -79,5 +79,5 @@ def _page(asked: PageRequest, case: Case, revealed: list[Revealed], reason: str 
 
 
 ROUTE = PageRoute(
-    "/cases/{call}/{card}/{n:int}/reveal", draw, "reviewer", post=show, post_role="reviewer", scoped=True, twins=False
+    "/cases/{call}/{card}/{n:number}/reveal", draw, "reviewer", post=show, post_role="reviewer", scoped=True, twins=False
 )

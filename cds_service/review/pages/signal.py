@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from cds_service.changes.change import changes
 from cds_service.review.charts import ControlChart, control_chart
-from cds_service.review.page import Page, PageNotFoundError, PageRequest, PageRoute, see_other
+from cds_service.review.page import Page, PageNotFoundError, PageRequest, PageRoute, see_other, whole_number
 from cds_service.review.reviewer import remember, reviewer_of
 from cds_service.review.signal_actions import ActionError, act
 from cds_service.review.signal_rows import links_of, may_act, row, seen_by
@@ -65,7 +65,7 @@ def draw(asked: PageRequest, error: str = "") -> Page:
         },
     }
     only_html = {
-        "links": links_of(signal),
+        "links": links_of(signal, asked.reader),
         "axes": AXES,
         "chart": _chart(cut, counted) if counted else None,
         "reviewer": reviewer_of(asked),
@@ -84,8 +84,8 @@ def change(asked: PageRequest) -> Page | Response:
         act(asked, signal, asked.form.get("what", ""), asked.form)
     except ActionError as error:
         return draw(asked, str(error))
-    at = asked.form.get("at", "")
-    back = f"/signals?archived={signal.id}&at={at}" if at.isdecimal() else f"/signals/{signal.id}"
+    at = whole_number(asked.form.get("at", ""))
+    back = f"/signals?archived={signal.id}&at={at}" if at is not None else f"/signals/{signal.id}"
     return remember(see_other(back), reviewer_of(asked))
 
 
@@ -142,4 +142,4 @@ def _axes_words(one: Entry) -> str:
     return "; ".join(f"{title}: {values[given[name]]}" for name, (title, values) in AXES.items() if given.get(name))
 
 
-ROUTE = PageRoute("/signals/{id:int}", draw, "viewer", csv=True, post=change, post_role="reviewer")
+ROUTE = PageRoute("/signals/{id:number}", draw, "viewer", csv=True, post=change, post_role="reviewer", scoped=True)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
 
-from cds_service.review.page import BadFormError, Page, PageRequest, PageRoute, see_other
+from cds_service.review.page import BadFormError, Page, PageRequest, PageRoute, see_other, whole_number
 from cds_service.review.reviewer import remember, reviewer_of
 from cds_service.review.signal_actions import BULK, ActionError, act
 from cds_service.review.signal_rows import COLUMNS, may_act, row, seen_by
@@ -38,11 +38,11 @@ def draw(asked: PageRequest) -> Page:
         "watched": _watched(asked),
         "looked_at": local(ran, zone).isoformat(sep=" ", timespec="minutes") if ran is not None else None,
     }
-    at = asked.query.get("at", "")
+    at = whole_number(asked.query.get("at", ""))
     only_html = {
         "states": STATES,
         **may_act(asked),
-        "at": int(at) if at.isdecimal() else -1,
+        "at": -1 if at is None else at,
         "done": _done(asked),
         "bulk": BULK,
     }
@@ -51,8 +51,8 @@ def draw(asked: PageRequest) -> Page:
 
 def _done(asked: PageRequest) -> dict[str, Any] | None:
     """Return the signal that was just archived, so that it can be undone with one click."""
-    number = asked.query.get("archived", "")
-    found = seen_by(asked, int(number)) if number.isdecimal() else []
+    number = whole_number(asked.query.get("archived", ""))
+    found = seen_by(asked, number) if number is not None else []
     return row(found[0], asked.today) if found and found[0].state == "archived" else None
 
 
@@ -72,7 +72,7 @@ def _watched(asked: PageRequest) -> list[dict[str, Any]]:
 def change(asked: PageRequest) -> Page | Response:
     """Do the chosen thing for all chosen signals, once that is confirmed."""
     what = asked.form.get("what", "")
-    chosen = {int(name[3:]) for name in asked.form if name.startswith("id_") and name[3:].isdecimal()}
+    chosen = {whole_number(name.removeprefix("id_")) for name in asked.form if name.startswith("id_")}
     found = [one for one in seen_by(asked) if one.id in chosen]
     if what not in BULK:
         raise BadFormError(f"Choose what to do: {', '.join(BULK.values())}")
@@ -90,4 +90,4 @@ def change(asked: PageRequest) -> Page | Response:
     return remember(see_other(f"/signals?{urlencode({'state': asked.form.get('state') or 'open'})}"), reviewer_of(asked))
 
 
-ROUTE = PageRoute("/signals", draw, "viewer", nav="Signals", csv=True, post=change, post_role="reviewer")
+ROUTE = PageRoute("/signals", draw, "viewer", nav="Signals", csv=True, post=change, post_role="reviewer", scoped=True)
