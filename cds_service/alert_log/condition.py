@@ -26,6 +26,10 @@ class UnusableLogError(sqlite3.DatabaseError):
         self.reason: Reason = reason
 
 
+class ReplacedLogError(FileNotFoundError):
+    """Raised where the file that is open as the log was moved away, removed or replaced by another."""
+
+
 _MEANINGS: dict[Reason, str] = {
     "damaged": "it is damaged",
     "newer": f"a newer version of this program wrote it; this one knows schema {SCHEMA_VERSION}",

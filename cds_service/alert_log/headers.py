@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cds_service.alert_log.condition import UnusableLogError
+from cds_service.alert_log.condition import ReplacedLogError, UnusableLogError
 
 _BYTES = 100  # of the header (SQLite's file format, section 1.3)
 _MAGIC = b"SQLite format 3\0"
@@ -43,7 +43,10 @@ class Headers:
             raise UnusableLogError(self._path, "damaged")
 
     def expect_untouched(self, file: os.stat_result) -> None:
-        """Raise UnusableLogError where the file that SQLite has open was cut off or written over. Raises OSError."""
+        """Raise UnusableLogError where the file that SQLite has open was cut off or written over.
+
+        Raises ReplacedLogError where another file is there by now; OSError.
+        """
         descriptor = self._descriptor(file)
         if not (self._is_untouched(descriptor) or self._is_untouched(descriptor)):  # once more: a checkpoint may be writing it
             raise UnusableLogError(self._path, "damaged")
@@ -69,9 +72,12 @@ class Headers:
         known = self._open.get((file.st_dev, file.st_ino))
         if known is not None:
             return known
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise ReplacedLogError from None
         found = os.fstat(descriptor)
         self._open[found.st_dev, found.st_ino] = descriptor
         if not os.path.samestat(found, file):
-            raise FileNotFoundError("the alert log was replaced by another file")
+            raise ReplacedLogError
         return descriptor

@@ -19,6 +19,7 @@ from cds_service.alert_log.old_prior import old_prior_cards
 from cds_service.alert_log.reading import NameTexts, has_old_rows, ids_of, open_for_reading
 from cds_service.alert_log.records import PriorRecord
 from cds_service.files.damage import is_damage
+from cds_service.files.set_aside import wal_of
 from cds_service.telemetry import metrics
 from cds_service.telemetry.events import Event, tell
 
@@ -74,6 +75,7 @@ class PriorCards:
         # Used in the thread only:
         self._connection: sqlite3.Connection | None = None
         self._file: os.stat_result | None = None  # that is open, or was found damaged once
+        self._wal: os.stat_result | None = None  # its write-ahead log
         self._damaged = False
         self._on_damage = on_damage
         self._old_rows = True  # are there, as far as is known
@@ -121,9 +123,12 @@ class PriorCards:
             if self._file is None or not os.path.samestat(file, self._file):  # the log was set aside or replaced
                 self._disconnect()
                 self._file, self._damaged = file, False
+            elif not self._has_its_wal():  # it was opened with that of the file before, which has been moved away
+                self._disconnect()
             if self._connection is None:
                 self._connection = open_for_reading(self._path, busy_ms=int(self._limit * 1000))
                 self._connection.set_progress_handler(self._is_late, _INSTRUCTIONS)
+                self._wal = self._wal_now()
             self._connection.execute("BEGIN")  # so that a card is seen once while old rows are rewritten
             found = _shown(self._connection, patient_key, client, since, apart)
             self._old_rows = self._old_rows and has_old_rows(self._connection)
@@ -139,6 +144,16 @@ class PriorCards:
                 self._damaged = True
             raise
         return found
+
+    def _has_its_wal(self) -> bool:
+        now = self._wal_now()
+        return self._wal is None or (now is not None and os.path.samestat(now, self._wal))
+
+    def _wal_now(self) -> os.stat_result | None:
+        try:
+            return wal_of(self._path).stat()
+        except FileNotFoundError:
+            return None
 
     def _is_late(self) -> bool:
         return time.monotonic() > self._deadline

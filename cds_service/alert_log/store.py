@@ -16,7 +16,7 @@ import msgspec
 
 from cds_service.alert_log.commit_lock import CommitLock
 from cds_service.alert_log.compression import PACKAGED, Compressor, dictionary_id
-from cds_service.alert_log.condition import expect_usable
+from cds_service.alert_log.condition import ReplacedLogError, expect_usable
 from cds_service.alert_log.instants import micros
 from cds_service.alert_log.records import CallRecord, FeedbackRecord, Record
 from cds_service.alert_log.rows import Rows
@@ -25,10 +25,6 @@ from cds_service.clock import Clock, utc_now
 from cds_service.files.set_aside import wal_of
 
 _BUSY_MS = 5_000
-
-
-class ReplacedLogError(FileNotFoundError):
-    """Raised where the file that a store has open was moved away or replaced by another."""
 
 
 class Archive(msgspec.Struct, frozen=True):
@@ -140,9 +136,9 @@ class Store:
         try:
             found = self._path.stat()
         except FileNotFoundError:
-            raise ReplacedLogError("the alert log was removed") from None
+            raise ReplacedLogError from None
         if not os.path.samestat(found, self.file):
-            raise ReplacedLogError("the alert log was replaced by another file")
+            raise ReplacedLogError
 
     def settle(self) -> None:
         """Make durable what an earlier connection may have left undone. To be called after an error of the disk.

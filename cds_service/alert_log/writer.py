@@ -20,10 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from cds_service.alert_log.condition import UnusableLogError, expect_usable
+from cds_service.alert_log.condition import ReplacedLogError, UnusableLogError, expect_usable
 from cds_service.alert_log.headers import Headers
 from cds_service.alert_log.records import CallRecord, FeedbackRecord, Note, QuarantineRecord, Record
-from cds_service.alert_log.store import Archive, ReplacedLogError, Store
+from cds_service.alert_log.store import Archive, Store
 from cds_service.clock import utc_now
 from cds_service.files.damage import is_damage
 from cds_service.files.set_aside import REPLACED, Reason, set_aside, set_wal_aside

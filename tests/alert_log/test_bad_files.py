@@ -84,6 +84,8 @@ async def test_while_two_processes_write(path: Path, spoil: Spoil, reason: str) 
         await logged(other)
         spoil(path)
         ids = [(await logged(log)).hex() for log in (one, other, one, other)]
+        if files_set_aside(path.parent):  # what was written before the damage was met is in the file that was set aside
+            ids = [(await logged(log)).hex() for log in (one, other)]
         assert (one.state, other.state) == ("ok", "ok")
         assert (one.health().lost, other.health().lost) == (0, 0)
     kept = [name for name in files_set_aside(path.parent) if not name.endswith("-wal")]  # of what was moved away: see below
@@ -192,6 +194,35 @@ async def test_the_write_ahead_log_of_a_file_that_was_moved_away_is_kept_and_not
     assert f"log_set_aside why=replaced file={path} kept={path.with_name(name)}" in caplog.text
     path.with_name(name).rename(path.with_name("moved-wal"))
     assert old <= set(rows(moved, "SELECT id FROM call")), "put beside its file, it holds the newest records"
+
+
+async def test_a_look_up_that_comes_first_does_not_keep_a_replaced_log_from_being_opened(path: Path) -> None:
+    await filled(path, 300)
+    copy = path.with_name("copy")
+    copy_database(path, copy)
+    async with logs(path) as (log,):
+        await logged(log)
+        await log.prior_cards(PATIENT, "", {"quinine-for-cramps": START}, ())
+        os.rename(copy, path)  # noqa: PTH104
+        async with asyncio.timeout(20):
+            while not await log.append(a_call()):
+                await log.prior_cards(PATIENT, "", {"quinine-for-cramps": START}, ())
+                await asyncio.sleep(0.01)
+        assert log.state == "ok"
+    assert rows(path, "PRAGMA integrity_check") == ["ok"]
+
+
+async def test_a_log_that_is_replaced_before_the_first_record_is_not_mixed_either(path: Path) -> None:
+    await filled(path)
+    copy = path.with_name("copy")
+    copy_database(path, copy)
+    async with logs(path) as (writing,):
+        await logged(writing)
+        async with logs(path) as (log,):
+            os.rename(copy, path)  # noqa: PTH104
+            await logged(log)
+            assert files_set_aside(path.parent)[0].startswith("alerts.sqlite3.replaced-")
+    assert rows(path, "PRAGMA integrity_check") == ["ok"]
 
 
 async def test_an_empty_file_is_a_new_log(path: Path) -> None:
