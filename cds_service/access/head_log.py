@@ -9,7 +9,7 @@ import threading
 
 from cds_service.access.audit import head
 from cds_service.clock import Clock
-from cds_service.database import DatabaseError, DatabasePool
+from cds_service.database import DatabasePool
 from cds_service.telemetry.events import Event, tell
 
 _LOOK_SECONDS = 60.0
@@ -49,7 +49,7 @@ class HeadLog:
         try:
             with self._pool.borrow() as database:
                 newest = head(database)
-        except DatabaseError as error:
+        except Exception as error:  # noqa: BLE001 - the thread goes on, so that the next head is written
             tell(Event.AUDIT_UNREAD, error=type(error).__name__)
             return False
         tell(Event.AUDIT_HEAD, count=newest.seq if newest else 0, hash=newest.hash.hex() if newest else "")

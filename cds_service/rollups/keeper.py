@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from cds_service.clock import Clock
-from cds_service.database import Database, DatabaseError
+from cds_service.database import Database
 from cds_service.rollups.days import SiteDays
 from cds_service.rollups.rollup import roll_up
 from cds_service.telemetry.events import Event, tell
@@ -40,17 +40,17 @@ class RollupKeeper:
             self._thread.join()
 
     def step(self) -> None:
-        """Look once. A database that can't be used is told once and tried again with a new connection."""
+        """Look once. What fails, mostly a database that is away, is told once and tried again with a new connection."""
         try:
             if self._database is None:
                 self._database = self._open()
             roll_up(self._database, self._days, self._clock, progress=self._between_days)
-        except DatabaseError as error:
+        except _Stopped:
+            self._close()
+        except Exception as error:  # noqa: BLE001 - a thread that ended would leave old figures, and say so once at most
             if not self.failing:
                 tell(Event.LOG_NOT_COUNTED, error=type(error).__name__)
             self.failing = True
-            self._close()
-        except _Stopped:
             self._close()
         else:
             if self.failing:

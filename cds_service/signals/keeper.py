@@ -8,7 +8,7 @@ from collections.abc import Callable
 from cds_service.alert_log.instants import micros
 from cds_service.alert_log.sealing import SealingKey
 from cds_service.clock import Clock
-from cds_service.database import Database, DatabaseError
+from cds_service.database import Database
 from cds_service.rollups.days import SiteDays
 from cds_service.signals.inbox import open_signals
 from cds_service.signals.update import update_signals
@@ -56,7 +56,7 @@ class SignalKeeper:
             self._thread.join()
 
     def step(self) -> None:
-        """Look once. A database that can't be used is told once and tried again."""
+        """Look once. What fails, mostly a database that is away, is told once and tried again."""
         try:
             database = self._open()
             try:
@@ -64,7 +64,7 @@ class SignalKeeper:
                 SIGNALS_OPEN.set(open_signals(database, self._days, self._days.day_of(micros(self._clock()))))
             finally:
                 database.close()
-        except DatabaseError as error:
+        except Exception as error:  # noqa: BLE001 - a thread that ended would look like a log without signals
             if not self.failing:
                 tell(Event.SIGNALS_NOT_SOUGHT, error=type(error).__name__)
             self.failing = True

@@ -283,3 +283,4 @@ async def test_a_plan_is_drawn_by_somebody_who_may_see_all_clients(browsers: dic
     plans = [(await figures(browsers[reader], "/queue.json"))["plans"][0] for reader in ("all", "mine")]
     assert 0 < plans[1]["drawn"] < plans[0]["drawn"]
     assert plans[1]["first"] == plans[1]["drawn"]
+    assert (await figures(browsers["elsewhere"], "/queue.json"))["plans"] == []

@@ -66,6 +66,25 @@ def test_a_database_that_is_away_is_told_once_and_tried_again(tmp_path: Path, ca
     keeper._close()
 
 
+def test_a_fault_of_ours_is_told_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    filled(tmp_path)
+    keeper = RollupKeeper(lambda: opened(tmp_path), SiteDays("UTC"), now)
+    with caplog.at_level("INFO"):
+        with monkeypatch.context() as patched:
+            patched.setattr("cds_service.rollups.keeper.roll_up", broken)
+            keeper.step()
+        assert keeper.failing
+        keeper.step()
+    assert not keeper.failing
+    assert [record.getMessage() for record in caplog.records] == ["log_not_counted error=ZeroDivisionError", "log_counted"]
+    keeper._close()
+
+
 def test_stopping_ends_the_work_between_two_days(tmp_path: Path) -> None:
     filled(tmp_path)
     keeper = RollupKeeper(lambda: opened(tmp_path), SiteDays("UTC"), now)

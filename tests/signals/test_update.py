@@ -212,6 +212,22 @@ def test_an_empty_log_is_no_data_and_never_fine(made: Made) -> None:
     assert watches(made.database) == []
 
 
+def test_the_keeper_survives_a_fault_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    write_sample_log(tmp_path / "alerts.sqlite3", days=2, calls_a_day=3)
+    with closing(opened(tmp_path)) as database:
+        roll_up(database, DAYS, now)
+    keeper = SignalKeeper(lambda: opened(tmp_path), DAYS, now, None, threading.Event())
+    with monkeypatch.context() as patched:
+        patched.setattr("cds_service.signals.keeper.update_signals", broken)
+        keeper.step()
+    assert keeper.failing
+    keeper.step()
+    assert not keeper.failing
+
+
 def test_the_keeper_waits_for_the_counts_and_survives_a_database_that_is_away(tmp_path: Path) -> None:
     counted_once = threading.Event()
     keeper = SignalKeeper(lambda: opened(tmp_path), DAYS, now, None, counted_once, every=0.001)

@@ -47,6 +47,8 @@ def draw(asked: PageRequest) -> Page:
     """Return the page of all plans, with the cases of one where the address names it."""
     reviewer, zone = reviewer_of(asked), ZoneInfo(asked.settings.time_zone)
     cases = {plan.id: (plan, samples(asked.database, plan.id)) for plan in plans(asked.database)}
+    if asked.reader.scoped:  # plans of other clients alone are not there
+        cases = {number: one for number, one in cases.items() if one[1]}
     rows = [_row(plan, of_plan, reviewer, zone) for plan, of_plan in cases.values()]
     number = asked.query.get("plan", "")
     chosen = cases.get(whole_number(number) or 0)
