@@ -27,8 +27,8 @@ TOLD = (
 )
 
 
-def message(error: Exception) -> Page:
-    """Return the page for one of TOLD."""
+def message(error: Exception, away_since: str = "") -> Page:
+    """Return the page for one of TOLD. `away_since`: the moment from which on pages found no database."""
     match error:
         case RoleError() | SignInError():
             return _page("Not for your role" if isinstance(error, RoleError) else "Not signed in", str(error), 403)
@@ -49,7 +49,8 @@ def message(error: Exception) -> Page:
                 "for calls. Choose a shorter period, or one card or client."
             )
             return _page("Too much at once", text, 503)
-    return _page("The log cannot be read now", str(error), 503)
+    since = f". Not reached since {away_since} or earlier; no older figure is shown in its place" if away_since else ""
+    return _page("The log cannot be read now", f"{error}{since}", 503)
 
 
 def _page(title: str, text: str, status: int) -> Page:

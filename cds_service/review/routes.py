@@ -16,7 +16,7 @@ from starlette.routing import Route
 from cds_service.access import form_tokens
 from cds_service.access.audit import AuditError
 from cds_service.access.reader import Access, Reader, RoleError, typed_reader
-from cds_service.database import Database, DatabasePool, OutOfScopeError, ScopedDatabase
+from cds_service.database import Database, DatabasePool, DatabaseUnavailableError, OutOfScopeError, ScopedDatabase
 from cds_service.hooks.body import BodyMemory, read_body
 from cds_service.review.cookies import cookie_of, set_cookie
 from cds_service.review.drawing import Templates, as_csv, as_json, script, style
@@ -78,6 +78,7 @@ class _Routes:
 
     def __init__(self, site: Site, templates: Templates) -> None:
         self._site = site
+        self._away_since = ""  # the database: when a page first did not reach it
         self._html = templates.html
         self._memory = BodyMemory(MAX_FORM_BYTES)
 
@@ -130,6 +131,7 @@ class _Routes:
             with nullcontext() if route.pool is None else route.pool.borrow() as connection:
                 asked = asked.reading(_narrowed(connection, asked.reader))
                 made = route.make(asked)
+                self._away_since = "" if connection is not None else self._away_since
                 if connection is not None and isinstance(made, Page):
                     open_signals = sum(one.is_open for one in seen_by(asked))
                     state = log_state(asked.database, asked.now, open_signals)
@@ -161,7 +163,10 @@ class _Routes:
                 asked.audit("refused", asked.url.partition("?")[0], detail={"needs": route.access})
             except AuditError as unwritten:
                 return message(unwritten)
-        return message(error)
+        if not isinstance(error, DatabaseUnavailableError):
+            return message(error)
+        self._away_since = self._away_since or asked.now.isoformat(sep=" ", timespec="seconds")
+        return message(error, self._away_since)
 
     def _sign_in_first(self, request: Request, write: Write) -> Response:
         """Send a person to the page to sign in; tell a program that it has to."""

@@ -149,6 +149,7 @@ async def test_a_database_that_cannot_tell_is_said(
     async with client(PageRoute("/page", draw, "viewer", csv=True, reads=reads)) as one:
         answer = await one.get(f"/review/page{ending}")
     assert (answer.status_code, says in answer.text) == (503, True)
+    assert ("Not reached since" in answer.text) == reads
 
 
 @pytest.mark.parametrize(("host", "warns"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])  # noqa: S104
