@@ -142,6 +142,24 @@ async def test_a_call_leaves_no_cycle(name: str, runtime: Runtime, garbage: list
         assert ours(garbage) == {}
 
 
+async def test_a_log_that_does_not_answer_in_time_leaves_no_cycle(
+    runtime: Runtime, garbage: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cds_service.alert_log.prior.PriorCards._is_late", lambda _: True)
+    _, asked = CALLS["cards"]
+    app = create_app(runtime.settings, runtime=runtime)
+    async with running(app):
+        for last in (False, True):
+            if last:
+                gc.collect()
+                garbage.clear()
+            assert await post(app, "/cds-services/cramp-care-patient-view", msgspec.json.encode(asked)) == 200
+            await asyncio.sleep(0)
+        gc.collect()
+        assert runtime.alert_log.health().unanswered == 2
+        assert ours(garbage) == {}
+
+
 async def test_feedback_leaves_no_cycle(runtime: Runtime, garbage: list[Any]) -> None:
     item = {"card": "c9e1d3f0-0000-4000-8000-000000000001", "outcome": "overridden", "outcomeTimestamp": NOW.isoformat()}
     app = create_app(runtime.settings, runtime=runtime)
