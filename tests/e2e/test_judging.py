@@ -32,8 +32,7 @@ CALLS = [
 ]
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 900}},
-    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
-    "small": {"viewport": {"width": 320, "height": 700}},
+    "small and dark": {"viewport": {"width": 320, "height": 700}, "color_scheme": "dark"},
 }
 
 

@@ -51,8 +51,7 @@ SIGNAL = Finding(
 )
 LOOKS: dict[str, dict[str, Any]] = {
     "light": {"viewport": {"width": 1280, "height": 900}},
-    "dark": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "dark"},
-    "small": {"viewport": {"width": 320, "height": 700}},
+    "small and dark": {"viewport": {"width": 320, "height": 700}, "color_scheme": "dark"},
 }
 
 
@@ -169,7 +168,8 @@ def test_signals_are_archived_and_opened_again_by_key(browser: Browser, review: 
     made = browser.new_context(**LOOKS["light"])
     page = opened(made, f"{review}/queue")
     page.get_by_label("Name", exact=True).fill("reviewer 1")
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     page.goto(f"{review}/signals")
     rows = page.locator("tr[data-row]")
     before = rows.count()
