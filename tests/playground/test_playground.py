@@ -29,6 +29,7 @@ from cds_service.wire.errors import PreconditionFailed
 from tests.core import NOW, a_runtime, knowledge
 from tests.exported_log import card_rows
 from tests.http_side import running
+from tests.playground.firing import fire
 
 SAMPLES = load_samples(fixtures_dir())
 BANNER = "Development profile: answers anybody; no patient data"
@@ -40,13 +41,6 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     runtime = a_runtime(tmp_path)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         yield client
-
-
-async def fire(client: httpx2.AsyncClient, **fields: str) -> httpx2.Response:
-    """The page of a run."""
-    answered = await client.post("/", data={"what": "sample", **fields})
-    assert answered.status_code == 303, answered.text
-    return await client.get(answered.headers["location"])
 
 
 async def bodies(client: httpx2.AsyncClient, page: httpx2.Response) -> tuple[dict[str, Any], dict[str, Any]]:

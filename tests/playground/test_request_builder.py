@@ -17,6 +17,7 @@ from cds_service.authoring.shorthand import request_from_case
 from cds_service.playground.completions import Completions
 from tests.core import NOW, a_runtime, knowledge
 from tests.http_side import running
+from tests.playground.firing import fire
 
 KNOWN = Completions.of(knowledge().terminology)
 
@@ -26,12 +27,6 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     runtime = a_runtime(tmp_path)
     async with running(create_app(runtime.settings, runtime=runtime)) as client:
         yield client
-
-
-async def fire(client: httpx2.AsyncClient, **fields: str) -> httpx2.Response:
-    answered = await client.post("/", data={"what": "sample", **fields})
-    assert answered.status_code == 303, answered.text
-    return await client.get(answered.headers["location"])
 
 
 async def request_of(client: httpx2.AsyncClient, page: httpx2.Response) -> dict[str, Any]:
