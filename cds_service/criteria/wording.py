@@ -36,7 +36,11 @@ def phrase(
         names = list(dict.fromkeys(safe(name) for names in each for name in names))
         more = f" and {len(names) - NAMES_LIMIT} more" if len(names) > NAMES_LIMIT else ""
         return ", ".join(names[:NAMES_LIMIT]) + more
-    first = next((item for item in evidence if isinstance(item, Lab)), evidence[0])
+    first = evidence[0]
+    for item in evidence:
+        if isinstance(item, Lab):
+            first = item
+            break
     if isinstance(first, Lab):
         return _lab(first, field, facts.now, safe)
     if isinstance(first, Patient):

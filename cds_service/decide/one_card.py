@@ -28,19 +28,15 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
     COULD_NOT_CHECK where an unknown criterion could change that.
     """
     file = card.file
-    for name in file.fire_when:
-        if findings[name].truth is IS_UNMET:
-            return Decision(card, NOT_FIRED, findings, order)
-    for name in file.unless:
-        if findings[name].truth is IS_MET:
-            return Decision(card, NOT_FIRED, findings, order)
     conditions = _Unsure(card, findings)
     common = conditions.holds(file.fire_when, file.unless)
+    if common is IS_UNMET and not conditions.names:
+        return Decision(card, NOT_FIRED, findings, order)
     rows = _Unsure(card, findings)
     row, best = _first_row(file.table, rows)
     unknown = tuple(dict.fromkeys((*conditions.names, *rows.names)))
     if common is IS_MET and row >= 0:
-        return Decision(card, FIRED, findings, order, row, unknown, about=about(card.file, row, findings, order))
+        return Decision(card, FIRED, findings, order, row, unknown, about=about(card, row, findings, order))
     for item in file.not_checked:
         if common is IS_MET and all(findings[name].truth is IS_MET for name in item.when):
             return Decision(
@@ -76,7 +72,8 @@ def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
         truth = unsure.holds(row.when, row.unless)
         if truth is IS_MET:
             return position, truth
-        best = max(best, truth)
+        if truth is IS_UNKNOWN:
+            best = truth
     return -1, best
 
 
@@ -104,6 +101,8 @@ def _always_in_notice(card: Card, finding: Finding) -> bool:
 
 class _Unsure:
     """Apply a card's policies for unknowns and remember which unknowns mattered."""
+
+    __slots__ = ("_weight", "blocking", "card", "findings", "names", "says_so")
 
     def __init__(self, card: Card, findings: Evaluator) -> None:
         self.card = card
