@@ -85,9 +85,9 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
             if truth is IS_MET:
                 return newest.met if lab is newest.usable else Finding(IS_MET, (lab,))
             unclear = unclear or truth is IS_UNKNOWN
-        if (unread := self._unread(newest)) is not None:
+        if newest.unusable and (unread := self._unread(newest)) is not None:
             return unread
-        if (unconfirmed := self._unconfirmed(newest)) is not None:
+        if newest.preliminary and (unconfirmed := self._unconfirmed(newest)) is not None:
             return unconfirmed
         if unclear:
             why = "came without the laboratory's range" if self.own_range else "with a comparator is not exact enough"
@@ -161,9 +161,11 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
             return IS_UNMET
         if self.own_range is not None and (truth := self._against_own_range(lab)) is not IS_MET:
             return truth
-        if (truth := self._low(lab)) is not IS_MET:
+        low = self.at_most if self.below is None else self.below
+        if low is not None and (truth := self._low(lab, low)) is not IS_MET:
             return truth
-        return self._high(lab)
+        high = self.at_least if self.above is None else self.above
+        return IS_MET if high is None else self._high(lab, high)
 
     def _against_own_range(self, lab: Lab) -> Truth:
         if self.own_range == "not sent":
@@ -172,11 +174,8 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
             return IS_UNKNOWN
         return IS_MET if (lab.value < lab.range_low) is (self.own_range == "below") else IS_UNMET
 
-    def _low(self, lab: Lab) -> Truth:
-        """Compare with `below` or `at_most`; met where there is neither."""
-        limit = self.at_most if self.below is None else self.below
-        if limit is None:
-            return IS_MET
+    def _low(self, lab: Lab, limit: Decimal) -> Truth:
+        """Compare with `below` or `at_most`."""
         value = lab.value
         if lab.reported_unit in self.below_reported:
             value, limit = lab.reported_value, self.below_reported[lab.reported_unit]
@@ -189,11 +188,8 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
             return IS_UNMET
         return truth
 
-    def _high(self, lab: Lab) -> Truth:
-        """Compare with `above` or `at_least`; met where there is neither."""
-        limit = self.at_least if self.above is None else self.above
-        if limit is None:
-            return IS_MET
+    def _high(self, lab: Lab, limit: Decimal) -> Truth:
+        """Compare with `above` or `at_least`."""
         if self.upper_limit_times is not None and lab.range_high is not None:
             limit = self.upper_limit_times * lab.range_high
         truths = _COMPARED["high"][lab.comparator]

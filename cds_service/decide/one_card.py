@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Order
-from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, Finding, OnError, Truth
+from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, Conditions, Finding, OnError, Truth
 from cds_service.decide.decision import FIRED, NOT_FIRED, Decision, Outcome
 from cds_service.decide.repeat_rule import about
-from cds_service.knowledge.card_file import Row
 from cds_service.knowledge.knowledge import Card
 
 _NEVER_ARRIVED = ("not_obtained", "failed")
@@ -29,11 +30,11 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
     """
     file = card.file
     conditions = _Unsure(card, findings)
-    common = conditions.holds(file.fire_when, file.unless)
+    common = conditions.hold(card.conditions)
     if common is IS_UNMET and not conditions.names:
         return Decision(card, NOT_FIRED, findings, order)
     rows = _Unsure(card, findings)
-    row, best = _first_row(file.table, rows)
+    row, best = _first_row(card.conditions_of_rows, rows)
     unknown = tuple(dict.fromkeys((*conditions.names, *rows.names)))
     if common is IS_MET and row >= 0:
         return Decision(card, FIRED, findings, order, row, unknown, about=about(card, row, findings, order))
@@ -65,11 +66,11 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
     )
 
 
-def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
-    """Return (position of the first row that holds or -1, highest truth of any row)."""
+def _first_row(rows: Iterable[Conditions], unsure: _Unsure) -> tuple[int, Truth]:
+    """Return (position of the first row whose conditions hold or -1, highest truth of any row)."""
     best = IS_UNMET
-    for position, row in enumerate(table):
-        truth = unsure.holds(row.when, row.unless)
+    for position, required in enumerate(rows):
+        truth = unsure.hold(required)
         if truth is IS_MET:
             return position, truth
         if truth is IS_UNKNOWN:
@@ -112,31 +113,25 @@ class _Unsure:
         self.says_so = False  # by its policy `say_so` the notice may list it
         self._weight = (False, False, False)
 
-    def holds(self, when: list[str], unless: list[str]) -> Truth:
-        """Return Kleene's AND of `when` and of the negated `unless`; `carry_on` counts an unknown as unmet."""
+    def hold(self, required: Conditions) -> Truth:
+        """Return Kleene's AND of conditions; `carry_on` counts an unknown as unmet."""
         findings = self.findings
-        unknown: list[str] = []
-        for name in when:
+        unknown: list[tuple[str, Truth]] = []
+        for name, wanted in required:
             truth = findings[name].truth
             if truth is IS_UNKNOWN:
-                unknown.append(name)
-            elif truth is IS_UNMET:
-                return IS_UNMET
-        for name in unless:
-            truth = findings[name].truth
-            if truth is IS_UNKNOWN:
-                unknown.append(name)
-            elif truth is IS_MET:
+                unknown.append((name, wanted))
+            elif truth is not wanted:
                 return IS_UNMET
         result = IS_MET
-        for name in unknown:
+        for name, wanted in unknown:
             if name not in self.names:
                 self.names.append(name)
             policy = self.card.policy(name, missing=findings[name].cause == "not_recorded")
             if policy != "carry_on":
                 result = min(result, IS_UNKNOWN)
                 self._block(name, policy == "say_so")
-            elif name in when:
+            elif wanted is IS_MET:
                 result = IS_UNMET
         return result
 

@@ -58,6 +58,8 @@ class Card:
         self.members = {
             name: [one for one in with_children([name], criteria) if one not in self.groups] for name in self.criteria
         }
+        self.conditions = conditions(file.fire_when, file.unless)  # of all rows
+        self.conditions_of_rows = [conditions(row.when, row.unless) for row in file.table]
         explaining = [name for paragraph in file.detail for name in paragraph.when]
         # By row: the criteria that a card which fires with it uses.
         self.used_with = [tuple(dict.fromkeys((*file.fire_when, *row.when, *explaining))) for row in file.table]
