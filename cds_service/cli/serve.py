@@ -98,6 +98,7 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
 
     def load_anew() -> Serve | None:
         gc.unfreeze()
+        gc.collect()  # what was loaded before
         try:
             loaded = _load(options)
         except (SettingsError, KnowledgeError, OSError, ValueError) as error:
