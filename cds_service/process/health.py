@@ -110,7 +110,7 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
     states, configuration = card_states(runtime.knowledge), runtime.configuration
 
     @router.get("/health", summary="Whether everything works")
-    async def health() -> dict[str, Any]:
+    async def health() -> Response:
         """Report the state of every part, always with 200, because calls are answered.
 
         `status` is `degraded` while the alert log can't be written or shipped, while used tokens can't be looked up, after a card
@@ -125,7 +125,7 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
         kept = files_set_aside(runtime.settings.log_path.parent)
         degraded = degraded or bool(process.wrong_keys or kept)
         degraded = degraded or (shipping is not None and shipping.state in ("failing", "stopped"))
-        return {
+        report = {
             "status": "degraded" if degraded or process.self_check.alarming else "ok",
             "profile": runtime.settings.profile,
             "version": __version__,
@@ -142,6 +142,7 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
             "set_aside": kept,
             "shipping": msgspec.structs.asdict(shipping) if shipping is not None else None,
         }
+        return _json(report, 200)
 
     @router.get("/health/checking", summary="Whether the known patients are decided as before")
     async def checking() -> Response:
