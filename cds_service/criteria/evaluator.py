@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from cds_service.criteria.fact_index import FactIndex
 from cds_service.criteria.facts import Order
@@ -24,7 +26,7 @@ class Evaluable(Protocol):
         """Return the finding; may raise, see `Evaluator`."""
 
 
-class Prepared(NamedTuple):
+class Prepared(msgspec.Struct, frozen=True):
     """The finding of a criterion where none of what it looks for is there."""
 
     finding: Finding

@@ -76,14 +76,20 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
 
     def find(self, index: FactIndex, evaluator: Evaluator) -> Finding:
         newest = index.newest(self.analyte)
-        candidates = self._candidates(newest)
-        if self.missing and (candidates or any(days <= self.within_days for _, days in newest.preliminary)):
+        usable = newest.usable
+        in_time = usable is not None and newest.days <= self.within_days
+        # Results in the time window that may decide: preliminary ones where they count, then the usable one.
+        candidates = self._preliminary(newest) if self.preliminary in ("accepted", "only") else []
+        old_enough = self.older_than_days is None or newest.days > self.older_than_days
+        if usable is not None and in_time and old_enough and self.preliminary != "only":
+            candidates.append(usable)
+        if self.missing and (candidates or self._preliminary(newest)):
             return UNMET
         unclear = False
         for lab in candidates:
             truth = self._compare(lab)
             if truth is IS_MET:
-                return newest.met if lab is newest.usable else Finding(IS_MET, (lab,))
+                return newest.met if lab is usable else Finding(IS_MET, (lab,))
             unclear = unclear or truth is IS_UNKNOWN
         if newest.unusable and (unread := self._unread(newest)) is not None:
             return unread
@@ -94,21 +100,13 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
             return Finding(IS_UNKNOWN, (), "not_readable", f"a result {why}")
         if self.missing and newest.in_future:  # dated in the future: it is recorded, and counts for nothing else
             return UNMET
-        if candidates or (
-            newest.usable is not None and newest.days <= self.within_days
-        ):  # the latter is too new, or not preliminary
+        if candidates or in_time:  # the latter is too new, or not preliminary
             return newest.unmet if index.result_absent is UNMET else index.result_absent
         return self._absent(index)
 
-    def _candidates(self, newest: NewestResults) -> list[Lab]:
-        """Return the results in the time window that may decide: preliminary ones where they count, then the usable one."""
-        found: list[Lab] = []
-        if self.preliminary in ("accepted", "only"):
-            found = [lab for lab, days in newest.preliminary if days <= self.within_days]
-        old_enough = self.older_than_days is None or newest.days > self.older_than_days
-        if newest.usable is not None and self.preliminary != "only" and old_enough and newest.days <= self.within_days:
-            found.append(newest.usable)
-        return found
+    def _preliminary(self, newest: NewestResults) -> list[Lab]:
+        """Return the preliminary results in the time window."""
+        return [lab for lab, days in newest.preliminary if days <= self.within_days]
 
     def _unread(self, newest: NewestResults) -> Finding | None:
         """Return the finding for unusable results in the time window, an alarming one first; None without any."""

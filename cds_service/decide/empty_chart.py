@@ -11,7 +11,9 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache, reduce
 from operator import or_
-from typing import Literal, NamedTuple
+from typing import Literal
+
+import msgspec
 
 from cds_service.criteria.evaluator import Evaluator, Prepared
 from cds_service.criteria.fact_index import FactIndex, Trait
@@ -26,7 +28,7 @@ _ALWAYS = 1  # the bit that all facts have: of criteria that do not say what the
 _ANY_DAY = datetime(2000, 1, 1, tzinfo=UTC)  # nothing in an empty chart has a date
 
 
-class Silent(NamedTuple):
+class Silent(msgspec.Struct, frozen=True):
     """How a card that does not fire in an empty chart came to that."""
 
     findings: Mapping[str, Finding]  # of all criteria that it looked at, by name

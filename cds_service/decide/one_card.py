@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Order
-from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, Conditions, Finding, OnError, Truth
+from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, Conditions, Finding, OnError, Truth, conditions, hold
 from cds_service.decide.decision import FIRED, NOT_FIRED, Decision, Outcome
 from cds_service.decide.repeat_rule import about
 from cds_service.knowledge.knowledge import Card
@@ -29,17 +29,17 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
     COULD_NOT_CHECK where an unknown criterion could change that.
     """
     file = card.file
-    conditions = _Unsure(card, findings)
-    common = conditions.hold(card.conditions)
-    if common is IS_UNMET and not conditions.names:
+    of_all = _Unsure(card, findings)
+    common = of_all.hold(card.conditions)
+    if common is IS_UNMET and not of_all.names:
         return Decision(card, NOT_FIRED, findings, order)
     rows = _Unsure(card, findings)
     row, best = _first_row(card.conditions_of_rows, rows)
-    unknown = tuple(dict.fromkeys((*conditions.names, *rows.names)))
+    unknown = tuple(dict.fromkeys((*of_all.names, *rows.names)))
     if common is IS_MET and row >= 0:
         return Decision(card, FIRED, findings, order, row, unknown, about=about(card, row, findings, order))
     for item in file.not_checked:
-        if common is IS_MET and all(findings[name].truth is IS_MET for name in item.when):
+        if common is IS_MET and hold(conditions(item.when, ()), findings):
             return Decision(
                 card,
                 Outcome.COULD_NOT_CHECK,
@@ -50,7 +50,7 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
                 in_notice=hook == "order-sign",
             )
     # An unknown among the common conditions comes first: the card may not be about this patient at all.
-    unsure = conditions if common is IS_UNKNOWN else rows
+    unsure = of_all if common is IS_UNKNOWN else rows
     if unsure.blocking is None or common is IS_UNMET or best is IS_UNMET:
         return Decision(card, NOT_FIRED, findings, order, unknown=unknown)
     finding = findings[unsure.blocking]
