@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from operator import attrgetter
 from typing import TypeAlias
 
 import msgspec
@@ -23,7 +22,6 @@ from cds_service.knowledge.knowledge import Card
 
 _WORDS = {truth: truth.name.lower() for truth in Truth}
 _NOT_FIRED = Outcome.NOT_FIRED  # as a module name, because looking a member up in its enumeration is slow
-_truth_of = attrgetter("truth")
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 
@@ -65,7 +63,7 @@ class EvidenceRow(msgspec.Struct, kw_only=True, gc=False, rename={"classes": "cl
     value: Text = UNSET
 
 
-class MissingRow(msgspec.Struct, kw_only=True, gc=False):
+class UnknownRow(msgspec.Struct, kw_only=True, gc=False):
     """A criterion that was unknown, and why; of a result that must be recent, how recent and how old the newest one was."""
 
     allowed_days: int | UnsetType | None = UNSET
@@ -84,7 +82,7 @@ class DecisionRow(msgspec.Struct, kw_only=True, gc=False):
     evidence: list[EvidenceRow] | UnsetType = UNSET
     gave_way_to: Text = UNSET
     hash: str
-    missing: list[MissingRow] | UnsetType = UNSET
+    missing: list[UnknownRow] | UnsetType = UNSET
     order_key: Text = UNSET
     outcome: Outcome
     reason: Text = UNSET
@@ -116,29 +114,31 @@ def _truths(decisions: Iterable[Decision], hashed: Pseudonyms) -> list[TruthsRow
     """
     of_cards = {id(one.findings): one.findings for one in decisions}
     distinct = {id(findings): findings for one in of_cards.values() for findings in (one.for_patient, one)}
-    rows = []
-    for findings in distinct.values():
-        own = findings.own()
-        words = map(_WORDS.__getitem__, map(_truth_of, own.values()))
-        order_key = hashed.order(findings.order) if findings.order is not None else ""
-        rows.append(TruthsRow("*", dict(zip(own, words, strict=True)), order_key))
-    return rows
+    return [
+        TruthsRow(
+            card="*",
+            criteria={name: _WORDS[finding.truth] for name, finding in findings.own()},
+            order_key=hashed.order(findings.order) if findings.order is not None else "",
+        )
+        for findings in distinct.values()
+    ]
 
 
 @lru_cache(maxsize=1000)  # far more than there are cards
-def _row_of_silent(card: str, version: str, content_hash: str, applied: bool) -> msgspec.Raw:
+def _row_of_silent(card: Card) -> msgspec.Raw:
     """Return the encoded row of a card that did not fire for the patient.
 
     It is the same in every call, and most rows are like this one.
     """
-    row = DecisionRow(applies=applied, card=card, hash=content_hash[:16], outcome=_NOT_FIRED, version=version)
+    file = card.file
+    row = DecisionRow(applies=not file.for_each, card=card.id, hash=card.hash[:16], outcome=_NOT_FIRED, version=file.version)
     return msgspec.Raw(_encoder.encode(row))
 
 
 def _row(decision: Decision, hashed: Pseudonyms, described: _Described) -> DecisionRow | msgspec.Raw:
     card = decision.card
     if decision.outcome is _NOT_FIRED and decision.order is None and not decision.unknown:
-        return _row_of_silent(card.id, card.file.version, card.hash, not card.file.for_each)
+        return _row_of_silent(card)
     concerned = decision.outcome not in (Outcome.NOT_FIRED, Outcome.NOT_APPLICABLE)
     return DecisionRow(
         applies=applies(decision),
@@ -160,9 +160,10 @@ def _row(decision: Decision, hashed: Pseudonyms, described: _Described) -> Decis
 def _evidence(decision: Decision, described: _Described) -> list[EvidenceRow]:
     """Return each piece of evidence once, with the criteria that used it."""
     used: dict[int, tuple[Evidence, list[str]]] = {}
-    groups = decision.card.groups
-    for name, finding in decision.findings.evaluated(decision.card.criteria):
-        if finding.evidence and name not in groups:
+    groups, findings = decision.card.groups, decision.findings
+    for name in decision.card.criteria:
+        finding = findings.get(name)
+        if finding is not None and finding.evidence and name not in groups:
             for item in finding.evidence:
                 used.setdefault(id(item), (item, []))[1].append(name)
     return [msgspec.structs.replace(described.evidence(item), criteria=names) for item, names in used.values()]
@@ -190,10 +191,10 @@ class _Described:
             known = self._known[id(item)] = self._describe(item)
         return known
 
-    def missing(self, decision: Decision, name: str) -> MissingRow:
+    def missing(self, decision: Decision, name: str) -> UnknownRow:
         """Return what was unknown and why."""
         finding = decision.findings[name]
-        row = MissingRow(name=name, cause=finding.cause, note=finding.note)
+        row = UnknownRow(name=name, cause=finding.cause, note=finding.note)
         if (lab := _lab_of(decision.card, name)) is not None:
             row.allowed_days = lab.within_days
             series = self._facts.labs.get(lab.analyte)

@@ -91,9 +91,11 @@ class Evaluator(dict[str, Finding]):
         """Return the evaluator that remembers findings independent of the order."""
         return self if self._patient is None else self._patient
 
-    def own(self) -> Mapping[str, Finding]:
-        """Return the findings of what was evaluated here, not by the evaluator for the patient."""
-        return self if self._patient is None else {name: self[name] for name in self._per_order.intersection(self)}
+    def own(self) -> Iterable[tuple[str, Finding]]:
+        """Return (name, finding) of what was evaluated here, not by the evaluator for the patient."""
+        if self._patient is None:
+            return self.items()
+        return [item for item in self.items() if item[0] in self._per_order]
 
     def evaluated(self, names: Iterable[str]) -> list[tuple[str, Finding]]:
         """Return (name, finding) of those of `names` that were evaluated: the others could not change the decision."""

@@ -81,7 +81,7 @@ def mark(value: Any) -> None:
 def evidence_from(answer: Evaluation) -> Iterator[str]:
     """The sources of all evidence of all decisions."""
     for decision in answer.decisions:
-        for finding in decision.findings.own().values():
+        for _, finding in decision.findings.own():
             for item in finding.evidence:
                 yield getattr(item, "source", "") or ""
 
