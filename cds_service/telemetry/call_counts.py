@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import TypeAlias, TypeVar
 
 from prometheus_client import Counter as Metric
-from prometheus_client import Histogram
 
 from cds_service.telemetry import metrics
 from cds_service.telemetry.timings import Timings
@@ -75,7 +74,7 @@ def flush() -> None:
             metric.labels(service).inc(number)
         counted.clear()
     for service, durations in _seconds.items():
-        _observe(metrics.CALL_SECONDS.labels(service), durations)
+        metrics.CALL_SECONDS.labels(service).observe_all(durations)
     _seconds.clear()
     by_phase: defaultdict[str, list[float]] = defaultdict(list)
     for phases in _phases:
@@ -83,7 +82,7 @@ def flush() -> None:
             by_phase[phase].append(milliseconds / 1000)
     _phases.clear()
     for phase, durations in by_phase.items():
-        _observe(metrics.PHASE_SECONDS.labels(phase), durations)
+        metrics.PHASE_SECONDS.labels(phase).observe_all(durations)
 
 
 def _by_outcome() -> Counter[tuple[str, str]]:
@@ -100,8 +99,3 @@ def _move(counter: Metric, counted: Counter[L]) -> None:
     for labels, number in counted.items():
         counter.labels(*labels).inc(number)
     counted.clear()
-
-
-def _observe(histogram: Histogram, durations: Iterable[float]) -> None:
-    for seconds in durations:
-        histogram.observe(seconds)
