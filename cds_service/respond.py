@@ -83,7 +83,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
     )
     timings.cards = len(evaluation.shown)
     evaluation = msgspec.structs.replace(evaluation, sources=evaluation.sources if connection.explained else {}, chart=None)
-    del call, received  # a large request is not held while the log is written
+    del call, received, shown_before  # a large request is not held while the log is written
     durable = await runtime.alert_log.append(record)
     timings.recorded = (record.id, record.received_at)
     timings.mark("log")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,16 @@ import pytest
 import respx
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cds_service.alert_log import CallRecord
 from cds_service.app import create_app
 from cds_service.authoring.shorthand import request_from_case
+from cds_service.evaluate import Evaluation
+from cds_service.knowledge.services import ServiceDefinition
+from cds_service.respond import respond
 from cds_service.runtime import Runtime
 from cds_service.telemetry.metrics import SECURITY_EVENTS, counts
+from cds_service.wire.client_connection import ClientConnection
+from cds_service.wire.hook_request import HookRequest
 from tests.alert_log_samples import rows
 from tests.core import NOW, Json, a_card, a_runtime, answer_to, knowledge, small
 from tests.http_side import running
@@ -343,3 +350,28 @@ async def test_a_hook_instance_that_an_ehr_uses_for_two_patients_gives_each_card
         answers = [await client.post("/cds-services/cramp-care-patient-view", json=request) for request in (one, other, one)]
     uuids = [answer.json()["cards"][0]["uuid"] for answer in answers]
     assert uuids[0] == uuids[2] != uuids[1]
+
+
+async def test_a_request_is_not_held_while_its_record_is_written(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large requests that wait for the log together would take tens of megabytes, which the process keeps."""
+    decoded: list[HookRequest] = []
+    references: list[int] = []
+    append = runtime.alert_log.append
+
+    async def watched(record: CallRecord) -> bool:
+        references.append(sys.getrefcount(decoded[0]))
+        return await append(record)
+
+    def responding(
+        call: HookRequest, service: ServiceDefinition, runtime: Runtime, connection: ClientConnection
+    ) -> Awaitable[Evaluation]:
+        decoded.append(call)
+        return respond(call, service, runtime, connection)
+
+    monkeypatch.setattr(runtime.alert_log, "append", watched)
+    async with running(create_app(runtime.settings, runtime=runtime, respond=responding)) as client:
+        request = of("order-sign", "order: quinine 300 mg, for leg cramps")
+        answer = await client.post("/cds-services/cramp-care-order-sign", json=request)
+
+    assert topics(answer) == ["quinine-avoid"]
+    assert references == [2], "the list above and the argument of getrefcount"

@@ -23,7 +23,10 @@ create_app(Settings(log_path=Path(sys.argv[1]) / "alerts.sqlite3"))
         ("import cds_service.cli.main", ["prometheus_client", "fastapi", "jinja2"]),
         (
             CREATE,
-            ["cds_service.review.routes", "jinja2", "markdown_it", "ruamel", "fhir", "joserfc", "psycopg", "opentelemetry.sdk"],
+            [
+                *("cds_service.review", "cds_service.signals", "jinja2", "markdown_it", "ruamel", "fhir", "joserfc", "psycopg"),
+                *("opentelemetry.sdk", "pydantic.v1"),  # FastAPI imports the latter for a route with a single parameter
+            ],
         ),
     ],
 )

@@ -34,8 +34,9 @@ _DIGEST = 16  # position in a row of `call`
 
 # A repeat is about the same patient, so it is found among the patient's calls of the last minute: an index of digests would cost
 # each call a page. A call that was withdrawn is nothing to repeat: its cards were not shown.
-_FIRST = """SELECT id FROM call WHERE patient = ? AND received_at >= ? AND digest = ?
-    AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE call_id = call.id) ORDER BY seq DESC LIMIT 1"""
+_FIRST = """SELECT id FROM (SELECT id, digest FROM call WHERE patient = ? AND received_at >= ? ORDER BY received_at DESC LIMIT ?)
+    AS call WHERE digest = ? AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE call_id = call.id) LIMIT 1"""
+_LATEST = 50  # calls of the patient among which a repeat looks for its first; a patient that a monitor asks about has thousands
 _CALL = "INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BODY = "INSERT INTO body VALUES (?, ?)"
 _ORDERED = "INSERT INTO ordered VALUES (?, ?, ?)"
@@ -155,7 +156,7 @@ class Rows:
             if queued[_DIGEST] == call.digest and queued[2] >= since:
                 first: bytes = queued[1]
                 return first
-        found = self._execute(_FIRST, (patient, since, call.digest)).fetchone()
+        found = self._execute(_FIRST, (patient, since, _LATEST, call.digest)).fetchone()
         return None if found is None else found[0]
 
     def _call(self, r: CallRecord, received_at: int, seq: int, repeat_of: bytes | None) -> Row:

@@ -1,7 +1,11 @@
-"""Complete FastAPI's OpenAPI document: the bodies of plain routes, with golden fixtures as examples."""
+"""Complete FastAPI's OpenAPI document: parameters and bodies, with golden fixtures as examples.
+
+No function of a route names them: for a single one, FastAPI would import all of Pydantic's first version at each start.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -18,6 +22,7 @@ from cds_service.knowledge.services import ServiceDefinition
 Json = dict[str, Any]
 _EXAMPLES = {"patient-view": "severe-potassium", "order-select": "quinine-for-malaria", "order-sign": "baclofen-to-change"}
 _SILENT = "nothing-to-say"
+_IN_PATH = re.compile("{([a-z]+)}")
 
 _DESCRIPTION = (
     "CDS Hooks 2.0 services for patients with muscle cramps. Responses are JSON; every unsuccessful one is an "
@@ -63,10 +68,12 @@ def describe_api(app: FastAPI, services: Iterable[ServiceDefinition]) -> None:
 def _document(app: FastAPI, services: tuple[ServiceDefinition, ...]) -> Json:
     document = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes)
     paths = document["paths"]
-    for operations in paths.values():
+    for path, operations in paths.items():
         for operation in operations.values():
-            operation["responses"].pop("422", None)  # FastAPI's default; this service returns 400 for a wrong parameter
+            if names := _IN_PATH.findall(path):
+                operation["parameters"] = [_parameter("path", name) for name in names]
     discovery, feedback, health = paths.pop("/cds-services"), paths["/cds-services/{id}/feedback"]["post"], paths["/health"]
+    discovery["get"]["parameters"] = [_parameter("header", "if-none-match")]
     discovery["get"]["responses"] = {
         "200": _body("The services.", "Services"),
         "304": {"description": "The document has not changed since the one that `If-None-Match` names."},
@@ -103,6 +110,10 @@ def _call(service: ServiceDefinition) -> Json:
             **_refused(400, 401, 405, 408, 412, 413, 415, 429, 500, 503),
         },
     }
+
+
+def _parameter(place: str, name: str) -> Json:
+    return {"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}}
 
 
 def _fixture(name: str) -> Any:

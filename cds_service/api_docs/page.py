@@ -11,7 +11,10 @@ from importlib.resources import files
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from cds_service.clock import Clock, utc_now
 
@@ -25,12 +28,11 @@ _HEADERS = {
 _TO_TRY = {"call_patient_view": "low-potassium", "call_order_select": "quinine-selected", "call_order_sign": "quinine-for-cramps"}
 
 
-def docs_routes(app: FastAPI, *, banner: str, clock: Clock = utc_now) -> APIRouter:
+def docs_routes(app: FastAPI, *, banner: str, clock: Clock = utc_now) -> list[Route]:
     """Return the routes of `/docs` and its style sheet.
 
     `banner` is a line above the page, "" for none. `clock` dates the requests to try, which the playground sends.
     """
-    router = APIRouter(include_in_schema=False)
 
     def page() -> str:
         # Imported for the first reader: the templates' language takes 40 ms of a start.
@@ -47,15 +49,13 @@ def docs_routes(app: FastAPI, *, banner: str, clock: Clock = utc_now) -> APIRout
         sheets = ("cds_service.review_site", "cds_service.api_docs")  # that of the review pages, and this page's own
         return b"".join(files(package).joinpath("templates", "style.css").read_bytes() for package in sheets)
 
-    @router.get("/docs")
-    async def docs() -> Response:
+    async def docs(_: Request) -> Response:
         return Response(page(), headers=_HEADERS, media_type="text/html")
 
-    @router.get("/docs/style.css")
-    async def style_sheet() -> Response:
+    async def style_sheet(_: Request) -> Response:
         return Response(style(), headers=_HEADERS, media_type="text/css")
 
-    return router
+    return [Route("/docs", docs, methods=["GET"]), Route("/docs/style.css", style_sheet, methods=["GET"])]
 
 
 def _to_try(now: datetime) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
-from fastapi import APIRouter, Response
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from cds_service.build_sheet.ehrs import known_ehrs
 from cds_service.knowledge.knowledge import Knowledge
@@ -20,9 +22,8 @@ _HEADERS = {
 }
 
 
-def build_sheet_routes(knowledge: Knowledge, settings: Settings, *, banner: str) -> APIRouter:
+def build_sheet_routes(knowledge: Knowledge, settings: Settings, *, banner: str) -> list[Route]:
     """Return the routes of `/build-sheets`; `banner` is a line above each page, "" for none."""
-    router = APIRouter(prefix="/build-sheets", include_in_schema=False)
     ehrs = known_ehrs()
 
     @cache
@@ -41,18 +42,20 @@ def build_sheet_routes(knowledge: Knowledge, settings: Settings, *, banner: str)
             sheet = sheet.replace(Markup(f"<{wide}>"), Markup(f'<{wide} tabindex="0">'))  # noqa: S704
         return pages.get_template("page.html").render(title=ehrs[name].title, ehrs=ehrs, current=name, banner=banner, sheet=sheet)
 
-    @router.get("/style.css")
-    async def style() -> Response:
+    async def style(_: Request) -> Response:
         sheets = [
             files(one).joinpath("templates", "style.css").read_bytes()
             for one in ("cds_service.review_site", "cds_service.build_sheet")
         ]
         return Response(b"".join(sheets), headers=_HEADERS, media_type="text/css")
 
-    @router.get("/{name}")
-    async def sheet(name: str) -> Response:
+    async def sheet(request: Request) -> Response:
+        name = request.path_params["name"]
         if name not in ehrs:
             raise UnknownService(f"There is no build sheet of this name; there are {', '.join(ehrs)}")
         return Response(drawn(name), headers=_HEADERS, media_type="text/html")
 
-    return router
+    return [
+        Route("/build-sheets/style.css", style, methods=["GET"]),
+        Route("/build-sheets/{name}", sheet, methods=["GET"]),
+    ]

@@ -39,7 +39,10 @@ def add_serve_command(
 
 
 def _serve(options: argparse.Namespace) -> int:
+    from pydantic import BaseModel
+
     gc.disable()  # until all lasting objects are made: they stay, and to look at them again and again takes a tenth of a start
+    BaseModel.model_config["defer_build"] = True  # FastAPI's models of an OpenAPI document: built when somebody asks for one
     try:
         if options.workers == 1 and not options.reload:
             return _serve_alone(options)
@@ -95,6 +98,7 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
 
     def load_anew() -> Serve | None:
         gc.unfreeze()
+        gc.collect()  # what was loaded before
         try:
             loaded = _load(options)
         except (SettingsError, KnowledgeError, OSError, ValueError) as error:

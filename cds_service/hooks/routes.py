@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import msgspec
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.types import Scope
 
 from cds_service.hooks.body import BodyMemory, read_body
@@ -33,26 +31,27 @@ def hook_routes(runtime: Runtime) -> APIRouter:
 
     @router.get("/cds-services", summary="The services and their prefetch templates")
     @router.get("/cds-services/", include_in_schema=False)
-    async def discover(request: Request, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    async def discover(request: Request) -> Response:
         caller = await _discovery_caller(request.scope, runtime)
         discovery = discoveries[caller.include]
         # no-cache: ask each time, a 304 is cheap
         headers = {"etag": discovery.etag, "vary": "Authorization", **NOT_STORED, "cache-control": "no-cache"}
-        if discovery.matches(if_none_match):
+        if discovery.matches(request.headers.get("if-none-match")):
             return Response(status_code=304, headers=headers)
         return Response(discovery.body, headers=headers, media_type="application/json")
 
     @router.post("/cds-services//{id}/feedback", include_in_schema=False)
     @router.post("/cds-services/{id}/feedback", summary="Feedback: what clinicians did with cards")
-    async def feedback(id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
+    async def feedback(request: Request) -> Response:
         """Take a batch of feedback in the order sent, whether or not its cards are known here.
 
         200: stored. 202: held in memory until the log can be written again. 400: no item could be read. 503: not taken, send it
         again. CDS Hooks leaves the response body open. Here it has the number of items taken, `{"received": 2}`, and the
         positions of items that could not be read, `{"received": 1, "refused": [{"index": 0, "why": "…"}]}`.
         """
-        caller = await caller_of(request.scope, services.get(id), f"/{id}/feedback", runtime)
-        service = known_service(services, id)
+        name = request.path_params["id"]
+        caller = await caller_of(request.scope, services.get(name), f"/{name}/feedback", runtime)
+        service = known_service(services, name)
         if runtime.callers.degraded:
             text = "Feedback is not taken now, because repeated requests can't be recognised; send it again later"
             raise LogUnavailable(text, why="repeats_unknown")

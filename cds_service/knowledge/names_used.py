@@ -43,18 +43,18 @@ def named_in(card: CardFile) -> list[str]:
 def with_children(names: Iterable[str], criteria: Mapping[str, Criterion]) -> list[str]:
     """Return the named criteria, with the members of each group before it."""
     found: dict[str, None] = {}
-
-    def add(name: str) -> None:
-        criterion = criteria.get(name)
-        if criterion is None or name in found:
-            return
-        for below in criterion.children:
-            add(below)
-        found[name] = None
-
     for name in names:
-        add(name)
+        _add_with_children(name, criteria, found)
     return list(found)
+
+
+def _add_with_children(name: str, criteria: Mapping[str, Criterion], found: dict[str, None]) -> None:
+    criterion = criteria.get(name)
+    if criterion is None or name in found:
+        return
+    for below in criterion.children:
+        _add_with_children(below, criteria, found)
+    found[name] = None
 
 
 def cycle_in(criteria: Mapping[str, Criterion]) -> list[str]:

@@ -91,22 +91,22 @@ def fhir_routes(public_url: str = "", clock: Clock = utc_now) -> APIRouter:
     @router.get("/{kind}", summary="Search")
     @router.get("/{kind}/", include_in_schema=False)
     @router.get("//{kind}", include_in_schema=False)
-    async def find(kind: str, request: Request) -> Response:
+    async def find(request: Request) -> Response:
         query = _pairs(request.url.query)
-        return _json(search(charts(clock().date()), kind, query, base(request)), query)
+        return _json(search(charts(clock().date()), request.path_params["kind"], query, base(request)), query)
 
     @router.post("/{kind}/_search", summary="Search, with the parameters as a form")
-    async def find_by_form(kind: str, request: Request) -> Response:
+    async def find_by_form(request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
             raise UnsupportedMediaType("The parameters of a search come as application/x-www-form-urlencoded")
         form = await read_body(request.scope, request.receive, MAX_FORM_BYTES, BodyMemory(0))
         query = _pairs(request.url.query) + _pairs(form.decode(errors="replace"))
-        return _json(search(charts(clock().date()), kind, query, base(request)), query)
+        return _json(search(charts(clock().date()), request.path_params["kind"], query, base(request)), query)
 
     @router.get("/{kind}/{id}", summary="Read")
     @router.get("//{kind}/{id}", include_in_schema=False)
-    async def read(kind: str, id: str, request: Request) -> Response:  # noqa: A002 (the name in the path)
-        found = _of_type(charts(clock().date()), kind).get(id)
+    async def read(request: Request) -> Response:
+        found = _of_type(charts(clock().date()), request.path_params["kind"]).get(request.path_params["id"])
         if found is None:
             raise UnknownService(
                 "There is no such resource among the sample patients; a search without parameters lists all of a type"

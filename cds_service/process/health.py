@@ -15,6 +15,7 @@ from cds_service import __version__, short_cache
 from cds_service.alert_log.key_check import foreign_keys
 from cds_service.files.set_aside import files_set_aside
 from cds_service.knowledge.site_knowledge import card_states
+from cds_service.process.freed_memory import give_back
 from cds_service.process.self_check import SelfCheck
 from cds_service.runtime import Runtime
 from cds_service.shipping.state import ShippingHealth, State
@@ -69,6 +70,7 @@ class ProcessState:
         """Measure every second until cancelled, so that the metrics are at most a second old; forget what charts said."""
         while True:
             self.measure()
+            give_back()
             summarise_refusals()
             if time.monotonic() >= self._forget_at:
                 self._forget_at = time.monotonic() + short_cache.EMPTIED_EVERY
@@ -110,7 +112,7 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
     states, configuration = card_states(runtime.knowledge), runtime.configuration
 
     @router.get("/health", summary="Whether everything works")
-    async def health() -> dict[str, Any]:
+    async def health() -> Response:
         """Report the state of every part, always with 200, because calls are answered.
 
         `status` is `degraded` while the alert log can't be written or shipped, while used tokens can't be looked up, after a card
@@ -125,7 +127,7 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
         kept = files_set_aside(runtime.settings.log_path.parent)
         degraded = degraded or bool(process.wrong_keys or kept)
         degraded = degraded or (shipping is not None and shipping.state in ("failing", "stopped"))
-        return {
+        report = {
             "status": "degraded" if degraded or process.self_check.alarming else "ok",
             "profile": runtime.settings.profile,
             "version": __version__,
@@ -142,6 +144,7 @@ def health_routes(runtime: Runtime, process: ProcessState) -> APIRouter:
             "set_aside": kept,
             "shipping": msgspec.structs.asdict(shipping) if shipping is not None else None,
         }
+        return _json(report, 200)
 
     @router.get("/health/checking", summary="Whether the known patients are decided as before")
     async def checking() -> Response:

@@ -126,6 +126,18 @@ def test_a_call_of_the_same_digest_within_a_minute_is_a_repeat_of_the_first_with
     assert rows(path, "SELECT count(*) FROM main.call WHERE outcome_set IS NOT NULL") == [3], "decided once"
 
 
+def test_a_repeat_is_looked_for_among_the_latest_calls_of_a_patient_that_is_asked_about_all_the_time(path: Path) -> None:
+    def call(name: str, digest: int) -> CallRecord:
+        return a_call(id=name, received_at=START + timedelta(milliseconds=digest), digest=digest)
+
+    store_all(path, *[call(f"call-{n}", n) for n in range(100)])
+    for again in (99, 60, 3):
+        store_all(path, call(f"again-{again}", again))
+
+    found = rows(path, "SELECT id, repeat_of FROM call ORDER BY seq DESC LIMIT 3")
+    assert found == [("again-3", None), ("again-60", "call-60"), ("again-99", "call-99")]
+
+
 def test_each_item_of_feedback_is_a_row_in_the_order_in_which_they_came(path: Path) -> None:
     accepted, overridden = a_feedback("u1", "accepted", accepted=["s1", "s2"]), a_feedback("u1", "overridden")
 

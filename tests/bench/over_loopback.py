@@ -130,7 +130,7 @@ async def prior_cards(place: Place, plan: Plan) -> dict[str, Any]:
     body = place.body("S", "repeatable")
     async with running(servers, body, {}) as there:
         ours = there["ours"]
-        await burst(ours.port, SERVICE, body, 1, ENOUGH, most=60)  # so that there are 50 from the first round on
+        await burst(ours.port, SERVICE, body, 1, ENOUGH, 0, most=60)  # so that there are 50 from the first round on
         compared = {name: Asked(ours, body, 2, calls) for name, calls in PRIOR_CARDS.items()} | {
             "noop": Asked(there["noop"], body, 2)
         }
@@ -179,7 +179,8 @@ async def fetched(place: Place, plan: Plan) -> dict[str, Any]:
             ehr.wait()
             async with running({"ours": place.service()}, body, {}) as there:
                 asked = without_prefetch(body, f"http://127.0.0.1:{port}/fhir")
-                compared = {"fetched": Asked(there["ours"], asked, 2), "sent": Asked(there["ours"], body, 2)}
+                # The FHIR server has one patient.
+                compared = {"fetched": Asked(there["ours"], asked, 2, 0), "sent": Asked(there["ours"], body, 2, 0)}
                 for concurrency in plan.concurrencies:
                     rounds = await interleaved(compared, concurrency, plan.rounds, plan.seconds)
                     rows.setdefault(size, {})[str(concurrency)] = row(rounds, [("fetched", "sent")])

@@ -30,7 +30,7 @@ class Asked(NamedTuple):
     server: Server
     body: bytes
     cards: int
-    calls_per_patient: int = 0  # see `client.Connection`
+    calls_per_patient: int = 1  # see `client.Connection`
 
 
 class Round(NamedTuple):
