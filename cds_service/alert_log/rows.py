@@ -75,6 +75,7 @@ class Rows:
         self._bodies: list[Row] = []
         self._ordered: list[Row] = []
         self._cards: list[Row] = []
+        self._deliveries: list[Row] = []
 
     def add(self, records: Sequence[Record]) -> None:
         """Add the rows of records in their order. See `Store.append` for what is raised; then all is rolled back."""
@@ -82,7 +83,7 @@ class Rows:
             if isinstance(record, CallRecord):
                 self.call(record)
             elif isinstance(record, DeliveryRecord):
-                self._execute(_DELIVERY, self._delivery(record))
+                self._deliveries.append(self._delivery(record))
             elif isinstance(record, FeedbackRecord):
                 self._add_feedback(record)
             elif isinstance(record, WithdrawnRecord):
@@ -104,7 +105,7 @@ class Rows:
     def forget(self) -> None:
         """Forget what was added, because it was rolled back."""
         self._sets.forget()
-        for queued in (self._calls, self._bodies, self._ordered, self._cards):
+        for _, queued in self._queues():
             queued.clear()
 
     def holds(self, record: CallRecord | FeedbackRecord) -> bool:
@@ -140,11 +141,18 @@ class Rows:
         self._calls.append(self._call(call, micros(call.received_at), self.next_seq(), first))
 
     def flush(self) -> None:
-        """Insert the rows of calls that are queued: several at once cost less."""
-        for insert, queued in ((_CALL, self._calls), (_BODY, self._bodies), (_ORDERED, self._ordered), (_CARD, self._cards)):
+        """Insert the rows that are queued: several at once cost less."""
+        for insert, queued in self._queues():
             if queued:
                 self._executemany(insert, queued)
                 queued.clear()
+
+    def _queues(self) -> tuple[tuple[str, list[Row]], ...]:
+        """Return the queued rows with the statement that inserts each."""
+        return (
+            *((_CALL, self._calls), (_BODY, self._bodies), (_ORDERED, self._ordered)),
+            *((_CARD, self._cards), (_DELIVERY, self._deliveries)),
+        )
 
     def _first(self, call: CallRecord, received_at: int) -> bytes | None:
         """Return the id of the call that this one repeats; None where it repeats none."""
