@@ -194,12 +194,14 @@ def test_phases_are_shares_of_the_whole_call() -> None:
 
 
 def test_instructions_are_those_between_two_marks() -> None:
-    numbers = (9000, 4000, 400, 70, 600, 60, 80, 900, 90, 10, 2000, 800, 10)  # what is between, its calls, its `json.loads`
+    # What is between, its calls, its `json.loads`.
+    numbers = (9000, 4000, 400, 70, 600, 60, 80, 900, 90, 10, 2000, 800, 10, 4000, 400, 10, 2400, 800)
     dumps = [f"version: 1\nsummary: {number}\n" for number in numbers]
 
     counted = instructions(dumps, calls=4)
-    assert [counted[name] for name in ("S", "M", "L", "silent")] == [1000, 600, 900, 500]
-    assert [counted[f"{name} json.loads"] for name in ("S", "M", "L", "silent")] == [100, 60, 90, 200]
+    series = ("S", "M", "L", "silent", "S logged", "silent logged")
+    assert [counted[name] for name in series] == [1000, 600, 900, 500, 1000, 600]
+    assert [counted[f"{name} json.loads"] for name in series] == [100, 60, 90, 200, 100, 200]
 
 
 @pytest.mark.loopback

@@ -33,7 +33,9 @@ class Compressor:
         self._compressor = zstd.ZstdCompressor(level=LEVEL, zstd_dict=loaded)
 
     def __call__(self, content: bytes) -> bytes:
-        return self._compressor.compress(content, zstd.ZstdCompressor.FLUSH_FRAME)
+        # In two steps zstd does not know the length beforehand. Where it knows more than 16 KB, it copies the tables of the
+        # dictionary first, 400 KB.
+        return self._compressor.compress(content) + self._compressor.flush()
 
 
 class Decompressor:

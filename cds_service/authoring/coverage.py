@@ -9,12 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
 from cds_service.authoring.cases import Run
-from cds_service.criteria.findings import Truth
+from cds_service.criteria.findings import Truth, conditions, hold
 from cds_service.criteria.kind import MET_OR_UNMET
 from cds_service.criteria.kinds import Criterion
 from cds_service.decide.decision import Outcome
 from cds_service.knowledge.knowledge import Knowledge
-from cds_service.present.card_template import holds
 
 CLOSE = Decimal("0.1")  # "just beside" a threshold: within a tenth of it
 
@@ -46,10 +45,10 @@ class Coverage:
                 if decision.outcome is Outcome.FIRED:
                     self._rows.add((card.id, decision.row))
                     for position, item in enumerate(card.file.detail):
-                        if holds(decision.findings, item.when, item.unless):
+                        if hold(conditions(item.when, item.unless), decision.findings):
                             self._paragraphs.add((card.id, position))
                     for suggestion in card.file.suggestions:
-                        if holds(decision.findings, suggestion.when, suggestion.unless):
+                        if hold(conditions(suggestion.when, suggestion.unless), decision.findings):
                             self._suggestions.add((card.id, suggestion.id))
 
     def missing(self) -> Iterator[str]:

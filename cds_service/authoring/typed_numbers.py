@@ -60,7 +60,7 @@ def typed_numbers(folder: Path, knowledge: Knowledge) -> Iterator[Problem]:
         used = _used(card, knowledge)
         texts = {name: value for name, value in file.data.items() if name != "criteria"}
         for one in texts_of(msgspec.convert(texts, CardFile)):
-            for text in (part for part in Template(one.text).parts if isinstance(part, str)):
+            for text in Template(one.text).literals:
                 for number, kind, is_last in _numbers(text):
                     same = _same(used, number, kind)
                     if same and str(number) not in one.quoted:

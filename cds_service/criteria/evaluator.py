@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
+
+import msgspec
 
 from cds_service.criteria.fact_index import FactIndex
 from cds_service.criteria.facts import Order
 from cds_service.criteria.findings import IS_UNKNOWN, UNMET, Finding, OnError
 
 _FAILED = Finding(IS_UNKNOWN, cause="failed", note="the evaluation failed")
-_NOTHING_PREPARED: Mapping[str, Finding] = MappingProxyType({})
 
 
 def _ignore(_: str, __: Exception) -> None:
@@ -23,6 +24,18 @@ class Evaluable(Protocol):
 
     def find(self, index: FactIndex, evaluator: Evaluator) -> Finding:
         """Return the finding; may raise, see `Evaluator`."""
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """The finding of a criterion where none of what it looks for is there."""
+
+    finding: Finding
+    looks_for: int  # traits, as bits; those of all criteria in `reached`
+    reached: Mapping[str, Finding]  # of the criterion and the members that it evaluates, by name
+    of_patient: Mapping[str, Finding]  # those of `reached` that do not depend on the order
+
+
+_NOTHING_PREPARED: Mapping[str, Prepared] = MappingProxyType({})
 
 
 class Evaluator(dict[str, Finding]):
@@ -38,7 +51,7 @@ class Evaluator(dict[str, Finding]):
     """
 
     __slots__ = (
-        "_criteria", "_index", "_on_error", "_patient", "_per_order", "_prepared", "_to_look", "order", "order_absent", "orders",
+        "_criteria", "_index", "_on_error", "_patient", "_per_order", "_prepared", "_traits", "order", "order_absent", "orders",
     )  # fmt: skip
 
     def __init__(
@@ -47,20 +60,20 @@ class Evaluator(dict[str, Finding]):
         criteria: Mapping[str, Evaluable],
         per_order: frozenset[str],
         on_error: OnError,
-        prepared: Mapping[str, Finding] = _NOTHING_PREPARED,
-        to_look: Set[str] = frozenset(),
+        prepared: Mapping[str, Prepared] = _NOTHING_PREPARED,
+        traits: int = 0,
     ) -> None:
         """Make the evaluator for the patient.
 
         `per_order`: the names of the criteria that depend on the order. `on_error(name, exception)` is called for each that
-        raises. `prepared`: the findings of those criteria that are not in `to_look`.
+        raises. `prepared`: what holds of a criterion that looks for none of `traits`, the bits of those that the facts have.
         """
         self._index = index
         self._criteria = criteria
         self._per_order = per_order
         self._on_error = on_error
         self._prepared = prepared
-        self._to_look = to_look
+        self._traits = traits
         # The evaluator for the patient, None in itself: a reference to itself would be a cycle, which only the collector frees.
         self._patient: Evaluator | None = None
         self.order: Order | None = None
@@ -80,7 +93,7 @@ class Evaluator(dict[str, Finding]):
 
     def detached(self) -> Evaluator:
         """Return a copy that adds nothing to this one and reports no failures, for looking at criteria after the call."""
-        other = Evaluator(self._index, self._criteria, self._per_order, _ignore, self._prepared, self._to_look)
+        other = Evaluator(self._index, self._criteria, self._per_order, _ignore, self._prepared, self._traits)
         other.update(self)
         other._patient = self._patient.detached() if self._patient is not None else None
         other.order, other.orders, other.order_absent = self.order, self.orders, self.order_absent
@@ -102,17 +115,21 @@ class Evaluator(dict[str, Finding]):
         return [(name, finding) for name in names if (finding := self.get(name)) is not None]
 
     def _beside(self, orders: Sequence[Order]) -> Evaluator:
-        other = Evaluator(self._index, self._criteria, self._per_order, self._on_error, self._prepared, self._to_look)
+        other = Evaluator(self._index, self._criteria, self._per_order, self._on_error, self._prepared, self._traits)
         other._patient = self.for_patient
         other.orders = orders
         return other
 
     def __missing__(self, name: str) -> Finding:
         patient = self._patient
+        prepared = self._prepared.get(name)
+        if prepared is not None and not prepared.looks_for & self._traits:
+            self.update(prepared.reached)
+            if patient is not None:
+                patient.update(prepared.of_patient)
+            return prepared.finding
         if patient is not None and name not in self._per_order:
             finding = patient[name]
-        elif name not in self._to_look and name in self._prepared:
-            finding = self._prepared[name]
         else:
             criterion = self._criteria[name]
             try:

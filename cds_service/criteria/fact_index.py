@@ -101,24 +101,26 @@ class FactIndex:
                 return Finding(IS_UNKNOWN, (allergy,), "not_readable", allergy.unclear)
         return self._allergy_absent
 
-    def traits(self) -> set[Trait]:
-        """Return everything in these facts that a criterion can look for, apart from the patient, the hook and the site.
+    def traits(self) -> Iterator[Trait]:
+        """Yield everything in these facts that a criterion can look for, apart from the patient, the hook and the site.
 
         A criterion that looks for none of it finds what it finds in an empty chart (`Kind.looks_for`).
         """
-        facts = self.facts
-        found = {("lab", analyte) for analyte in facts.labs}
-        found.update([("drug", name) for name in self.with_drafts_by_class])
-        found.update([("problem", name) for name in self.problems_by_set])
-        found.update([("allergy", name) for name in self.allergies_by_class])
-        for drug in facts.drugs:
-            found.update(_traits_of_reason(drug))
-        if self.selected_orders:
-            found.add(ANY_ORDER)
-            for order in self.selected_orders:
-                found.update(_traits_of_order(order))
-        found.update(self._unclear())
-        return found
+        named = (
+            ("lab", self.facts.labs),
+            ("drug", self.with_drafts_by_class),
+            ("problem", self.problems_by_set),
+            ("allergy", self.allergies_by_class),
+        )
+        for sort, names in named:
+            for name in names:
+                yield sort, name
+        for drug in self.facts.drugs:
+            yield from _traits_of_reason(drug)
+        for order in self.selected_orders:
+            yield ANY_ORDER
+            yield from _traits_of_order(order)
+        yield from self._unclear()
 
     def _unclear(self) -> Iterator[Trait]:
         """Yield the kinds of data of which something may be hidden."""

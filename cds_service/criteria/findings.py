@@ -5,7 +5,7 @@ Missing data is unknown; complete data without a match is unmet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
 from typing import Literal, TypeAlias
 
@@ -47,3 +47,18 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 
 UNMET = Finding(IS_UNMET)
 MET = Finding(IS_MET)
+
+Conditions: TypeAlias = tuple[tuple[str, Truth], ...]  # names of criteria, each with the truth that it must have
+
+
+def conditions(when: Iterable[str], unless: Iterable[str]) -> Conditions:
+    """Return the conditions that each of `when` is met and each of `unless` is unmet: an unknown one holds in neither."""
+    return (*((name, IS_MET) for name in when), *((name, IS_UNMET) for name in unless))
+
+
+def hold(required: Conditions, findings: Mapping[str, Finding]) -> bool:
+    """Tell whether all conditions hold; those after one that does not are not evaluated."""
+    for name, truth in required:  # noqa: SIM110 - this is the hot path
+        if findings[name].truth is not truth:
+            return False
+    return True

@@ -76,39 +76,37 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
 
     def find(self, index: FactIndex, evaluator: Evaluator) -> Finding:
         newest = index.newest(self.analyte)
-        candidates = self._candidates(newest)
-        if self.missing and (candidates or any(days <= self.within_days for _, days in newest.preliminary)):
+        usable = newest.usable
+        in_time = usable is not None and newest.days <= self.within_days
+        # Results in the time window that may decide: preliminary ones where they count, then the usable one.
+        candidates = self._preliminary(newest) if self.preliminary in ("accepted", "only") else []
+        old_enough = self.older_than_days is None or newest.days > self.older_than_days
+        if usable is not None and in_time and old_enough and self.preliminary != "only":
+            candidates.append(usable)
+        if self.missing and (candidates or self._preliminary(newest)):
             return UNMET
         unclear = False
         for lab in candidates:
             truth = self._compare(lab)
             if truth is IS_MET:
-                return newest.met if lab is newest.usable else Finding(IS_MET, (lab,))
+                return newest.met if lab is usable else Finding(IS_MET, (lab,))
             unclear = unclear or truth is IS_UNKNOWN
-        if (unread := self._unread(newest)) is not None:
+        if newest.unusable and (unread := self._unread(newest)) is not None:
             return unread
-        if (unconfirmed := self._unconfirmed(newest)) is not None:
+        if newest.preliminary and (unconfirmed := self._unconfirmed(newest)) is not None:
             return unconfirmed
         if unclear:
             why = "came without the laboratory's range" if self.own_range else "with a comparator is not exact enough"
             return Finding(IS_UNKNOWN, (), "not_readable", f"a result {why}")
         if self.missing and newest.in_future:  # dated in the future: it is recorded, and counts for nothing else
             return UNMET
-        if candidates or (
-            newest.usable is not None and newest.days <= self.within_days
-        ):  # the latter is too new, or not preliminary
+        if candidates or in_time:  # the latter is too new, or not preliminary
             return newest.unmet if index.result_absent is UNMET else index.result_absent
         return self._absent(index)
 
-    def _candidates(self, newest: NewestResults) -> list[Lab]:
-        """Return the results in the time window that may decide: preliminary ones where they count, then the usable one."""
-        found: list[Lab] = []
-        if self.preliminary in ("accepted", "only"):
-            found = [lab for lab, days in newest.preliminary if days <= self.within_days]
-        old_enough = self.older_than_days is None or newest.days > self.older_than_days
-        if newest.usable is not None and self.preliminary != "only" and old_enough and newest.days <= self.within_days:
-            found.append(newest.usable)
-        return found
+    def _preliminary(self, newest: NewestResults) -> list[Lab]:
+        """Return the preliminary results in the time window."""
+        return [lab for lab, days in newest.preliminary if days <= self.within_days]
 
     def _unread(self, newest: NewestResults) -> Finding | None:
         """Return the finding for unusable results in the time window, an alarming one first; None without any."""
@@ -161,9 +159,11 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
             return IS_UNMET
         if self.own_range is not None and (truth := self._against_own_range(lab)) is not IS_MET:
             return truth
-        if (truth := self._low(lab)) is not IS_MET:
+        low = self.at_most if self.below is None else self.below
+        if low is not None and (truth := self._low(lab, low)) is not IS_MET:
             return truth
-        return self._high(lab)
+        high = self.at_least if self.above is None else self.above
+        return IS_MET if high is None else self._high(lab, high)
 
     def _against_own_range(self, lab: Lab) -> Truth:
         if self.own_range == "not sent":
@@ -172,11 +172,8 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
             return IS_UNKNOWN
         return IS_MET if (lab.value < lab.range_low) is (self.own_range == "below") else IS_UNMET
 
-    def _low(self, lab: Lab) -> Truth:
-        """Compare with `below` or `at_most`; met where there is neither."""
-        limit = self.at_most if self.below is None else self.below
-        if limit is None:
-            return IS_MET
+    def _low(self, lab: Lab, limit: Decimal) -> Truth:
+        """Compare with `below` or `at_most`."""
         value = lab.value
         if lab.reported_unit in self.below_reported:
             value, limit = lab.reported_value, self.below_reported[lab.reported_unit]
@@ -189,11 +186,8 @@ class LabCriterion(Kind, frozen=True, tag="lab", kw_only=True):
             return IS_UNMET
         return truth
 
-    def _high(self, lab: Lab) -> Truth:
-        """Compare with `above` or `at_least`; met where there is neither."""
-        limit = self.at_least if self.above is None else self.above
-        if limit is None:
-            return IS_MET
+    def _high(self, lab: Lab, limit: Decimal) -> Truth:
+        """Compare with `above` or `at_least`."""
         if self.upper_limit_times is not None and lab.range_high is not None:
             limit = self.upper_limit_times * lab.range_high
         truths = _COMPARED["high"][lab.comparator]

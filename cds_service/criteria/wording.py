@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from types import MappingProxyType
@@ -32,11 +32,12 @@ def phrase(
     if not evidence:
         return "not known"
     if field == "names":
-        each = [_drug_names(item, named, kinds) or [name_of(item)] for item in evidence]
-        names = list(dict.fromkeys(safe(name) for names in each for name in names))
-        more = f" and {len(names) - NAMES_LIMIT} more" if len(names) > NAMES_LIMIT else ""
-        return ", ".join(names[:NAMES_LIMIT]) + more
-    first = next((item for item in evidence if isinstance(item, Lab)), evidence[0])
+        return _names(evidence, safe, named, kinds)
+    first = evidence[0]
+    for item in evidence:
+        if isinstance(item, Lab):
+            first = item
+            break
     if isinstance(first, Lab):
         return _lab(first, field, facts.now, safe)
     if isinstance(first, Patient):
@@ -49,6 +50,13 @@ def phrase(
     if isinstance(first, Allergy):
         return safe(first.reaction) or "no reaction recorded"
     return "not known"
+
+
+def _names(evidence: Iterable[Evidence], safe: Callable[[str], str], named: Collection[str], kinds: Mapping[str, str]) -> str:
+    each = [_drug_names(item, named, kinds) or [name_of(item)] for item in evidence]
+    names = list(dict.fromkeys(safe(name) for names in each for name in names))
+    more = f" and {len(names) - NAMES_LIMIT} more" if len(names) > NAMES_LIMIT else ""
+    return ", ".join(names[:NAMES_LIMIT]) + more
 
 
 def _drug_names(item: Evidence, named: Collection[str], kinds: Mapping[str, str]) -> list[str]:

@@ -7,7 +7,7 @@ caller knows what was shown: the cases of a draft do; the alert log is not asked
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -51,71 +51,79 @@ def _choose_cards(
 ) -> list[Decision]:
     """Suppress the cards that are not shown, and notices on subjects that the shown ones cover."""
     chosen = list(decisions)
-    if not any(one.outcome is FIRED for one in chosen):  # then no card is shown that could cover a subject either
+    fired = [position for position, one in enumerate(chosen) if one.outcome is FIRED]
+    if not fired:  # then no card is shown that could cover a subject either
         return chosen
     if shown_before:
-        _suppress_repeats(chosen, shown_before, hook, now, answer_counts)
+        _suppress_repeats(chosen, fired, shown_before, hook, now, answer_counts)
+    live = [position for position in fired if chosen[position].shows]
     capped: set[int] = set()
     while True:
-        fired = list(chosen)
+        kept = list(chosen)
         for position in capped:
-            fired[position] = _change(fired[position], outcome=Outcome.CAPPED)
-        _give_way(fired)
+            kept[position] = _change(kept[position], outcome=Outcome.CAPPED)
+        shown = _give_way(kept, [position for position in live if position not in capped])
         # A capped card covers no subject, so that a card which gave way to it is looked at again.
-        if not (beyond := _beyond_limit(fired, most)):
+        if not (beyond := _beyond_limit(kept, shown, most)):
             break
         capped.update(beyond)
-    _drop_needless_notices(fired)
-    return fired
+    _drop_needless_notices(kept, shown)
+    return kept
 
 
 def _suppress_repeats(
-    decisions: list[Decision], shown_before: Sequence[PriorCard], hook: str, now: datetime, answer_counts: timedelta
+    decisions: list[Decision],
+    fired: Iterable[int],
+    shown_before: Sequence[PriorCard],
+    hook: str,
+    now: datetime,
+    answer_counts: timedelta,
 ) -> None:
-    """Suppress cards that were shown before and have no new content."""
-    for position, decision in enumerate(decisions):
-        if decision.outcome is FIRED:
-            prior = repeated(decision, shown_before, hook, now, answer_counts)
-            if prior is not None:
-                decisions[position] = _change(decision, outcome=Outcome.REPEATED, repeats=prior.uuid)
+    """Suppress cards that were shown before and have no new content, of those at the positions `fired`."""
+    for position in fired:
+        prior = repeated(decisions[position], shown_before, hook, now, answer_counts)
+        if prior is not None:
+            decisions[position] = _change(decisions[position], outcome=Outcome.REPEATED, repeats=prior.uuid)
 
 
-def _give_way(decisions: list[Decision]) -> None:
-    """Show at most one card per subject.
+def _give_way(decisions: list[Decision], fired: Iterable[int]) -> list[int]:
+    """Show at most one card per subject; return those of the positions `fired` that are still shown.
 
     A card gives way to an earlier one that covers one of its subjects, or a subject that its `gives_way_to` names.
     """
+    shown: list[int] = []
     # Subject -> id of the shown card that covers it:
     covered: dict[str, str] = {}  # for one order, or for the patient
     covered_anywhere: dict[str, str] = {}  # for any order
     covered_by_warning: dict[str, str] = {}  # by a warning or critical card, for any order
-    for position, decision in enumerate(decisions):
-        if not decision.shows:
-            continue
+    for position in fired:
+        decision = decisions[position]
         suffix = f" {decision.order.key}" if decision.order is not None else ""
         own = [f"{subject}{suffix}" for subject in decision.card.file.subjects]
         file = decision.card.file
         rules = ((covered, own), (covered_anywhere, file.gives_way_to), (covered_by_warning, file.gives_way_to_warnings))
-        earlier = next((shown[subject] for shown, subjects in rules for subject in subjects if subject in shown), "")
+        earlier = next((by[subject] for by, subjects in rules for subject in subjects if subject in by), "")
         if earlier:
             decisions[position] = _change(decision, outcome=Outcome.GAVE_WAY, gave_way_to=earlier)
             continue
+        shown.append(position)
         covered.update(dict.fromkeys(own, decision.card.id))
         covered_anywhere.update(dict.fromkeys(file.subjects, decision.card.id))
         if decision.indicator != "info":
             covered_by_warning.update(dict.fromkeys(file.subjects, decision.card.id))
+    return shown
 
 
-def _beyond_limit(decisions: list[Decision], most: int) -> list[int]:
+def _beyond_limit(decisions: list[Decision], shown: list[int], most: int) -> list[int]:
     """Return the positions of info cards beyond `most` cards in one response; warnings and critical cards are all shown."""
-    shown = [position for position, decision in enumerate(decisions) if decision.shows]
     info = [position for position in shown if decisions[position].indicator == "info"]
     return info[max(0, most - (len(shown) - len(info))) :]
 
 
-def _drop_needless_notices(decisions: list[Decision]) -> None:
+def _drop_needless_notices(decisions: list[Decision], shown: Iterable[int]) -> None:
     """Drop notices on subjects that a shown card about the patient covers."""
-    covered = {subject for one in decisions if one.shows and one.order is None for subject in one.card.file.subjects}
+    about_patient = [decisions[position].card for position in shown if decisions[position].order is None]
+    covered = {subject for card in about_patient for subject in card.file.subjects}
     for position, decision in enumerate(decisions):
-        if decision.outcome is Outcome.COULD_NOT_CHECK and decision.in_notice and covered.issuperset(decision.card.file.subjects):
+        if decision.in_notice and decision.outcome is Outcome.COULD_NOT_CHECK and covered.issuperset(decision.card.file.subjects):
             decisions[position] = _change(decision, in_notice=False)

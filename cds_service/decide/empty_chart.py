@@ -7,12 +7,15 @@ Both are evaluated once, by the code that evaluates a call. `Kind.looks_for` say
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Literal, NamedTuple
+from functools import lru_cache, reduce
+from operator import or_
+from typing import Literal
 
-from cds_service.criteria.evaluator import Evaluator
+import msgspec
+
+from cds_service.criteria.evaluator import Evaluator, Prepared
 from cds_service.criteria.fact_index import FactIndex, Trait
 from cds_service.criteria.facts import SOURCES, Facts, Patient, Source, SourceState
 from cds_service.criteria.findings import Finding
@@ -21,13 +24,15 @@ from cds_service.decide.one_card import judge_safely
 from cds_service.knowledge.knowledge import Knowledge
 
 _EMPTY = Source(SourceState.EMPTY, "prefetch")
+_ALWAYS = 1  # the bit that all facts have: of criteria that do not say what they look for, and of those that raise
 _ANY_DAY = datetime(2000, 1, 1, tzinfo=UTC)  # nothing in an empty chart has a date
 
 
-class Silent(NamedTuple):
+class Silent(msgspec.Struct, frozen=True):
     """How a card that does not fire in an empty chart came to that."""
 
-    findings: dict[str, Finding]  # of all criteria that it looked at, by name
+    findings: Mapping[str, Finding]  # of all criteria that it looked at, by name
+    looks_for: int  # traits, as bits; those of all these criteria
     unknown: tuple[str, ...]  # see `Decision.unknown`
 
 
@@ -35,7 +40,7 @@ class EmptyChart:
     """The findings and decisions of one hook in one country.
 
     Attributes:
-        findings: those of criteria without members, by name.
+        prepared: the findings of criteria, by name.
         silent: the cards that do not fire, by id.
     """
 
@@ -49,30 +54,41 @@ class EmptyChart:
         facts = Facts(_ANY_DAY, hook, jurisdiction, Patient(""), dict.fromkeys((*SOURCES, "orders"), _EMPTY))
         index = FactIndex(facts)
 
-        def evaluator() -> Evaluator:
-            return Evaluator(index, knowledge.criteria, knowledge.per_order, note)
+        self.prepared: dict[str, Prepared] = {}
 
-        whole = evaluator()
-        self.findings = {name: whole[name] for name, criterion in knowledge.criteria.items() if not criterion.children}
+        def evaluator() -> Evaluator:  # takes what is prepared so far
+            return Evaluator(index, knowledge.criteria, knowledge.per_order, note, self.prepared)
+
+        sought = {name: criterion.looks_for for name, criterion in knowledge.criteria.items()}
+        traits = frozenset(trait for looks_for in sought.values() for trait in looks_for or ())
+        self._bits = {trait: _ALWAYS << position for position, trait in enumerate(traits, 1)}
+        own_bits = {name: _ALWAYS if looks_for is None else self._of(looks_for) for name, looks_for in sought.items()}
+
+        def looked_for(names: Collection[str]) -> int:
+            return reduce(or_, [own_bits[name] for name in names], 0 if raised.isdisjoint(names) else _ALWAYS)
+
+        for name in knowledge.criteria:
+            patient = evaluator()
+            own = patient.for_unread_orders()
+            finding = own[name]
+            reached = {**patient, **own}
+            self.prepared[name] = Prepared(finding, looked_for(reached), reached, dict(patient))
         self.silent: dict[str, Silent] = {}
         for card in knowledge.cards_at(hook):
-            own = evaluator()
-            decision = judge_safely(card, own, None, hook, note)
+            findings = evaluator()
+            decision = judge_safely(card, findings, None, hook, note)
             if decision.outcome is NOT_FIRED:
-                self.silent[card.id] = Silent(dict(own), decision.unknown)
-        self._always = frozenset(
-            name for name, criterion in knowledge.criteria.items() if name in raised or criterion.looks_for is None
-        )
-        looking: dict[Trait, set[str]] = {}
-        for name, criterion in knowledge.criteria.items():
-            for trait in criterion.looks_for or ():
-                looking.setdefault(trait, set()).add(name)
-        self._looking = {trait: frozenset(names) for trait, names in looking.items()}
+                self.silent[card.id] = Silent(dict(findings), looked_for(findings), decision.unknown)
 
-    def to_look(self, traits: Iterable[Trait]) -> frozenset[str]:
-        """Return the names of criteria without members that may find another than here, in facts with these traits."""
-        looking = self._looking
-        return self._always.union(*[looking[trait] for trait in traits if trait in looking])
+    def bits(self, traits: Iterable[Trait]) -> int:
+        """Return the traits of facts as the bits of one number."""
+        return _ALWAYS | self._of(traits)
+
+    def _of(self, traits: Iterable[Trait]) -> int:
+        found = 0
+        for trait in traits:
+            found |= self._bits.get(trait, 0)
+        return found
 
 
 @lru_cache(maxsize=12)  # three hooks, and in tests several knowledges

@@ -26,8 +26,8 @@ def judge(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisio
     """
     index = FactIndex(facts)
     empty = empty_chart(knowledge, facts.hook, facts.jurisdiction)
-    to_look = empty.to_look(index.traits())
-    findings = Evaluator(index, knowledge.criteria, knowledge.per_order, on_error, empty.findings, to_look)
+    traits = empty.bits(index.traits())
+    findings = Evaluator(index, knowledge.criteria, knowledge.per_order, on_error, empty.prepared, traits)
     if facts.patient.deceased:
         return [Decision(card, Outcome.NOT_APPLICABLE, findings, reason=_DECEASED) for card in knowledge.cards_at(facts.hook)]
     of_order = [(order, findings.for_order(order)) for order in index.selected_orders]
@@ -41,7 +41,7 @@ def judge(facts: Facts, knowledge: Knowledge, on_error: OnError) -> list[Decisio
                     decisions.append(judge_safely(card, own, order, facts.hook, on_error))
         if not about_orders:
             silent = empty.silent.get(card.id)
-            if silent is not None and to_look.isdisjoint(silent.findings):
+            if silent is not None and not silent.looks_for & traits:
                 findings.update(silent.findings)
                 decisions.append(Decision(card, NOT_FIRED, findings, unknown=silent.unknown))
             else:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Order
-from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, Finding, OnError, Truth
+from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, Conditions, Finding, OnError, Truth, conditions, hold
 from cds_service.decide.decision import FIRED, NOT_FIRED, Decision, Outcome
 from cds_service.decide.repeat_rule import about
-from cds_service.knowledge.card_file import Row
 from cds_service.knowledge.knowledge import Card
 
 _NEVER_ARRIVED = ("not_obtained", "failed")
@@ -28,21 +29,17 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
     COULD_NOT_CHECK where an unknown criterion could change that.
     """
     file = card.file
-    for name in file.fire_when:
-        if findings[name].truth is IS_UNMET:
-            return Decision(card, NOT_FIRED, findings, order)
-    for name in file.unless:
-        if findings[name].truth is IS_MET:
-            return Decision(card, NOT_FIRED, findings, order)
-    conditions = _Unsure(card, findings)
-    common = conditions.holds(file.fire_when, file.unless)
+    of_all = _Unsure(card, findings)
+    common = of_all.hold(card.conditions)
+    if common is IS_UNMET and not of_all.names:
+        return Decision(card, NOT_FIRED, findings, order)
     rows = _Unsure(card, findings)
-    row, best = _first_row(file.table, rows)
-    unknown = tuple(dict.fromkeys((*conditions.names, *rows.names)))
+    row, best = _first_row(card.conditions_of_rows, rows)
+    unknown = tuple(dict.fromkeys((*of_all.names, *rows.names)))
     if common is IS_MET and row >= 0:
-        return Decision(card, FIRED, findings, order, row, unknown, about=about(card.file, row, findings, order))
+        return Decision(card, FIRED, findings, order, row, unknown, about=about(card, row, findings, order))
     for item in file.not_checked:
-        if common is IS_MET and all(findings[name].truth is IS_MET for name in item.when):
+        if common is IS_MET and hold(conditions(item.when, ()), findings):
             return Decision(
                 card,
                 Outcome.COULD_NOT_CHECK,
@@ -53,7 +50,7 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
                 in_notice=hook == "order-sign",
             )
     # An unknown among the common conditions comes first: the card may not be about this patient at all.
-    unsure = conditions if common is IS_UNKNOWN else rows
+    unsure = of_all if common is IS_UNKNOWN else rows
     if unsure.blocking is None or common is IS_UNMET or best is IS_UNMET:
         return Decision(card, NOT_FIRED, findings, order, unknown=unknown)
     finding = findings[unsure.blocking]
@@ -69,14 +66,15 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
     )
 
 
-def _first_row(table: list[Row], unsure: _Unsure) -> tuple[int, Truth]:
-    """Return (position of the first row that holds or -1, highest truth of any row)."""
+def _first_row(rows: Iterable[Conditions], unsure: _Unsure) -> tuple[int, Truth]:
+    """Return (position of the first row whose conditions hold or -1, highest truth of any row)."""
     best = IS_UNMET
-    for position, row in enumerate(table):
-        truth = unsure.holds(row.when, row.unless)
+    for position, required in enumerate(rows):
+        truth = unsure.hold(required)
         if truth is IS_MET:
             return position, truth
-        best = max(best, truth)
+        if truth is IS_UNKNOWN:
+            best = truth
     return -1, best
 
 
@@ -105,6 +103,8 @@ def _always_in_notice(card: Card, finding: Finding) -> bool:
 class _Unsure:
     """Apply a card's policies for unknowns and remember which unknowns mattered."""
 
+    __slots__ = ("_weight", "blocking", "card", "findings", "names", "says_so")
+
     def __init__(self, card: Card, findings: Evaluator) -> None:
         self.card = card
         self.findings = findings
@@ -113,31 +113,25 @@ class _Unsure:
         self.says_so = False  # by its policy `say_so` the notice may list it
         self._weight = (False, False, False)
 
-    def holds(self, when: list[str], unless: list[str]) -> Truth:
-        """Return Kleene's AND of `when` and of the negated `unless`; `carry_on` counts an unknown as unmet."""
+    def hold(self, required: Conditions) -> Truth:
+        """Return Kleene's AND of conditions; `carry_on` counts an unknown as unmet."""
         findings = self.findings
-        unknown: list[str] = []
-        for name in when:
+        unknown: list[tuple[str, Truth]] = []
+        for name, wanted in required:
             truth = findings[name].truth
             if truth is IS_UNKNOWN:
-                unknown.append(name)
-            elif truth is IS_UNMET:
-                return IS_UNMET
-        for name in unless:
-            truth = findings[name].truth
-            if truth is IS_UNKNOWN:
-                unknown.append(name)
-            elif truth is IS_MET:
+                unknown.append((name, wanted))
+            elif truth is not wanted:
                 return IS_UNMET
         result = IS_MET
-        for name in unknown:
+        for name, wanted in unknown:
             if name not in self.names:
                 self.names.append(name)
             policy = self.card.policy(name, missing=findings[name].cause == "not_recorded")
             if policy != "carry_on":
                 result = min(result, IS_UNKNOWN)
                 self._block(name, policy == "say_so")
-            elif name in when:
+            elif wanted is IS_MET:
                 result = IS_UNMET
         return result
 

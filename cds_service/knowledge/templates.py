@@ -14,22 +14,16 @@ REQUEST_FIELDS = frozenset({"patient.reference", "order.reference", "order.name"
 
 
 class Template:
-    """A compiled text. `parts` alternates between literal text and (name, field) placeholders."""
+    """A compiled text: its (name, field) placeholders, and the literal text before, between and after them."""
 
-    __slots__ = ("parts", "placeholders", "text")
+    __slots__ = ("_pieces", "literals", "placeholders", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.parts: list[str | tuple[str, str]] = []
-        self.placeholders: list[tuple[str, str]] = []
-        end = 0
-        for match in _PLACEHOLDER.finditer(text):
-            self.parts.append(text[end : match.start()])
-            placeholder = (match[1], match[2])
-            self.parts.append(placeholder)
-            self.placeholders.append(placeholder)
-            end = match.end()
-        self.parts.append(text[end:])
+        self.placeholders = [(match[1], match[2]) for match in _PLACEHOLDER.finditer(text)]
+        self.literals = _PLACEHOLDER.split(text)[::3]
+        self._pieces = [""] * (2 * len(self.placeholders) + 1)  # each placeholder has a place between two literal texts
+        self._pieces[::2] = self.literals
 
     def render(self, text_for: Callable[[str, str], str]) -> str:
         """Return the text with each placeholder replaced by `text_for(name, field)`.
@@ -38,4 +32,6 @@ class Template:
         """
         if not self.placeholders:
             return self.text
-        return "".join([part if isinstance(part, str) else text_for(part[0], part[1]) for part in self.parts])
+        pieces = self._pieces.copy()
+        pieces[1::2] = [text_for(name, field) for name, field in self.placeholders]
+        return "".join(pieces)

@@ -16,7 +16,7 @@ import msgspec
 from cds_service.criteria.escaping import cleaned, markdown
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Facts, Lab
-from cds_service.criteria.findings import IS_MET, IS_UNMET
+from cds_service.criteria.findings import hold
 from cds_service.criteria.kinds import Criterion
 from cds_service.criteria.wording import phrase
 from cds_service.decide.decision import Decision
@@ -119,11 +119,7 @@ class CardTemplate:
             source=self._source,
         )
         findings = decision.findings
-        offers = (
-            item.draw(identity, plain, decision.order)
-            for item in self._suggestions
-            if holds(findings, item.file.when, item.file.unless)
-        )
+        offers = (item.draw(identity, plain, decision.order) for item in self._suggestions if hold(item.required, findings))
         return Drawn(identity, _encode(card)[:-1], tuple(offer for offer in offers if offer is not None))
 
     def compose(self, decision: Decision, drawn: Drawn, needless: Needless) -> Shown:
@@ -169,9 +165,9 @@ class CardTemplate:
         findings = decision.findings
         paragraphs = [f"**{self._card.summaries[decision.row].render(render)}**"] if opening else []
         lines = 0  # of the card's own paragraphs
-        for item, template in self._card.paragraphs:
-            if holds(findings, item.when, item.unless):
-                if item.same_line and lines:
+        for required, same_line, template in self._card.paragraphs:
+            if hold(required, findings):
+                if same_line and lines:
                     paragraphs[-1] += f" {template.render(render)}"
                 else:
                     paragraphs.append(template.render(render))
@@ -184,34 +180,25 @@ class CardTemplate:
         )
         if notes:
             paragraphs.append(f"**{self._labels.not_known}** {'; '.join(notes)}.")
-        used = {item.analyte: item for _, one in findings.evaluated(self._labs) for item in one.evidence if isinstance(item, Lab)}
-        ignored = [  # results that are newer than the one that decided
-            with_words(bad.explanation, bad.words)
-            for analyte, lab in used.items()
-            if (series := facts.labs.get(analyte)) is not None
-            for bad in series.unusable
-            if with_words(bad.explanation, bad.words) not in notes
-            and (bad.effective is None or bad.effective.start >= lab.effective.start)
-        ]
+        ignored = dict.fromkeys(one for one in self._ignored(findings, facts) if one not in notes)
         if ignored:
-            paragraphs.append(f"**{self._labels.ignored_result}** {'; '.join(dict.fromkeys(ignored))}.")
+            paragraphs.append(f"**{self._labels.ignored_result}** {'; '.join(ignored)}.")
         return "\n\n".join(paragraphs)
+
+    def _ignored(self, findings: Evaluator, facts: Facts) -> Iterator[str]:
+        """Yield why results that are newer than the one that decided were not used."""
+        unusable = {analyte: series.unusable for analyte, series in facts.labs.items() if series.unusable}
+        evaluated = findings.evaluated(self._labs) if unusable else ()
+        used = {item.analyte: item for _, one in evaluated for item in one.evidence if isinstance(item, Lab)}
+        for analyte, lab in used.items():
+            for bad in unusable.get(analyte, ()):
+                if bad.effective is None or bad.effective.start >= lab.effective.start:
+                    yield with_words(bad.explanation, bad.words)
 
 
 def with_words(note: str, words: str) -> str:
     """Return `note` with the laboratory's words, escaped: "potassium of 2025-11-28 has no unit (“2.2”)"."""
     return f"{note} ({markdown(f'“{words}”')})" if words else note
-
-
-def holds(findings: Evaluator, when: list[str], unless: list[str]) -> bool:
-    """Tell whether conditions hold; an unknown criterion counts as not holding, in `unless` too."""
-    for name in when:
-        if findings[name].truth is not IS_MET:
-            return False
-    for name in unless:  # noqa: SIM110 - the two loops are one rule, and this is the hot path
-        if findings[name].truth is not IS_UNMET:
-            return False
-    return True
 
 
 def source_json(knowledge: Knowledge, url: str, code: str, display: str) -> msgspec.Raw:

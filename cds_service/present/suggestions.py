@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from cds_service.criteria.facts import Facts, Order
+from cds_service.criteria.findings import conditions
 from cds_service.knowledge.card_file import Resource, SuggestionFile
 from cds_service.knowledge.dialects import Offer
 from cds_service.knowledge.templates import Template
@@ -105,6 +106,7 @@ class Suggestion:
     ) -> None:
         self.file = item = offer.file
         self.whole = offer.whole
+        self.required = conditions(item.when, item.unless)
         self._created = created
         self._update = next((orders[action.resource] for action in item.actions if action.type == "update"), None)
         self._deletes = any(action.type == "delete" for action in item.actions)

@@ -15,6 +15,7 @@ from cds_service import __version__, short_cache
 from cds_service.alert_log.key_check import foreign_keys
 from cds_service.files.set_aside import files_set_aside
 from cds_service.knowledge.site_knowledge import card_states
+from cds_service.process.freed_memory import give_back
 from cds_service.process.self_check import SelfCheck
 from cds_service.runtime import Runtime
 from cds_service.shipping.state import ShippingHealth, State
@@ -69,6 +70,7 @@ class ProcessState:
         """Measure every second until cancelled, so that the metrics are at most a second old; forget what charts said."""
         while True:
             self.measure()
+            give_back()
             summarise_refusals()
             if time.monotonic() >= self._forget_at:
                 self._forget_at = time.monotonic() + short_cache.EMPTIED_EVERY

@@ -54,7 +54,7 @@ def read_problems(conditions: Iterable[Resource], now: datetime, terminology: Te
         sets = _by_date(found.sets, found.week, condition, now, terminology) if _PREGNANCIES & found.sets else found.sets
         if sets:
             unclear = MODIFIED if condition.modifierExtension else ""
-        elif found.sets or terminology.tabled(codings) or not (unclear := _why_unclear(codings, names, looked_up)):
+        elif found.sets or not (unclear := _why_unclear(codings, names, looked_up)) or terminology.tabled(codings):
             continue
         yield Problem(
             sets=sets,

@@ -6,7 +6,7 @@ where neither code nor name is recognised.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,17 +23,17 @@ _MOST_INGREDIENTS = 50  # of one medication that are read
 Codings = tuple[tuple[str, str], ...]  # (system, code)
 
 
-class Product(NamedTuple):
+class Product(msgspec.Struct, frozen=True, gc=False):
     """A medication as sent: codings and names of the whole, ingredients, and strength of a single ingredient."""
 
     codings: Codings
     names: tuple[str, ...]
-    ingredients: list[Ingredient]
-    strength: Ratio | None
-    medication: Resource | None
+    ingredients: list[Ingredient] = []
+    strength: Ratio | None = None
+    medication: Resource | None = None
 
 
-class Recognised(NamedTuple):
+class Recognised(msgspec.Struct, frozen=True, gc=False):
     """The recognised drug, with the codings and names that were looked up."""
 
     drug: Recognition
@@ -46,7 +46,7 @@ def product_of(resource: Resource, targets: Targets) -> Product:
     concept, reference = resource.medicationCodeableConcept, resource.medicationReference
     codings, names = pairs(concept), texts(concept)
     if reference is None:
-        return Product(codings, names, [], None, None)
+        return Product(codings, names)
     medication = targets.medication(resource.contained, reference)
     strength = None
     ingredients: list[Ingredient] = []

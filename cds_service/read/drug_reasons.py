@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from cds_service.fhir.resources import CodeableConcept, Dosage, Reference, Resource, first, listed, pairs, texts
 from cds_service.read.condition_status import is_denied
 from cds_service.read.reference_targets import Targets, may_be_condition
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 _NONE: frozenset[str] = frozenset()
 
 
-class Reasons(NamedTuple):
+class Reasons(msgspec.Struct, frozen=True, gc=False):
     """The reasons for a drug. Their texts are not kept, because a note may name people."""
 
     patterns: frozenset[str]  # the text patterns that any text about the drug matches
@@ -32,52 +34,62 @@ class _Reason(NamedTuple):
     unread: bool = False
 
 
+class _Stated(msgspec.Struct):
+    """The reasons that a resource states, apart from notes and dosages."""
+
+    names: list[str] = []
+    concepts: list[CodeableConcept] = []  # those in the resource, then those of conditions
+    given: bool = False
+    unread: bool = False
+
+
 def read_reasons(resource: Resource, dosages: list[Dosage], targets: Targets, terminology: Terminology) -> Reasons:
     """Return the reasons of a medication statement, a prescription or a draft order."""
-    referenced = [_referenced(resource, reference, targets) for reference in _references(resource)]
-    concepts = _concepts(resource, referenced)
-    coded = [(pairs(concept), texts(concept)) for concept in concepts]
-    given = _given(referenced, concepts)
-    stated = bool(given or referenced) or any(codings for codings, _ in coded)
-    stated = stated or any(dosage.asNeededCodeableConcept is not None for dosage in dosages)
-    said = [*given, *_written(resource, dosages)]
-    return Reasons(
-        # A word stands between the texts, so that no pattern reads two of them as one phrase.
-        patterns=terminology.reasons_in("\nx\n".join(said)) if said else _NONE,
-        sets=_NONE.union(*[terminology.problem(codings, names).sets for codings, names in coded]),
-        stated=stated,
-        unread=any(reason.unread for reason in referenced),
-    )
+    stated = _stated(resource, targets)
+    said = stated.names + _written(resource, dosages)
+    sets = _NONE
+    for concept in stated.concepts:
+        sets |= terminology.problem(pairs(concept), texts(concept)).sets
+    for dosage in dosages:
+        stated.given |= dosage.asNeededCodeableConcept is not None
+    # A word stands between the texts, so that no pattern reads two of them as one phrase.
+    patterns = terminology.reasons_in("\nx\n".join(said)) if said else _NONE
+    return Reasons(patterns, sets, stated.given, stated.unread)
 
 
 def texts_about(resource: Resource, dosages: list[Dosage], targets: Targets) -> list[str]:
     """Return every text about a drug that may name its reason."""
-    referenced = [_referenced(resource, reference, targets) for reference in _references(resource)]
-    return [*_given(referenced, _concepts(resource, referenced)), *_written(resource, dosages)]
+    return _stated(resource, targets).names + _written(resource, dosages)
 
 
-def _given(referenced: list[_Reason], concepts: list[CodeableConcept]) -> list[str]:
-    """Return the names of the reasons."""
-    given = [reason.display for reason in referenced if reason.display]
-    return given + [name for concept in concepts for name in texts(concept)]
+def _stated(resource: Resource, targets: Targets) -> _Stated:
+    """Collect the reasons of all versions of FHIR, each where it was sent: most drugs have none."""
+    stated = _Stated()
+    for sent in (resource.reasonCode, resource.reasonCodeableConcept, resource.reasonForUseCodeableConcept):
+        stated.concepts += listed(sent)
+    for reference in (*listed(resource.reasonReference), *listed(resource.reasonForUseReference)):
+        reason = _referenced(resource, reference, targets)
+        stated.given = True
+        stated.unread |= reason.unread
+        if reason.display:
+            stated.names.append(reason.display)
+        stated.concepts += listed(reason.concept)
+    for concept in stated.concepts:
+        stated.names += (names := texts(concept))
+        stated.given |= bool(names or pairs(concept))
+    return stated
 
 
 def _written(resource: Resource, dosages: list[Dosage]) -> list[str]:
     """Return the notes and the words of the dosages."""
-    return [*_notes(resource), *(text for dosage in dosages for text in _texts(dosage))]
-
-
-def _references(resource: Resource) -> list[Reference]:
-    references = listed(resource.reasonReference)
-    other = resource.reasonForUseReference
-    return references if other is None else [*references, other]
-
-
-def _concepts(resource: Resource, referenced: list[_Reason]) -> list[CodeableConcept]:
-    """Return the reasons in codes and words: those in the resource, then those of conditions."""
-    concepts = [*listed(resource.reasonCode)]
-    others = (resource.reasonCodeableConcept, resource.reasonForUseCodeableConcept, *[reason.concept for reason in referenced])
-    return concepts + [one for one in others if one is not None]
+    note = resource.note
+    said: list[str | None] = [note] if isinstance(note, str) else [one.text for one in listed(note)]
+    for dosage in dosages:
+        said += (dosage.text, dosage.patientInstruction)
+        for concept in listed(dosage.additionalInstruction):
+            said += texts(concept)
+        said += texts(dosage.asNeededCodeableConcept)
+    return list(filter(None, said))
 
 
 def _referenced(resource: Resource, reference: Reference, targets: Targets) -> _Reason:
@@ -85,17 +97,3 @@ def _referenced(resource: Resource, reference: Reference, targets: Targets) -> _
     if condition is None or condition.modifierExtension:
         return _Reason(reference.display, unread=not reference.display and may_be_condition(reference))
     return _Reason() if is_denied(condition) else _Reason(reference.display, first(condition.code))
-
-
-def _notes(resource: Resource) -> list[str]:
-    if isinstance(resource.note, str):
-        return [resource.note]
-    return [note.text for note in listed(resource.note) if note.text]
-
-
-def _texts(dosage: Dosage) -> list[str]:
-    """Return every text of a dosage."""
-    said = [text for text in (dosage.text, dosage.patientInstruction) if text]
-    for concept in listed(dosage.additionalInstruction):
-        said += texts(concept)
-    return [*said, *texts(dosage.asNeededCodeableConcept)]

@@ -51,8 +51,8 @@ def is_confirmed(resource: Resource) -> bool:
 
 
 def is_understood(resource: Resource) -> bool:
-    """Tell whether FHIR has the status for a drug that may be taken."""
-    return is_confirmed(resource) or status_of(resource) in _UNDERSTOOD
+    """Tell whether FHIR has the status of a drug that is not confirmed, and may be taken."""
+    return status_of(resource) in _UNDERSTOOD
 
 
 def is_over(resource: Resource, now: datetime, engineering: Engineering) -> bool:
@@ -65,15 +65,16 @@ def is_over(resource: Resource, now: datetime, engineering: Engineering) -> bool
     if resource.resourceType in _PRESCRIPTIONS:
         if resource.doNotPerform or (resource.intent or "").strip().lower() in _IDEAS or ended(resource.dateEnded, now):
             return True
-        bounds = [bounds_of(dosage) for dosage in listed(resource.dosageInstruction)]
-        ends = [period.end if period is not None else None for period in bounds]
+        ends = list(map(_end_of, listed(resource.dosageInstruction)))
     else:
         if resource.wasNotTaken or (resource.taken or "").strip().lower() == "n":
             return True
         ends = [resource.effectivePeriod.end if resource.effectivePeriod is not None else None]
-    if status == "completed":  # completed with an end in the future is a contradiction, and counts as active
-        return not any(end is not None and not ended(end, now) for end in ends)
-    return bool(ends) and all(end is not None and ended(end, now) for end in ends)
+    for end in ends:
+        if end is not None and not ended(end, now):
+            return False
+    # Completed with an end in the future is a contradiction, and counts as active.
+    return status == "completed" or (bool(ends) and None not in ends)
 
 
 def _was_given_too_long_ago(resource: Resource, now: datetime, engineering: Engineering) -> bool:
@@ -98,6 +99,11 @@ def _supply(dispense: Resource) -> timedelta | None:
     if supply is None or supply.value is None or (supply.code or supply.unit or "").lower() not in _DAYS:
         return None
     return timedelta(days=min(max(float(supply.value), 0), _MOST_DAYS))
+
+
+def _end_of(dosage: Dosage) -> str | None:
+    bounds = bounds_of(dosage)
+    return bounds.end if bounds is not None else None
 
 
 def bounds_of(dosage: Dosage) -> Period | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from cds_service.criteria.facts import When
@@ -13,6 +15,8 @@ from cds_service.terminology.units import canonical, is_number, unit_of
 if TYPE_CHECKING:
     from cds_service.terminology.lab_terms import Analyte
     from cds_service.terminology.terminology import Terminology
+
+_LOW, _HIGH = attrgetter("low"), attrgetter("high")
 
 
 def effective_of(observation: Resource) -> When | None:
@@ -67,11 +71,10 @@ def limits_of(
     A limit without a unit is in `unit`, that of the result.
     """
     ranges = listed(observation.referenceRange)
-    low, high = [one.low for one in ranges], [one.high for one in ranges]
-    return _limit(low, unit, analyte, terminology), _limit(high, unit, analyte, terminology)
+    return _limit(map(_LOW, ranges), unit, analyte, terminology), _limit(map(_HIGH, ranges), unit, analyte, terminology)
 
 
-def _limit(ends: list[Quantity | None], unit: str, analyte: Analyte, terminology: Terminology) -> Decimal | None:
+def _limit(ends: Iterable[Quantity | None], unit: str, analyte: Analyte, terminology: Terminology) -> Decimal | None:
     """Return the first end with a usable number, in the canonical unit; None where its unit is unreliable."""
     for end in ends:
         if end is not None and end.value is not None and is_number(end.value):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[list[Dosage], Ratio | None]).decode
 WHEN_NEEDED = re.compile(r"\b(?:p\.?r\.?n\b|(?:as|when|if) (?:needed|required|necessary))", re.IGNORECASE)
+_TEXT = attrgetter("text")
 _ALL_WORDS = 60_000  # characters of the different names and dosages of one list that are looked up; 300 cost up to 2 ms
 
 
@@ -42,9 +44,9 @@ def read_drugs(
     for resource in gathered.resources:
         if resource.resourceType in ("Medication", None) or is_over(resource, now, terminology.engineering):
             continue
-        if not is_understood(resource):
-            unread.append(Unread("status", "", resource.status or "", source))
         confirmed = is_confirmed(resource)
+        if not (confirmed or is_understood(resource)):
+            unread.append(Unread("status", "", resource.status or "", source))
         yield read_drug(resource, source, targets, terminology, unread, confirmed=confirmed, budget=budget)
 
 
@@ -66,11 +68,12 @@ def read_drug(
     """
     product = product_of(resource, targets)
     dosages = listed(resource.dosageInstruction) or listed(resource.dosage)
-    if budget is not None and not budget.covers((*product.names, *[one.text for one in dosages if one.text])):
-        product, dosages = product._replace(names=(), ingredients=[]), []
+    if budget is not None and not budget.covers((*product.names, *_sigs(dosages))):
+        product, dosages = msgspec.structs.replace(product, names=(), ingredients=[]), []
     route = _route(dosages, terminology)
-    recognised, codings, names = recognise(resource, product, route, targets, terminology)
-    if not recognised.classes.isdisjoint(terminology.routed) and (sig := "\n".join(d.text for d in dosages if d.text)):
+    looked_up = recognise(resource, product, route, targets, terminology)
+    recognised, codings, names = looked_up.drug, looked_up.codings, looked_up.names
+    if not recognised.classes.isdisjoint(terminology.routed) and (sig := "\n".join(_sigs(dosages))):
         recognised = terminology.drug(codings, names, route, sig)
     if not recognised.identified:
         unread += [Unread("drug", system, code, source) for system, code in codings]
@@ -106,6 +109,11 @@ def _route(dosages: list[Dosage], terminology: Terminology) -> Route:
         codings += pairs(dosage.route)
         names += texts(dosage.route)
     return terminology.route(codings, names) if codings or names else ""
+
+
+def _sigs(dosages: list[Dosage]) -> list[str]:
+    """Return the texts of the dosages."""
+    return list(filter(None, map(_TEXT, dosages)))
 
 
 def _as_needed(dosages: list[Dosage]) -> bool | None:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import groupby
+from operator import attrgetter
 from typing import Literal
 
 from cds_service.criteria.facts import Lab
 
+_start, _has_time, _value = attrgetter("effective.start"), attrgetter("effective.has_time"), attrgetter("value")
 _Severity = Callable[[Lab], Decimal]  # higher for the more severe of two results
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -26,7 +28,7 @@ def newest_first(labs: Iterable[Lab], worse: Literal["low", "high", ""]) -> list
     if len(ordered) < 2:
         return ordered
     severity = _value if worse == "high" else _negative
-    if all(lab.effective.has_time for lab in ordered):
+    if all(map(_has_time, ordered)):
         return _timed(ordered, severity)
     ordered.sort(key=_day, reverse=True)
     return [lab for _, day in groupby(ordered, _day) for lab in _one_day(list(day), severity)]
@@ -70,14 +72,6 @@ def _one_day(labs: list[Lab], severity: _Severity) -> list[Lab]:
 
 def _day(lab: Lab) -> str:
     return (lab.effective.text + "-01-01")[:10]  # in the sender's time zone, as dates are
-
-
-def _start(lab: Lab) -> datetime:
-    return lab.effective.start
-
-
-def _value(lab: Lab) -> Decimal:
-    return lab.value
 
 
 def _negative(lab: Lab) -> Decimal:

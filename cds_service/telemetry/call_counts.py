@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from prometheus_client import Counter as Metric
-from prometheus_client import Histogram
 
 from cds_service.telemetry import metrics
 from cds_service.telemetry.timings import Timings
 
 L = TypeVar("L", bound=tuple[str, ...])
 
-_decisions: Counter[tuple[str, str]] = Counter()
+# What a record holds of a decision: card id, version, hash, outcome, and two numbers.
+Decided: TypeAlias = tuple[str, str, str, str, int, int]
+
+_decisions: Counter[tuple[Decided, ...]] = Counter()  # of a whole call: most calls are decided alike
 _cards: Counter[tuple[str, str, str]] = Counter()
 _not_checked: Counter[str] = Counter()
 _notices_repeated: Counter[str] = Counter()
@@ -30,7 +32,7 @@ _phases: list[dict[str, float]] = []
 
 def count_answer(
     service: str,
-    outcomes: Iterable[tuple[str, str]],
+    decisions: tuple[Decided, ...],
     cards: Iterable[tuple[str, str, str]],
     *,
     not_checked: bool,
@@ -39,17 +41,19 @@ def count_answer(
 ) -> None:
     """Count what an answer decided and showed.
 
-    `outcomes`: (card id, outcome) of each decision; `cards`: (card id, indicator, "live" or "shadow") of each card;
+    `decisions`: of all cards, as the call's record holds them; `cards`: (card id, indicator, "live" or "shadow") of each card;
     `not_checked`: whether it says that something could not be checked; `notice_repeated`: whether it does not say again that
     draft orders were not sent; `unread`: kinds of the codes that were not understood.
     """
-    _decisions.update(outcomes)
-    _cards.update(cards)
+    _decisions[decisions] += 1
+    for card in cards:
+        _cards[card] += 1
     if not_checked:
         _not_checked[service] += 1
     if notice_repeated:
         _notices_repeated[service] += 1
-    _unread.update((kind,) for kind in unread)
+    for kind in unread:
+        _unread[kind,] += 1
 
 
 def count_call(service: str, status: int, seconds: float, timings: Timings) -> None:
@@ -62,7 +66,7 @@ def count_call(service: str, status: int, seconds: float, timings: Timings) -> N
 def flush() -> None:
     """Move the counts into the metrics."""
     _move(metrics.CALLS, _calls)
-    _move(metrics.DECISIONS, _decisions)
+    _move(metrics.DECISIONS, _by_outcome())
     _move(metrics.CARDS, _cards)
     _move(metrics.UNREAD_CODES, _unread)
     for metric, counted in ((metrics.NOT_CHECKED, _not_checked), (metrics.NOTICES_REPEATED, _notices_repeated)):
@@ -70,7 +74,7 @@ def flush() -> None:
             metric.labels(service).inc(number)
         counted.clear()
     for service, durations in _seconds.items():
-        _observe(metrics.CALL_SECONDS.labels(service), durations)
+        metrics.CALL_SECONDS.labels(service).observe_all(durations)
     _seconds.clear()
     by_phase: defaultdict[str, list[float]] = defaultdict(list)
     for phases in _phases:
@@ -78,15 +82,20 @@ def flush() -> None:
             by_phase[phase].append(milliseconds / 1000)
     _phases.clear()
     for phase, durations in by_phase.items():
-        _observe(metrics.PHASE_SECONDS.labels(phase), durations)
+        metrics.PHASE_SECONDS.labels(phase).observe_all(durations)
+
+
+def _by_outcome() -> Counter[tuple[str, str]]:
+    """Take the decisions counted so far, by card and outcome."""
+    counted: Counter[tuple[str, str]] = Counter()
+    for decisions, number in _decisions.items():
+        for card, _, _, outcome, _, _ in decisions:
+            counted[card, outcome] += number
+    _decisions.clear()
+    return counted
 
 
 def _move(counter: Metric, counted: Counter[L]) -> None:
     for labels, number in counted.items():
         counter.labels(*labels).inc(number)
     counted.clear()
-
-
-def _observe(histogram: Histogram, durations: Iterable[float]) -> None:
-    for seconds in durations:
-        histogram.observe(seconds)

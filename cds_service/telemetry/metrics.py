@@ -9,7 +9,9 @@ every call go through `call_counts`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections import Counter as Numbers
+from collections.abc import Collection, Iterable
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -34,8 +36,18 @@ def _counter(name: str, meaning: str, *labels: str) -> Counter:
     return Counter(name, meaning, labels, registry=REGISTRY)
 
 
-def _histogram(name: str, meaning: str, *labels: str) -> Histogram:
-    return Histogram(name, meaning, labels, registry=REGISTRY, buckets=_SECONDS)
+class Durations(Histogram):
+    """A histogram that takes many values at once: each alone costs 2 us, 4 with several workers."""
+
+    def observe_all(self, values: Collection[float]) -> None:
+        """Do what `observe` does with each value."""
+        self._sum.inc(sum(values))
+        for bucket, number in Numbers(bisect_left(self._upper_bounds, value) for value in values).items():
+            self._buckets[bucket].inc(number)
+
+
+def _durations(name: str, meaning: str, *labels: str) -> Durations:
+    return Durations(name, meaning, labels, registry=REGISTRY, buckets=_SECONDS)
 
 
 def _gauge(name: str, meaning: str, over_workers: Literal["livesum", "livemax", "livemin", "liveall"], *labels: str) -> Gauge:
@@ -48,8 +60,8 @@ CALLS = _counter(
     "service",
     "status",
 )
-CALL_SECONDS = _histogram("cds_call_seconds", "From the first byte of a call to the last of its response, by service", "service")
-PHASE_SECONDS = _histogram("cds_phase_seconds", "Duration of the phases of a call", "phase")
+CALL_SECONDS = _durations("cds_call_seconds", "From the first byte of a call to the last of its response, by service", "service")
+PHASE_SECONDS = _durations("cds_phase_seconds", "Duration of the phases of a call", "phase")
 DECISIONS = _counter("cds_decisions", "Decisions, live and in shadow, by card and outcome", "card", "outcome")
 CARDS = _counter(
     "cds_cards", "Cards drawn, by card, indicator and mode (live: shown; shadow: only logged)", "card", "indicator", "mode"

@@ -6,6 +6,7 @@ The program uses each entry by its name, so a missing or an unused entry is an e
 from __future__ import annotations
 
 from datetime import date, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,13 +27,13 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     decided_on: date
 
 
-class Span(_Entry, frozen=True, kw_only=True):
+class Span(_Entry, frozen=True, kw_only=True, dict=True):
     """A length of time, above zero."""
 
     value: Annotated[int, msgspec.Meta(gt=0)]
     unit: Literal["hours", "days"]
 
-    @property
+    @cached_property
     def span(self) -> timedelta:
         """Return the length as a timedelta."""
         return timedelta(hours=self.value) if self.unit == "hours" else timedelta(days=self.value)

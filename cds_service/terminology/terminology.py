@@ -95,8 +95,9 @@ class Terminology:
         self._route = short_cache(512)(self._find_route)
         self._problem = short_cache(_CACHED)(self._find_problem)
         self._unit = short_cache(512)(self._find_unit)
-        self._analyte_unit = short_cache(1024)(self._find_analyte_unit)
-        self._lab_meaning = short_cache(_CACHED)(self._find_lab_meaning)
+        # Asked for each result, so the caches are asked without a method before them.
+        self.unit_for = short_cache(1024)(self._find_analyte_unit)
+        self.lab_meaning = short_cache(_CACHED)(self._find_lab_meaning)
 
     @classmethod
     def load(cls, folder: Path, rxnorm_file: Path | None = None) -> Terminology:
@@ -164,10 +165,6 @@ class Terminology:
         known = by_system.get((self._systems.find(system) or system) if system else "loinc")
         return known or self.site.labs.get(site_key(system, code))
 
-    def lab_meaning(self, text: str | None, codings: tuple[AsSent, ...]) -> LabMeaning:
-        """Return what a concept with this text and these codings measures."""
-        return self._lab_meaning(text, codings)
-
     def is_lab_system(self, system: str | None, code: str) -> bool:
         """Tell whether a code is of a system with a table, where an unlisted code is another test."""
         if not system:
@@ -187,14 +184,6 @@ class Terminology:
     def unit(self, spelling: str) -> str | None:
         """Return the canonical spelling of a unit ("MEQ/L" -> "mEq/L"); None where it is not known."""
         return self._unit(spelling)
-
-    def unit_for(self, analyte: str, written: str | None, coded: str | None) -> str | None:
-        """Return the canonical unit of a result; "" where none was sent, None where it is unreliable.
-
-        `written` (for people) comes first; `coded` (UCUM) is read where that is missing or unknown. None where both are known
-        for the analyte and mean different things. Raises KeyError for an unknown analyte.
-        """
-        return self._analyte_unit(analyte, written, coded)
 
     def drug(self, codings: Codings, texts: tuple[str, ...], route: Route = "", sig: str = "") -> Recognition:
         """Recognise a medication by its codes, else by its texts; all ingredients of a combination count.
@@ -246,6 +235,11 @@ class Terminology:
         return self._spellings.get(_squeezed(spelling))
 
     def _find_analyte_unit(self, analyte: str, written: str | None, coded: str | None) -> str | None:
+        """Return the canonical unit of a result; "" where none was sent, None where it is unreliable.
+
+        `written` (for people) comes first; `coded` (UCUM) is read where that is missing or unknown. None where both are known
+        for the analyte and mean different things. Raises KeyError for an unknown analyte.
+        """
         by_text = self.unit(written) if written else None
         by_code = self.unit(coded) if coded and coded != written else None
         unit, factors = by_text or by_code, self.analytes[analyte].factors
@@ -258,6 +252,7 @@ class Terminology:
         return unit
 
     def _find_lab_meaning(self, text: str | None, codings: tuple[AsSent, ...]) -> LabMeaning:
+        """Return what a concept with this text and these codings measures."""
         return lab_meaning(text, codings, self)
 
     def _known_drugs(self, codings: Codings) -> list[Known]:

@@ -97,9 +97,8 @@ class _Wire(msgspec.Struct, gc=False):
 
     def names(self) -> int:
         """Return how many names a `CountingDecoder` counts where no member stands twice."""
-        texts = (self.hook, self.hookInstance, self.fhirServer)
-        objects = (self.fhirAuthorization, self.context, self.prefetch)
-        return sum(text is not None for text in texts) + sum(len(one) for one in objects if one)
+        texts = (self.hook is not None) + (self.hookInstance is not None) + (self.fhirServer is not None)
+        return texts + len(self.fhirAuthorization or ()) + len(self.context or ()) + len(self.prefetch or ())
 
 
 _fast: CountingDecoder[_Wire] = CountingDecoder(_Wire)
@@ -122,7 +121,7 @@ def decode_request(body: bytes, hook: str, caller: Caller = ANONYMOUS) -> HookRe
     if count != wire.names():
         text = "A member of the body, of `context`, of `fhirAuthorization` or of `prefetch` stands twice"
         raise BadRequest(text, why="member_twice")
-    return _checked(wire, {str(key): value for key, value in (wire.prefetch or {}).items()}, hook, caller)
+    return _checked(wire, cast("dict[str, Resource | Raw | None]", wire.prefetch or {}), hook, caller)
 
 
 def fitting(raw: Raw | None, shape: Any) -> Any:
@@ -153,8 +152,11 @@ def _fields(shape: type[msgspec.Struct]) -> tuple[tuple[str, msgspec.json.Decode
 
 def _fitting_fields(members: Mapping[str, Raw], shape: type[S]) -> S:
     """Return a `shape` with those fields of `members` that fit."""
-    values = {name: _fitting(members[name], decoder) for name, decoder in _fields(shape) if name in members}
-    return shape(**{name: value for name, value in values.items() if value is not None})
+    fitted = shape()
+    for name, decoder in _fields(shape):
+        if (value := _fitting(members.get(name), decoder)) is not None:
+            setattr(fitted, name, value)
+    return fitted
 
 
 def _object(raw: Raw | None, where: str) -> dict[str, Raw] | None:

@@ -14,6 +14,7 @@ import pytest
 
 from cds_service.alert_log import CallRecord
 from cds_service.alert_log.call_record import ReceivedCall, call_record
+from cds_service.alert_log.evaluation_rows import DecisionRow, EvidenceRow, TruthsRow, UnknownRow
 from cds_service.alert_log.keys import keyed_hash, tenant_secret
 from cds_service.alert_log.pseudonyms import Pseudonyms
 from cds_service.alert_log.reading import bodies_of, open_for_reading
@@ -268,6 +269,12 @@ def _same_truths(record: CallRecord, decisions: list[Decision]) -> None:
         about = truths(record).get(row.get("order_key", ""), {})
         for name, finding in one.findings.evaluated(one.card.criteria):
             assert about.get(name, kept.get(name)) == finding.truth.name.lower(), (one.card.id, name)
+
+
+@pytest.mark.parametrize("row", [TruthsRow, EvidenceRow, UnknownRow, DecisionRow])
+def test_members_of_rows_stand_in_alphabetical_order_as_a_replay_compares_bytes(row: type[msgspec.Struct]) -> None:
+    names = [field.encode_name for field in msgspec.structs.fields(row)]
+    assert names == sorted(names)
 
 
 def test_a_call_without_cards_is_a_record_like_any_other(runtime: Runtime) -> None:

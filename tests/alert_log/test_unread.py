@@ -65,7 +65,7 @@ def test_each_code_is_kept_once_and_not_without_end() -> None:
 def test_they_are_counted_by_kind() -> None:
     flush()
     before = counts(UNREAD_CODES)
-    count_answer("s", [], [], not_checked=False, notice_repeated=False, unread=["lab", "lab", "status"])
+    count_answer("s", (), [], not_checked=False, notice_repeated=False, unread=["lab", "lab", "status"])
     flush()
     after = counts(UNREAD_CODES)
     assert {kind: after[kind] - before.get(kind, 0) for kind in ("lab", "status")} == {"lab": 2, "status": 1}

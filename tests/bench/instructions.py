@@ -1,8 +1,11 @@
 """Count the instructions that a call executes in process, under valgrind's callgrind: what noise on the machine does not move.
 
+Series "… logged" make the record of the call, too, and commit it, each in a transaction of its own, as for a single client.
+
     python -m tests.bench.instructions [--calls 20]
 
-The time of day, the requests and the hash seed are fixed. Writes var/instructions.json. Without valgrind it says so and ends.
+The time of day, the requests and the hash seed are fixed; each call is about another patient. Writes var/instructions.json.
+Without valgrind it says so and ends.
 
 The counted process calls `os.ctermid`, which nothing else calls, before and after each series; callgrind writes what it counted
 since the last such call.
@@ -21,44 +24,98 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
+from cds_service.alert_log import AlertLog, CallRecord
+from cds_service.alert_log.store import Store
 from cds_service.app import freeze_collector
-from cds_service.runtime import new_runtime
+from cds_service.respond import respond
+from cds_service.runtime import Runtime, new_runtime
 from cds_service.settings import Settings
+from cds_service.wire.client_connection import ClientConnection
+from cds_service.wire.hook_request import decode_request
 from tests.bench.generate import SIZES, request
-from tests.bench.in_process import work_of
+from tests.bench.in_process import Work, work_of
+from tests.bench.resources import PATIENT_ID
 
 MARKER = "ctermid"  # of the C library
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
-SERIES = {"S": ("S", "firing"), "M": ("M", "firing"), "L": ("L", "firing"), "silent": ("S", "silent")}
+SERIES = {
+    "S": ("S", "firing"),
+    "M": ("M", "firing"),
+    "L": ("L", "firing"),
+    "silent": ("S", "silent"),
+    "S logged": ("S", "firing"),
+    "silent logged": ("S", "silent"),
+}
 FEWER = {"M": 4, "L": 10}  # large ones are counted in fewer calls, as each takes seconds there
 WARM_UP = 3  # calls
 TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 
 
+class LogInOneThread(AlertLog):
+    """A log that commits each record where it is appended: how threads take turns would change the count."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._store = Store(path)
+
+    @property
+    def state(self) -> Literal["ok"]:
+        return "ok"
+
+    async def append(self, record: CallRecord) -> bool:
+        self._store.append([record])
+        return True
+
+
+def logged_work_of(runtime: Runtime) -> Work:
+    """Return what a server does with a body of order-sign, with the log."""
+    service = next(one for one in runtime.knowledge.services if one.hook == "order-sign")
+
+    async def stays_open() -> dict[str, str]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def ours(body: bytes) -> bytes:
+        call = decode_request(body, service.hook)
+        return (await respond(call, service, runtime, ClientConnection(len(body), stays_open))).body
+
+    return ours
+
+
+def of_patients(body: bytes, count: int) -> list[bytes]:
+    """Return the body for so many patients."""
+    return [body.replace(PATIENT_ID[-12:].encode(), b"%012d" % number) for number in range(count)]
+
+
 def counted_process(calls: int) -> None:
     """Make the calls of each series between two calls of the marker."""
     with tempfile.TemporaryDirectory() as folder:
-        runtime = new_runtime(Settings(log_path=Path(folder) / "alerts.sqlite3", hash_secret="0" * 32), "")
-        ours = work_of(msgspec.structs.replace(runtime, clock=lambda: NOW), "order-sign")
+        path = Path(folder) / "alerts.sqlite3"
+        runtime = new_runtime(Settings(log_path=path, hash_secret="0" * 32), "")
+        runtime = msgspec.structs.replace(runtime, clock=lambda: NOW, alert_log=LogInOneThread(path))
+        plain, logged = work_of(runtime, "order-sign"), logged_work_of(runtime)
         freeze_collector()
 
-        async def series(body: bytes, times: int) -> None:
-            for _ in range(WARM_UP):
-                await ours(body)
-                json.loads(body)
+        async def series(ours: Work, body: bytes, times: int) -> None:
+            bodies = of_patients(body, WARM_UP + times)
+            for one in bodies[:WARM_UP]:
+                await ours(one)
+                json.loads(one)
             os.ctermid()
-            for _ in range(times):
-                await ours(body)
+            for one in bodies[WARM_UP:]:
+                await ours(one)
             os.ctermid()
-            for _ in range(times):
-                json.loads(body)
+            for one in bodies[WARM_UP:]:
+                json.loads(one)
             os.ctermid()
 
-        for size, case in SERIES.values():
-            asyncio.run(series(request(SIZES[size], "order-sign", NOW, case), calls_of(size, calls)))
+        for name, (size, case) in SERIES.items():
+            body = request(SIZES[size], "order-sign", NOW, case)
+            asyncio.run(series(logged if name.endswith("logged") else plain, body, calls_of(size, calls)))
 
 
 def calls_of(size: str, calls: int) -> int:
@@ -104,7 +161,7 @@ def main() -> None:
     (var / "instructions.json").write_bytes(msgspec.json.encode({"calls": arguments.calls, "per_call": counted}))
     for name in SERIES:
         ours, reference = counted[name], counted[f"{name} json.loads"]
-        print(f"{name:8} {ours / 1e6:8.3f} million instructions a call, {ours / reference:.2f} x json.loads, without the log")
+        print(f"{name:13} {ours / 1e6:8.3f} million instructions a call, {ours / reference:.2f} x json.loads")
 
 
 if __name__ == "__main__":

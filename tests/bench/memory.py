@@ -23,6 +23,7 @@ from tests.bench.server import Server, free_port, service_command
 LIMIT_MB = 80
 CALLS = {"S": 1000, "M": 300, "L": 60}  # by 16 clients
 ENOUGH = 120.0  # seconds
+AT_REST = 2.5  # seconds after the last answer: a process gives freed memory back once a second
 
 
 async def measure(python: Path, folder: Path) -> dict[str, Any]:
@@ -36,6 +37,7 @@ async def measure(python: Path, folder: Path) -> dict[str, Any]:
         stages["start"] = server.memory_mb()
         for size, body in bodies.items():
             await burst(port, SERVICE, body, 16, ENOUGH, most=CALLS[size])
+            await asyncio.sleep(AT_REST)
             stages[f"after {size}"] = server.memory_mb()
     return stages
 

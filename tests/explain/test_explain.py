@@ -23,7 +23,7 @@ from cds_service.authoring.shorthand import ShorthandError, request_from_case
 from cds_service.cli.main import main
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import SOURCES, PriorCard
-from cds_service.criteria.findings import IS_UNMET, MET, UNMET, Finding, Truth
+from cds_service.criteria.findings import IS_UNMET, MET, UNMET, Finding, Truth, conditions
 from cds_service.decide.decision import Decision, Outcome
 from cds_service.decide.one_card import _Unsure, judge_card
 from cds_service.evaluate import Evaluation
@@ -88,7 +88,7 @@ class Otherwise(dict[str, Finding]):
 
 
 def truth_of(decision: Decision, looks: list[CriterionExplanation], when: list[str], unless: list[str]) -> Truth:
-    return _Unsure(decision.card, cast("Evaluator", Otherwise(decision, looks))).holds(when, unless)
+    return _Unsure(decision.card, cast("Evaluator", Otherwise(decision, looks))).hold(conditions(when, unless))
 
 
 # On every sample and every case of every card

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import cds_service
@@ -83,6 +83,22 @@ def test_counts_of_this_process_are_read_by_label_without_those_that_are_0() -> 
     metrics.UNEXPECTED_ERRORS.inc()
     assert metrics.counts(metrics.SECURITY_EVENTS) == {"one": 2}
     assert (metrics.count(metrics.SECURITY_EVENTS), metrics.count(metrics.UNEXPECTED_ERRORS)) == (2, 1)
+
+
+def test_many_durations_at_once_are_observed_like_one_after_another() -> None:
+    values = [0.0, 0.1, 0.2, 0.5, 0.5, 0.75, 1.0, 7.0]
+
+    def page(*, at_once: bool) -> bytes:
+        registry = CollectorRegistry()
+        durations = metrics.Durations("a", "b", ["phase"], registry=registry, buckets=(0.1, 0.5, 1.0)).labels("c")
+        if at_once:
+            durations.observe_all(values)
+        else:
+            for value in values:
+                durations.observe(value)
+        return re.sub(rb"a_created.*", b"", generate_latest(registry))
+
+    assert page(at_once=True) == page(at_once=False)
 
 
 def test_each_process_has_its_memory_and_open_files() -> None:

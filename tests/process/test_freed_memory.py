@@ -1,0 +1,28 @@
+"""Memory that was freed goes back to the system."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+
+from cds_service.process.freed_memory import give_back
+
+
+def resident_mb() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps other memory")
+def test_gaps_that_large_requests_leave_are_given_back() -> None:
+    bodies = [b"x" * 100_000 for _ in range(600)]
+    kept = bodies[::100]  # between the gaps, so that the heap can't shrink
+    filled = resident_mb()
+    del bodies
+
+    assert give_back()
+
+    assert resident_mb() < filled - 40
+    assert [len(one) for one in kept] == [100_000] * 6
