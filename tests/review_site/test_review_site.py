@@ -239,7 +239,10 @@ def test_the_command_writes_a_page_that_needs_no_other_file(tmp_path: Path, caps
     assert all(link.startswith(("https://", "#")) for link in page.links)
 
 
-def test_the_command_writes_the_site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_the_site(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cds_service.authoring.cases.run_cases", lambda *_: runs)  # as it would run them all again
     assert main(["cards", "site", str(tmp_path / "new" / "site")]) == 0
 
     assert capsys.readouterr().out == f"{len(CARDS) + 3} files; begin with {tmp_path / 'new' / 'site' / 'index.html'}\n"
