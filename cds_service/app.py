@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -186,20 +185,21 @@ class _ReviewPages:
         """Raises SettingsError for the file that says who may sign in."""
         self._runtime = runtime
         self._site: Site | None = None
-        if runtime.settings.access_file is not None:
-            self._pages  # noqa: B018 - a mistake in the file has to stop the start
+        self._pages: Router | None = None
+        if runtime.settings.access_file is not None:  # a mistake in the file has to stop the start
+            self._pages = self._made()
 
-    @cached_property
-    def _pages(self) -> Router:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._pages = self._pages or self._made()
+        await self._pages({**scope, "path_params": {}}, receive, send)  # matched anew, with names of their own
+
+    def _made(self) -> Router:
         from cds_service.review.routes import review_routes
         from cds_service.review.site import Site
 
         runtime = self._runtime
         self._site = Site(runtime.settings, runtime.knowledge, runtime.clock, banner=DEV_BANNER)
         return Router(review_routes(self._site))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._pages({**scope, "path_params": {}}, receive, send)  # matched anew, with names of their own
 
     def close(self) -> None:
         """End the threads and close the connections of the pages, where there are any."""

@@ -93,7 +93,7 @@ async def respond(call: HookRequest, service: ServiceDefinition, runtime: Runtim
         raise LogUnavailable(text, why="log_required")
     count_answer(
         service.id,
-        record.outcomes,
+        tuple([(one.card.id, one.outcome) for one in evaluation.decisions]),
         [(one.card, one.indicator, one.mode) for one in record.cards if one.state == "shown"],
         not_checked=any(one.is_notice for one in evaluation.shown),
         notice_repeated=any(one.said_before for one in evaluation.decisions),

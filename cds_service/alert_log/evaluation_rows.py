@@ -66,7 +66,7 @@ class EvidenceRow(msgspec.Struct, kw_only=True, gc=False, rename={"classes": "cl
 class UnknownRow(msgspec.Struct, kw_only=True, gc=False):
     """A criterion that was unknown, and why; of a result that must be recent, how recent and how old the newest one was."""
 
-    allowed_days: int | UnsetType | None = UNSET
+    allowed_days: int | UnsetType = UNSET
     cause: Cause
     found_age_s: Number = UNSET
     name: str
@@ -160,10 +160,9 @@ def _row(decision: Decision, hashed: Pseudonyms, described: _Described) -> Decis
 def _evidence(decision: Decision, described: _Described) -> list[EvidenceRow]:
     """Return each piece of evidence once, with the criteria that used it."""
     used: dict[int, tuple[Evidence, list[str]]] = {}
-    groups, findings = decision.card.groups, decision.findings
-    for name in decision.card.criteria:
-        finding = findings.get(name)
-        if finding is not None and finding.evidence and name not in groups:
+    groups = decision.card.groups
+    for name, finding in decision.findings.evaluated(decision.card.criteria):
+        if finding.evidence and name not in groups:
             for item in finding.evidence:
                 used.setdefault(id(item), (item, []))[1].append(name)
     return [msgspec.structs.replace(described.evidence(item), criteria=names) for item, names in used.values()]

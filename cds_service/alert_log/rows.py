@@ -30,13 +30,15 @@ from cds_service.alert_log.records import (
 Row = tuple[Any, ...]
 
 _RETRY = RETRY // RETRY.resolution  # microseconds
-_DIGEST = 16  # position in a row of `call`
 
 # A repeat is about the same patient, so it is found among the patient's calls of the last minute: an index of digests would cost
 # each call a page. A call that was withdrawn is nothing to repeat: its cards were not shown.
-_FIRST = """SELECT id FROM (SELECT id, digest FROM call WHERE patient = ? AND received_at >= ? ORDER BY received_at DESC LIMIT ?)
-    AS call WHERE digest = ? AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE call_id = call.id) LIMIT 1"""
+_FIRST = """SELECT received_at, id FROM (SELECT received_at, id, digest FROM call
+        WHERE patient = ? AND received_at >= ? ORDER BY received_at DESC LIMIT ?) AS call
+    WHERE digest = ? AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE call_id = call.id) ORDER BY received_at DESC LIMIT 1"""
 _LATEST = 50  # calls of the patient among which a repeat looks for its first; a patient that a monitor asks about has thousands
+_WITHDRAWN_FIRST = "SELECT 1 FROM withdrawal WHERE call_id = ?"
+_MOST_FIRSTS = 1000  # remembered, so that a monitor's equal calls find theirs although its repeats are the latest
 _CALL = "INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BODY = "INSERT INTO body VALUES (?, ?)"
 _ORDERED = "INSERT INTO ordered VALUES (?, ?, ?)"
@@ -70,6 +72,7 @@ class Rows:
         self._executemany = connection.executemany
         self._compress = compressor
         self._seq = 0
+        self._firsts: dict[int, tuple[int, bytes]] = {}  # by digest: time and id of calls that this connection wrote or found
         # Rows that wait for `flush`:
         self._calls: list[Row] = []
         self._bodies: list[Row] = []
@@ -105,6 +108,7 @@ class Rows:
     def forget(self) -> None:
         """Forget what was added, because it was rolled back."""
         self._sets.forget()
+        self._firsts.clear()
         for _, queued in self._queues():
             queued.clear()
 
@@ -150,8 +154,11 @@ class Rows:
     def _queues(self) -> tuple[tuple[str, list[Row]], ...]:
         """Return the queued rows with the statement that inserts each."""
         return (
-            *((_CALL, self._calls), (_BODY, self._bodies), (_ORDERED, self._ordered)),
-            *((_CARD, self._cards), (_DELIVERY, self._deliveries)),
+            (_CALL, self._calls),
+            (_BODY, self._bodies),
+            (_ORDERED, self._ordered),
+            (_CARD, self._cards),
+            (_DELIVERY, self._deliveries),
         )
 
     def _first(self, call: CallRecord, received_at: int) -> bytes | None:
@@ -160,12 +167,17 @@ class Rows:
         if call.digest is None or patient is None:
             return None
         since = received_at - _RETRY
-        for queued in self._calls:  # the later of two that come together
-            if queued[_DIGEST] == call.digest and queued[2] >= since:
-                first: bytes = queued[1]
-                return first
-        found = self._execute(_FIRST, (patient, since, _LATEST, call.digest)).fetchone()
-        return None if found is None else found[0]
+        first = self._firsts.pop(call.digest, None)
+        if first is None or first[0] < since or self._execute(_WITHDRAWN_FIRST, (first[1],)).fetchone() is not None:
+            first = self._execute(_FIRST, (patient, since, _LATEST, call.digest)).fetchone()
+        self._remember(call.digest, first or (received_at, call.id))
+        return first[1] if first is not None else None
+
+    def _remember(self, digest: int, first: tuple[int, bytes]) -> None:
+        """Remember when a call with this digest came first, and its id; the one that was longest not asked for goes."""
+        self._firsts[digest] = first
+        if len(self._firsts) > _MOST_FIRSTS:
+            del self._firsts[next(iter(self._firsts))]
 
     def _call(self, r: CallRecord, received_at: int, seq: int, repeat_of: bytes | None) -> Row:
         names = self.names

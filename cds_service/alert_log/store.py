@@ -71,9 +71,10 @@ class Store:
     def append(self, records: Sequence[Record]) -> None:
         """Store all records durably in one transaction, or none of them.
 
-        They keep their order. A call whose digest is that of a call of the last minute is stored as a repeat of it, without
-        cards. Raises sqlite3.OperationalError where the file can't be written; sqlite3.IntegrityError for a call id that is
-        already there; other sqlite3 errors, TypeError, ValueError or OverflowError for a record that can't be stored.
+        They keep their order. A call whose digest is that of one of the last minute, which this connection wrote or which is
+        among the patient's latest 50, is stored as a repeat of it, without cards. Raises sqlite3.OperationalError where the file
+        can't be written; sqlite3.IntegrityError for a call id that is already there; other sqlite3 errors, TypeError, ValueError
+        or OverflowError for a record that can't be stored.
         """
         with self.transaction() as rows:
             rows.add(records)

@@ -39,10 +39,8 @@ def add_serve_command(
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from pydantic import BaseModel
-
     gc.disable()  # until all lasting objects are made: they stay, and to look at them again and again takes a tenth of a start
-    BaseModel.model_config["defer_build"] = True  # FastAPI's models of an OpenAPI document: built when somebody asks for one
+    _import_framework()
     try:
         if options.workers == 1 and not options.reload:
             return _serve_alone(options)
@@ -50,6 +48,17 @@ def _serve(options: argparse.Namespace) -> int:
             return _serve_with_workers(options)
     finally:
         gc.enable()
+
+
+def _import_framework() -> None:
+    """Import FastAPI so that its models of an OpenAPI document are built only when somebody asks for one."""
+    from pydantic import BaseModel
+
+    BaseModel.model_config["defer_build"] = True
+    try:
+        import fastapi.openapi.models  # noqa: F401
+    finally:
+        del BaseModel.model_config["defer_build"]
 
 
 def _serve_alone(options: argparse.Namespace) -> int:
@@ -98,7 +107,7 @@ def _serve_with_workers(options: argparse.Namespace) -> int:
 
     def load_anew() -> Serve | None:
         gc.unfreeze()
-        gc.collect()  # what was loaded before
+        gc.collect()  # what only workers that have ended by now were forked with
         try:
             loaded = _load(options)
         except (SettingsError, KnowledgeError, OSError, ValueError) as error:

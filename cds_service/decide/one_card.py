@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from cds_service.criteria.evaluator import Evaluator
 from cds_service.criteria.facts import Order
-from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, Conditions, Finding, OnError, Truth, conditions, hold
+from cds_service.criteria.findings import IS_MET, IS_UNKNOWN, IS_UNMET, Conditions, Finding, OnError, Truth
 from cds_service.decide.decision import FIRED, NOT_FIRED, Decision, Outcome
 from cds_service.decide.repeat_rule import about
 from cds_service.knowledge.knowledge import Card
@@ -39,7 +39,7 @@ def judge_card(card: Card, findings: Evaluator, order: Order | None, hook: str) 
     if common is IS_MET and row >= 0:
         return Decision(card, FIRED, findings, order, row, unknown, about=about(card, row, findings, order))
     for item in file.not_checked:
-        if common is IS_MET and hold(conditions(item.when, ()), findings):
+        if common is IS_MET and all(findings[name].truth is IS_MET for name in item.when):
             return Decision(
                 card,
                 Outcome.COULD_NOT_CHECK,

@@ -9,17 +9,22 @@ import ctypes
 from collections.abc import Callable
 
 
-def _found() -> Callable[[int], int]:
+def _malloc_trim() -> Callable[[int], int]:
     try:
-        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):  # another C library; one that can't be opened; Windows
         return lambda _: 0
-    return trim
+    trim.argtypes = [ctypes.c_size_t]
+    found: Callable[[int], int] = trim
+    return found
 
 
-_trim = _found()
+_trim = _malloc_trim()
 
 
 def give_back() -> bool:
-    """Return whether any memory was given back. It takes 0.1 ms of CPU, 0.3 ms after large requests."""
+    """Give freed memory back; return whether there was any.
+
+    It takes 0.1 ms, after many large requests up to 6 ms, in which no other thread can allocate.
+    """
     return bool(_trim(0))

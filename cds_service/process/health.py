@@ -69,16 +69,16 @@ class ProcessState:
     async def watch(self) -> None:
         """Measure every second until cancelled, so that the metrics are at most a second old; forget what charts said."""
         while True:
-            self.measure()
-            give_back()
+            if not self.measure():  # no call ended, so hardly any waits
+                give_back()
             summarise_refusals()
             if time.monotonic() >= self._forget_at:
                 self._forget_at = time.monotonic() + short_cache.EMPTIED_EVERY
                 short_cache.forget_all()
             await asyncio.sleep(1)
 
-    def measure(self) -> None:
-        """Set the metrics that no event sets, and flush the call counts."""
+    def measure(self) -> int:
+        """Set the metrics that no event sets, and flush the call counts. Return how many calls have ended since the last time."""
         log = self._runtime.alert_log.health()
         if not log.waiting:
             self._waiting_since = None
@@ -91,7 +91,7 @@ class ProcessState:
             metrics.LOG_STATE.labels(state).set(state == log.state)
         if self._runtime.shipper is not None:
             _measure_shipping(self._runtime.shipper.health())
-        flush()
+        return flush()
 
 
 def _measure_shipping(shipping: ShippingHealth) -> None:

@@ -29,7 +29,7 @@ DENIED = frozenset(
 )  # fmt: skip
 _EVENTS = frozenset({"MedicationDispense", "MedicationAdministration"})  # they show that a therapy is going on
 _GIVEN = frozenset({"completed", "in-progress"})  # of a dispense or an administration
-_UNDERSTOOD = frozenset({"", "unknown", "completed"})  # statuses that leave open whether the drug is active
+_OPEN = frozenset({"", "unknown", "completed"})  # statuses that leave open whether the drug is active
 _DAYS = frozenset({"", "d", "day", "days"})
 _MOST_DAYS = 10_000  # a supply beyond that is an error of the sender
 
@@ -50,9 +50,9 @@ def is_confirmed(resource: Resource) -> bool:
     return status == "active" or (resource.resourceType in _EVENTS and status in _GIVEN)
 
 
-def is_understood(resource: Resource) -> bool:
-    """Tell whether FHIR has the status of a drug that is not confirmed, and may be taken."""
-    return status_of(resource) in _UNDERSTOOD
+def leaves_open(resource: Resource) -> bool:
+    """Tell whether FHIR has the status, and it leaves open whether the drug is taken."""
+    return status_of(resource) in _OPEN
 
 
 def is_over(resource: Resource, now: datetime, engineering: Engineering) -> bool:

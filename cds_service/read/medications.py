@@ -18,7 +18,7 @@ from cds_service.fhir.resources import Dosage, Ratio, Resource, listed, pairs, t
 from cds_service.read.daily_dose import daily_dose_mg
 from cds_service.read.drug_product import product_of, recognise
 from cds_service.read.drug_reasons import read_reasons
-from cds_service.read.drug_status import bounds_of, is_confirmed, is_over, is_understood
+from cds_service.read.drug_status import bounds_of, is_confirmed, is_over, leaves_open
 from cds_service.read.lookup_budget import Budget
 from cds_service.read.reference_targets import Targets
 from cds_service.short_cache import short_cache
@@ -45,7 +45,7 @@ def read_drugs(
         if resource.resourceType in ("Medication", None) or is_over(resource, now, terminology.engineering):
             continue
         confirmed = is_confirmed(resource)
-        if not (confirmed or is_understood(resource)):
+        if not (confirmed or leaves_open(resource)):
             unread.append(Unread("status", "", resource.status or "", source))
         yield read_drug(resource, source, targets, terminology, unread, confirmed=confirmed, budget=budget)
 

@@ -71,7 +71,7 @@ class CallPatient:
             return self._is_patient(resource.id)
         subject = resource.subject
         if resource.patient is None and isinstance(subject, Subject) and subject.type is None:  # as nearly always
-            ownership = self._known.get(subject.reference or "") or self.by_reference(subject.reference)
+            ownership = self.by_reference(subject.reference)
             if ownership is not UNSTATED:
                 return ownership
         meant = {self.by_reference(one) if isinstance(one, str) else self._named_by(one, resource) for one in subjects(resource)}

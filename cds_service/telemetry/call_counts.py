@@ -17,8 +17,7 @@ from cds_service.telemetry.timings import Timings
 
 L = TypeVar("L", bound=tuple[str, ...])
 
-# What a record holds of a decision: card id, version, hash, outcome, and two numbers.
-Decided: TypeAlias = tuple[str, str, str, str, int, int]
+Decided: TypeAlias = tuple[str, str]  # card id, outcome
 
 _decisions: Counter[tuple[Decided, ...]] = Counter()  # of a whole call: most calls are decided alike
 _cards: Counter[tuple[str, str, str]] = Counter()
@@ -41,7 +40,7 @@ def count_answer(
 ) -> None:
     """Count what an answer decided and showed.
 
-    `decisions`: of all cards, as the call's record holds them; `cards`: (card id, indicator, "live" or "shadow") of each card;
+    `decisions`: all of the call; `cards`: (card id, indicator, "live" or "shadow") of each card;
     `not_checked`: whether it says that something could not be checked; `notice_repeated`: whether it does not say again that
     draft orders were not sent; `unread`: kinds of the codes that were not understood.
     """
@@ -63,8 +62,9 @@ def count_call(service: str, status: int, seconds: float, timings: Timings) -> N
     _phases.append(timings.phases)
 
 
-def flush() -> None:
-    """Move the counts into the metrics."""
+def flush() -> int:
+    """Move the counts into the metrics. Return how many calls have ended since the last time."""
+    ended = _calls.total()
     _move(metrics.CALLS, _calls)
     _move(metrics.DECISIONS, _by_outcome())
     _move(metrics.CARDS, _cards)
@@ -83,14 +83,15 @@ def flush() -> None:
     _phases.clear()
     for phase, durations in by_phase.items():
         metrics.PHASE_SECONDS.labels(phase).observe_all(durations)
+    return ended
 
 
-def _by_outcome() -> Counter[tuple[str, str]]:
+def _by_outcome() -> Counter[Decided]:
     """Take the decisions counted so far, by card and outcome."""
-    counted: Counter[tuple[str, str]] = Counter()
+    counted: Counter[Decided] = Counter()
     for decisions, number in _decisions.items():
-        for card, _, _, outcome, _, _ in decisions:
-            counted[card, outcome] += number
+        for decided in decisions:
+            counted[decided] += number
     _decisions.clear()
     return counted
 

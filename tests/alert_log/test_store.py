@@ -138,6 +138,28 @@ def test_a_repeat_is_looked_for_among_the_latest_calls_of_a_patient_that_is_aske
     assert found == [("again-3", None), ("again-60", "call-60"), ("again-99", "call-99")]
 
 
+def test_equal_calls_have_one_first_however_often_they_come(path: Path) -> None:
+    store = Store(path)
+    for number in range(120):
+        received_at = START + timedelta(milliseconds=100 * number)
+        store.append([a_call(a_card("same"), id=f"call-{number}", received_at=received_at, digest=1)])
+    store.close()
+
+    assert rows(path, "SELECT id FROM call WHERE repeat_of IS NULL") == ["call-0"]
+    assert rows(path, "SELECT count(*) FROM main.body") == [1]
+
+
+def test_a_call_that_was_rolled_back_is_nothing_to_repeat(path: Path) -> None:
+    first, twin = (a_call(id=name, received_at=START, digest=1) for name in ("first", "twin"))
+    store = Store(path)
+    with pytest.raises(sqlite3.IntegrityError):
+        store.append([first, a_call(id="other"), a_call(id="other")])
+    store.append([twin])
+    store.close()
+
+    assert rows(path, "SELECT id, repeat_of FROM call") == [("twin", None)]
+
+
 def test_each_item_of_feedback_is_a_row_in_the_order_in_which_they_came(path: Path) -> None:
     accepted, overridden = a_feedback("u1", "accepted", accepted=["s1", "s2"]), a_feedback("u1", "overridden")
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from cds_service.authoring.cases import CaseFile, Run
+from cds_service.authoring.cases import Case, CaseFile, Run
 from cds_service.authoring.recommendations import Recommendations
 from cds_service.cli.main import main
 from cds_service.explain.sentences import Sentences
 from cds_service.files.paths import cards_dir
-from cds_service.knowledge.knowledge import Card
+from cds_service.knowledge.knowledge import Card, Knowledge
 from cds_service.review_site.pages import Site
 from cds_service.review_site.words import expected, given, html, sentence, template
 from tests.case_runs import case_runs
@@ -242,7 +242,11 @@ def test_the_command_writes_a_page_that_needs_no_other_file(tmp_path: Path, caps
 def test_the_command_writes_the_site(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cds_service.authoring.cases.run_cases", lambda *_: runs)  # as it would run them all again
+    def run_again(cases: Iterable[Case], _: Knowledge) -> list[Run]:
+        assert len(list(cases)) == len(runs)
+        return runs
+
+    monkeypatch.setattr("cds_service.authoring.cases.run_cases", run_again)  # as it would run them all again
     assert main(["cards", "site", str(tmp_path / "new" / "site")]) == 0
 
     assert capsys.readouterr().out == f"{len(CARDS) + 3} files; begin with {tmp_path / 'new' / 'site' / 'index.html'}\n"
