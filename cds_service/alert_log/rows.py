@@ -34,11 +34,11 @@ _RETRY = RETRY // RETRY.resolution  # microseconds
 # A repeat is about the same patient, so it is found among the patient's calls of the last minute: an index of digests would cost
 # each call a page. A call that was withdrawn is nothing to repeat: its cards were not shown.
 _FIRST = """SELECT received_at, id FROM (SELECT received_at, id, digest FROM call
-        WHERE patient = ? AND received_at >= ? ORDER BY received_at DESC LIMIT ?) AS call
+        WHERE patient = ? AND received_at >= ? AND digest IS NOT NULL ORDER BY received_at DESC LIMIT ?) AS call
     WHERE digest = ? AND NOT EXISTS (SELECT 1 FROM withdrawal WHERE call_id = call.id) ORDER BY received_at DESC LIMIT 1"""
-_LATEST = 50  # calls of the patient among which a repeat looks for its first; a patient that a monitor asks about has thousands
+_LATEST = 100  # of the patient's calls that are no repeats; a benchmark's only patient has thousands in a minute
 _WITHDRAWN_FIRST = "SELECT 1 FROM withdrawal WHERE call_id = ?"
-_MOST_FIRSTS = 1000  # remembered, so that a monitor's equal calls find theirs although its repeats are the latest
+_MOST_FIRSTS = 1000  # remembered, so that the equal calls of a monitor cost no walk over its repeats
 _CALL = "INSERT INTO call VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BODY = "INSERT INTO body VALUES (?, ?)"
 _ORDERED = "INSERT INTO ordered VALUES (?, ?, ?)"

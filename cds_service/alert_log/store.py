@@ -72,9 +72,9 @@ class Store:
         """Store all records durably in one transaction, or none of them.
 
         They keep their order. A call whose digest is that of one of the last minute, which this connection wrote or which is
-        among the patient's latest 50, is stored as a repeat of it, without cards. Raises sqlite3.OperationalError where the file
-        can't be written; sqlite3.IntegrityError for a call id that is already there; other sqlite3 errors, TypeError, ValueError
-        or OverflowError for a record that can't be stored.
+        among the patient's latest 100 that are no repeats, is stored as a repeat of it, without cards. Raises
+        sqlite3.OperationalError where the file can't be written; sqlite3.IntegrityError for a call id that is already there;
+        other sqlite3 errors, TypeError, ValueError or OverflowError for a record that can't be stored.
         """
         with self.transaction() as rows:
             rows.add(records)
