@@ -5,8 +5,6 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-import pytest
-
 from cds_service.process.freed_memory import give_back
 
 
@@ -15,14 +13,14 @@ def resident_mb() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps other memory")
 def test_gaps_that_large_requests_leave_are_given_back() -> None:
     bodies = [b"x" * 100_000 for _ in range(600)]
     kept = bodies[::100]  # between the gaps, so that the heap can't shrink
-    filled = resident_mb()
+    glibc = platform.libc_ver()[0] == "glibc"  # other C libraries have nothing to call
+    filled = resident_mb() if glibc else 0
     del bodies
 
-    assert give_back()
+    assert give_back() is glibc
 
-    assert resident_mb() < filled - 40
+    assert not glibc or resident_mb() < filled - 40
     assert [len(one) for one in kept] == [100_000] * 6
